@@ -1,0 +1,87 @@
+"""Limit kernels of sparse neural networks.
+
+The names below load on first use, so that ``import graphon_theory`` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "errors": (
+        "ActivationError",
+        "ConnectivityError",
+        "ConvergenceError",
+        "ExpressionError",
+        "GraphonError",
+        "InputError",
+        "KernelError",
+        "NetworkError",
+        "QuadratureError",
+        "SpecError",
+    ),
+    "graphons": (
+        "AnalyticGraphon",
+        "ConstantGraphon",
+        "FunctionGraphon",
+        "Graphon",
+        "StepGraphon",
+        "as_graphon",
+    ),
+    "activations": ("Activation",),
+    "connectivity": ("Connectivity",),
+    "networks": ("Network",),
+    "pruning": ("magnitude_pruning", "random_pruning"),
+    "limits": ("limit_kernel",),
+    "spectra": ("extend", "spectrum"),
+    "dynamics": ("critical_learning_rate", "gradient_flow"),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_ROOMS})
+
+
+if TYPE_CHECKING:
+    from graphon_theory.activations import Activation as Activation
+    from graphon_theory.connectivity import Connectivity as Connectivity
+    from graphon_theory.dynamics import critical_learning_rate as critical_learning_rate
+    from graphon_theory.dynamics import gradient_flow as gradient_flow
+    from graphon_theory.errors import ActivationError as ActivationError
+    from graphon_theory.errors import ConnectivityError as ConnectivityError
+    from graphon_theory.errors import ConvergenceError as ConvergenceError
+    from graphon_theory.errors import ExpressionError as ExpressionError
+    from graphon_theory.errors import GraphonError as GraphonError
+    from graphon_theory.errors import InputError as InputError
+    from graphon_theory.errors import KernelError as KernelError
+    from graphon_theory.errors import NetworkError as NetworkError
+    from graphon_theory.errors import QuadratureError as QuadratureError
+    from graphon_theory.errors import SpecError as SpecError
+    from graphon_theory.graphons import AnalyticGraphon as AnalyticGraphon
+    from graphon_theory.graphons import ConstantGraphon as ConstantGraphon
+    from graphon_theory.graphons import FunctionGraphon as FunctionGraphon
+    from graphon_theory.graphons import Graphon as Graphon
+    from graphon_theory.graphons import StepGraphon as StepGraphon
+    from graphon_theory.graphons import as_graphon as as_graphon
+    from graphon_theory.limits import limit_kernel as limit_kernel
+    from graphon_theory.networks import Network as Network
+    from graphon_theory.pruning import magnitude_pruning as magnitude_pruning
+    from graphon_theory.pruning import random_pruning as random_pruning
+    from graphon_theory.spectra import extend as extend
+    from graphon_theory.spectra import spectrum as spectrum

@@ -1,0 +1,58 @@
+"""Errors that users can act on.
+
+Every message says which argument was wrong, what was expected, what came, and what to change.
+All of them are ``ValueError`` as well, so a caller who does not know this package can still catch them.
+"""
+
+__all__ = [
+    "ActivationError",
+    "ConnectivityError",
+    "ConvergenceError",
+    "ExpressionError",
+    "GraphonError",
+    "InputError",
+    "KernelError",
+    "NetworkError",
+    "QuadratureError",
+    "SpecError",
+]
+
+
+class GraphonError(ValueError):
+    """Base class: something about a graphon, a network or their data is not as it must be."""
+
+
+class ExpressionError(GraphonError):
+    """A text or SymPy expression uses something outside the whitelist, or is too large."""
+
+
+class ConnectivityError(GraphonError):
+    """(W, V, D) of a layer contradict each other or leave their range (THEORY §2)."""
+
+
+class NetworkError(GraphonError):
+    """The layers, widths or variances of a network do not fit together."""
+
+
+class ActivationError(GraphonError):
+    """An activation is unknown, or outside the theory's reach."""
+
+
+class InputError(GraphonError):
+    """Input data have the wrong shape, type or values."""
+
+
+class KernelError(GraphonError):
+    """A kernel matrix is not what the operation needs (symmetric, positive semi-definite, finite)."""
+
+
+class ConvergenceError(GraphonError):
+    """An iteration did not reach its tolerance within its budget."""
+
+
+class QuadratureError(ConvergenceError):
+    """The quadrature did not reach the tolerance; the message names the layer and what would help."""
+
+
+class SpecError(GraphonError):
+    """A spec file or TOML text cannot be read, or a network cannot be written as one."""

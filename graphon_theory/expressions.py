@@ -1,0 +1,300 @@
+"""Expressions from users: one whitelist, one evaluator, and where an expression is not smooth.
+
+Text is parsed with :mod:`ast` and built node by node; a SymPy object is walked and checked against the same
+table. Neither ever becomes code: evaluation walks the tree with NumPy functions.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from scipy.special import erf as _erf
+
+from graphon_theory.errors import ExpressionError
+
+MAX_TEXT = 2_000  # characters of a text
+MAX_DEPTH = 60  # nesting of an expression
+MAX_NODES = 2_000  # size of an expression
+MAX_INTEGER = 2**256  # numerators and denominators
+
+_NUMPY: dict[Any, Callable[..., Any]] = {
+    sp.exp: np.exp,
+    sp.log: np.log,
+    sp.sin: np.sin,
+    sp.cos: np.cos,
+    sp.tan: np.tan,
+    sp.sinh: np.sinh,
+    sp.cosh: np.cosh,
+    sp.tanh: np.tanh,
+    sp.erf: _erf,
+    sp.Abs: np.abs,
+    sp.Heaviside: lambda x, at_zero=0.5: np.heaviside(x, at_zero),
+    sp.StrictLessThan: np.less,
+    sp.LessThan: np.less_equal,
+    sp.StrictGreaterThan: np.greater,
+    sp.GreaterThan: np.greater_equal,
+    sp.Equality: np.equal,
+    sp.Unequality: np.not_equal,
+    sp.Not: np.logical_not,
+}
+_FOLDS: dict[Any, Callable[..., Any]] = {
+    sp.Add: np.add,
+    sp.Mul: np.multiply,
+    sp.Min: np.minimum,
+    sp.Max: np.maximum,
+    sp.And: np.logical_and,
+    sp.Or: np.logical_or,
+}
+_CLASSES: tuple[Any, ...] = (*_NUMPY, *_FOLDS, sp.Pow, sp.Piecewise)
+_ALLOWED = (
+    "numbers, pi, E, + - * / **, comparisons, exp log sqrt sin cos tan sinh cosh tanh erf, Abs/abs, Min/min, "
+    "Max/max, Heaviside, Piecewise"
+)
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{f.__name__: f for f in (sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.sinh, sp.cosh, sp.tanh, sp.erf)},
+    "sqrt": sp.sqrt,
+    "Abs": sp.Abs,
+    "abs": sp.Abs,
+    "Min": sp.Min,
+    "min": sp.Min,
+    "Max": sp.Max,
+    "max": sp.Max,
+    "Heaviside": sp.Heaviside,
+    "Ne": sp.Ne,
+    "Eq": sp.Eq,
+}
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.BitAnd: sp.And,
+    ast.BitOr: sp.Or,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: sp.Eq,
+    ast.NotEq: sp.Ne,
+}
+
+
+def symbol(name: str) -> sp.Symbol:
+    """The canonical (real) symbol of that name."""
+    return sp.Symbol(name, real=True)
+
+
+def parse(source: str | sp.Basic, names: tuple[str, ...]) -> sp.Expr:
+    """Turn text or a SymPy object into a checked expression in the canonical symbols ``names``.
+
+    Raises ExpressionError for anything outside the whitelist, for over-long, over-deep or over-large input,
+    and for an expression without a finite real value.
+    """
+    expr = _Builder(source, names).build() if isinstance(source, str) else sp.sympify(source, strict=True)
+    _check(expr, names, source)
+    replaced = expr.xreplace({s: symbol(s.name) for s in expr.free_symbols})
+    if not isinstance(replaced, sp.Expr):
+        raise ExpressionError(f"{_show(source)}: expected a value, got the condition {replaced}; use Piecewise.")
+    return replaced
+
+
+def text(expr: sp.Basic) -> str:
+    """Text that :func:`parse` reads back to the same expression, floats to the last digit."""
+    return _Printer().doprint(expr)
+
+
+class _Printer(sp.printing.str.StrPrinter):  # type: ignore[misc]
+    def _print_Float(self, expr: sp.Float) -> str:
+        return repr(float(expr))
+
+
+def _show(source: object) -> str:
+    shown = str(source)
+    return f"expression {shown[:80]!r}{'...' if len(shown) > 80 else ''}"
+
+
+class _Builder:
+    """Build a SymPy expression from text, one whitelisted syntax node at a time."""
+
+    def __init__(self, source: str, names: tuple[str, ...]) -> None:
+        self.source, self.names = source, names
+
+    def refuse(self, what: str) -> ExpressionError:
+        return ExpressionError(
+            f"{_show(self.source)}: {what} is not allowed; expected {', '.join(self.names)}, {_ALLOWED}."
+        )
+
+    def build(self) -> Any:
+        if len(self.source) > MAX_TEXT:
+            raise ExpressionError(
+                f"{_show(self.source)}: {len(self.source)} characters, at most {MAX_TEXT} are read; "
+                "write a FunctionGraphon or a callable instead."
+            )
+        try:
+            tree = ast.parse(self.source.strip(), mode="eval")
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise ExpressionError(f"{_show(self.source)}: not a readable expression ({error}).") from None
+        return self.node(tree.body, 0)
+
+    def node(self, node: ast.AST, depth: int) -> Any:
+        if depth > MAX_DEPTH:
+            raise ExpressionError(f"{_show(self.source)}: nested deeper than {MAX_DEPTH}; simplify it.")
+
+        def down(child: ast.AST) -> Any:
+            return self.node(child, depth + 1)
+
+        match node:
+            case ast.Constant(value=bool() as value):
+                return sp.true if value else sp.false
+            case ast.Constant(value=int() as value):
+                return self.bounded(sp.Integer(value))
+            case ast.Constant(value=float() as value):
+                return sp.Float(value)
+            case ast.Name(id=name) if name in self.names:
+                return symbol(name)
+            case ast.Name(id="pi"):
+                return sp.pi
+            case ast.Name(id="E"):
+                return sp.E
+            case ast.UnaryOp(op=ast.USub(), operand=inner):
+                return self.apply(operator.neg, down(inner))
+            case ast.UnaryOp(op=ast.UAdd(), operand=inner):
+                return down(inner)
+            case ast.UnaryOp(op=ast.Invert(), operand=inner):
+                return self.apply(sp.Not, down(inner))
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+                a, b = down(left), down(right)
+                if isinstance(op, ast.Pow) and getattr(b, "is_number", False) and not abs(b) <= 64:
+                    raise self.refuse(f"the exponent {b} (beyond 64)")
+                return self.apply(_BINARY[type(op)], a, b)
+            case ast.Compare(left=left, ops=ops, comparators=right) if all(type(o) in _COMPARE for o in ops):
+                terms = [down(left), *map(down, right)]
+                pairs = zip(ops, terms, terms[1:], strict=False)
+                return sp.And(*[self.apply(_COMPARE[type(o)], a, b) for o, a, b in pairs])
+            case ast.Call(func=ast.Name(id="Piecewise"), args=args, keywords=[]) if args:
+                return self.apply(sp.Piecewise, *[self.piece(arg, down) for arg in args])
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS and args:
+                return self.apply(_FUNCTIONS[name], *map(down, args))
+            case ast.Name(id=name):
+                raise self.refuse(f"the name {name!r}")
+            case ast.Call():
+                raise self.refuse(f"the call {ast.unparse(node)[:40]!r}")
+        raise self.refuse(f"{type(node).__name__}")
+
+    def piece(self, node: ast.AST, down: Callable[[ast.AST], Any]) -> tuple[Any, Any]:
+        if not isinstance(node, ast.Tuple) or len(node.elts) != 2:
+            raise self.refuse("a Piecewise branch that is not (value, condition)")
+        return down(node.elts[0]), down(node.elts[1])
+
+    def apply(self, function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return self.bounded(function(*args))
+        except (TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, ExpressionError):
+                raise
+            raise ExpressionError(f"{_show(self.source)}: cannot be built ({error}).") from None
+
+    def bounded(self, value: Any) -> Any:
+        if isinstance(value, sp.Rational) and max(abs(value.p), value.q) > MAX_INTEGER:
+            raise ExpressionError(f"{_show(self.source)}: an integer beyond 2**256; write it as a float.")
+        return value
+
+
+def _check(expr: Any, names: tuple[str, ...], source: object) -> None:
+    """Walk ``expr`` without recursion and refuse whatever is not in the table."""
+    stack: list[tuple[Any, int]] = [(expr, 0)]
+    count = 0
+    while stack:
+        node, depth = stack.pop()
+        count += 1
+        if depth > 2 * MAX_DEPTH or count > MAX_NODES:
+            raise ExpressionError(f"{_show(source)}: more than {MAX_NODES} nodes or too deep; simplify it.")
+        if isinstance(node, sp.Symbol):
+            if node.name not in names:
+                raise ExpressionError(
+                    f"{_show(source)}: the symbol {node.name!r} is not allowed; expected {', '.join(names)}."
+                )
+        elif isinstance(node, (sp.Rational, sp.Float)):
+            if not node.is_finite or (isinstance(node, sp.Rational) and max(abs(node.p), node.q) > MAX_INTEGER):
+                raise ExpressionError(f"{_show(source)}: the number {str(node)[:40]} is not finite or too large.")
+        elif node in (sp.pi, sp.E, sp.true, sp.false) or type(node).__name__ == "ExprCondPair":
+            pass
+        elif node.func not in _CLASSES:
+            raise ExpressionError(
+                f"{_show(source)}: {type(node).__name__} is not allowed; expected {', '.join(names)}, {_ALLOWED}."
+            )
+        stack.extend((child, depth + 1) for child in node.args)
+
+
+def evaluate(expr: sp.Basic, values: Mapping[str, Any]) -> Any:
+    """The value of a checked expression with NumPy arrays in place of its symbols (branches not taken may be NaN)."""
+    memo: dict[Any, Any] = {}
+
+    def value(node: Any) -> Any:
+        if node not in memo:
+            memo[node] = fresh(node)
+        return memo[node]
+
+    def fresh(node: Any) -> Any:
+        if isinstance(node, sp.Symbol):
+            return values[node.name]
+        if node in (sp.true, sp.false):
+            return bool(node)
+        if node.is_Atom:
+            return float(node)
+        if isinstance(node, sp.Pow):
+            return _power(value(node.base), node.exp, value)
+        if isinstance(node, sp.Piecewise):
+            out: Any = np.nan
+            for branch, condition in reversed(node.args):
+                out = np.where(value(condition), value(branch), out)
+            return out
+        args = [value(arg) for arg in node.args]
+        if node.func in _FOLDS:
+            out = args[0]
+            for arg in args[1:]:
+                out = _FOLDS[node.func](out, arg)
+            return out
+        return _NUMPY[node.func](*args)
+
+    with np.errstate(all="ignore"):
+        return value(expr)
+
+
+def _power(base: Any, exponent: Any, value: Callable[[Any], Any]) -> Any:
+    if exponent == sp.Rational(1, 2):
+        return np.sqrt(base)
+    if exponent == sp.Rational(-1, 2):
+        return 1.0 / np.sqrt(base)
+    if exponent.is_Integer:
+        n = int(exponent)
+        return np.float64(1.0) / np.asarray(base) ** -n if n < 0 else np.asarray(base) ** n
+    return np.power(np.asarray(base, dtype=float), value(exponent))
+
+
+def switches(expr: sp.Basic) -> list[sp.Expr]:
+    """The functions whose zero sets hold every place where ``expr`` may fail to be smooth.
+
+    |s|, Heaviside(s), min and max (differences of arguments), the conditions of a Piecewise, and powers that
+    are not natural numbers or logarithms (their argument at zero).
+    """
+    found: dict[sp.Expr, None] = {}
+    for node in sp.preorder_traversal(expr):
+        if isinstance(node, (sp.Abs, sp.Heaviside, sp.log)):
+            found[node.args[0]] = None
+        elif isinstance(node, (sp.Min, sp.Max)):
+            args = node.args
+            found.update({args[i] - args[j]: None for i in range(len(args)) for j in range(i)})
+        elif isinstance(node, sp.core.relational.Relational):
+            found[node.lhs - node.rhs] = None
+        elif isinstance(node, sp.Pow) and not (node.exp.is_Integer and node.exp > 0) and node.base.free_symbols:
+            found[node.base] = None
+    return [s for s in found if s.free_symbols]

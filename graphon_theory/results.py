@@ -1,0 +1,97 @@
+"""Names of dimensions and coordinates, and how plain arrays become labelled results.
+
+xarray is put on at the door and taken off at the door: only this module knows the names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from graphon_theory.errors import InputError, KernelError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+X = "x"  # inputs, rows of a kernel
+X2 = "x2"  # inputs, columns of a kernel
+OUTPUT = "output"  # outputs of the network
+LAYER = "layer"  # weight layers, counted 1..L from the input
+MODE = "mode"  # eigenmodes, counted 1.. from the largest
+TIME = "time"  # training time
+U = "u"  # receiving positions
+V = "v"  # sending positions
+
+FloatArray = NDArray[np.float64]
+
+
+def as_inputs(x: ArrayLike | xr.DataArray, name: str = "x") -> FloatArray:
+    """Take a data matrix (N, d) off its labels: a C-contiguous float64 array, checked to be finite.
+
+    Raises InputError when the rank is not 2, the array is empty, the type is not real, or a value is NaN or
+    infinite.
+    """
+    array = np.asarray(getattr(x, "values", x))
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name}: expected real numbers, got dtype {array.dtype}; convert it to float first.")
+    if array.ndim != 2:
+        hint = f"use {name}[:, None] or {name}[None, :]" if array.ndim == 1 else "flatten all but the first axis"
+        raise InputError(f"{name}: expected shape (samples, inputs), got shape {array.shape}; {hint}.")
+    if 0 in array.shape:
+        raise InputError(f"{name}: expected at least one sample and one input, got shape {array.shape}.")
+    out: FloatArray = np.ascontiguousarray(array, dtype=np.float64)
+    bad = np.argwhere(~np.isfinite(out))
+    if len(bad):
+        row, column = (int(i) for i in bad[0])
+        raise InputError(
+            f"{name}: {len(bad)} of {out.size} values are not finite, the first is {out[row, column]} at "
+            f"[{row}, {column}]; drop or impute those samples."
+        )
+    return out
+
+
+def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square: bool = True) -> FloatArray:
+    """Take a kernel matrix (N, N2) off its labels: float64, finite, square if asked.
+
+    Raises KernelError otherwise. A leading output dimension must be selected away first.
+    """
+    dims = getattr(kernel, "dims", None)
+    matrix = np.asarray(getattr(kernel, "values", kernel), dtype=np.float64)
+    if matrix.ndim != 2:
+        hint = "; select one output first, as in kernel.isel(output=0)" if dims and OUTPUT in dims else ""
+        raise KernelError(f"{name}: expected a matrix, got shape {matrix.shape}{hint}.")
+    if square and matrix.shape[0] != matrix.shape[1]:
+        raise KernelError(
+            f"{name}: expected a square matrix, got shape {matrix.shape}; pass the kernel of the training inputs "
+            "with themselves."
+        )
+    finite = np.isfinite(matrix)
+    if not finite.all():
+        raise KernelError(
+            f"{name}: {int(matrix.size - finite.sum())} of {matrix.size} entries are not finite; "
+            "recompute the kernel."
+        )
+    return matrix
+
+
+def coords_of(x: Any, dim: str) -> dict[str, Any]:
+    """The coordinates along the sample axis of ``x`` under the name ``dim``, if it is labelled."""
+    if not hasattr(x, "dims") or not hasattr(x, "coords"):
+        return {}
+    own = x.dims[0]
+    return {dim: np.asarray(x.coords[own].values)} if own in x.coords else {}
+
+
+def dataset(
+    variables: dict[str, tuple[tuple[str, ...], NDArray[Any]]],
+    coords: dict[str, Any] | None = None,
+    attrs: dict[str, Any] | None = None,
+) -> xr.Dataset:
+    """Label arrays: ``variables`` maps a name to (dims, array). The package's version is added to ``attrs``."""
+    import xarray as xr
+
+    from graphon_theory import __version__
+
+    return xr.Dataset(variables, coords=coords or {}, attrs={**(attrs or {}), "graphon_theory": __version__})
