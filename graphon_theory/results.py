@@ -5,6 +5,10 @@ xarray is put on at the door and taken off at the door: only this module knows t
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +27,11 @@ MODE = "mode"  # eigenmodes, counted 1.. from the largest
 TIME = "time"  # training time
 U = "u"  # receiving positions
 V = "v"  # sending positions
+NETWORK = "network"  # networks compared with each other
+WIDTH = "width"  # hidden width of a finite network
+SEED = "seed"  # of a finite network
+TARGET = "target"  # columns of the training targets
+X_TEST = "x_test"  # new inputs, rows of a test kernel
 
 FloatArray = NDArray[np.float64]
 
@@ -35,9 +44,13 @@ def as_inputs(x: ArrayLike | xr.DataArray, name: str = "x") -> FloatArray:
     """
     array = np.asarray(getattr(x, "values", x))
     if array.dtype.kind not in "fiub":
-        raise InputError(f"{name}: expected real numbers, got dtype {array.dtype}; convert it to float first.")
+        raise InputError(
+            f"{name}: expected real numbers, got dtype {array.dtype}; convert it to float first."
+        )
     if array.ndim != 2:
-        hint = f"use {name}[:, None] or {name}[None, :]" if array.ndim == 1 else "flatten all but the first axis"
+        hint = (
+            f"use {name}[:, None] or {name}[None, :]" if array.ndim == 1 else "flatten all but the first axis"
+        )
         raise InputError(f"{name}: expected shape (samples, inputs), got shape {array.shape}; {hint}.")
     if 0 in array.shape:
         raise InputError(f"{name}: expected at least one sample and one input, got shape {array.shape}.")
@@ -64,8 +77,8 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
         raise KernelError(f"{name}: expected a matrix, got shape {matrix.shape}{hint}.")
     if square and matrix.shape[0] != matrix.shape[1]:
         raise KernelError(
-            f"{name}: expected a square matrix, got shape {matrix.shape}; pass the kernel of the training inputs "
-            "with themselves."
+            f"{name}: expected a square matrix, got shape {matrix.shape}; pass the kernel of the training "
+            "inputs with themselves."
         )
     finite = np.isfinite(matrix)
     if not finite.all():
@@ -76,11 +89,11 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
     return matrix
 
 
-def coords_of(x: Any, dim: str) -> dict[str, Any]:
-    """The coordinates along the sample axis of ``x`` under the name ``dim``, if it is labelled."""
+def coords_of(x: Any, dim: str, axis: int = 0) -> dict[str, Any]:
+    """The coordinates along an axis of ``x`` (the samples) under the name ``dim``, if it is labelled."""
     if not hasattr(x, "dims") or not hasattr(x, "coords"):
         return {}
-    own = x.dims[0]
+    own = x.dims[axis]
     return {dim: np.asarray(x.coords[own].values)} if own in x.coords else {}
 
 
@@ -89,9 +102,41 @@ def dataset(
     coords: dict[str, Any] | None = None,
     attrs: dict[str, Any] | None = None,
 ) -> xr.Dataset:
-    """Label arrays: ``variables`` maps a name to (dims, array). The package's version is added to ``attrs``."""
+    """Label arrays: ``variables`` maps a name to (dims, array); ``attrs`` get the package's version too."""
     import xarray as xr
 
     from graphon_theory import __version__
 
     return xr.Dataset(variables, coords=coords or {}, attrs={**(attrs or {}), "graphon_theory": __version__})
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a name beside ``path`` to write to: it becomes ``path`` if the block ends well, else it goes."""
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    part = final.with_name(f".{final.stem}.{os.getpid()}.part{final.suffix}")
+    try:
+        yield part
+        part.replace(final)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_dataset(data: xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write ``data`` as netCDF-3 (64-bit offsets) with SciPy; never leaves a partial file."""
+    with whole_file(path) as part:
+        data.to_netcdf(part, engine="scipy", format="NETCDF3_64BIT")
+
+
+def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read what `save_dataset` wrote, wholly into memory. Raises InputError when the file cannot be read."""
+    import xarray as xr
+
+    try:
+        return xr.load_dataset(path, engine="scipy")
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{os.fspath(path)}: expected a netCDF-3 file written by graphon-theory, but it cannot be read "
+            f"({error})."
+        ) from None

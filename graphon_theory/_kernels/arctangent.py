@@ -1,0 +1,37 @@
+"""arctan on [0, 1] as a polynomial that a compiler can vectorise.
+
+arctan(z) = z A(z^2); A is smooth on [0, 1] with its nearest singularity at -1, so a polynomial of degree 20
+reaches rounding level (its own error is 5e-18). The coefficients interpolate A at the Chebyshev points of [0, 1],
+solved for with 80 digits; ``tests/test_kernels.py`` holds the function against mpmath.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def arctangent_ratio(y: float) -> float:
+    """A(y) = arctan(sqrt(y)) / sqrt(y) for y in [0, 1], by Horner's rule."""
+    a = 1.2631178430477426e-05
+    a = a * y - 0.00014617088163625013
+    a = a * y + 0.0008033604181626027
+    a = a * y - 0.0028047655531701315
+    a = a * y + 0.007038646202989813
+    a = a * y - 0.013674139288399478
+    a = a * y + 0.021740213830758134
+    a = a * y - 0.02970071773623423
+    a = a * y + 0.03651081352721035
+    a = a * y - 0.042125723963855326
+    a = a * y + 0.04719723992321112
+    a = a * y - 0.052527255573225747
+    a = a * y + 0.05880342002401543
+    a = a * y - 0.06666371187721098
+    a = a * y + 0.0769227555520563
+    a = a * y - 0.09090906605656898
+    a = a * y + 0.11111110982087126
+    a = a * y - 0.14285714281592693
+    a = a * y + 0.19999999999929946
+    a = a * y - 0.3333333333333286
+    a = a * y + 1.0
+    return a

@@ -1,0 +1,139 @@
+"""Compiled dual activations on (positions x pairs) blocks: one pass turns (K, T) into (C, Cdot T).
+
+Every block kernel has the signature
+
+    kernel(state, extra, bias, own_bias, f1, f2, i0, j0, out, parameters)
+
+``state`` (P, 2, n1, n2) holds the two products of the layer below, A_V C and A_V (Cdot T); ``extra`` (P, n1, n2) holds
+A_W C where W differs from V and is not read where ``shared`` says that they agree. The kernel forms
+
+    K = state[:, 0] + bias,      T = state[:, 1] + (A_W C) + own_bias
+
+and writes C(K) into out[:, 0] and Cdot(K) T into out[:, 1]. ``f1`` (P, F, N1) and ``f2`` (P, F, N2) are features of the
+variances (square roots and the like), formed once for all inputs; the tile starts at (i0, j0).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from graphon_theory._kernels.arctangent import arctangent_ratio
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+# |rho| this close to 1 counts as 1: a Gram matrix cannot tell them apart (THEORY §4)
+COINCIDENT = 4 * 2.0**-52
+
+_options = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
+
+
+@njit(**_options)  # type: ignore[untyped-decorator]
+def rectifier_block(
+    state: Array,
+    extra: Array,
+    shared: bool,
+    bias: float,
+    own_bias: float,
+    f1: Array,
+    f2: Array,
+    i0: int,
+    j0: int,
+    out: Array,
+    parameters: Array,
+) -> None:
+    """phi(z) = beta z for z > 0, alpha z for z < 0; parameters = (alpha beta, (beta - alpha)^2).
+
+    With cos theta = rho and R = sqrt(q11 q22) (sin theta + (pi - theta) cos theta) / 2 pi:
+    C = alpha beta K + (beta - alpha)^2 R,  Cdot = alpha beta + (beta - alpha)^2 (pi - theta) / 2 pi  [CS].
+    Features: sqrt(q), 1 / sqrt(q) (0 where q = 0).
+    """
+    positions, _, n1, n2 = state.shape
+    linear, bent = parameters[0], parameters[1] / (2 * math.pi)
+    for p in range(positions):
+        for i in range(n1):
+            root_i, inverse_i = f1[p, 0, i0 + i], f1[p, 1, i0 + i]
+            for j in range(n2):
+                k = state[p, 0, i, j]
+                t = state[p, 1, i, j] + (k if shared else extra[p, i, j]) + own_bias
+                k = k + bias
+                rho = k * (inverse_i * f2[p, 1, j0 + j])
+                size = abs(rho)
+                gap = 1.0 - size
+                gap = gap if gap > COINCIDENT else 0.0
+                # tan^2(theta / 2) for the acute angle
+                y = gap / (2.0 - gap)
+                half = math.sqrt(y)
+                sine = half * (2.0 - gap)
+                acute = 2.0 * half * arctangent_ratio(y)
+                supplement = math.pi - acute if rho >= 0.0 else acute
+                cosine = 1.0 - gap if rho >= 0.0 else gap - 1.0
+                c = (root_i * f2[p, 0, j0 + j]) * (sine + supplement * cosine)
+                out[p, 0, i, j] = linear * k + bent * c
+                out[p, 1, i, j] = (linear + bent * supplement) * t
+
+
+@njit(**_options)  # type: ignore[untyped-decorator]
+def erf_block(
+    state: Array,
+    extra: Array,
+    shared: bool,
+    bias: float,
+    own_bias: float,
+    f1: Array,
+    f2: Array,
+    i0: int,
+    j0: int,
+    out: Array,
+    parameters: Array,
+) -> None:
+    """phi = erf: C = (2/pi) arcsin(2 K / sqrt((1 + 2 q11)(1 + 2 q22))) and Cdot = (4/pi) / sqrt(det(1 + 2 q)) [W].
+
+    The determinant is 1 + 2 q11 + 2 q22 + 4 q11 q22 (1 - rho^2), free of cancellation, and the arcsine is taken from
+    its sine and cosine together. Features: q, 1 / sqrt(q) (0 where q = 0), 1 / sqrt(1 + 2 q).
+    """
+    positions, _, n1, n2 = state.shape
+    for p in range(positions):
+        for i in range(n1):
+            q_i, inverse_i, scale_i = f1[p, 0, i0 + i], f1[p, 1, i0 + i], f1[p, 2, i0 + i]
+            for j in range(n2):
+                k = state[p, 0, i, j]
+                t = state[p, 1, i, j] + (k if shared else extra[p, i, j]) + own_bias
+                k = k + bias
+                q_j = f2[p, 0, j0 + j]
+                rho = k * (inverse_i * f2[p, 1, j0 + j])
+                gap = 1.0 - abs(rho)
+                gap = gap if gap > COINCIDENT else 0.0
+                scale = scale_i * f2[p, 2, j0 + j]
+                det = 1.0 + 2.0 * (q_i + q_j) + 4.0 * (q_i * q_j) * (gap * (2.0 - gap))
+                cosine = math.sqrt(det) * scale
+                half = (2.0 * k * scale) / (1.0 + cosine)
+                out[p, 0, i, j] = (4.0 / math.pi) * half * arctangent_ratio(half * half)
+                out[p, 1, i, j] = (4.0 / math.pi) * scale / cosine * t
+
+
+@njit(**_options)  # type: ignore[untyped-decorator]
+def identity_block(
+    state: Array,
+    extra: Array,
+    shared: bool,
+    bias: float,
+    own_bias: float,
+    f1: Array,
+    f2: Array,
+    i0: int,
+    j0: int,
+    out: Array,
+    parameters: Array,
+) -> None:
+    """phi(z) = z: C = K, Cdot = 1."""
+    positions, _, n1, n2 = state.shape
+    for p in range(positions):
+        for i in range(n1):
+            for j in range(n2):
+                k = state[p, 0, i, j]
+                out[p, 1, i, j] = state[p, 1, i, j] + (k if shared else extra[p, i, j]) + own_bias
+                out[p, 0, i, j] = k + bias

@@ -1,0 +1,501 @@
+"""Graphons: W(u, v), u the position of the receiving unit (row of a mask), v that of the sending one (column).
+
+Four kinds share one noun. A graphon is a callable plus where it is not smooth: breaks at fixed u or v, and
+*switches* s(u, v) whose zero curves carry kinks or jumps. Operators need nothing else of it (THEORY §5).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import sympy as sp
+from numpy.typing import ArrayLike, NDArray
+
+from graphon_theory import expressions
+from graphon_theory.errors import GraphonError
+from graphon_theory.rules import FloatArray, Panels, product_integrals, roots_on_unit
+
+Switch = Callable[[FloatArray, FloatArray], FloatArray]
+SLACK = 1e-12  # how far a density may leave [0, 1]
+_UNIT = np.array([0.0, 1.0])
+
+
+class Graphon(ABC):
+    """A real function W(u, v) on [0, 1]^2, never assumed symmetric (THEORY §1).
+
+    Calling it broadcasts over arrays of positions. Values may be any finite reals; [0, 1] is demanded only
+    where a graphon serves as a density of connections (:class:`Connectivity`, :meth:`sample`).
+    """
+
+    u_breaks: FloatArray  # where W may jump or kink at fixed u, 0 and 1 included
+    v_breaks: FloatArray
+    switches: tuple[Switch, ...] = ()  # functions of (u, v) whose zero curves carry kinks or jumps
+    constant_in_u: bool = False  # constant in u between u_breaks (and without switches)
+    constant_in_v: bool = False
+
+    @abstractmethod
+    def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
+        """W at arrays of positions of one shape."""
+
+    @property
+    @abstractmethod
+    def T(self) -> Graphon:
+        """The graphon of the reversed connections, (u, v) -> W(v, u)."""
+
+    def __call__(self, u: ArrayLike, v: ArrayLike) -> FloatArray:
+        """W(u, v), broadcast. Raises GraphonError for positions outside [0, 1] and for values that are not finite."""
+        uu, vv = np.broadcast_arrays(np.asarray(u, dtype=float), np.asarray(v, dtype=float))
+        for name, position in (("u", uu), ("v", vv)):
+            if position.size and not (position.min() >= 0.0 and position.max() <= 1.0):
+                raise GraphonError(
+                    f"{name}: positions must lie in [0, 1], got values in "
+                    f"[{np.nanmin(position):.6g}, {np.nanmax(position):.6g}] or NaN; rescale the positions."
+                )
+        values = np.asarray(self._values(uu, vv), dtype=float)
+        if values.shape != uu.shape:
+            values = np.broadcast_to(values, uu.shape).copy()
+        if not np.isfinite(values).all():
+            at = np.unravel_index(int(np.argmin(np.isfinite(values))), values.shape)
+            raise GraphonError(
+                f"{self!r}: the value at u={float(uu[at]):.6g}, v={float(vv[at]):.6g} is {float(values[at])}; a "
+                "graphon must be finite on [0, 1]^2: bound it there."
+            )
+        return values
+
+    def v_roots(self, u: FloatArray) -> FloatArray:
+        """For every u, the v at which a switch changes sign: (len(u), c), NaN where there is none."""
+        found = [roots_on_unit(s, np.asarray(u, dtype=float)) for s in self.switches]
+        return np.concatenate(found, axis=1) if found else np.zeros((len(u), 0))
+
+    def row_integrals(self, u: ArrayLike, panels: Panels) -> FloatArray:
+        """A[i, j] = int W(u_i, v) l_j(v) dv over the basis of ``panels``: (len(u), panels.size), to rounding."""
+        points = np.atleast_1d(np.asarray(u, dtype=float))
+        return product_integrals(
+            lambda row, v: self(points[row], v),
+            len(points),
+            panels,
+            self.v_breaks,
+            self.v_roots(points),
+            constant=self.constant_in_v,
+            what=repr(self),
+        )
+
+    def row_means(self, u: ArrayLike, v_edges: ArrayLike) -> FloatArray:
+        """At receiving points u_i, the mean over each sending cell: (len(u), len(v_edges) - 1)."""
+        edges = np.asarray(v_edges, dtype=float)
+        return self.row_integrals(u, Panels.constant(edges)) / np.diff(edges)
+
+    def averaged_rows(self, u_edges: ArrayLike, panels: Panels) -> FloatArray:
+        """Mean over each receiving cell of the rows of :meth:`row_integrals`: (len(u_edges) - 1, panels.size)."""
+        edges = np.asarray(u_edges, dtype=float)
+        cells = len(edges) - 1
+        if self.constant_in_u and not self.switches and np.isin(self.u_breaks, edges).all():
+            return self.row_integrals((edges[:-1] + edges[1:]) / 2, panels)
+        columns = self.T
+        # the average over a cell, as a function of v, can lose smoothness where a curve leaves the cell
+        corners = np.unique(np.concatenate([edges, self.u_breaks]))
+        crossings = self.v_roots(corners).ravel()
+        breaks = np.unique(np.concatenate([self.v_breaks, crossings[np.isfinite(crossings)]]))
+
+        def mean(row: NDArray[np.intp], v: FloatArray) -> FloatArray:
+            means = columns.row_means(v.ravel(), edges)
+            return means[np.arange(v.size), row.ravel()].reshape(v.shape)
+
+        none = np.zeros((cells, 0))
+        constant = self.constant_in_v and not self.switches
+        return product_integrals(
+            mean, cells, panels, breaks, none, constant=constant, noise=4e-14, what=repr(self)
+        )
+
+    def cell_means(self, u_edges: ArrayLike, v_edges: ArrayLike) -> FloatArray:
+        """Means over rectangles: (len(u_edges) - 1, len(v_edges) - 1). Cell averages, not samples."""
+        edges = np.asarray(v_edges, dtype=float)
+        return self.averaged_rows(u_edges, Panels.constant(edges)) / np.diff(edges)
+
+    def mean(self) -> float:
+        """The double integral of W: the density of the whole layer."""
+        return float(self.cell_means(_UNIT, _UNIT)[0, 0])
+
+    def degrees(self, axis: int) -> Callable[[ArrayLike], FloatArray]:
+        """The degree function left when ``axis`` is integrated out, a callable of positions.
+
+        ``axis=1`` integrates over v: u -> int W(u, v) dv, the share of senders a receiver is connected to.
+        ``axis=0`` integrates over u: v -> int W(u, v) du.
+        """
+        if axis not in (0, 1):
+            raise GraphonError(f"axis: expected 1 (integrate over v) or 0 (integrate over u), got {axis!r}.")
+        graphon = self if axis == 1 else self.T
+
+        def degree(position: ArrayLike) -> FloatArray:
+            points = np.asarray(position, dtype=float)
+            return graphon.row_means(points.ravel(), _UNIT)[:, 0].reshape(points.shape)
+
+        return degree
+
+    def to_step(self, n: int) -> StepGraphon:
+        """The step graphon of averages over an n x n grid of equal cells."""
+        if not isinstance(n, (int, np.integer)) or n < 1:
+            raise GraphonError(f"n: expected a positive number of blocks, got {n!r}.")
+        edges = np.linspace(0.0, 1.0, int(n) + 1)
+        return StepGraphon(self.cell_means(edges, edges))
+
+    def sample(
+        self,
+        n_out: int,
+        n_in: int,
+        rng: np.random.Generator | int,
+        positions: str | tuple[ArrayLike, ArrayLike] = "grid",
+    ) -> NDArray[np.bool_]:
+        """Draw a mask (n_out, n_in): entry (i, j) is kept with probability W(u_i, v_j), independently.
+
+        ``positions`` is "grid" (midpoints (i + 1/2) / n), "random" (uniform, drawn from ``rng``), or the pair
+        (u, v) of positions themselves: a hidden unit needs one position in both of its masks.
+
+        Raises GraphonError when a probability leaves [0, 1] or the positions do not fit the shape.
+        """
+        for name, n in (("n_out", n_out), ("n_in", n_in)):
+            if not isinstance(n, (int, np.integer)) or n < 1:
+                raise GraphonError(f"{name}: expected a positive number of units, got {n!r}.")
+        generator = np.random.default_rng(rng)
+        if isinstance(positions, str):
+            if positions == "grid":
+                u, v = ((np.arange(n) + 0.5) / n for n in (n_out, n_in))
+            elif positions == "random":
+                u, v = generator.random(n_out), generator.random(n_in)
+            else:
+                raise GraphonError(f'positions: expected "grid", "random" or a pair (u, v), got {positions!r}.')
+        else:
+            u, v = (np.asarray(p, dtype=float) for p in positions)
+            if u.shape != (n_out,) or v.shape != (n_in,):
+                raise GraphonError(
+                    f"positions: expected u of shape ({n_out},) and v of shape ({n_in},), got {u.shape} and {v.shape}."
+                )
+        mask = np.empty((n_out, n_in), dtype=bool)
+        rows = max(1, 1_000_000 // n_in)
+        for start in range(0, n_out, rows):
+            density = check_density(self(u[start : start + rows, None], v[None, :]), "sample", self)
+            mask[start : start + rows] = generator.random(density.shape) < density
+        return mask
+
+    def _range_points(self) -> tuple[FloatArray, FloatArray]:
+        """Positions at which a range is checked: both sides of every break and a grid between."""
+        return _between(self.u_breaks), _between(self.v_breaks)
+
+    def extremes(self) -> tuple[float, float]:
+        """Smallest and largest value met on a fine grid that reaches both sides of every break.
+
+        A spike narrower than the grid (about 1/100 of a panel) is not seen.
+        """
+        u, v = self._range_points()
+        values = self(u[:, None], v[None, :])
+        return float(values.min()), float(values.max())
+
+    @property
+    def is_zero(self) -> bool:
+        return self.extremes() == (0.0, 0.0)
+
+    @abstractmethod
+    def _latex(self) -> str:
+        """LaTeX of the right-hand side of W(u, v) = ..."""
+
+    def _repr_latex_(self) -> str:
+        return f"$W(u, v) = {self._latex()}$"
+
+    def _repr_html_(self) -> str:
+        """The repr above a small heat map of cell averages, as inline SVG (no plotting library needed)."""
+        n = 16
+        values = self.to_step(n).values
+        low, high = min(0.0, float(values.min())), max(1.0, float(values.max()))
+        cells = "".join(
+            f'<rect x="{j * 6}" y="{i * 6}" width="6" height="6" '
+            f'fill="rgb({(s := round(255 * (1 - (values[i, j] - low) / (high - low))))},{s},{s})"/>'
+            for i in range(n)
+            for j in range(n)
+        )
+        label = repr(self).replace("&", "&amp;").replace("<", "&lt;")
+        return (
+            f'<div><code>{label}</code><br><svg width="{n * 6}" height="{n * 6}" role="img" '
+            f'aria-label="rows u (receiving), columns v (sending)">{cells}</svg></div>'
+        )
+
+
+def _between(breaks: FloatArray) -> FloatArray:
+    """Points in every panel, its ends approached but not struck."""
+    inner = (1 - np.cos(np.linspace(0, np.pi, max(9, 97 // max(1, len(breaks) - 1))))) / 2
+    inner = np.clip(inner, 1e-9, 1 - 1e-9)
+    return np.concatenate([a + (b - a) * inner for a, b in zip(breaks, breaks[1:], strict=False)])
+
+
+def check_density(values: FloatArray, name: str, graphon: object) -> FloatArray:
+    """Refuse probabilities outside [0, 1] (beyond the slack of 1e-12); return them."""
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    if low < -SLACK or high > 1.0 + SLACK:
+        raise GraphonError(
+            f"{name}: a density of connections must lie in [0, 1], got values in [{low:.6g}, {high:.6g}] from "
+            f"{graphon!r}; rescale the graphon."
+        )
+    return values
+
+
+class StepGraphon(Graphon):
+    """W(u, v) = values[i, j] for u in row block i and v in column block j.
+
+    ``u_edges`` and ``v_edges`` increase from 0 to 1 (equal blocks if left out); block i is
+    [u_edges[i], u_edges[i+1]). Exact in every operator: one node a block (THEORY §5).
+    """
+
+    constant_in_u = constant_in_v = True
+
+    def __init__(
+        self, values: ArrayLike, u_edges: ArrayLike | None = None, v_edges: ArrayLike | None = None
+    ) -> None:
+        table = np.array(values, dtype=float)
+        if table.ndim != 2 or 0 in table.shape:
+            raise GraphonError(f"values: expected a 2-D array of blocks, got shape {table.shape}.")
+        if not np.isfinite(table).all():
+            at = tuple(int(i) for i in np.argwhere(~np.isfinite(table))[0])
+            raise GraphonError(f"values: expected finite numbers, got {table[at]} in block {at}.")
+        table.setflags(write=False)
+        self.values: FloatArray = table
+        self.u_breaks = self.u_edges = _edges(u_edges, table.shape[0], "u_edges")
+        self.v_breaks = self.v_edges = _edges(v_edges, table.shape[1], "v_edges")
+
+    def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
+        i = np.clip(np.searchsorted(self.u_edges, u, side="right") - 1, 0, self.values.shape[0] - 1)
+        j = np.clip(np.searchsorted(self.v_edges, v, side="right") - 1, 0, self.values.shape[1] - 1)
+        return self.values[i, j]
+
+    @property
+    def T(self) -> StepGraphon:
+        return StepGraphon(self.values.T, self.v_edges, self.u_edges)
+
+    def averaged_rows(self, u_edges: ArrayLike, panels: Panels) -> FloatArray:
+        edges = np.asarray(u_edges, dtype=float)
+        middles = (self.u_edges[:-1] + self.u_edges[1:]) / 2
+        return _overlaps(edges, self.u_edges) @ self.row_integrals(middles, panels)
+
+    def extremes(self) -> tuple[float, float]:
+        return float(self.values.min()), float(self.values.max())
+
+    def __repr__(self) -> str:
+        rows, columns = self.values.shape
+        if self.values.size <= 16:
+            equal = all(
+                np.array_equal(e, np.linspace(0, 1, len(e))) for e in (self.u_edges, self.v_edges)
+            )
+            edges = "" if equal else f", u_edges={self.u_edges.tolist()}, v_edges={self.v_edges.tolist()}"
+            return f"StepGraphon({self.values.tolist()}{edges})"
+        return f"StepGraphon({rows} x {columns} blocks, values in [{self.values.min():.4g}, {self.values.max():.4g}])"
+
+    def _latex(self) -> str:
+        if self.values.size > 36:
+            return rf"\text{{step function with }} {self.values.shape[0]} \times {self.values.shape[1]} \text{{ blocks}}"
+        rows = r" \\ ".join(" & ".join(f"{x:.4g}" for x in row) for row in self.values)
+        return rf"\begin{{bmatrix}} {rows} \end{{bmatrix}}_{{ij}},\; u \in I_i,\, v \in J_j"
+
+
+class ConstantGraphon(StepGraphon):
+    """W(u, v) = p everywhere: one block."""
+
+    def __init__(self, p: float) -> None:
+        if isinstance(p, bool) or not np.isscalar(p) or not np.isreal(p):
+            raise GraphonError(f"p: expected a real number, got {p!r}; a 2-D array makes a StepGraphon.")
+        if not np.isfinite(cast(float, p)):
+            raise GraphonError(f"p: expected a finite number, got {p!r}.")
+        super().__init__([[float(cast(float, p))]])
+
+    @property
+    def p(self) -> float:
+        return float(self.values[0, 0])
+
+    @property
+    def T(self) -> ConstantGraphon:
+        return self
+
+    def __repr__(self) -> str:
+        return f"ConstantGraphon({self.p!r})"
+
+    def _latex(self) -> str:
+        return f"{self.p:.6g}"
+
+
+class AnalyticGraphon(Graphon):
+    """W(u, v) given by a SymPy expression in symbols named u and v, or by its text.
+
+    Breaks, kinks and jumps are found in the expression (|s|, min, max, Heaviside, Piecewise, roots and
+    logarithms), not declared. Raises ExpressionError for anything outside the whitelist of
+    :mod:`graphon_theory.expressions`.
+    """
+
+    def __init__(self, expr: str | sp.Basic) -> None:
+        self.expr: sp.Expr = expressions.parse(expr, ("u", "v"))
+        names = {s.name for s in self.expr.free_symbols}
+        breaks: dict[str, set[float]] = {"u": {0.0, 1.0}, "v": {0.0, 1.0}}
+        curves = []
+        for switch in expressions.switches(self.expr):
+            free = {s.name for s in switch.free_symbols}
+            if len(free) == 1:
+                breaks[free.pop()].update(_roots_in_one(switch))
+            else:
+                curves.append(_Curve(switch))
+        self.switches = tuple(curves)
+        self.u_breaks = np.array(sorted(breaks["u"]))
+        self.v_breaks = np.array(sorted(breaks["v"]))
+        self.constant_in_u = "u" not in names
+        self.constant_in_v = "v" not in names
+        self((0.3137, 0.6863), (0.7219, 0.2781))  # refuses at the door what is not finite in the open square
+
+    def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
+        return np.asarray(expressions.evaluate(self.expr, {"u": u, "v": v}), dtype=float)
+
+    @cached_property
+    def _transposed(self) -> AnalyticGraphon:
+        u, v = expressions.symbol("u"), expressions.symbol("v")
+        return AnalyticGraphon(self.expr.xreplace({u: v, v: u}))
+
+    @property
+    def T(self) -> AnalyticGraphon:
+        return self._transposed
+
+    def __repr__(self) -> str:
+        return f"AnalyticGraphon({expressions.text(self.expr)!r})"
+
+    def _latex(self) -> str:
+        return cast(str, sp.latex(self.expr))
+
+
+class _Curve:
+    """A switch s(u, v) of an expression, evaluated with NumPy."""
+
+    def __init__(self, switch: sp.Expr) -> None:
+        self.switch = switch
+
+    def __call__(self, u: FloatArray, v: FloatArray) -> FloatArray:
+        return np.asarray(expressions.evaluate(self.switch, {"u": u, "v": v}), dtype=float)
+
+
+def _roots_in_one(switch: sp.Expr) -> list[float]:
+    """Roots in (0, 1) of a switch of one position."""
+    (name,) = (s.name for s in switch.free_symbols)
+
+    def value(_: FloatArray, y: FloatArray) -> FloatArray:
+        return np.asarray(expressions.evaluate(switch, {name: y}), dtype=float) + 0.0 * y
+
+    found = roots_on_unit(value, np.zeros(1), grid=4097)[0]
+    # a root such as 1/2 comes out of the bisection one rounding away from the number the user wrote
+    return [float(round(x, 14)) if abs(x - round(x, 14)) < 3e-16 else float(x) for x in found]
+
+
+class FunctionGraphon(Graphon):
+    """W(u, v) given by any vectorised Python callable of two arrays.
+
+    Smoothness cannot be read off a callable: declare ``u_edges`` and ``v_edges`` (where it jumps or kinks at a
+    fixed u or v) and ``diagonal=True`` (a kink or jump along u = v). Undeclared ones are found by bisection
+    where sampling sees them; a feature narrower than the sampling is missed.
+    """
+
+    def __init__(
+        self,
+        f: Callable[[FloatArray, FloatArray], Any],
+        u_edges: ArrayLike = (0, 1),
+        v_edges: ArrayLike = (0, 1),
+        diagonal: bool = False,
+    ) -> None:
+        if not callable(f):
+            raise GraphonError(f"f: expected a callable of (u, v), got {type(f).__name__}.")
+        self.f = f
+        self.u_breaks = _edges(u_edges, None, "u_edges")
+        self.v_breaks = _edges(v_edges, None, "v_edges")
+        self.diagonal = bool(diagonal)
+        self.switches = (_diagonal,) if diagonal else ()
+        self._check_vectorised()
+
+    def _check_vectorised(self) -> None:
+        u, v = np.array([[0.3137], [0.6863]]), np.array([[0.7219, 0.2781, 0.5391]])
+        try:
+            value = np.asarray(self.f(*np.broadcast_arrays(u, v)), dtype=float)
+        except TypeError as error:
+            raise GraphonError(
+                f"f: {self._name} cannot take arrays ({error}); write it with NumPy functions or np.vectorize."
+            ) from error
+        if value.shape not in ((), (2, 3)):
+            raise GraphonError(
+                f"f: {self._name} maps arrays of shape (2, 3) to shape {value.shape}; it must keep the shape."
+            )
+
+    @property
+    def _name(self) -> str:
+        return str(getattr(self.f, "__name__", type(self.f).__name__))
+
+    def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
+        return np.asarray(self.f(u, v), dtype=float)
+
+    @property
+    def T(self) -> FunctionGraphon:
+        return FunctionGraphon(_Swapped(self.f), self.v_breaks, self.u_breaks, self.diagonal)
+
+    def __repr__(self) -> str:
+        return f"FunctionGraphon({self._name})"
+
+    def _latex(self) -> str:
+        return rf"\mathtt{{{self._name}}}(u, v)".replace("_", r"\_")
+
+
+class _Swapped:
+    """f with its two arguments exchanged."""
+
+    def __init__(self, f: Callable[[FloatArray, FloatArray], Any]) -> None:
+        self.f = f
+        self.__name__ = f"{getattr(f, '__name__', type(f).__name__)}.T"
+
+    def __call__(self, u: FloatArray, v: FloatArray) -> Any:
+        return self.f(v, u)
+
+
+def _diagonal(u: FloatArray, v: FloatArray) -> FloatArray:
+    return u - v
+
+
+def as_graphon(obj: object) -> Graphon:
+    """A Graphon from a number, a 2-D array, a SymPy expression, its text, a callable, or a Graphon itself."""
+    if isinstance(obj, Graphon):
+        return obj
+    if isinstance(obj, (str, sp.Basic)):
+        return AnalyticGraphon(obj)
+    if isinstance(obj, (int, float, np.number)) and not isinstance(obj, bool):
+        return ConstantGraphon(float(obj))
+    if isinstance(obj, (np.ndarray, Sequence)):
+        array = np.asarray(obj, dtype=float)
+        return ConstantGraphon(float(array)) if array.ndim == 0 else StepGraphon(array)
+    if callable(obj):
+        return FunctionGraphon(obj)
+    raise GraphonError(
+        f"expected a number, a 2-D array, a SymPy expression or its text, a callable or a Graphon, got "
+        f"{type(obj).__name__}."
+    )
+
+
+def _edges(edges: ArrayLike | None, blocks: int | None, name: str) -> FloatArray:
+    """Check block edges: increasing from 0 to 1, one more than there are blocks."""
+    out = np.linspace(0.0, 1.0, (blocks or 1) + 1) if edges is None else np.array(edges, dtype=float)
+    if out.ndim != 1 or len(out) < 2 or out[0] != 0.0 or out[-1] != 1.0 or not (np.diff(out) > 0).all():
+        shown = np.array2string(out, threshold=8, precision=6)
+        raise GraphonError(f"{name}: expected increasing edges from 0 to 1, got {shown}.")
+    if blocks is not None and len(out) != blocks + 1:
+        raise GraphonError(f"{name}: {blocks} blocks need {blocks + 1} edges, got {len(out)}.")
+    out.setflags(write=False)
+    return out
+
+
+def _overlaps(cells: FloatArray, blocks: FloatArray) -> FloatArray:
+    """Share of every cell covered by every block: (cells, blocks), rows adding to 1."""
+    low = np.maximum(cells[:-1, None], blocks[None, :-1])
+    high = np.minimum(cells[1:, None], blocks[None, 1:])
+    out: FloatArray = np.clip(high - low, 0.0, None) / np.diff(cells)[:, None]
+    return out
+
+

@@ -1,0 +1,107 @@
+"""Figures from result Datasets. Needs matplotlib (the ``examples`` extra); draws without a display."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphon_theory.results import MODE, TIME, whole_file
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours: told apart with any colour vision. Line styles tell them apart without colour.
+_STYLES: tuple[dict[str, Any], ...] = (
+    {"color": "#000000", "linestyle": "-"},
+    {"color": "#0072B2", "linestyle": (0, (6, 1.5))},
+    {"color": "#D55E00", "linestyle": (0, (6, 1.5, 1.2, 1.5))},
+    {"color": "#009E73", "linestyle": (0, (1.6, 1.2))},
+)
+_RC = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+}
+
+
+def quickstart_figure(results: xr.Dataset) -> Figure:
+    """Graphons above; spectra, training loss and test accuracy below: one colour per network throughout.
+
+    ``results`` is the Dataset of the quickstart: ``mask`` ("network", "u", "v"), ``eigenvalue`` ("network",
+    "mode"), ``loss`` and ``test_accuracy`` ("network", "time"), and per network ``density`` and ``variance``.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    names = [str(name) for name in results.network.values]
+    with mpl.rc_context(_RC):
+        figure = Figure(figsize=(10.5, 6.6), dpi=150, layout="constrained")
+        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.3), hspace=0.04)
+        maps = above.subplots(1, len(names), sharex=True, sharey=True)
+        for axes, name in zip(maps, names, strict=True):
+            one = results.sel(network=name)
+            image = _draw_graphon(axes, one.mask.values)
+            axes.set_title(f"{name}\n{_describe(float(one.density), float(one.variance))}")
+        maps[0].set_ylabel("receiving position $u$")
+        bar = above.colorbar(image, ax=maps, pad=0.015, aspect=18)
+        bar.set_label("density of connections $W(u, v)$")
+        bar.outline.set_visible(False)  # type: ignore[operator]
+
+        spectra, loss, accuracy = below.subplots(1, 3)
+        for name, style in zip(names, _STYLES, strict=False):
+            one = results.sel(network=name)
+            values = one.eigenvalue.values
+            shown = values > 1e-12 * values[0]
+            spectra.loglog(one[MODE].values[shown], values[shown], label=name, **style)
+            loss.loglog(one[TIME], one.loss, **style)
+            accuracy.semilogx(one[TIME], 100 * one.test_accuracy, **style)
+        _label(spectra, "Spectrum of the limit NTK", "mode", r"eigenvalue of $\Theta / N$")
+        when = r"training time (learning rate $\times$ steps)"
+        _label(loss, "Training loss, gradient flow", when, r"loss $\frac{1}{2N}\sum (f - y)^2$")
+        level = float(results.attrs["loss_level"])
+        loss.axhline(level, color="#777777", linewidth=0.8)
+        loss.text(0.02, level * 1.08, f"level in the table: {level:g}", **_note(loss))
+        loss.set_ylim(1e-3, None)
+        _label(accuracy, "Test accuracy, kernel regression in time", when, "accuracy on unseen digits (%)")
+        accuracy.set_ylim(None, 100)
+        below.legend(loc="outside upper center", ncols=len(names), handlelength=3.2)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; never leaves a partial file."""
+    with whole_file(path) as part:
+        figure.savefig(part, format="png")
+
+
+def _draw_graphon(axes: Axes, values: np.ndarray) -> Any:
+    """A heat map drawn as a mask is written: receiving units downwards, sending units to the right."""
+    image = axes.imshow(values, extent=(0, 1, 1, 0), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xlabel="sending position $v$", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    axes.grid(visible=False)
+    return image
+
+
+def _describe(density: float, variance: float) -> str:
+    mean = f"mean $W$ = {density:.3g}"
+    return mean if np.isclose(density, variance) else f"{mean}, $V$ = {variance:.2f}"
+
+
+def _label(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title)
+    axes.set(xlabel=x, ylabel=y)
+
+
+def _note(axes: Axes) -> dict[str, Any]:
+    return {"transform": axes.get_yaxis_transform(), "color": "#555555", "fontsize": 8, "va": "bottom"}

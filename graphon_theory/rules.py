@@ -1,0 +1,285 @@
+"""Quadrature rules: Gauss-Legendre panels, product integration, and roots of switching functions.
+
+A *panel* carries a polynomial space: m Gauss-Legendre nodes in a local variable s in [0, 1], mapped to [a, b] by
+
+    plain  v = a + h s,      left  v = a + h s^2,      right  v = b - h (1 - s)^2,      h = b - a,
+
+so that functions of sqrt(v - a) (left) or sqrt(b - v) (right) are polynomials in s. *Product integration*
+(THEORY §5) gives the matrix of  (A g)_i = int f(i, v) g(v) dv  for g in that space; how smooth f is in v matters
+only to the adaptive inner rule, not to the number of nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphon_theory.errors import QuadratureError
+
+FloatArray = NDArray[np.float64]
+RowFunction = Callable[[NDArray[np.intp], FloatArray], FloatArray]
+
+_Panel = tuple[float, float, int, int]  # a, b, nodes, map
+
+PLAIN, LEFT, RIGHT = 0, 1, 2
+_EXTRA = 10  # inner points beyond the degree of the basis
+_END = 1e-12  # local distance from an interval's ends at which f is looked at
+_DEPTH = 64  # bisections of an inner interval
+_BATCH = 200_000  # inner function values per call
+
+
+@lru_cache(maxsize=None)
+def gauss(m: int) -> tuple[FloatArray, FloatArray]:
+    """Gauss-Legendre nodes and weights on [0, 1]: exact for polynomials of degree 2m - 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(m)
+    s, w = (nodes + 1) / 2, weights / 2
+    s.setflags(write=False)
+    w.setflags(write=False)
+    return s, w
+
+
+@lru_cache(maxsize=None)
+def legendre_transform(m: int) -> FloatArray:
+    """Matrix (m, m) from values at the Gauss nodes to Legendre coefficients (orthonormal on [0, 1])."""
+    s, w = gauss(m)
+    vander = np.polynomial.legendre.legvander(2 * s - 1, m - 1) * np.sqrt(2 * np.arange(m) + 1)
+    out: FloatArray = (vander * w[:, None]).T
+    return out
+
+
+@lru_cache(maxsize=None)
+def _barycentric(m: int) -> FloatArray:
+    """Barycentric weights of the Gauss nodes: (-1)^j sqrt((1 - x_j^2) w_j)."""
+    s, w = gauss(m)
+    return np.where(np.arange(m) % 2, -1.0, 1.0) * np.sqrt(s * (1 - s) * w)
+
+
+def lagrange(m: int, s: FloatArray) -> FloatArray:
+    """Values of the m Lagrange polynomials of the Gauss nodes at ``s`` (any shape): shape (*s.shape, m)."""
+    nodes, _ = gauss(m)
+    gap = s[..., None] - nodes
+    hit = gap == 0.0
+    terms = _barycentric(m) / np.where(hit, 1.0, gap)
+    values = terms / terms.sum(-1, keepdims=True)
+    struck = hit.any(-1)
+    if struck.any():
+        values[struck] = hit[struck]
+    out: FloatArray = values
+    return out
+
+
+@dataclass(frozen=True)
+class Panels:
+    """A composite rule on [0, 1]: panel k is [a[k], b[k]] with m[k] nodes under map kind[k].
+
+    One node means that the functions integrated there are constant on the panel.
+    """
+
+    a: FloatArray
+    b: FloatArray
+    m: NDArray[np.intp]
+    kind: NDArray[np.intp]
+
+    @classmethod
+    def constant(cls, edges: FloatArray) -> Panels:
+        """One node a block: the exact rule for functions constant between the edges."""
+        edges = np.asarray(edges, dtype=float)
+        n = len(edges) - 1
+        return cls(edges[:-1], edges[1:], np.ones(n, dtype=np.intp), np.zeros(n, dtype=np.intp))
+
+    @property
+    def offsets(self) -> NDArray[np.intp]:
+        """Start of every panel's nodes, and their total."""
+        return np.concatenate([[0], np.cumsum(self.m)]).astype(np.intp)
+
+    @property
+    def size(self) -> int:
+        return int(self.m.sum())
+
+    def nodes(self) -> FloatArray:
+        return np.concatenate(
+            [place(gauss(m)[0], a, b, k) for a, b, m, k in zip(self.a, self.b, self.m, self.kind, strict=True)]
+        )
+
+    def weights(self) -> FloatArray:
+        """Weights of  int g = sum_j w_j g(v_j), exact on the panels' own spaces."""
+        parts = []
+        for a, b, m, kind in zip(self.a, self.b, self.m, self.kind, strict=True):
+            s, w = gauss(m)
+            if kind == PLAIN:
+                parts.append((b - a) * w)
+            else:  # dv/ds has degree 1, so a rule with m + 1 points is exact on the space
+                t, wt = gauss(m + 1)
+                slope = 2 * t if kind == LEFT else 2 * (1 - t)
+                parts.append((b - a) * ((wt * slope) @ lagrange(m, t)))
+        return np.concatenate(parts)
+
+
+def place(s: FloatArray, a: FloatArray | float, b: FloatArray | float, kind: int) -> FloatArray:
+    """Positions of local coordinates ``s`` on [a, b]."""
+    if kind == LEFT:
+        return a + (b - a) * s * s
+    if kind == RIGHT:
+        return b - (b - a) * (1 - s) ** 2
+    return a + (b - a) * s
+
+
+def local(v: FloatArray, a: float, b: float, kind: int) -> FloatArray:
+    """Local coordinates of positions ``v``: the inverse of :func:`place`."""
+    z = np.clip((v - a) / (b - a), 0.0, 1.0)
+    if kind == LEFT:
+        return np.sqrt(z)
+    if kind == RIGHT:
+        return 1.0 - np.sqrt(np.clip((b - v) / (b - a), 0.0, 1.0))
+    return z
+
+
+def product_integrals(
+    f: RowFunction,
+    rows: int,
+    panels: Panels,
+    breaks: FloatArray,
+    roots: FloatArray,
+    *,
+    constant: bool = False,
+    noise: float = 2e-14,
+    what: str = "graphon",
+) -> FloatArray:
+    """The matrix A[i, j] = int f(i, v) l_j(v) dv over the panels, l_j the Lagrange basis of their nodes.
+
+    ``f(row, v)`` takes arrays of equal shape and returns values; ``breaks`` (k,) are positions where f may jump
+    or kink for every row, ``roots`` (rows, c) those of each row alone (NaN where there is none);
+    ``constant`` says that f is constant in v between them, ``noise`` how far its values are rounded, relative to
+    its scale. Each interval is bisected until the integrals over its halves add up to its own to rounding.
+
+    Raises QuadratureError when an interval is still unresolved at the depth limit (f is unbounded or noise).
+    """
+    out = np.zeros((rows, panels.size))
+    offsets = panels.offsets
+    scale = np.zeros(rows)
+    for k in range(len(panels.m)):
+        a, b, m, kind = float(panels.a[k]), float(panels.b[k]), int(panels.m[k]), int(panels.kind[k])
+        panel = (a, b, m, kind)
+        row, left, right = _intervals(rows, panel, breaks, roots)
+        block = out[:, offsets[k] : offsets[k + 1]]
+        if constant:
+            order = (m + 1) // 2 if kind == PLAIN else (m + 2) // 2
+            np.add.at(block, row, _integrate(f, row, left, right, order, panel, scale)[0])
+            continue
+        order = (m + 1) // 2 + _EXTRA
+        for _ in range(_DEPTH):
+            if not len(row):
+                break
+            middle = 0.5 * (left + right)
+            whole, tail = _integrate(f, row, left, right, order, panel, scale)
+            first, _ = _integrate(f, row, left, middle, order, panel, scale)
+            second, _ = _integrate(f, row, middle, right, order, panel, scale)
+            halves = first + second
+            # the integral over the interval is wanted to rounding of the row's scale times the panel's length
+            error = np.abs(whole - halves).max(1)
+            tiny = (right - left) <= 4e-16 * np.maximum(1e-3, middle)
+            floor = scale[row] * (b - a) * (1e-16 + noise * (right - left))
+            # two sums can agree by accident across a jump; f and its polynomial cannot. A Gauss rule's own error
+            # is of the order of the square of the polynomial's.
+            smooth = tail * tail * (right - left) <= 1e-14 * scale[row] ** 2
+            fine = (smooth & (error <= floor + 2e-16 * np.abs(halves).max(1))) | tiny
+            np.add.at(block, row[fine], halves[fine])
+            row, left, middle, right = row[~fine], left[~fine], middle[~fine], right[~fine]
+            row = np.concatenate([row, row])
+            left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
+            if len(row) > 50 * max(rows, 100):
+                break
+        if len(row):
+            raise QuadratureError(
+                f"{what}: the integral near position {place(left, a, b, kind)[0]:.6g} does not settle; it is "
+                "unbounded or oscillates too fast. Declare its breaks (u_edges, v_edges, diagonal=True), or bound it."
+            )
+    return out
+
+
+def _intervals(
+    rows: int, panel: _Panel, breaks: FloatArray, roots: FloatArray
+) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
+    """Every row's pieces of a panel between its breaks and roots, in local coordinates: (row, left, right)."""
+    a, b, _, kind = panel
+    inner = breaks[(breaks > a) & (breaks < b)]
+    cuts = np.concatenate([np.broadcast_to(inner, (rows, len(inner))), roots], axis=1)
+    cuts = np.sort(local(np.where((cuts > a) & (cuts < b), cuts, b), a, b, kind), axis=1)
+    edges = np.concatenate([np.zeros((rows, 1)), cuts, np.ones((rows, 1))], axis=1)
+    row, piece = np.nonzero(np.diff(edges, axis=1) > 1e-16)
+    return row, edges[row, piece], edges[row, piece + 1]
+
+
+def _integrate(
+    f: RowFunction,
+    row: NDArray[np.intp],
+    left: FloatArray,
+    right: FloatArray,
+    order: int,
+    panel: _Panel,
+    scale: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """int f l_j over each local interval by one Gauss rule: (intervals, m), and how far f is from its polynomial.
+
+    The latter is the largest of f's last two Legendre coefficients and of its misfit at the interval's ends, where
+    a jump could hide beyond the outermost node. Raises ``scale`` to the largest |f| met in each row.
+    """
+    a, b, m, kind = panel
+    t, w = gauss(order)
+    last = legendre_transform(order)[-2:]
+    ends = np.array([_END, 1 - _END])
+    look = np.concatenate([last, lagrange(order, ends)]).T
+    parts, tails = [], []
+    step = max(1, _BATCH // order)
+    for start in range(0, len(row), step):
+        cut = slice(start, start + step)
+        width = (right - left)[cut, None]
+        s = left[cut, None] + width * np.concatenate([t, ends])
+        v = place(s, a, b, kind)
+        values = f(np.broadcast_to(row[cut, None], v.shape), v)
+        s, values, at_ends = s[:, :-2], values[:, :-2], values[:, -2:]
+        np.maximum.at(scale, row[cut], np.abs(values).max(1))
+        misfit = values @ look
+        misfit[:, 2:] -= at_ends
+        tails.append(np.abs(misfit).max(1))
+        slope = 1.0 if kind == PLAIN else 2 * s if kind == LEFT else 2 * (1 - s)
+        weighted = values * (width * w) * slope
+        if m == 1:
+            parts.append((b - a) * weighted.sum(1, keepdims=True))
+        else:
+            parts.append((b - a) * np.einsum("iq,iqj->ij", weighted, lagrange(m, s)))
+    if not parts:
+        return np.zeros((0, m)), np.zeros(0)
+    return np.concatenate(parts), np.concatenate(tails)
+
+
+def roots_on_unit(s: Callable[[FloatArray, FloatArray], FloatArray], x: FloatArray, grid: int = 257) -> FloatArray:
+    """For every x, the sign changes of y -> s(x, y) on [0, 1], to rounding: (len(x), c), NaN where there is none.
+
+    A change of sign is looked for between neighbouring points of a uniform grid, so two roots closer than
+    1/grid can be missed.
+    """
+    y = np.linspace(0.0, 1.0, grid)
+    # off the nodes of round numbers, so that a root at 1/2 is crossed rather than struck
+    y[1:-1] += (0.5 / grid) * np.sin(np.arange(1, grid - 1) * 2.399963)
+    values = s(x[:, None], y[None, :])
+    sign = np.sign(np.where(np.isfinite(values), values, 0.0))
+    change = sign[:, 1:] * sign[:, :-1] < 0
+    counts = change.sum(1)
+    out = np.full((len(x), int(counts.max(initial=0))), np.nan)
+    row, piece = np.nonzero(change)
+    if not len(row):
+        return out
+    lo, hi, low = y[piece], y[piece + 1], sign[row, piece]
+    for _ in range(60):
+        middle = 0.5 * (lo + hi)
+        value = np.asarray(s(x[row], middle))
+        same = np.sign(value) == low
+        lo, hi = np.where(same, middle, lo), np.where(same, hi, middle)
+    slot = np.arange(len(row)) - np.concatenate([[0], np.cumsum(counts)])[row]
+    out[row, slot] = 0.5 * (lo + hi)
+    return out
