@@ -45,6 +45,13 @@ class Activation:
     parameters: tuple[float, ...] = field(default=(), repr=False)
     homogeneous: bool = field(default=False, repr=False)  # positively homogeneous of degree 1
 
+    def block_parameters(self, terms: int) -> FloatArray:
+        """Parameters of the compiled pass for moments that are sums of ``terms`` products.
+
+        |rho| within max(4, sqrt(terms)) roundings of 1 counts as 1.
+        """
+        return np.array([max(4.0, math.sqrt(terms)) * 2.0**-52, *self.parameters])
+
     def __call__(self, z: ArrayLike) -> FloatArray:
         """phi(z), elementwise."""
         return self.phi(np.asarray(z, dtype=float))

@@ -46,20 +46,24 @@ def quickstart_figure(results: xr.Dataset) -> Figure:
 
     names = [str(name) for name in results.network.values]
     with mpl.rc_context(_RC):
-        figure = Figure(figsize=(10.5, 6.6), dpi=150, layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.3), hspace=0.04)
+        figure = Figure(figsize=(10.5, 6.7), dpi=150, layout="constrained")
+        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.25))
+        for part in (above, below):
+            part.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
         maps = above.subplots(1, len(names), sharex=True, sharey=True)
-        for axes, name in zip(maps, names, strict=True):
+        for axes, name, style in zip(maps, names, _STYLES, strict=True):
             one = results.sel(network=name)
             image = _draw_graphon(axes, one.mask.values)
-            axes.set_title(f"{name}\n{_describe(float(one.density), float(one.variance))}")
+            axes.set_title(name, color=style["color"], weight="bold", pad=18)
+            about = _describe(float(one.density), float(one.variance))
+            axes.text(0.5, 1.03, about, transform=axes.transAxes, ha="center", va="bottom")
         maps[0].set_ylabel("receiving position $u$")
         bar = above.colorbar(image, ax=maps, pad=0.015, aspect=18)
         bar.set_label("density of connections $W(u, v)$")
         bar.outline.set_visible(False)  # type: ignore[operator]
 
         spectra, loss, accuracy = below.subplots(1, 3)
-        for name, style in zip(names, _STYLES, strict=False):
+        for name, style in zip(names, _STYLES, strict=True):
             one = results.sel(network=name)
             values = one.eigenvalue.values
             shown = values > 1e-12 * values[0]
@@ -72,7 +76,7 @@ def quickstart_figure(results: xr.Dataset) -> Figure:
         level = float(results.attrs["loss_level"])
         loss.axhline(level, color="#777777", linewidth=0.8)
         loss.text(0.02, level * 1.08, f"level in the table: {level:g}", **_note(loss))
-        loss.set_ylim(1e-3, None)
+        loss.set_ylim(1e-3, 1)
         _label(accuracy, "Test accuracy, kernel regression in time", when, "accuracy on unseen digits (%)")
         accuracy.set_ylim(None, 100)
         below.legend(loc="outside upper center", ncols=len(names), handlelength=3.2)

@@ -47,6 +47,7 @@ from graphon_theory.spectra import spectrum
 if TYPE_CHECKING:
     import xarray as xr
 
+DENSITY = 0.2  # of the masked layers, the same in all networks but the dense one
 TRAIN = 1200  # of scikit-learn's 1,797 digits; the others are the test set
 MODES = 10  # shown in the table
 LOSS_LEVEL = 0.05  # of a loss that starts at 0.45
@@ -56,17 +57,17 @@ GRID = 96  # cells a side of the graphons in the figure
 
 
 def networks() -> dict[str, Network]:
-    """Three hidden layers between a dense input layer and a dense readout; the two layers between them differ.
+    """Three hidden layers; the two masks between them differ, the input layer and the readout are dense.
 
     A mask of the input layer would keep finite networks O(1/d) away from the limit at any width (THEORY §9).
     """
     step = StepGraphon(
-        [[0.90, 0.35, 0.10], [0.40, 0.15, 0.05], [0.15, 0.10, 0.04]],
+        [[0.95, 0.46, 0.20], [0.50, 0.25, 0.08], [0.15, 0.08, 0.05]],
         u_edges=[0, 0.2, 0.5, 1],
         v_edges=[0, 0.25, 0.5, 1],
     )
-    smooth = AnalyticGraphon("0.9*exp(-3*u)*(1 - v)**2 + 0.5*u*v**4")
-    hidden = {"dense": 1.0, "step": step, "smooth": smooth, "magnitude": magnitude_pruning(0.2)}
+    smooth = AnalyticGraphon("0.9*(1 - u)**2*(1 - v) + 0.8*u**3*v**3")
+    hidden = {"dense": 1.0, "step": step, "smooth": smooth, "magnitude": magnitude_pruning(DENSITY)}
     return {
         name: Network([1.0, layer, layer, 1.0], activation="relu", weight_variance=2.0, bias_variance=0.1)
         for name, layer in hidden.items()
@@ -97,7 +98,7 @@ def load_digits() -> Digits:
 
 
 def run(out: Path, console: Console | None = None) -> xr.Dataset:
-    """Do the job and write ``quickstart.nc``, ``quickstart.png``, the networks as TOML and the digits to ``out``.
+    """Do the job; write ``quickstart.nc``, ``quickstart.png``, the networks (TOML) and the digits to ``out``.
 
     Raises GraphonError when the ``examples`` extra is missing or the finite networks fail.
     """
@@ -125,7 +126,7 @@ def run(out: Path, console: Console | None = None) -> xr.Dataset:
         results = _results(chosen, runs, times)
         if with_torch:
             progress.update(task, description=f"finite networks: {SWEPT}, widths {WIDTHS}")
-            results = results.merge(_sweep(out, chosen[SWEPT], digits))
+            results = results.merge(_sweep(out, digits, kernels[SWEPT]))
             progress.advance(task)
         progress.update(task, description="figure")
         save_dataset(results, out / "quickstart.nc")
@@ -195,7 +196,7 @@ def _need_extras() -> None:
 
 
 def _write_inputs(out: Path, chosen: dict[str, Network], digits: Digits) -> None:
-    """What the other commands need to go on from here: ``graphon-theory kernel networks/step.toml --inputs ...``."""
+    """What the other commands need to go on from here, as in ``graphon-theory kernel networks/step.toml``."""
     for name, network in chosen.items():
         with whole_file(out / "networks" / f"{name}.toml") as part:
             part.write_text(network.to_toml(), encoding="utf-8")
@@ -205,7 +206,7 @@ def _write_inputs(out: Path, chosen: dict[str, Network], digits: Digits) -> None
 
 
 def _times(modes: dict[str, xr.Dataset]) -> FloatArray:
-    """From before the fastest mode of any network has moved to after a third of the slowest one's modes have."""
+    """From before any mode of any network has moved to after a third of the slowest network's modes have."""
     fastest = max(float(one.eigenvalue[0]) for one in modes.values())
     slowest = min(float(one.eigenvalue[TRAIN // 3]) for one in modes.values())
     return np.geomspace(0.05 / fastest, 3.0 / slowest, 120)
@@ -258,7 +259,7 @@ def _results(
     )
 
 
-def _sweep(out: Path, network: Network, digits: Digits) -> xr.Dataset:
+def _sweep(out: Path, digits: Digits, kernel: xr.DataArray) -> xr.Dataset:
     """A few finite networks, drawn in a process of their own (this package never imports torch)."""
     inputs = digits.x[:SWEPT_INPUTS]
     folder = out / "finite-networks"
@@ -273,7 +274,7 @@ def _sweep(out: Path, network: Network, digits: Digits) -> xr.Dataset:
         raise GraphonError(f"quickstart: the finite networks failed (exit {done.returncode}):\n{last}")
     real = load_dataset(folder / "quickstart-sweep.nc").ntk
     traces = np.trace(real.transpose(WIDTH, SEED, X, X2).values, axis1=2, axis2=3)
-    ratio = traces / float(np.trace(limit_kernel(network, inputs).ntk.values))
+    ratio = traces / float(np.trace(kernel.values[:SWEPT_INPUTS, :SWEPT_INPUTS]))
     return dataset(
         {
             "sweep_ratio": ((WIDTH,), ratio.mean(axis=1)),

@@ -12,7 +12,7 @@ only to the adaptive inner rule, not to the number of nodes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -23,13 +23,12 @@ from graphon_theory.errors import QuadratureError
 FloatArray = NDArray[np.float64]
 RowFunction = Callable[[NDArray[np.intp], FloatArray], FloatArray]
 
-_Panel = tuple[float, float, int, int]  # a, b, nodes, map
-
 PLAIN, LEFT, RIGHT = 0, 1, 2
 _EXTRA = 10  # inner points beyond the degree of the basis
 _END = 1e-12  # local distance from an interval's ends at which f is looked at
 _DEPTH = 64  # bisections of an inner interval
-_BATCH = 200_000  # inner function values per call
+_PIECES = 500  # unresolved intervals a row before giving up
+_BATCH = 2_000_000  # basis values of one batch of intervals
 
 
 @lru_cache(maxsize=None)
@@ -128,7 +127,7 @@ def place(s: FloatArray, a: FloatArray | float, b: FloatArray | float, kind: int
     return a + (b - a) * s
 
 
-def local(v: FloatArray, a: float, b: float, kind: int) -> FloatArray:
+def local(v: FloatArray, a: FloatArray, b: FloatArray, kind: int) -> FloatArray:
     """Local coordinates of positions ``v``: the inverse of :func:`place`."""
     z = np.clip((v - a) / (b - a), 0.0, 1.0)
     if kind == LEFT:
@@ -161,100 +160,130 @@ def product_integrals(
     out = np.zeros((rows, panels.size))
     offsets = panels.offsets
     scale = np.zeros(rows)
-    for k in range(len(panels.m)):
-        a, b, m, kind = float(panels.a[k]), float(panels.b[k]), int(panels.m[k]), int(panels.kind[k])
-        panel = (a, b, m, kind)
-        row, left, right = _intervals(rows, panel, breaks, roots)
-        block = out[:, offsets[k] : offsets[k + 1]]
+    cuts = np.concatenate([np.broadcast_to(breaks, (rows, len(breaks))), roots], axis=1)
+    for m, kind in sorted(set(zip(panels.m.tolist(), panels.kind.tolist(), strict=True))):
+        same = np.flatnonzero((panels.m == m) & (panels.kind == kind))
+        a, b = panels.a[same], panels.b[same]
+        work = _Intervals.between(cuts, a, b, kind)
+        order = (m + 1) // 2 if constant and kind == PLAIN else (m + 2) // 2 if constant else (m + 1) // 2 + _EXTRA
+        rule = _Rule(f, a, b, m, kind, order, scale)
+
+        def add(done: _Intervals, values: FloatArray, m: int = m, same: NDArray[np.intp] = same) -> None:
+            np.add.at(out, (done.row[:, None], offsets[same[done.panel]][:, None] + np.arange(m)), values)
+
         if constant:
-            order = (m + 1) // 2 if kind == PLAIN else (m + 2) // 2
-            np.add.at(block, row, _integrate(f, row, left, right, order, panel, scale)[0])
+            add(work, rule(work)[0])
             continue
-        order = (m + 1) // 2 + _EXTRA
         for _ in range(_DEPTH):
-            if not len(row):
+            if not len(work.row) or len(work.row) > _PIECES * max(rows * len(same), 20):
                 break
-            middle = 0.5 * (left + right)
-            whole, tail = _integrate(f, row, left, right, order, panel, scale)
-            first, _ = _integrate(f, row, left, middle, order, panel, scale)
-            second, _ = _integrate(f, row, middle, right, order, panel, scale)
-            halves = first + second
+            first, second = work.halves()
+            whole, tail = rule(work)
+            halves = rule(first)[0] + rule(second)[0]
             # the integral over the interval is wanted to rounding of the row's scale times the panel's length
             error = np.abs(whole - halves).max(1)
-            tiny = (right - left) <= 4e-16 * np.maximum(1e-3, middle)
-            floor = scale[row] * (b - a) * (1e-16 + noise * (right - left))
+            length, width = (b - a)[work.panel], work.right - work.left
+            floor = scale[work.row] * length * (1e-16 + noise * width)
             # two sums can agree by accident across a jump; f and its polynomial cannot. A Gauss rule's own error
             # is of the order of the square of the polynomial's.
-            smooth = tail * tail * (right - left) <= 1e-14 * scale[row] ** 2
+            smooth = tail * tail * width <= 1e-14 * scale[work.row] ** 2
+            tiny = width <= 4e-16 * np.maximum(1e-3, first.right)
             fine = (smooth & (error <= floor + 2e-16 * np.abs(halves).max(1))) | tiny
-            np.add.at(block, row[fine], halves[fine])
-            row, left, middle, right = row[~fine], left[~fine], middle[~fine], right[~fine]
-            row = np.concatenate([row, row])
-            left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
-            if len(row) > 50 * max(rows, 100):
-                break
-        if len(row):
+            add(work[fine], halves[fine])
+            work = first[~fine] + second[~fine]
+        if len(work.row):
+            k = int(work.panel[0])
+            near = float(place(work.left[:1], float(a[k]), float(b[k]), kind)[0])
             raise QuadratureError(
-                f"{what}: the integral near position {place(left, a, b, kind)[0]:.6g} does not settle; it is "
-                "unbounded or oscillates too fast. Declare its breaks (u_edges, v_edges, diagonal=True), or bound it."
+                f"{what}: the integral near position {near:.6g} does not settle; it is unbounded or oscillates too "
+                "fast. Declare its breaks (u_edges, v_edges, diagonal=True), or bound it."
             )
     return out
 
 
-def _intervals(
-    rows: int, panel: _Panel, breaks: FloatArray, roots: FloatArray
-) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
-    """Every row's pieces of a panel between its breaks and roots, in local coordinates: (row, left, right)."""
-    a, b, _, kind = panel
-    inner = breaks[(breaks > a) & (breaks < b)]
-    cuts = np.concatenate([np.broadcast_to(inner, (rows, len(inner))), roots], axis=1)
-    cuts = np.sort(local(np.where((cuts > a) & (cuts < b), cuts, b), a, b, kind), axis=1)
-    edges = np.concatenate([np.zeros((rows, 1)), cuts, np.ones((rows, 1))], axis=1)
-    row, piece = np.nonzero(np.diff(edges, axis=1) > 1e-16)
-    return row, edges[row, piece], edges[row, piece + 1]
+@dataclass(frozen=True)
+class _Intervals:
+    """Pieces [left, right] of panels, in local coordinates, each belonging to one row."""
+
+    row: NDArray[np.intp]
+    panel: NDArray[np.intp]
+    left: FloatArray
+    right: FloatArray
+
+    @classmethod
+    def between(cls, cuts: FloatArray, a: FloatArray, b: FloatArray, kind: int) -> _Intervals:
+        """Every row's pieces of every panel between the row's cuts (rows, c)."""
+        rows, panels = len(cuts), len(a)
+        inside = (cuts[:, None, :] > a[:, None]) & (cuts[:, None, :] < b[:, None])
+        inner = np.ones((rows, panels, cuts.shape[1]))
+        r, p, c = np.nonzero(inside)
+        inner[r, p, c] = local(cuts[r, c], a[p], b[p], kind)
+        inner.sort(axis=2)
+        shape = (rows, panels, 1)
+        edges = np.concatenate([np.zeros(shape), inner, np.ones(shape)], axis=2)
+        row, panel, piece = np.nonzero(np.diff(edges, axis=2) > 1e-16)
+        return cls(row, panel, edges[row, panel, piece], edges[row, panel, piece + 1])
+
+    def halves(self) -> tuple[_Intervals, _Intervals]:
+        middle = 0.5 * (self.left + self.right)
+        return replace(self, right=middle), replace(self, left=middle)
+
+    def __getitem__(self, index: NDArray[np.bool_] | slice) -> _Intervals:
+        return _Intervals(self.row[index], self.panel[index], self.left[index], self.right[index])
+
+    def __add__(self, other: _Intervals) -> _Intervals:
+        return _Intervals(
+            *(np.concatenate([getattr(self, f), getattr(other, f)]) for f in ("row", "panel", "left", "right"))
+        )
 
 
-def _integrate(
-    f: RowFunction,
-    row: NDArray[np.intp],
-    left: FloatArray,
-    right: FloatArray,
-    order: int,
-    panel: _Panel,
-    scale: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """int f l_j over each local interval by one Gauss rule: (intervals, m), and how far f is from its polynomial.
+@dataclass(frozen=True)
+class _Rule:
+    """One Gauss rule for all intervals of panels that share their basis."""
 
-    The latter is the largest of f's last two Legendre coefficients and of its misfit at the interval's ends, where
-    a jump could hide beyond the outermost node. Raises ``scale`` to the largest |f| met in each row.
-    """
-    a, b, m, kind = panel
-    t, w = gauss(order)
-    last = legendre_transform(order)[-2:]
-    ends = np.array([_END, 1 - _END])
-    look = np.concatenate([last, lagrange(order, ends)]).T
-    parts, tails = [], []
-    step = max(1, _BATCH // order)
-    for start in range(0, len(row), step):
-        cut = slice(start, start + step)
-        width = (right - left)[cut, None]
-        s = left[cut, None] + width * np.concatenate([t, ends])
-        v = place(s, a, b, kind)
-        values = f(np.broadcast_to(row[cut, None], v.shape), v)
-        s, values, at_ends = s[:, :-2], values[:, :-2], values[:, -2:]
-        np.maximum.at(scale, row[cut], np.abs(values).max(1))
-        misfit = values @ look
-        misfit[:, 2:] -= at_ends
-        tails.append(np.abs(misfit).max(1))
-        slope = 1.0 if kind == PLAIN else 2 * s if kind == LEFT else 2 * (1 - s)
-        weighted = values * (width * w) * slope
-        if m == 1:
-            parts.append((b - a) * weighted.sum(1, keepdims=True))
-        else:
-            parts.append((b - a) * np.einsum("iq,iqj->ij", weighted, lagrange(m, s)))
-    if not parts:
-        return np.zeros((0, m)), np.zeros(0)
-    return np.concatenate(parts), np.concatenate(tails)
+    f: RowFunction
+    a: FloatArray
+    b: FloatArray
+    m: int
+    kind: int
+    order: int
+    scale: FloatArray  # largest |f| met in each row, raised on the way
+
+    def __call__(self, work: _Intervals) -> tuple[FloatArray, FloatArray]:
+        """int f l_j over each interval: (intervals, m), and how far f is from its polynomial there.
+
+        The latter is the largest of f's last two Legendre coefficients and of its misfit at the interval's ends,
+        where a jump could hide beyond the outermost node.
+        """
+        if not len(work.row):
+            return np.zeros((0, self.m)), np.zeros(0)
+        step = max(1, _BATCH // (self.order * self.m))
+        parts = [self._batch(work[start : start + step]) for start in range(0, len(work.row), step)]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    def _batch(self, work: _Intervals) -> tuple[FloatArray, FloatArray]:
+        t, w = gauss(self.order)
+        width = (work.right - work.left)[:, None]
+        s = work.left[:, None] + width * np.concatenate([t, [_END, 1 - _END]])
+        a, b = self.a[work.panel][:, None], self.b[work.panel][:, None]
+        v = place(s, a, b, self.kind)
+        values = self.f(np.broadcast_to(work.row[:, None], v.shape), v)
+        s, values, ends = s[:, :-2], values[:, :-2], values[:, -2:]
+        np.maximum.at(self.scale, work.row, np.abs(values).max(1))
+        misfit = values @ _watch(self.order)
+        misfit[:, -2:] -= ends
+        slope = 1.0 if self.kind == PLAIN else 2 * s if self.kind == LEFT else 2 * (1 - s)
+        weighted = values * (width * w * (b - a)) * slope
+        if self.m == 1:
+            return weighted.sum(1, keepdims=True), np.abs(misfit).max(1)
+        return np.einsum("iq,iqj->ij", weighted, lagrange(self.m, s)), np.abs(misfit).max(1)
+
+
+@lru_cache(maxsize=None)
+def _watch(order: int) -> FloatArray:
+    """Matrix from values at Gauss nodes to the last Legendre coefficients and the values at both ends."""
+    ends = lagrange(order, np.array([_END, 1 - _END]))
+    return np.concatenate([legendre_transform(order)[-2:], ends]).T
 
 
 def roots_on_unit(s: Callable[[FloatArray, FloatArray], FloatArray], x: FloatArray, grid: int = 257) -> FloatArray:

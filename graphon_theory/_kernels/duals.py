@@ -10,7 +10,9 @@ A_W C where W differs from V and is not read where ``shared`` says that they agr
     K = state[:, 0] + bias,      T = state[:, 1] + (A_W C) + own_bias
 
 and writes C(K) into out[:, 0] and Cdot(K) T into out[:, 1]. ``f1`` (P, F, N1) and ``f2`` (P, F, N2) are features of the
-variances (square roots and the like), formed once for all inputs; the tile starts at (i0, j0).
+variances (square roots and the like), formed once for all inputs; the tile starts at (i0, j0). ``parameters`` starts
+with the distance of |rho| from 1 under which a pair counts as coincident (a Gram matrix knows no better: THEORY §4),
+then come the activation's own.
 """
 
 from __future__ import annotations
@@ -24,9 +26,6 @@ from numba import njit
 from graphon_theory._kernels.arctangent import arctangent_ratio
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-
-# |rho| this close to 1 counts as 1: a Gram matrix cannot tell them apart (THEORY §4)
-COINCIDENT = 4 * 2.0**-52
 
 _options = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
 
@@ -45,14 +44,14 @@ def rectifier_block(
     out: Array,
     parameters: Array,
 ) -> None:
-    """phi(z) = beta z for z > 0, alpha z for z < 0; parameters = (alpha beta, (beta - alpha)^2).
+    """phi(z) = beta z for z > 0, alpha z for z < 0; own parameters (alpha beta, (beta - alpha)^2).
 
     With cos theta = rho and R = sqrt(q11 q22) (sin theta + (pi - theta) cos theta) / 2 pi:
     C = alpha beta K + (beta - alpha)^2 R,  Cdot = alpha beta + (beta - alpha)^2 (pi - theta) / 2 pi  [CS].
     Features: sqrt(q), 1 / sqrt(q) (0 where q = 0).
     """
     positions, _, n1, n2 = state.shape
-    linear, bent = parameters[0], parameters[1] / (2 * math.pi)
+    coincident, linear, bent = parameters[0], parameters[1], parameters[2] / (2 * math.pi)
     for p in range(positions):
         for i in range(n1):
             root_i, inverse_i = f1[p, 0, i0 + i], f1[p, 1, i0 + i]
@@ -63,7 +62,7 @@ def rectifier_block(
                 rho = k * (inverse_i * f2[p, 1, j0 + j])
                 size = abs(rho)
                 gap = 1.0 - size
-                gap = gap if gap > COINCIDENT else 0.0
+                gap = gap if gap > coincident else 0.0
                 # tan^2(theta / 2) for the acute angle
                 y = gap / (2.0 - gap)
                 half = math.sqrt(y)
@@ -96,6 +95,7 @@ def erf_block(
     its sine and cosine together. Features: q, 1 / sqrt(q) (0 where q = 0), 1 / sqrt(1 + 2 q).
     """
     positions, _, n1, n2 = state.shape
+    coincident = parameters[0]
     for p in range(positions):
         for i in range(n1):
             q_i, inverse_i, scale_i = f1[p, 0, i0 + i], f1[p, 1, i0 + i], f1[p, 2, i0 + i]
@@ -106,7 +106,7 @@ def erf_block(
                 q_j = f2[p, 0, j0 + j]
                 rho = k * (inverse_i * f2[p, 1, j0 + j])
                 gap = 1.0 - abs(rho)
-                gap = gap if gap > COINCIDENT else 0.0
+                gap = gap if gap > coincident else 0.0
                 scale = scale_i * f2[p, 2, j0 + j]
                 det = 1.0 + 2.0 * (q_i + q_j) + 4.0 * (q_i * q_j) * (gap * (2.0 - gap))
                 cosine = math.sqrt(det) * scale

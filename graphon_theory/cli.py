@@ -1,0 +1,213 @@
+"""``graphon-theory``: the steps of the library from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zipfile import BadZipFile
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from graphon_theory import __version__
+from graphon_theory.errors import GraphonError, InputError, SpecError
+from graphon_theory.results import MODE, TIME, FloatArray, load_dataset, save_dataset
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_SOURCE = "a network (.toml, with --inputs) or a kernel file (.nc) written by `graphon-theory kernel`"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        chosen.run(chosen, Console())
+    except GraphonError as error:
+        print(f"graphon-theory: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"graphon-theory: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("graphon-theory: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="graphon-theory", description="Limit kernels of sparse neural networks, from graphons."
+    )
+    parser.add_argument("--version", action="version", version=f"graphon-theory {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    quickstart = commands.add_parser(
+        "quickstart", help="the main job on handwritten digits, in about a minute"
+    )
+    quickstart.add_argument(
+        "--out", type=Path, default=Path("quickstart-results"), help="folder for the results"
+    )
+    quickstart.set_defaults(run=_quickstart)
+
+    kernel = commands.add_parser("kernel", help="limit kernels (NNGP and NTK) of a network")
+    kernel.add_argument(
+        "spec", type=Path, metavar="SPEC.toml", help="the network, as Network.to_toml() writes it"
+    )
+    _add_inputs(kernel, required=True)
+    kernel.add_argument(
+        "--against", type=Path, metavar="FILE", help="second inputs: kernel of INPUTS with these"
+    )
+    kernel.add_argument("--out", type=Path, required=True, metavar="FILE.nc", help="netCDF file to write")
+    kernel.set_defaults(run=_kernel)
+
+    spectrum = commands.add_parser("spectrum", help="eigenvalues and energy concentration of a kernel")
+    _add_source(spectrum)
+    spectrum.add_argument("--count", type=int, default=10, help="modes to compute (default 10)")
+    spectrum.set_defaults(run=_spectrum)
+
+    dynamics = commands.add_parser("dynamics", help="loss and predictions of gradient flow in time")
+    _add_source(dynamics)
+    dynamics.add_argument(
+        "--targets", type=Path, required=True, metavar="FILE", help="targets, one row an input"
+    )
+    dynamics.add_argument(
+        "--times",
+        type=float,
+        nargs="+",
+        default=[0, 1, 10, 100, 1000, np.inf],
+        help="increasing; inf is allowed",
+    )
+    dynamics.add_argument("--learning-rate", type=float, default=1.0)
+    dynamics.set_defaults(run=_dynamics)
+    return parser
+
+
+def _add_inputs(command: argparse.ArgumentParser, required: bool) -> None:
+    command.add_argument(
+        "--inputs",
+        type=Path,
+        required=required,
+        metavar="FILE",
+        help="(samples, inputs) as .npy, .npz or .csv",
+    )
+    command.add_argument("--rtol", type=float, default=1e-10, help="quadrature tolerance (default 1e-10)")
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    command.add_argument("source", type=Path, metavar="SPEC.toml|KERNEL.nc", help=_SOURCE)
+    _add_inputs(command, required=False)
+    command.add_argument("--kind", choices=("ntk", "nngp"), default="ntk", help="which kernel (default ntk)")
+    command.add_argument("--output", type=int, default=0, help="which output of the network (default 0)")
+    command.add_argument("--out", type=Path, metavar="FILE.nc", help="netCDF file to write")
+
+
+def _quickstart(chosen: argparse.Namespace, console: Console) -> None:
+    from graphon_theory.quickstart import run
+
+    run(chosen.out, console)
+
+
+def _kernel(chosen: argparse.Namespace, console: Console) -> None:
+    kernels = _limit_kernel(chosen)
+    save_dataset(kernels, chosen.out)
+    shape = " x ".join(str(size) for size in kernels.ntk.shape)
+    error = f"{float(kernels.attrs['quadrature_error']):.1e}"
+    _say(console, f"{chosen.out}: nngp and ntk, {shape}, quadrature error {error}")
+
+
+def _spectrum(chosen: argparse.Namespace, console: Console) -> None:
+    from graphon_theory.spectra import spectrum
+
+    modes = spectrum(_chosen_kernel(chosen), chosen.count)
+    table = Table(
+        "mode", "eigenvalue", "ln", "energy (%)", "residual", title=f"Spectrum of {chosen.kind} / N"
+    )
+    for mode in modes[MODE].values:
+        one = modes.sel({MODE: mode})
+        value = float(one.eigenvalue)
+        log = f"{np.log(value):.4f}" if value > 0 else ""
+        energy = f"{100 * float(one.energy):.2f}"
+        table.add_row(str(mode), f"{value:.6g}", log, energy, f"{float(one.residual):.1e}")
+    console.print(table)
+    figures = ("effective_rank", "gap", "decay_exponent")
+    told = [f"{name.replace('_', ' ')} {modes.attrs[name]:.4g}" for name in figures if name in modes.attrs]
+    _say(console, ", ".join(told))
+    _save(modes, chosen.out, console)
+
+
+def _dynamics(chosen: argparse.Namespace, console: Console) -> None:
+    from graphon_theory.dynamics import critical_learning_rate, gradient_flow
+
+    kernel = _chosen_kernel(chosen)
+    flow = gradient_flow(kernel, _array(chosen.targets), chosen.times, learning_rate=chosen.learning_rate)
+    table = Table("time", "loss", title="Gradient flow on squared loss, 1/(2N) sum (f - y)^2")
+    for time, loss in zip(flow[TIME].values, flow.loss.values, strict=True):
+        table.add_row(f"{time:.6g}", f"{loss:.6g}")
+    console.print(table)
+    _say(console, f"largest stable learning rate of gradient descent: {critical_learning_rate(kernel):.6g}")
+    _save(flow, chosen.out, console)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _save(data: xr.Dataset, out: Path | None, console: Console) -> None:
+    if out is not None:
+        save_dataset(data, out)
+        _say(console, f"written to {out}")
+
+
+def _limit_kernel(chosen: argparse.Namespace) -> xr.Dataset:
+    from graphon_theory.limits import limit_kernel
+    from graphon_theory.networks import Network
+
+    spec = getattr(chosen, "spec", None) or chosen.source
+    try:
+        network = Network.from_toml(spec.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise SpecError(f"{spec}: expected a network as TOML text, but this is no UTF-8 text.") from None
+    against = getattr(chosen, "against", None)
+    second = None if against is None else _array(against)
+    return limit_kernel(network, _array(chosen.inputs), second, rtol=chosen.rtol)
+
+
+def _chosen_kernel(chosen: argparse.Namespace) -> xr.DataArray:
+    """The kernel matrix of a file, or of a network on inputs."""
+    if chosen.source.suffix == ".toml":
+        if chosen.inputs is None:
+            raise InputError(f"--inputs: {chosen.source} is a network, so it needs --inputs FILE as well.")
+        kernels = _limit_kernel(chosen)
+    else:
+        kernels = load_dataset(chosen.source)
+    if chosen.kind not in kernels:
+        has = ", ".join(map(str, kernels.data_vars))
+        raise InputError(f"{chosen.source}: holds no {chosen.kind}, only {has}; pass {_SOURCE}.")
+    kernel = kernels[chosen.kind]
+    if "output" not in kernel.dims:
+        return kernel
+    if not 0 <= chosen.output < kernel.sizes["output"]:
+        raise InputError(f"--output: expected 0 to {kernel.sizes['output'] - 1}, got {chosen.output}.")
+    return kernel.isel(output=chosen.output)
+
+
+def _array(path: Path) -> FloatArray:
+    """An array from .npy, .npz (its only array, or the one named x) or .csv without a header."""
+    try:
+        if path.suffix == ".csv":
+            return np.loadtxt(path, delimiter=",", ndmin=2)
+        loaded = np.load(path, allow_pickle=False)
+        arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"x": loaded}
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise InputError(
+            f"{path}: expected numbers as .npy, .npz or .csv, but reading it fails: {error}"
+        ) from None
+    if "x" not in arrays and len(arrays) != 1:
+        raise InputError(f"{path}: expected one array, or one named x, got {', '.join(arrays) or 'none'}.")
+    return np.asarray(arrays["x"] if "x" in arrays else next(iter(arrays.values())))

@@ -1,0 +1,345 @@
+"""Choosing the nodes: every hidden layer's panels are refined until the recursion on sample pairs is resolved.
+
+What has to be resolved in a layer is its own state as a function of position, C(K(u)) and Cdot T(u), on a few
+input pairs that include the extreme ones. How rough the *next* graphon is does not matter here: its operator is a
+product integral (THEORY §5). Panels start at every place where the state can lose smoothness:
+
+- breaks in u of the layer's own graphons,
+- where a kink curve v = g(u) of theirs meets a break of the layer below, an end of [0, 1], or is born,
+- for the first layer, where a curve meets an edge j/d of an input cell.
+
+Then: more nodes, a square-root map towards one end, or a bisection, whichever resolves a panel first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphon_theory.activations import Activation
+from graphon_theory.errors import QuadratureError
+from graphon_theory.networks import Network
+from graphon_theory.operators import Layer, LayerOperator, Scales
+from graphon_theory.rules import LEFT, PLAIN, RIGHT, FloatArray, Panels, gauss, legendre_transform, place, roots_on_unit
+
+EPS = float(np.finfo(float).eps)
+FLOOR = 64 * EPS  # least error estimate, per layer
+_SAMPLE = 20  # inputs whose pairs steer the refinement
+_ROUNDS = 5  # sharper and sharper discretisations before giving up
+_DEPTH = 45  # bisections of one panel
+_PANELS = 6_000  # panels of one layer
+_MERGE = 1e-13  # edges closer than this are one
+
+
+_Piece = tuple[float, float, int]  # a, b, bisections behind it
+_Rows = Callable[[FloatArray], LayerOperator]
+
+
+@dataclass(frozen=True)
+class Discretisation:
+    """Operator matrices of every layer, the panels of every hidden one, and the error they leave."""
+
+    operators: tuple[LayerOperator, ...]
+    panels: tuple[Panels, ...]
+    error: float  # relative to sqrt(K_ii K_jj)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Nodes of every hidden layer."""
+        return tuple(p.size for p in self.panels)
+
+
+def layers_of(network: Network) -> tuple[Layer, ...]:
+    widths = network.widths if network.parameterization == "standard" else (None,) * network.depth
+    assert widths is not None  # Network checks it
+    return tuple(
+        Layer(connectivity, Scales.of(variance, network.bias_variance, fan_in), number)
+        for number, (connectivity, variance, fan_in) in enumerate(
+            zip(network.layers, network.weight_variance, widths, strict=True), 1
+        )
+    )
+
+
+def discretise(network: Network, inputs: FloatArray, rtol: float) -> Discretisation:
+    """Nodes and operators for ``network`` that resolve the kernel on a sample of ``inputs`` (N, d) to ``rtol``.
+
+    The kernel of the sample is computed on two discretisations, the second sharper; their distance is the error
+    estimate and the second is used. Networks that are constant in u between breaks everywhere are exact at once.
+
+    Raises QuadratureError, naming the layer, when the distance stays above ``rtol``.
+    """
+    layers = layers_of(network)
+    sample = Sample.of(inputs)
+    floor = FLOOR * network.depth
+    if all(layer.constant_in_u for layer in layers[:-1]):
+        return Discretisation(*_Refinement(network.activation, layers, sample, rtol, 0).run(network.outputs)[:2], floor)
+    target, previous = max(0.1 * rtol, 8 * EPS), None
+    move, worst = np.inf, 1
+    for attempt in range(_ROUNDS):
+        refinement = _Refinement(network.activation, layers, sample, target, attempt % 2)
+        operators, panels, kernels = refinement.run(network.outputs)
+        if previous is not None:
+            move = _distance(kernels, previous)
+            worst = refinement.worst
+            if move <= rtol:
+                return Discretisation(operators, panels, max(move, floor))
+        previous = kernels
+        target = max(1e-2 * target, 8 * EPS)
+    raise QuadratureError(
+        f"layer {worst}: the kernel still moves by {move:.2g} (relative) between the two finest discretisations, "
+        f"rtol={rtol:g} was asked for. If the graphon has a kink or jump along u = v, say diagonal=True; if at a fixed "
+        "position, give it as an edge (u_edges, v_edges); or loosen rtol."
+    )
+
+
+def _distance(new: tuple[FloatArray, FloatArray], old: tuple[FloatArray, FloatArray]) -> float:
+    """Largest move of NNGP and NTK (outputs, S, S), relative to sqrt(K_ii K_jj)."""
+    moves = []
+    for a, b in zip(new, old, strict=True):
+        diagonal = np.sqrt(np.abs(np.diagonal(a, axis1=1, axis2=2)))
+        scale = diagonal[:, :, None] * diagonal[:, None, :]
+        scale = np.maximum(scale, 1e-8 * scale.max(initial=0.0))
+        moves.append(float((np.abs(a - b) / np.where(scale > 0, scale, 1.0)).max()))
+    return max(moves)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A few inputs, the extreme ones among them, and all their pairs (row-major)."""
+
+    inputs: FloatArray  # (S, d)
+
+    @classmethod
+    def of(cls, inputs: FloatArray) -> Sample:
+        """Largest and smallest norms, the closest, the most opposed and the most orthogonal pair, then a spread."""
+        count = len(inputs)
+        chosen: dict[int, None] = {}
+        if count > _SAMPLE:
+            norms = np.linalg.norm(inputs, axis=1)
+            order = np.argsort(norms, kind="stable")
+            chosen.update(dict.fromkeys(int(i) for i in (order[0], order[-1])))
+            chosen.update(dict.fromkeys(int(i) for i in order[norms[order] > 0][:1]))
+            some = np.unique(np.linspace(0, count - 1, min(count, 400)).astype(int))
+            unit = inputs[some] / np.where(norms[some] > 0, norms[some], 1.0)[:, None]
+            cosine = unit @ unit.T
+            np.fill_diagonal(cosine, np.nan)
+            live = norms[some] > 0
+            cosine[~live] = np.nan
+            cosine[:, ~live] = np.nan
+            if np.isfinite(cosine).any():
+                for score in (-cosine, cosine, np.abs(cosine)):
+                    pair = np.unravel_index(int(np.nanargmin(score)), score.shape)
+                    chosen.update(dict.fromkeys(int(some[k]) for k in pair))
+            spread = np.linspace(0, count - 1, _SAMPLE).astype(int)
+            for i in spread:
+                if len(chosen) == _SAMPLE:
+                    break
+                chosen[int(i)] = None
+        return cls(inputs[sorted(chosen)] if chosen else inputs)
+
+    @property
+    def size(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def diagonal(self) -> slice:
+        """Columns of the pairs (i, i)."""
+        return slice(None, None, self.size + 1)
+
+    def products(self) -> FloatArray:
+        """x_a x'_a of every atom and pair: (d, S S)."""
+        x = self.inputs
+        return (x[:, None, :] * x[None, :, :]).reshape(self.size**2, -1).T
+
+
+@dataclass
+class _State:
+    """C and Cdot T (positions, pairs), over the panels that carry them."""
+
+    panels: Panels
+    dual: FloatArray
+    tangent: FloatArray
+
+
+class _Refinement:
+    """One forward pass over the sample that chooses every hidden layer's panels on its way."""
+
+    def __init__(
+        self, activation: Activation, layers: tuple[Layer, ...], sample: Sample, target: float, shift: int
+    ) -> None:
+        self.activation, self.layers, self.sample, self.target = activation, layers, sample, target
+        # two ladders of orders, so that successive discretisations share no nodes
+        self.orders = (6, 10, 16, 24, 34) if shift == 0 else (7, 12, 18, 27, 38)
+        self.products = sample.products()
+        self.worst = 1
+        self.most = 0
+
+    def run(
+        self, outputs: int
+    ) -> tuple[tuple[LayerOperator, ...], tuple[Panels, ...], tuple[FloatArray, FloatArray]]:
+        d = self.sample.inputs.shape[1]
+        operators, panels = [], []
+        state: _State | None = None
+        edges: FloatArray = np.linspace(0.0, 1.0, d + 1)  # where the layer below loses smoothness
+        for layer in self.layers[:-1]:
+            edges = _start_edges(layer, edges)
+            below = state
+
+            def operator(points: FloatArray, layer: Layer = layer, below: _State | None = below) -> LayerOperator:
+                return layer.from_inputs(points, d) if below is None else layer.hidden(points, below.panels)
+
+            chosen = self._panels(layer, edges, operator, below)
+            op = operator(chosen.nodes())
+            operators.append(op)
+            panels.append(chosen)
+            state = _State(chosen, *self._state(op, below))
+            if chosen.size > self.most and not layer.constant_in_u:
+                self.most, self.worst = chosen.size, layer.number
+        last = self.layers[-1]
+        op = last.inputs_to_outputs(outputs, d) if state is None else last.to_outputs(outputs, state.panels)
+        operators.append(op)
+        kernels = self._moments(op, state)
+        nngp, ntk = (k.reshape(outputs, self.sample.size, self.sample.size) for k in kernels)
+        return tuple(operators), tuple(panels), (nngp, ntk)
+
+    def _moments(self, op: LayerOperator, below: _State | None) -> tuple[FloatArray, FloatArray]:
+        """K and T (points, pairs) of a layer."""
+        dual = self.products if below is None else below.dual
+        k = op.variance @ dual + op.bias
+        t = op.own_matrix @ dual + op.own_bias
+        if below is not None:
+            t += op.variance @ below.tangent
+        return k, t
+
+    def _state(self, op: LayerOperator, below: _State | None) -> tuple[FloatArray, FloatArray]:
+        """C and Cdot T (points, pairs) of a layer, by the compiled pass of the engine itself."""
+        k, t = self._moments(op, below)
+        points, size = len(k), self.sample.size
+        features = np.ascontiguousarray(self.activation.features(np.maximum(k[:, self.sample.diagonal], 0.0)))
+        state = np.stack([k, t], axis=1).reshape(points, 2, size, size)
+        out = np.empty_like(state)
+        terms = 1 if below is None else below.panels.size
+        parameters = self.activation.block_parameters(terms)
+        none = np.zeros((points, size, size))
+        self.activation.block(state, none, False, 0.0, 0.0, features, features, 0, 0, out, parameters)
+        return out[:, 0].reshape(points, -1), out[:, 1].reshape(points, -1)
+
+    def _panels(
+        self, layer: Layer, edges: FloatArray, operator: _Rows, below: _State | None
+    ) -> Panels:
+        if layer.constant_in_u:
+            return Panels.constant(layer.u_edges)
+        pending: list[_Piece] = [(a, b, 0) for a, b in zip(edges, edges[1:], strict=False)]
+        done: list[tuple[float, float, int, int]] = []
+        scale = np.zeros((2, self.sample.size))
+        low, mid, high = self.orders[:2], self.orders[1:3], self.orders[3:]
+        while pending:
+            if len(done) + len(pending) > _PANELS:
+                raise QuadratureError(
+                    f"layer {layer.number}: more than {_PANELS} panels are needed near u={pending[0][0]:.6g}; the graphon "
+                    "is too rough in u there. Declare its breaks (u_edges, diagonal=True) or loosen rtol."
+                )
+            # orders and maps are tried in order of their cost; what none resolves is halved
+            stages = [(PLAIN, m) for m in (*low, self.orders[2])]
+            stages += [(kind, m) for m in mid for kind in (LEFT, RIGHT)]
+            stages += [(PLAIN, m) for m in high]
+            promising = np.ones(len(pending), dtype=bool)
+            for kind, m in stages:
+                if not pending:
+                    break
+                if kind == PLAIN and m in high:
+                    trial = [piece for piece, good in zip(pending, promising, strict=True) if good]
+                else:
+                    trial = pending
+                if not trial:
+                    continue
+                tails = self._tails(trial, kind, m, operator, below, scale)
+                lengths = np.array([b - a for a, b, _ in trial])
+                fine = tails * lengths <= self.target
+                settled = {piece for piece, good in zip(trial, fine, strict=True) if good}
+                done += [(a, b, m, kind) for a, b, _ in settled]
+                if kind == PLAIN and m == self.orders[2]:
+                    promising = tails * lengths <= 1e-4
+                keep = [piece not in settled for piece in pending]
+                promising = promising[keep]
+                pending = [piece for piece, kept in zip(pending, keep, strict=True) if kept]
+            halves: list[_Piece] = []
+            for a, b, depth in pending:
+                if depth >= _DEPTH or b - a < _MERGE:
+                    done.append((a, b, low[0], PLAIN))
+                else:
+                    middle = 0.5 * (a + b)
+                    halves += [(a, middle, depth + 1), (middle, b, depth + 1)]
+            pending = halves
+        a, b, m, kind = zip(*sorted(done), strict=True)
+        return Panels(np.array(a), np.array(b), np.array(m, dtype=np.intp), np.array(kind, dtype=np.intp))
+
+    def _tails(
+        self,
+        pieces: list[_Piece],
+        kind: int,
+        m: int,
+        operator: _Rows,
+        below: _State | None,
+        scale: FloatArray,
+    ) -> FloatArray:
+        """For each panel, the last Legendre coefficients of C and Cdot T, each pair relative to its inputs' scale.
+
+        The scale of an input is the largest of its own (coincident) values met in the layer so far.
+        """
+        s, _ = gauss(m)
+        points = np.concatenate([place(s, a, b, kind) for a, b, _ in pieces])
+        states = self._state(operator(points), below)
+        transform = legendre_transform(m)[-2:]
+        worst = np.zeros(len(pieces))
+        for index, values in enumerate(states):
+            own = np.abs(values[:, self.sample.diagonal]).max(axis=0, initial=0.0)
+            scale[index] = np.maximum(scale[index], own)
+            root = np.sqrt(scale[index])
+            bound = np.outer(root, root).ravel()
+            inverse = np.divide(1.0, bound, out=np.zeros_like(bound), where=bound > 0)
+            coefficients = np.einsum("cm,kmp->kcp", transform, values.reshape(len(pieces), m, -1))
+            worst = np.maximum(worst, (np.abs(coefficients) * inverse).max(axis=(1, 2)))
+        return worst
+
+
+def _start_edges(layer: Layer, below: FloatArray) -> FloatArray:
+    """Where the state of ``layer`` can lose smoothness in u, given where the layer below does."""
+    edges = [layer.u_edges]
+    for graphon in layer.graphons:
+        lines = _merge(np.concatenate([below, graphon.v_breaks]))
+        for switch in graphon.switches:
+            edges.append(_finite(roots_on_unit(lambda v, u, s=switch: s(u, v), lines)))
+            edges.append(_births(graphon.v_roots))
+    return _merge(np.concatenate(edges))
+
+
+def _births(roots: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    """Positions u at which the number of kink points v changes: curves that start, end or leave the square."""
+    u = np.linspace(0.0, 1.0, 258)[:-1] + 0.00137
+    u = u[u < 1]
+    counts = np.isfinite(roots(u)).sum(1)
+    change = np.flatnonzero(np.diff(counts))
+    low, high, before = u[change], u[change + 1], counts[change]
+    for _ in range(52 if len(change) else 0):
+        middle = 0.5 * (low + high)
+        same = np.isfinite(roots(middle)).sum(1) == before
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    return 0.5 * (low + high)
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    flat = values.ravel()
+    return flat[np.isfinite(flat)]
+
+
+def _merge(values: FloatArray) -> FloatArray:
+    """Sorted edges from 0 to 1, those closer than 1e-13 made one."""
+    ordered = np.unique(np.clip(np.asarray(values, dtype=float), 0.0, 1.0))
+    keep = np.concatenate([[True], np.diff(ordered) > _MERGE])
+    out = ordered[keep]
+    if out[-1] > 1.0 - _MERGE:
+        out[-1] = 1.0
+    return out

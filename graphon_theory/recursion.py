@@ -1,0 +1,281 @@
+"""The recursion of THEORY §3 on operator matrices, over tiles of input pairs.
+
+State per hidden layer and pair: K and T at the layer's nodes, as one array (positions, 2, n1, n2). A layer is one
+compiled pass (duals) and two or three small matrix products; a tile is small enough to stay in cache. Tiles are
+shared among threads, BLAS runs single-threaded inside them, and their shapes depend on the problem alone, so the
+numbers do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from graphon_theory.activations import Activation
+from graphon_theory.operators import LayerOperator
+from graphon_theory.rules import FloatArray
+
+_CACHE = 1_500_000  # bytes of state per tile: what stays close to a core
+_SIDE = 256  # largest side of a tile
+Progress = Callable[[int, int], None]  # pairs done, pairs in all
+
+
+@dataclass(frozen=True)
+class InputLayer:
+    """The first layer through a few weighted Gram matrices: variance = variance_mix @ profiles, own likewise.
+
+    Rows of ``profiles`` (R, d) are the distinct rows of the two operator matrices; a mix is None for the identity.
+    """
+
+    profiles: FloatArray
+    variance_mix: FloatArray
+    own_mix: FloatArray | None
+    bias: float
+    own_bias: float
+
+    @classmethod
+    def of(cls, op: LayerOperator) -> InputLayer:
+        rows = op.variance if op.own is None else np.concatenate([op.variance, op.own])
+        profiles, scales, which = _proportional_rows(rows)
+        mix = np.zeros((len(rows), len(profiles)))
+        mix[np.arange(len(rows)), which] = scales
+        n = len(op.variance)
+        return cls(profiles, mix[:n], None if op.own is None else mix[n:], op.bias, op.own_bias)
+
+
+def _proportional_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray, np.ndarray]:
+    """Rows as multiples of distinct profiles: rows[i] = scales[i] * profiles[which[i]] to the last bit or two."""
+    scales = np.abs(rows).max(axis=1)
+    unit = rows / np.where(scales > 0, scales, 1.0)[:, None]
+    _, first, which = np.unique(np.round(unit, 14), axis=0, return_index=True, return_inverse=True)
+    return unit[first], scales, which.ravel()
+
+
+class Recursion:
+    """The discretised network, ready for any pair of inputs."""
+
+    def __init__(self, operators: tuple[LayerOperator, ...], activation: Activation) -> None:
+        self.activation = activation
+        self.operators = operators
+        self.entry = InputLayer.of(operators[0])
+        self.hidden = operators[1:]
+        self.outputs = len(operators[-1].variance)
+        below = [1, *(len(op.variance) for op in operators)]
+        self.parameters = [activation.block_parameters(terms) for terms in below]
+
+    def diagonal(self, x: FloatArray) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
+        """NNGP and NTK of every input with itself, (outputs, N) each, and the variances (positions, N) by layer."""
+        op = self.operators[0]
+        squares = (x * x).T
+        k = op.variance @ squares + op.bias
+        t = op.own_matrix @ squares + op.own_bias
+        variances = []
+        for op in self.hidden:
+            k = np.maximum(k, 0.0)
+            variances.append(k)
+            dual, derivative = self.activation.moments(k, k, k)
+            k = op.variance @ dual + op.bias
+            t = op.own_matrix @ dual + op.own_bias + op.variance @ (derivative * t)
+        return k, t, variances
+
+    def features(self, x: FloatArray) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
+        """The diagonal, and what the compiled duals need of the variances, by hidden layer (positions, F, N)."""
+        nngp, ntk, variances = self.diagonal(x)
+        return nngp, ntk, [np.ascontiguousarray(self.activation.features(q)) for q in variances]
+
+    def tile_shape(self, n1: int, n2: int) -> tuple[int, int]:
+        """Rows and columns of a tile; a function of the problem alone."""
+        positions = max([len(op.variance) for op in self.operators[:-1]], default=1)
+        profiles = len(self.entry.profiles)
+        pairs = max(64, _CACHE // (8 * (4 * positions + profiles)))
+        side = int(min(_SIDE, max(8, np.sqrt(pairs))))
+        return min(side, n1), min(max(side, min(_SIDE, pairs // side)), n2)
+
+
+class _Workspace:
+    """Buffers of one thread: two states, the part of T that is its own, the Gram matrices."""
+
+    def __init__(self, recursion: Recursion, pairs: int) -> None:
+        positions = max(len(op.variance) for op in recursion.operators)
+        self.state = np.empty(2 * positions * pairs)
+        self.duals = np.empty(2 * positions * pairs)
+        self.extra = np.empty(positions * pairs)
+        self.gram = np.empty(len(recursion.entry.profiles) * pairs)
+
+    @staticmethod
+    def view(buffer: FloatArray, *shape: int) -> FloatArray:
+        return buffer[: int(np.prod(shape))].reshape(shape)
+
+
+def _tile(
+    r: Recursion,
+    work: _Workspace,
+    x1: FloatArray,
+    x2: FloatArray,
+    f1: list[FloatArray],
+    f2: list[FloatArray],
+    i: tuple[int, int],
+    j: tuple[int, int],
+) -> tuple[FloatArray, FloatArray]:
+    """NNGP and NTK (outputs, n1, n2) of a block of inputs; views of the workspace."""
+    (i0, i1), (j0, j1) = i, j
+    n1, n2 = i1 - i0, j1 - j0
+    n = n1 * n2
+    entry = r.entry
+    profiles = len(entry.profiles)
+    weighted = (entry.profiles[:, None, :] * x1[i0:i1]).reshape(profiles * n1, -1)
+    gram = work.view(work.gram, profiles * n1, n2)
+    np.matmul(weighted, x2[j0:j1].T, out=gram)
+    gram = gram.reshape(profiles, n)
+
+    rows = len(entry.variance_mix)
+    state = work.view(work.state, rows, 2, n)
+    extra = work.view(work.extra, rows, n)
+    np.matmul(entry.variance_mix, gram, out=state[:, 0])
+    state[:, 1] = 0.0
+    if entry.own_mix is not None:
+        np.matmul(entry.own_mix, gram, out=extra)
+    bias, own_bias, shared = entry.bias, entry.own_bias, entry.own_mix is None
+
+    for layer, op in enumerate(r.hidden):
+        duals = work.view(work.duals, rows, 2, n)
+        r.activation.block(
+            state.reshape(rows, 2, n1, n2),
+            extra.reshape(rows, n1, n2),
+            shared,
+            bias,
+            own_bias,
+            f1[layer],
+            f2[layer],
+            i0,
+            j0,
+            duals.reshape(rows, 2, n1, n2),
+            r.parameters[layer],
+        )
+        below, rows = rows, len(op.variance)
+        state = work.view(work.state, rows, 2, n)
+        extra = work.view(work.extra, rows, n)
+        np.matmul(op.variance, duals.reshape(below, 2 * n), out=state.reshape(rows, 2 * n))
+        if op.own is not None:
+            np.matmul(op.own, duals[:, 0], out=extra)
+        bias, own_bias, shared = op.bias, op.own_bias, op.own is None
+
+    nngp, ntk = state[:, 0], state[:, 1]
+    ntk += nngp if shared else extra
+    ntk += own_bias
+    nngp += bias
+    return nngp.reshape(rows, n1, n2), ntk.reshape(rows, n1, n2)
+
+
+def kernels(
+    recursion: Recursion,
+    x: FloatArray,
+    x2: FloatArray | None = None,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """NNGP and NTK (outputs, N, N2) of all pairs; x2 None means x with itself, computed on the upper triangle.
+
+    Pairs of identical rows get the value of the diagonal exactly.
+    """
+    symmetric = x2 is None
+    nngp1, ntk1, f1 = recursion.features(x)
+    nngp2, ntk2, f2 = (nngp1, ntk1, f1) if x2 is None else recursion.features(x2)
+    other = x if x2 is None else x2
+    shape = (recursion.outputs, len(x), len(other))
+    nngp, ntk = np.empty(shape), np.empty(shape)
+    step1, step2 = recursion.tile_shape(len(x), len(other))
+    if symmetric:
+        step1 = step2 = min(step1, step2)
+
+    def tiles() -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        for i0 in range(0, len(x), step1):
+            for j0 in range(i0 if symmetric else 0, len(other), step2):
+                yield (i0, min(i0 + step1, len(x))), (j0, min(j0 + step2, len(other)))
+
+    def one(work: _Workspace, tile: tuple[tuple[int, int], tuple[int, int]]) -> int:
+        (i0, i1), (j0, j1) = tile
+        a, b = _tile(recursion, work, x, other, f1, f2, *tile)
+        for result, values in ((nngp, a), (ntk, b)):
+            result[:, i0:i1, j0:j1] = values
+            if symmetric:
+                result[:, j0:j1, i0:i1] = values.transpose(0, 2, 1)
+        return (i1 - i0) * (j1 - j0)
+
+    total = len(x) * (len(x) + step1) // 2 if symmetric else len(x) * len(other)
+    run_tiles(tiles(), one, lambda: _Workspace(recursion, step1 * step2), total, threads, progress)
+    for i, j in identical_rows(x, x2):
+        nngp[:, i, j], ntk[:, i, j] = nngp1[:, i], ntk1[:, i]
+    return nngp, ntk
+
+
+def identical_rows(x: FloatArray, x2: FloatArray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Index arrays (i, j) of every pair of identical rows, the diagonal of x with itself among them."""
+    joined = x if x2 is None else np.concatenate([x, x2])
+    keys = np.ascontiguousarray(joined + 0.0).view(np.dtype((np.void, joined.shape[1] * 8))).ravel()  # -0.0 is 0.0
+    _, which = np.unique(keys, return_inverse=True)
+    first = which[: len(x)]
+    second = first if x2 is None else which[len(x) :]
+    order1, order2 = np.argsort(first, kind="stable"), np.argsort(second, kind="stable")
+    shared, start1, count1 = np.unique(first[order1], return_index=True, return_counts=True)
+    start2 = np.searchsorted(second[order2], shared, side="left")
+    count2 = np.searchsorted(second[order2], shared, side="right") - start2
+    single = (count1 == 1) & (count2 == 1)
+    yield order1[start1[single]], order2[start2[single]]
+    for a, n, b, m in zip(start1[~single], count1[~single], start2[~single], count2[~single], strict=True):
+        yield np.repeat(order1[a : a + n], m), np.tile(order2[b : b + m], n)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def run_tiles(
+    tiles: Iterator[Any],
+    one: Callable[[Any, Any], int],
+    workspace: Callable[[], Any],
+    total: int,
+    threads: int | None,
+    progress: Progress | None,
+) -> None:
+    """Run ``one`` on every tile with a few threads, each with a workspace of its own.
+
+    The calling thread only waits, so an interrupt stops the work at the next tile.
+    """
+    lock, stop = threading.Lock(), threading.Event()
+    done = 0
+
+    def worker() -> None:
+        nonlocal done
+        work = workspace()
+        while not stop.is_set():
+            with lock:
+                tile = next(tiles, None)
+            if tile is None:
+                return
+            count = one(work, tile)
+            with lock:
+                done += count
+
+    count = threads or int(numba.config.NUMBA_NUM_THREADS)
+    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
+        futures = {pool.submit(worker) for _ in range(count)}
+        try:
+            while futures:
+                finished, futures = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                if progress is not None:
+                    progress(min(done, total), total)
+        finally:
+            stop.set()
