@@ -35,13 +35,13 @@ _ROOMS = {
     "connectivity": ("Connectivity",),
     "networks": ("Network",),
     "pruning": ("magnitude_pruning", "random_pruning"),
-    "limits": ("limit_kernel",),
+    "limits": ("kernel_density", "limit_kernel"),
     "spectra": ("extend", "spectrum"),
     "dynamics": ("critical_learning_rate", "gradient_flow"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
-__all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604
+__all__ = [*sorted(_HOME), "__version__"]
 
 
 def __getattr__(name: str) -> object:
@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from graphon_theory.graphons import Graphon as Graphon
     from graphon_theory.graphons import StepGraphon as StepGraphon
     from graphon_theory.graphons import as_graphon as as_graphon
+    from graphon_theory.limits import kernel_density as kernel_density
     from graphon_theory.limits import limit_kernel as limit_kernel
     from graphon_theory.networks import Network as Network
     from graphon_theory.pruning import magnitude_pruning as magnitude_pruning

@@ -160,6 +160,4 @@ def as_activation(obj: Any) -> Activation:
         return obj
     if isinstance(obj, str) and obj in _NAMED:
         return _NAMED[obj]
-    raise ActivationError(
-        f"activation: expected an Activation or one of {', '.join(map(repr, _NAMED))}, got {obj!r}."
-    )
+    raise ActivationError(f"activation: expected an Activation or one of {', '.join(map(repr, _NAMED))}, got {obj!r}.")

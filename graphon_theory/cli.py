@@ -47,22 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"graphon-theory {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    quickstart = commands.add_parser(
-        "quickstart", help="the main job on handwritten digits, in about a minute"
-    )
-    quickstart.add_argument(
-        "--out", type=Path, default=Path("quickstart-results"), help="folder for the results"
-    )
+    quickstart = commands.add_parser("quickstart", help="the main job on handwritten digits, in about a minute")
+    quickstart.add_argument("--out", type=Path, default=Path("quickstart-results"), help="folder for the results")
     quickstart.set_defaults(run=_quickstart)
 
     kernel = commands.add_parser("kernel", help="limit kernels (NNGP and NTK) of a network")
-    kernel.add_argument(
-        "spec", type=Path, metavar="SPEC.toml", help="the network, as Network.to_toml() writes it"
-    )
+    kernel.add_argument("spec", type=Path, metavar="SPEC.toml", help="the network, as Network.to_toml() writes it")
     _add_inputs(kernel, required=True)
-    kernel.add_argument(
-        "--against", type=Path, metavar="FILE", help="second inputs: kernel of INPUTS with these"
-    )
+    kernel.add_argument("--against", type=Path, metavar="FILE", help="second inputs: kernel of INPUTS with these")
     kernel.add_argument("--out", type=Path, required=True, metavar="FILE.nc", help="netCDF file to write")
     kernel.set_defaults(run=_kernel)
 
@@ -73,9 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
     dynamics = commands.add_parser("dynamics", help="loss and predictions of gradient flow in time")
     _add_source(dynamics)
-    dynamics.add_argument(
-        "--targets", type=Path, required=True, metavar="FILE", help="targets, one row an input"
-    )
+    dynamics.add_argument("--targets", type=Path, required=True, metavar="FILE", help="targets, one row an input")
     dynamics.add_argument(
         "--times",
         type=float,
@@ -125,9 +115,7 @@ def _spectrum(chosen: argparse.Namespace, console: Console) -> None:
     from graphon_theory.spectra import spectrum
 
     modes = spectrum(_chosen_kernel(chosen), chosen.count)
-    table = Table(
-        "mode", "eigenvalue", "ln", "energy (%)", "residual", title=f"Spectrum of {chosen.kind} / N"
-    )
+    table = Table("mode", "eigenvalue", "ln", "energy (%)", "residual", title=f"Spectrum of {chosen.kind} / N")
     for mode in modes[MODE].values:
         one = modes.sel({MODE: mode})
         value = float(one.eigenvalue)
@@ -205,9 +193,7 @@ def _array(path: Path) -> FloatArray:
         loaded = np.load(path, allow_pickle=False)
         arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"x": loaded}
     except (ValueError, EOFError, BadZipFile) as error:
-        raise InputError(
-            f"{path}: expected numbers as .npy, .npz or .csv, but reading it fails: {error}"
-        ) from None
+        raise InputError(f"{path}: expected numbers as .npy, .npz or .csv, but reading it fails: {error}") from None
     if "x" not in arrays and len(arrays) != 1:
         raise InputError(f"{path}: expected one array, or one named x, got {', '.join(arrays) or 'none'}.")
     return np.asarray(arrays["x"] if "x" in arrays else next(iter(arrays.values())))

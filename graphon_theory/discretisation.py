@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +23,18 @@ from graphon_theory.activations import Activation
 from graphon_theory.errors import QuadratureError
 from graphon_theory.networks import Network
 from graphon_theory.operators import Layer, LayerOperator, Scales
-from graphon_theory.rules import LEFT, PLAIN, RIGHT, FloatArray, Panels, gauss, legendre_transform, place, roots_on_unit
+from graphon_theory.rules import (
+    LEFT,
+    PLAIN,
+    RIGHT,
+    FloatArray,
+    Panels,
+    gauss,
+    legendre_transform,
+    place,
+    roots_on_unit,
+    transposed,
+)
 
 EPS = float(np.finfo(float).eps)
 FLOOR = 64 * EPS  # least error estimate, per layer
@@ -176,9 +188,7 @@ class _Refinement:
         self.worst = 1
         self.most = 0
 
-    def run(
-        self, outputs: int
-    ) -> tuple[tuple[LayerOperator, ...], tuple[Panels, ...], tuple[FloatArray, FloatArray]]:
+    def run(self, outputs: int) -> tuple[tuple[LayerOperator, ...], tuple[Panels, ...], tuple[FloatArray, FloatArray]]:
         d = self.sample.inputs.shape[1]
         operators, panels = [], []
         state: _State | None = None
@@ -226,20 +236,18 @@ class _Refinement:
         self.activation.block(state, none, False, 0.0, 0.0, features, features, 0, 0, out, parameters)
         return out[:, 0].reshape(points, -1), out[:, 1].reshape(points, -1)
 
-    def _panels(
-        self, layer: Layer, edges: FloatArray, operator: _Rows, below: _State | None
-    ) -> Panels:
+    def _panels(self, layer: Layer, edges: FloatArray, operator: _Rows, below: _State | None) -> Panels:
         if layer.constant_in_u:
             return Panels.constant(layer.u_edges)
-        pending: list[_Piece] = [(a, b, 0) for a, b in zip(edges, edges[1:], strict=False)]
+        pending: list[_Piece] = [(a, b, 0) for a, b in pairwise(edges)]
         done: list[tuple[float, float, int, int]] = []
         scale = np.zeros((2, self.sample.size))
         low, mid, high = self.orders[:2], self.orders[1:3], self.orders[3:]
         while pending:
             if len(done) + len(pending) > _PANELS:
                 raise QuadratureError(
-                    f"layer {layer.number}: more than {_PANELS} panels are needed near u={pending[0][0]:.6g}; the graphon "
-                    "is too rough in u there. Declare its breaks (u_edges, diagonal=True) or loosen rtol."
+                    f"layer {layer.number}: more than {_PANELS} panels are needed near u={pending[0][0]:.6g}; the "
+                    "graphon is too rough in u there. Declare its breaks (u_edges, diagonal=True) or loosen rtol."
                 )
             # orders and maps are tried in order of their cost; what none resolves is halved
             stages = [(PLAIN, m) for m in (*low, self.orders[2])]
@@ -273,8 +281,9 @@ class _Refinement:
                     middle = 0.5 * (a + b)
                     halves += [(a, middle, depth + 1), (middle, b, depth + 1)]
             pending = halves
-        a, b, m, kind = zip(*sorted(done), strict=True)
-        return Panels(np.array(a), np.array(b), np.array(m, dtype=np.intp), np.array(kind, dtype=np.intp))
+        table = np.array(sorted(done))
+        orders, kinds = table[:, 2:].astype(np.intp).T
+        return Panels(table[:, 0], table[:, 1], orders, kinds)
 
     def _tails(
         self,
@@ -311,7 +320,7 @@ def _start_edges(layer: Layer, below: FloatArray) -> FloatArray:
     for graphon in layer.graphons:
         lines = _merge(np.concatenate([below, graphon.v_breaks]))
         for switch in graphon.switches:
-            edges.append(_finite(roots_on_unit(lambda v, u, s=switch: s(u, v), lines)))
+            edges.append(_finite(roots_on_unit(transposed(switch), lines)))
             edges.append(_births(graphon.v_roots))
     return _merge(np.concatenate(edges))
 

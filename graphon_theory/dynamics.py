@@ -143,13 +143,10 @@ def _over_modes(
 def _checked_targets(y: ArrayLike | xr.DataArray, size: int) -> FloatArray:
     targets = np.asarray(getattr(y, "values", y))
     if targets.dtype.kind not in "fiub":
-        raise InputError(
-            f"y: expected real numbers, got dtype {targets.dtype}; encode labels as numbers (one-hot)."
-        )
+        raise InputError(f"y: expected real numbers, got dtype {targets.dtype}; encode labels as numbers (one-hot).")
     if targets.ndim not in (1, 2) or len(targets) != size or 0 in targets.shape:
         raise InputError(
-            f"y: expected shape ({size},) or ({size}, targets), one row per training input, got shape "
-            f"{targets.shape}."
+            f"y: expected shape ({size},) or ({size}, targets), one row per training input, got shape {targets.shape}."
         )
     targets = targets.astype(np.float64)
     if not np.isfinite(targets).all():
@@ -161,9 +158,7 @@ def _checked_targets(y: ArrayLike | xr.DataArray, size: int) -> FloatArray:
 def _checked_times(times: ArrayLike) -> FloatArray:
     moments = np.atleast_1d(np.asarray(getattr(times, "values", times)))
     if moments.ndim != 1 or not moments.size or moments.dtype.kind not in "fiu":
-        raise InputError(
-            f"times: expected a list of real numbers, got shape {moments.shape} of dtype {moments.dtype}."
-        )
+        raise InputError(f"times: expected a list of real numbers, got shape {moments.shape} of dtype {moments.dtype}.")
     moments = moments.astype(np.float64)
     if np.isnan(moments).any():
         raise InputError(f"times: {int(np.isnan(moments).sum())} of {len(moments)} are NaN; leave them out.")

@@ -111,7 +111,7 @@ def text(expr: sp.Basic) -> str:
     return _Printer().doprint(expr)
 
 
-class _Printer(sp.printing.str.StrPrinter):  # type: ignore[misc]
+class _Printer(sp.printing.str.StrPrinter):
     def _print_Float(self, expr: sp.Float) -> str:
         return repr(float(expr))
 

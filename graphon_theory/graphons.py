@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -17,9 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory import expressions
 from graphon_theory.errors import GraphonError
-from graphon_theory.rules import FloatArray, Panels, product_integrals, roots_on_unit
+from graphon_theory.rules import FloatArray, Panels, Switch, product_integrals, roots_on_unit
 
-Switch = Callable[[FloatArray, FloatArray], FloatArray]
 SLACK = 1e-12  # how far a density may leave [0, 1]
 _UNIT = np.array([0.0, 1.0])
 
@@ -107,9 +107,7 @@ class Graphon(ABC):
 
         none = np.zeros((cells, 0))
         constant = self.constant_in_v and not self.switches
-        return product_integrals(
-            mean, cells, panels, breaks, none, constant=constant, noise=4e-14, what=repr(self)
-        )
+        return product_integrals(mean, cells, panels, breaks, none, constant=constant, noise=4e-14, what=repr(self))
 
     def cell_means(self, u_edges: ArrayLike, v_edges: ArrayLike) -> FloatArray:
         """Means over rectangles: (len(u_edges) - 1, len(v_edges) - 1). Cell averages, not samples."""
@@ -227,7 +225,7 @@ def _between(breaks: FloatArray) -> FloatArray:
     """Points in every panel, its ends approached but not struck."""
     inner = (1 - np.cos(np.linspace(0, np.pi, max(9, 97 // max(1, len(breaks) - 1))))) / 2
     inner = np.clip(inner, 1e-9, 1 - 1e-9)
-    return np.concatenate([a + (b - a) * inner for a, b in zip(breaks, breaks[1:], strict=False)])
+    return np.concatenate([a + (b - a) * inner for a, b in pairwise(breaks)])
 
 
 def check_density(values: FloatArray, name: str, graphon: object) -> FloatArray:
@@ -250,9 +248,7 @@ class StepGraphon(Graphon):
 
     constant_in_u = constant_in_v = True
 
-    def __init__(
-        self, values: ArrayLike, u_edges: ArrayLike | None = None, v_edges: ArrayLike | None = None
-    ) -> None:
+    def __init__(self, values: ArrayLike, u_edges: ArrayLike | None = None, v_edges: ArrayLike | None = None) -> None:
         table = np.array(values, dtype=float)
         if table.ndim != 2 or 0 in table.shape:
             raise GraphonError(f"values: expected a 2-D array of blocks, got shape {table.shape}.")
@@ -284,16 +280,16 @@ class StepGraphon(Graphon):
     def __repr__(self) -> str:
         rows, columns = self.values.shape
         if self.values.size <= 16:
-            equal = all(
-                np.array_equal(e, np.linspace(0, 1, len(e))) for e in (self.u_edges, self.v_edges)
-            )
+            equal = all(np.array_equal(e, np.linspace(0, 1, len(e))) for e in (self.u_edges, self.v_edges))
             edges = "" if equal else f", u_edges={self.u_edges.tolist()}, v_edges={self.v_edges.tolist()}"
             return f"StepGraphon({self.values.tolist()}{edges})"
         return f"StepGraphon({rows} x {columns} blocks, values in [{self.values.min():.4g}, {self.values.max():.4g}])"
 
     def _latex(self) -> str:
         if self.values.size > 36:
-            return rf"\text{{step function with }} {self.values.shape[0]} \times {self.values.shape[1]} \text{{ blocks}}"
+            return (
+                rf"\text{{step function with }} {self.values.shape[0]} \times {self.values.shape[1]} \text{{ blocks}}"
+            )
         rows = r" \\ ".join(" & ".join(f"{x:.4g}" for x in row) for row in self.values)
         return rf"\begin{{bmatrix}} {rows} \end{{bmatrix}}_{{ij}},\; u \in I_i,\, v \in J_j"
 
@@ -497,5 +493,3 @@ def _overlaps(cells: FloatArray, blocks: FloatArray) -> FloatArray:
     high = np.minimum(cells[1:, None], blocks[None, 1:])
     out: FloatArray = np.clip(high - low, 0.0, None) / np.diff(cells)[:, None]
     return out
-
-

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from graphon_theory.adjoint import Backward, layer_contributions
 from graphon_theory.discretisation import discretise
 from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.networks import Network
 from graphon_theory.recursion import Progress, Recursion, kernels
-from graphon_theory.results import OUTPUT, X2, X, as_inputs, coords_of, dataset
+from graphon_theory.results import LAYER, OUTPUT, X2, U, V, Variables, X, as_inputs, coords_of, dataset
 from graphon_theory.rules import FloatArray
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def limit_kernel(
     x2: ArrayLike | xr.DataArray | None = None,
     *,
     rtol: float = 1e-10,
+    contributions: bool = False,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -45,6 +47,9 @@ def limit_kernel(
         Inputs (N, d) and (N2, d); x2 None means x.
     rtol:
         Tolerance of the quadrature, relative to sqrt(K_ii K_jj). Constant and step graphons are exact to rounding.
+    contributions:
+        Add ``ntk_layer`` ("layer", ..., "x", "x2"): the share of every weight layer, by the adjoint recursion.
+        They add up to ``ntk``.
     threads:
         Number of threads; by default numba's (NUMBA_NUM_THREADS). The numbers do not depend on it.
     progress:
@@ -69,22 +74,64 @@ def limit_kernel(
     shown = work > _WATCHED * 100 if progress is None else progress
     with _Bar(shown) as report:
         nngp, ntk = kernels(recursion, first, second, threads=threads, progress=report)
-    if network.outputs == 1:
-        nngp, ntk, dims = nngp[0], ntk[0], (X, X2)
-        mean_dims: tuple[str, ...] = (X,)
-        mean = np.zeros(len(first))
-    else:
-        dims = (OUTPUT, X, X2)  # type: ignore[assignment]
-        mean_dims = (OUTPUT, X)
-        mean = np.zeros((network.outputs, len(first)))
+        shares = layer_contributions(recursion, first, second, threads=threads) if contributions else None
+    single = network.outputs == 1
+    dims: tuple[str, ...] = (X, X2) if single else (OUTPUT, X, X2)
+    pick = 0 if single else slice(None)
+    mean = np.zeros((network.outputs, len(first)))
+    variables: Variables = {"nngp": (dims, nngp[pick]), "ntk": (dims, ntk[pick]), "mean": (dims[:-1], mean[pick])}
     coords = {**coords_of(x, X), **coords_of(x if x2 is None else x2, X2)}
+    if shares is not None:
+        variables["ntk_layer"] = ((LAYER, *dims), shares[:, pick])
+        coords[LAYER] = np.arange(1, network.depth + 1)
     attrs = {
         "network": network.describe(),
         "quadrature_error": grid.error,
         "nodes": list(grid.sizes),
         "rtol": float(rtol),
     }
-    return dataset({"nngp": (dims, nngp), "ntk": (dims, ntk), "mean": (mean_dims, mean)}, coords, attrs)
+    return dataset(variables, coords, attrs)
+
+
+def kernel_density(
+    network: Network, x1: ArrayLike, x2: ArrayLike, layer: int, *, output: int = 0, rtol: float = 1e-10
+) -> xr.Dataset:
+    """Who learns: the density of one layer's NTK over its connections, for one pair of inputs.
+
+        density(u, v) = sigma_w^2 B^l(u) W^l(u, v) C^{l-1}(v),     iint density = weight term of NTK_l
+
+    on the layer's nodes (THEORY §3). W is seen as the quadrature sees it, projected on the nodes' basis, so that
+    the weighted sum over nodes is the integral. At the input layer v runs over the d atoms; at the last, u over the
+    outputs.
+
+    ``x1``, ``x2``: one input each, (d,). ``layer``: 1..L. ``output``: which output's NTK.
+
+    Returns a Dataset: ``density`` ("u", "v") and the weights ``u_weight``, ``v_weight`` of the nodes, which are the
+    coordinates. Raises as :func:`limit_kernel`, and NetworkError for a layer or output out of range.
+    """
+    first, second = (as_inputs(np.atleast_2d(np.asarray(x, dtype=float)), n) for x, n in ((x1, "x1"), (x2, "x2")))
+    if len(first) != 1 or len(second) != 1:
+        raise InputError(f"x1, x2: expected one input each, got {len(first)} and {len(second)}.")
+    _check(network, first, second, rtol)
+    for name, value, least, most in (("layer", layer, 1, network.depth), ("output", output, 0, network.outputs - 1)):
+        if not isinstance(value, (int, np.integer)) or not least <= value <= most:
+            raise NetworkError(f"{name}: expected {least}..{most}, got {value!r}.")
+    grid = discretise(network, _distinct(np.concatenate([first, second])), float(rtol))
+    recursion = Recursion(grid.operators, network.activation)
+    backward = Backward(recursion, first, second)
+    d, k = first.shape[1], network.outputs
+    nodes = [(np.arange(d) + 0.5) / d, *(p.nodes() for p in grid.panels), (np.arange(k) + 0.5) / k]
+    weights = [np.full(d, 1 / d), *(p.weights() for p in grid.panels), np.full(k, 1 / k)]
+    beta = backward.betas(output)[layer - 1][:, 0] / weights[layer]
+    own = recursion.operators[layer - 1].own_matrix / weights[layer - 1]
+    density = beta[:, None] * own * backward.duals[layer - 1][:, 0]
+    variables: Variables = {
+        "density": ((U, V), density),
+        "u_weight": ((U,), weights[layer]),
+        "v_weight": ((V,), weights[layer - 1]),
+    }
+    attrs = {"network": network.describe(), "quadrature_error": grid.error, "layer": layer, "output": output}
+    return dataset(variables, {U: nodes[layer], V: nodes[layer - 1]}, attrs)
 
 
 def _distinct(inputs: FloatArray) -> FloatArray:

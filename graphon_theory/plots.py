@@ -21,7 +21,7 @@ _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#D55E00", "linestyle": (0, (6, 1.5, 1.2, 1.5))},
     {"color": "#009E73", "linestyle": (0, (1.6, 1.2))},
 )
-_RC = {
+_RC: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
@@ -47,8 +47,9 @@ def quickstart_figure(results: xr.Dataset) -> Figure:
     names = [str(name) for name in results.network.values]
     with mpl.rc_context(_RC):
         figure = Figure(figsize=(10.5, 6.7), dpi=150, layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.25))
-        for part in (above, below):
+        parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.25))
+        above, below = parts
+        for part in parts:
             part.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
         maps = above.subplots(1, len(names), sharex=True, sharey=True)
         for axes, name, style in zip(maps, names, _STYLES, strict=True):
@@ -60,7 +61,7 @@ def quickstart_figure(results: xr.Dataset) -> Figure:
         maps[0].set_ylabel("receiving position $u$")
         bar = above.colorbar(image, ax=maps, pad=0.015, aspect=18)
         bar.set_label("density of connections $W(u, v)$")
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
 
         spectra, loss, accuracy = below.subplots(1, 3)
         for name, style in zip(names, _STYLES, strict=True):

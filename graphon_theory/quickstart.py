@@ -134,9 +134,7 @@ def run(out: Path, console: Console | None = None) -> xr.Dataset:
         progress.update(task, description="done", advance=1)
     console.print(table(results))
     if not with_torch:
-        console.print(
-            "Finite networks to hold against the limit: pip install 'graphon-theory[validation]' (torch)."
-        )
+        console.print("Finite networks to hold against the limit: pip install 'graphon-theory[validation]' (torch).")
     for file, what in (
         ("quickstart.png", "figure"),
         ("quickstart.nc", "Dataset"),
@@ -149,9 +147,7 @@ def run(out: Path, console: Console | None = None) -> xr.Dataset:
 def table(results: xr.Dataset) -> Table:
     """The comparison on one screen, a column per network."""
     names = [str(name) for name in results.network.values]
-    shown = Table(
-        title=f"{TRAIN:,} digits, limit NTK of four networks with three hidden layers", title_style="bold"
-    )
+    shown = Table(title=f"{TRAIN:,} digits, limit NTK of four networks with three hidden layers", title_style="bold")
     shown.add_column("")
     for name in names:
         shown.add_column(name, justify="right")
@@ -236,19 +232,16 @@ def _learn(
     }
 
 
-def _results(
-    chosen: dict[str, Network], runs: list[dict[str, FloatArray | float]], times: FloatArray
-) -> xr.Dataset:
+def _results(chosen: dict[str, Network], runs: list[dict[str, FloatArray | float]], times: FloatArray) -> xr.Dataset:
     """All figures in one Dataset with a leading dimension "network"."""
     dims = {"eigenvalue": (NETWORK, MODE), "loss": (NETWORK, TIME), "test_accuracy": (NETWORK, TIME)}
-    variables = {
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         name: (dims.get(name, (NETWORK,)), np.array([one[name] for one in runs])) for name in runs[0]
     }
     hidden = [network.layers[1] for network in chosen.values()]
     grids = [[graphon.to_step(GRID).values for graphon in (layer.mask, layer.variance)] for layer in hidden]
     for at, name in enumerate(("mask", "variance_graphon")):
-        cells = [np.broadcast_to(grid[at], (GRID, GRID)) for grid in grids]
-        variables[name] = ((NETWORK, U, V), np.array(cells))
+        variables[name] = ((NETWORK, U, V), np.array([grid[at] for grid in grids]))
     variables["density"] = ((NETWORK,), np.array([layer.mask.mean() for layer in hidden]))
     variables["variance"] = ((NETWORK,), np.array([layer.variance.mean() for layer in hidden]))
     centres = (np.arange(GRID) + 0.5) / GRID

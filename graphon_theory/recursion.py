@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
+import numba
 from threadpoolctl import ThreadpoolController
 
 from graphon_theory.activations import Activation
@@ -189,7 +189,7 @@ def kernels(
     """
     symmetric = x2 is None
     nngp1, ntk1, f1 = recursion.features(x)
-    nngp2, ntk2, f2 = (nngp1, ntk1, f1) if x2 is None else recursion.features(x2)
+    f2 = f1 if x2 is None else recursion.features(x2)[2]
     other = x if x2 is None else x2
     shape = (recursion.outputs, len(x), len(other))
     nngp, ntk = np.empty(shape), np.empty(shape)
@@ -267,7 +267,7 @@ def run_tiles(
             with lock:
                 done += count
 
-    count = threads or int(numba.config.NUMBA_NUM_THREADS)
+    count = threads or int(vars(numba.config)["NUMBA_NUM_THREADS"])
     with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
         futures = {pool.submit(worker) for _ in range(count)}
         try:

@@ -34,6 +34,7 @@ TARGET = "target"  # columns of the training targets
 X_TEST = "x_test"  # new inputs, rows of a test kernel
 
 FloatArray = NDArray[np.float64]
+Variables = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 
 
 def as_inputs(x: ArrayLike | xr.DataArray, name: str = "x") -> FloatArray:
@@ -44,13 +45,9 @@ def as_inputs(x: ArrayLike | xr.DataArray, name: str = "x") -> FloatArray:
     """
     array = np.asarray(getattr(x, "values", x))
     if array.dtype.kind not in "fiub":
-        raise InputError(
-            f"{name}: expected real numbers, got dtype {array.dtype}; convert it to float first."
-        )
+        raise InputError(f"{name}: expected real numbers, got dtype {array.dtype}; convert it to float first.")
     if array.ndim != 2:
-        hint = (
-            f"use {name}[:, None] or {name}[None, :]" if array.ndim == 1 else "flatten all but the first axis"
-        )
+        hint = f"use {name}[:, None] or {name}[None, :]" if array.ndim == 1 else "flatten all but the first axis"
         raise InputError(f"{name}: expected shape (samples, inputs), got shape {array.shape}; {hint}.")
     if 0 in array.shape:
         raise InputError(f"{name}: expected at least one sample and one input, got shape {array.shape}.")
@@ -83,8 +80,7 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
     finite = np.isfinite(matrix)
     if not finite.all():
         raise KernelError(
-            f"{name}: {int(matrix.size - finite.sum())} of {matrix.size} entries are not finite; "
-            "recompute the kernel."
+            f"{name}: {int(matrix.size - finite.sum())} of {matrix.size} entries are not finite; recompute the kernel."
         )
     return matrix
 
@@ -98,7 +94,7 @@ def coords_of(x: Any, dim: str, axis: int = 0) -> dict[str, Any]:
 
 
 def dataset(
-    variables: dict[str, tuple[tuple[str, ...], NDArray[Any]]],
+    variables: Variables,
     coords: dict[str, Any] | None = None,
     attrs: dict[str, Any] | None = None,
 ) -> xr.Dataset:
@@ -137,6 +133,5 @@ def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
         return xr.load_dataset(path, engine="scipy")
     except (OSError, TypeError, ValueError) as error:
         raise InputError(
-            f"{os.fspath(path)}: expected a netCDF-3 file written by graphon-theory, but it cannot be read "
-            f"({error})."
+            f"{os.fspath(path)}: expected a netCDF-3 file written by graphon-theory, but it cannot be read ({error})."
         ) from None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from graphon_theory.errors import QuadratureError
 
 FloatArray = NDArray[np.float64]
+Switch = Callable[[FloatArray, FloatArray], FloatArray]
 RowFunction = Callable[[NDArray[np.intp], FloatArray], FloatArray]
 
 PLAIN, LEFT, RIGHT = 0, 1, 2
@@ -31,7 +32,7 @@ _PIECES = 500  # unresolved intervals a row before giving up
 _BATCH = 2_000_000  # basis values of one batch of intervals
 
 
-@lru_cache(maxsize=None)
+@cache
 def gauss(m: int) -> tuple[FloatArray, FloatArray]:
     """Gauss-Legendre nodes and weights on [0, 1]: exact for polynomials of degree 2m - 1."""
     nodes, weights = np.polynomial.legendre.leggauss(m)
@@ -41,7 +42,7 @@ def gauss(m: int) -> tuple[FloatArray, FloatArray]:
     return s, w
 
 
-@lru_cache(maxsize=None)
+@cache
 def legendre_transform(m: int) -> FloatArray:
     """Matrix (m, m) from values at the Gauss nodes to Legendre coefficients (orthonormal on [0, 1])."""
     s, w = gauss(m)
@@ -50,7 +51,7 @@ def legendre_transform(m: int) -> FloatArray:
     return out
 
 
-@lru_cache(maxsize=None)
+@cache
 def _barycentric(m: int) -> FloatArray:
     """Barycentric weights of the Gauss nodes: (-1)^j sqrt((1 - x_j^2) w_j)."""
     s, w = gauss(m)
@@ -108,7 +109,7 @@ class Panels:
         """Weights of  int g = sum_j w_j g(v_j), exact on the panels' own spaces."""
         parts = []
         for a, b, m, kind in zip(self.a, self.b, self.m, self.kind, strict=True):
-            s, w = gauss(m)
+            w = gauss(m)[1]
             if kind == PLAIN:
                 parts.append((b - a) * w)
             else:  # dv/ds has degree 1, so a rule with m + 1 points is exact on the space
@@ -279,14 +280,23 @@ class _Rule:
         return np.einsum("iq,iqj->ij", weighted, lagrange(self.m, s)), np.abs(misfit).max(1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _watch(order: int) -> FloatArray:
     """Matrix from values at Gauss nodes to the last Legendre coefficients and the values at both ends."""
     ends = lagrange(order, np.array([_END, 1 - _END]))
     return np.concatenate([legendre_transform(order)[-2:], ends]).T
 
 
-def roots_on_unit(s: Callable[[FloatArray, FloatArray], FloatArray], x: FloatArray, grid: int = 257) -> FloatArray:
+def transposed(s: Switch) -> Switch:
+    """(u, v) -> s(v, u)."""
+
+    def swapped(u: FloatArray, v: FloatArray) -> FloatArray:
+        return s(v, u)
+
+    return swapped
+
+
+def roots_on_unit(s: Switch, x: FloatArray, grid: int = 257) -> FloatArray:
     """For every x, the sign changes of y -> s(x, y) on [0, 1], to rounding: (len(x), c), NaN where there is none.
 
     A change of sign is looked for between neighbouring points of a uniform grid, so two roots closer than

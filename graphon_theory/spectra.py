@@ -139,9 +139,7 @@ def _checked_count(count: int | None, size: int) -> int:
     if count is None:
         return size
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= size:
-        raise InputError(
-            f"count: expected a whole number from 1 to {size} (the kernel's size) or None, got {count!r}."
-        )
+        raise InputError(f"count: expected a whole number from 1 to {size} (the kernel's size) or None, got {count!r}.")
     return int(count)
 
 
@@ -200,9 +198,7 @@ def _lapack(matrix: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
     size = len(matrix)
     # Divide and conquer is the faster driver for the whole spectrum, MRRR for a part of it.
     part = None if count == size else [size - count, size - 1]
-    values, vectors = eigh(
-        matrix, subset_by_index=part, driver="evd" if part is None else "evr", check_finite=False
-    )
+    values, vectors = eigh(matrix, subset_by_index=part, driver="evd" if part is None else "evr", check_finite=False)
     return values[::-1], vectors[:, ::-1]
 
 

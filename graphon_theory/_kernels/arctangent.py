@@ -10,7 +10,7 @@ from __future__ import annotations
 from numba import njit
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def arctangent_ratio(y: float) -> float:
     """A(y) = arctan(sqrt(y)) / sqrt(y) for y in [0, 1], by Horner's rule."""
     a = 1.2631178430477426e-05
@@ -33,5 +33,4 @@ def arctangent_ratio(y: float) -> float:
     a = a * y - 0.14285714281592693
     a = a * y + 0.19999999999929946
     a = a * y - 0.3333333333333286
-    a = a * y + 1.0
-    return a
+    return a * y + 1.0

@@ -27,10 +27,10 @@ from graphon_theory._kernels.arctangent import arctangent_ratio
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-_options = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
+_options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
 
 
-@njit(**_options)  # type: ignore[untyped-decorator]
+@njit(**_options)
 def rectifier_block(
     state: Array,
     extra: Array,
@@ -75,7 +75,7 @@ def rectifier_block(
                 out[p, 1, i, j] = (linear + bent * supplement) * t
 
 
-@njit(**_options)  # type: ignore[untyped-decorator]
+@njit(**_options)
 def erf_block(
     state: Array,
     extra: Array,
@@ -115,7 +115,7 @@ def erf_block(
                 out[p, 1, i, j] = (4.0 / math.pi) * scale / cosine * t
 
 
-@njit(**_options)  # type: ignore[untyped-decorator]
+@njit(**_options)
 def identity_block(
     state: Array,
     extra: Array,
