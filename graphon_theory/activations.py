@@ -44,6 +44,7 @@ class Activation:
     block: Callable[..., None] = field(repr=False)
     parameters: tuple[float, ...] = field(default=(), repr=False)
     homogeneous: bool = field(default=False, repr=False)  # positively homogeneous of degree 1
+    kinked: bool = field(default=False, repr=False)  # phi' jumps: Cdot has a root singularity at |rho| = 1
 
     def block_parameters(self, terms: int) -> FloatArray:
         """Parameters of the compiled pass for moments that are sums of ``terms`` products.
@@ -115,6 +116,7 @@ def _rectifier(name: str, alpha: float, beta: float) -> Activation:
         block=_blocks.rectifier_block,
         parameters=(linear, bent),
         homogeneous=True,
+        kinked=alpha != beta,
     )
 
 

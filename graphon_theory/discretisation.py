@@ -85,6 +85,8 @@ def discretise(network: Network, inputs: FloatArray, rtol: float) -> Discretisat
     layers = layers_of(network)
     sample = Sample.of(inputs)
     floor = FLOOR * network.depth
+    if network.activation.kinked:  # what a Gram matrix in float64 knows of nearly coincident inputs (THEORY §4)
+        floor = max(floor, 2 * EPS / sample.sine)
     if all(layer.constant_in_u for layer in layers[:-1]):
         return Discretisation(*_Refinement(network.activation, layers, sample, rtol, 0).run(network.outputs)[:2], floor)
     target, previous = max(0.1 * rtol, 8 * EPS), None
@@ -122,34 +124,36 @@ class Sample:
     """A few inputs, the extreme ones among them, and all their pairs (row-major)."""
 
     inputs: FloatArray  # (S, d)
+    sine: float = 1.0  # of the smallest angle met between two inputs that are not collinear
 
     @classmethod
     def of(cls, inputs: FloatArray) -> Sample:
-        """Largest and smallest norms, the closest, the most opposed and the most orthogonal pair, then a spread."""
+        """Largest and smallest norms, the closest, the most opposed and the most orthogonal pair, then a spread.
+
+        Angles are looked at among 400 inputs at most.
+        """
         count = len(inputs)
-        chosen: dict[int, None] = {}
-        if count > _SAMPLE:
-            norms = np.linalg.norm(inputs, axis=1)
-            order = np.argsort(norms, kind="stable")
-            chosen.update(dict.fromkeys(int(i) for i in (order[0], order[-1])))
-            chosen.update(dict.fromkeys(int(i) for i in order[norms[order] > 0][:1]))
-            some = np.unique(np.linspace(0, count - 1, min(count, 400)).astype(int))
-            unit = inputs[some] / np.where(norms[some] > 0, norms[some], 1.0)[:, None]
-            cosine = unit @ unit.T
+        norms = np.linalg.norm(inputs, axis=1)
+        some = np.unique(np.linspace(0, count - 1, min(count, 400)).astype(int))
+        some = some[norms[some] > 0]
+        unit = inputs[some] / norms[some, None]
+        cosine = unit @ unit.T
+        gaps = 1 - np.abs(cosine[np.triu_indices(len(some), 1)])
+        gap = float(gaps[gaps > 4 * EPS].min(initial=1.0))
+        sine = float(np.sqrt(gap * (2 - gap)))
+        if count <= _SAMPLE:
+            return cls(inputs, sine)
+        order = np.argsort(norms, kind="stable")
+        chosen = dict.fromkeys(int(i) for i in (order[0], order[-1], *order[norms[order] > 0][:1]))
+        if len(some) > 1:
             np.fill_diagonal(cosine, np.nan)
-            live = norms[some] > 0
-            cosine[~live] = np.nan
-            cosine[:, ~live] = np.nan
-            if np.isfinite(cosine).any():
-                for score in (-cosine, cosine, np.abs(cosine)):
-                    pair = np.unravel_index(int(np.nanargmin(score)), score.shape)
-                    chosen.update(dict.fromkeys(int(some[k]) for k in pair))
-            spread = np.linspace(0, count - 1, _SAMPLE).astype(int)
-            for i in spread:
-                if len(chosen) == _SAMPLE:
-                    break
+            for score in (-cosine, cosine, np.abs(cosine)):
+                pair = np.unravel_index(int(np.nanargmin(score)), score.shape)
+                chosen.update(dict.fromkeys(int(some[k]) for k in pair))
+        for i in np.linspace(0, count - 1, _SAMPLE).astype(int):
+            if len(chosen) < _SAMPLE:
                 chosen[int(i)] = None
-        return cls(inputs[sorted(chosen)] if chosen else inputs)
+        return cls(inputs[sorted(chosen)], sine)
 
     @property
     def size(self) -> int:

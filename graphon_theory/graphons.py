@@ -102,8 +102,18 @@ class Graphon(ABC):
         breaks = np.unique(np.concatenate([self.v_breaks, crossings[np.isfinite(crossings)]]))
 
         def mean(row: NDArray[np.intp], v: FloatArray) -> FloatArray:
-            means = columns.row_means(v.ravel(), edges)
-            return means[np.arange(v.size), row.ravel()].reshape(v.shape)
+            points, start = v.ravel(), edges[row.ravel()]
+            length = edges[row.ravel() + 1] - start
+            cuts = [np.broadcast_to(self.u_breaks, (v.size, len(self.u_breaks))), columns.v_roots(points)]
+            return product_integrals(
+                lambda i, s: columns(points[i], np.minimum(start[i] + length[i] * s, 1.0)),
+                v.size,
+                Panels.constant(_UNIT),
+                np.zeros(0),
+                (np.concatenate(cuts, axis=1) - start[:, None]) / length[:, None],
+                constant=self.constant_in_u,
+                what=repr(self),
+            ).reshape(v.shape)
 
         none = np.zeros((cells, 0))
         constant = self.constant_in_v and not self.switches

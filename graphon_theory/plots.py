@@ -38,7 +38,7 @@ _RC: Any = {
 def quickstart_figure(results: xr.Dataset) -> Figure:
     """Graphons above; spectra, training loss and test accuracy below: one colour per network throughout.
 
-    ``results`` is the Dataset of the quickstart: ``mask`` ("network", "u", "v"), ``eigenvalue`` ("network",
+    ``results`` is the Dataset of the quickstart: ``mask_graphon`` ("network", "u", "v"), ``eigenvalue`` ("network",
     "mode"), ``loss`` and ``test_accuracy`` ("network", "time"), and per network ``density`` and ``variance``.
     """
     import matplotlib as mpl
@@ -54,7 +54,7 @@ def quickstart_figure(results: xr.Dataset) -> Figure:
         maps = above.subplots(1, len(names), sharex=True, sharey=True)
         for axes, name, style in zip(maps, names, _STYLES, strict=True):
             one = results.sel(network=name)
-            image = _draw_graphon(axes, one.mask.values)
+            image = _draw_graphon(axes, one.mask_graphon.values)
             axes.set_title(name, color=style["color"], weight="bold", pad=18)
             about = _describe(float(one.density), float(one.variance))
             axes.text(0.5, 1.03, about, transform=axes.transAxes, ha="center", va="bottom")

@@ -52,8 +52,8 @@ TRAIN = 1200  # of scikit-learn's 1,797 digits; the others are the test set
 MODES = 10  # shown in the table
 LOSS_LEVEL = 0.05  # of a loss that starts at 0.45
 SWEPT = "step"  # the network held against finite ones
-SWEPT_INPUTS, WIDTHS, SEEDS = 64, (64, 256), 8
-GRID = 96  # cells a side of the graphons in the figure
+SWEPT_INPUTS, WIDTHS, SEEDS = 64, (64, 256, 1024), 16
+GRID = 100  # points a side of the graphons in the figure
 
 
 def networks() -> dict[str, Network]:
@@ -133,21 +133,18 @@ def run(out: Path, console: Console | None = None) -> xr.Dataset:
         save_figure(quickstart_figure(results), out / "quickstart.png")
         progress.update(task, description="done", advance=1)
     console.print(table(results))
+    lines = [f"figure: {out / 'quickstart.png'}", f"Dataset: {out / 'quickstart.nc'}"]
+    lines += [f"networks as TOML: {out / 'networks'}"]
     if not with_torch:
-        console.print("Finite networks to hold against the limit: pip install 'graphon-theory[validation]' (torch).")
-    for file, what in (
-        ("quickstart.png", "figure"),
-        ("quickstart.nc", "Dataset"),
-        ("networks", "networks as TOML"),
-    ):
-        console.print(f"  {what}: {out / file}", highlight=False, soft_wrap=True)
+        lines += ["finite networks to hold against the limit: pip install 'graphon-theory[validation]' (torch)"]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
     return results
 
 
 def table(results: xr.Dataset) -> Table:
     """The comparison on one screen, a column per network."""
     names = [str(name) for name in results.network.values]
-    shown = Table(title=f"{TRAIN:,} digits, limit NTK of four networks with three hidden layers", title_style="bold")
+    shown = Table(title=f"{TRAIN:,} digits, limit NTK of networks with three hidden layers", title_style="bold")
     shown.add_column("")
     for name in names:
         shown.add_column(name, justify="right")
@@ -156,11 +153,11 @@ def table(results: xr.Dataset) -> Table:
         values = results[variable].values * scale
         shown.add_row(label, *(form.format(value) for value in values), end_section=end)
 
-    row("density of the hidden layers, mean W", "density", "{:.3f}")
+    row("density of hidden layers, mean W", "density", "{:.3f}")
     row("weight variance kept, mean V", "variance", "{:.3f}", end=True)
     for mode in range(MODES):
         logs = np.log(results.eigenvalue.isel({MODE: mode}).values)
-        label = f"ln eigenvalue {mode + 1}" if mode else "ln eigenvalue 1 (of kernel / N)"
+        label = f"ln eigenvalue {mode + 1}" if mode else "ln eigenvalue 1 (kernel / N)"
         shown.add_row(label, *(f"{value:.2f}" for value in logs), end_section=mode == MODES - 1)
     row("energy in the top 5 (%)", "energy_5", "{:.1f}", 100)
     row("energy in the top 10 (%)", "energy_10", "{:.1f}", 100)
@@ -168,16 +165,16 @@ def table(results: xr.Dataset) -> Table:
     row("decay exponent of the spectrum", "decay_exponent", "{:.2f}", end=True)
     row("largest stable learning rate", "critical_learning_rate", "{:.3g}")
     row(f"time to training loss {LOSS_LEVEL:g}", "time_to_loss", "{:.3g}")
-    row("the same in steps at half the stable rate", "steps_to_loss", "{:.0f}")
+    row("steps to it at half that rate", "steps_to_loss", "{:.0f}")
     row("test accuracy at that time (%)", "accuracy_at_level", "{:.1f}", 100)
     row("test accuracy at infinite time (%)", "final_accuracy", "{:.1f}", 100, end=True)
     if "sweep_ratio" in results:
         for width in results.width.values:
             one = results.sel(width=width)
-            text = f"{100 * (float(one.sweep_ratio) - 1):+.2f} ± {100 * float(one.sweep_error):.2f}"
+            text = f"{100 * (float(one.sweep_ratio) - 1):+.1f} ± {100 * float(one.sweep_error):.1f}"
             cells = (text if name == SWEPT else "" for name in names)
-            shown.add_row(f"width {width}: mean NTK trace off by (%)", *cells)
-        shown.caption = f"± one standard error over {SEEDS} finite networks a width"
+            shown.add_row(f"width {width}: NTK trace off by (%)", *cells)
+        shown.caption = f"± one standard error of the mean over {SEEDS} finite networks a width"
     return shown
 
 
@@ -239,12 +236,12 @@ def _results(chosen: dict[str, Network], runs: list[dict[str, FloatArray | float
         name: (dims.get(name, (NETWORK,)), np.array([one[name] for one in runs])) for name in runs[0]
     }
     hidden = [network.layers[1] for network in chosen.values()]
-    grids = [[graphon.to_step(GRID).values for graphon in (layer.mask, layer.variance)] for layer in hidden]
-    for at, name in enumerate(("mask", "variance_graphon")):
-        variables[name] = ((NETWORK, U, V), np.array([grid[at] for grid in grids]))
+    centres = (np.arange(GRID) + 0.5) / GRID
+    for name in ("mask", "variance"):
+        grids = [getattr(layer, name)(centres[:, None], centres) for layer in hidden]
+        variables[f"{name}_graphon"] = ((NETWORK, U, V), np.array(grids))
     variables["density"] = ((NETWORK,), np.array([layer.mask.mean() for layer in hidden]))
     variables["variance"] = ((NETWORK,), np.array([layer.variance.mean() for layer in hidden]))
-    centres = (np.arange(GRID) + 0.5) / GRID
     return dataset(
         variables,
         coords={NETWORK: list(chosen), MODE: np.arange(1, TRAIN + 1), TIME: times, U: centres, V: centres},
