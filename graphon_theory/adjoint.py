@@ -23,8 +23,7 @@ class Backward:
     def __init__(self, recursion: Recursion, x1: FloatArray, x2: FloatArray) -> None:
         self.recursion = recursion
         n1, n2 = len(x1), len(x2)
-        _, _, f1 = recursion.features(x1)
-        _, _, f2 = recursion.features(x2)
+        f1, f2 = recursion.features(x1), recursion.features(x2)
         # duals[l] is C below weight layer l (counted from 0): the input products first
         self.duals = [(x1[:, None, :] * x2[None, :, :]).reshape(n1 * n2, -1).T]
         self.derivatives: list[FloatArray] = []

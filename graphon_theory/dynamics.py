@@ -9,7 +9,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.errors import InputError, KernelError
-from graphon_theory.results import MODE, TARGET, TIME, X_TEST, FloatArray, X, as_kernel, coords_of, dataset
+from graphon_theory.results import (
+    MODE,
+    TARGET,
+    TIME,
+    X_TEST,
+    FloatArray,
+    Variables,
+    X,
+    as_kernel,
+    coords_of,
+    dataset,
+)
 from graphon_theory.spectra import extend, spectrum
 
 if TYPE_CHECKING:
@@ -71,7 +82,7 @@ def gradient_flow(
 
     labels = (TIME, X) if targets.ndim == 1 else (TIME, X, TARGET)
     shape = targets.shape[1:]
-    variables: dict[str, tuple[tuple[str, ...], FloatArray]] = {
+    variables: Variables = {
         "loss": ((TIME,), np.exp(-2 * exponent) @ power),
         "prediction": (labels, _over_modes(functions, learned, coefficients, shape)),
         "rate": ((MODE,), rates),

@@ -14,11 +14,13 @@ from graphon_theory.networks import Network
 from graphon_theory.recursion import Progress, Recursion, kernels
 from graphon_theory.results import LAYER, OUTPUT, X2, U, V, Variables, X, as_inputs, coords_of, dataset
 from graphon_theory.rules import FloatArray
+from graphon_theory.zonal import ZonalKernel
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_WATCHED = 50_000_000  # pairs x positions beyond which progress is shown
+_ZONAL = 100_000  # pairs from which tabulating the network pays
+_WATCHED = 5_000_000_000  # pairs x positions beyond which progress is shown
 
 
 def limit_kernel(
@@ -59,7 +61,8 @@ def limit_kernel(
     -------
     Dataset with ``nngp``, ``ntk`` over ("x", "x2"), a leading "output" if the network has several, and ``mean``
     ("x",), zero without drift. attrs: the network as text, ``quadrature_error`` (estimate, relative to
-    sqrt(K_ii K_jj)), ``nodes`` per hidden layer.
+    sqrt(K_ii K_jj)), ``nodes`` per hidden layer, ``route`` ("zonal" where one function of the correlation
+    serves all positions, "general" otherwise).
 
     Raises InputError for bad data, NetworkError where data and network do not fit, QuadratureError where rtol is
     not reached.
@@ -70,10 +73,14 @@ def limit_kernel(
     everything = first if second is None else np.concatenate([first, second])
     grid = discretise(network, _distinct(everything), float(rtol))
     recursion = Recursion(grid.operators, network.activation)
-    work = len(first) * len(first if second is None else second) * sum((*grid.sizes, 1))
-    shown = work > _WATCHED * 100 if progress is None else progress
+    pairs = len(first) * len(first if second is None else second)
+    shown = pairs * sum((*grid.sizes, 1)) > _WATCHED if progress is None else progress
+    zonal = ZonalKernel.of(recursion) if pairs >= _ZONAL else None
     with _Bar(shown) as report:
-        nngp, ntk = kernels(recursion, first, second, threads=threads, progress=report)
+        if zonal is None:
+            nngp, ntk = kernels(recursion, first, second, threads=threads, progress=report)
+        else:
+            nngp, ntk = zonal.kernels(recursion, first, second, threads=threads, progress=report)
         shares = layer_contributions(recursion, first, second, threads=threads) if contributions else None
     single = network.outputs == 1
     dims: tuple[str, ...] = (X, X2) if single else (OUTPUT, X, X2)
@@ -89,6 +96,7 @@ def limit_kernel(
         "quadrature_error": grid.error,
         "nodes": list(grid.sizes),
         "rtol": float(rtol),
+        "route": "general" if zonal is None else "zonal",
     }
     return dataset(variables, coords, attrs)
 

@@ -36,6 +36,7 @@ from graphon_theory.results import (
     FloatArray,
     U,
     V,
+    Variables,
     X,
     dataset,
     load_dataset,
@@ -232,7 +233,7 @@ def _learn(
 def _results(chosen: dict[str, Network], runs: list[dict[str, FloatArray | float]], times: FloatArray) -> xr.Dataset:
     """All figures in one Dataset with a leading dimension "network"."""
     dims = {"eigenvalue": (NETWORK, MODE), "loss": (NETWORK, TIME), "test_accuracy": (NETWORK, TIME)}
-    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
+    variables: Variables = {
         name: (dims.get(name, (NETWORK,)), np.array([one[name] for one in runs])) for name in runs[0]
     }
     hidden = [network.layers[1] for network in chosen.values()]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
 import numba
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from graphon_theory.activations import Activation
@@ -26,6 +26,7 @@ from graphon_theory.rules import FloatArray
 _CACHE = 1_500_000  # bytes of state per tile: what stays close to a core
 _SIDE = 256  # largest side of a tile
 Progress = Callable[[int, int], None]  # pairs done, pairs in all
+Tile = tuple[tuple[int, int], tuple[int, int]]  # rows i0..i1 and columns j0..j1
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,9 @@ class Recursion:
             t = op.own_matrix @ dual + op.own_bias + op.variance @ (derivative * t)
         return k, t, variances
 
-    def features(self, x: FloatArray) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
-        """The diagonal, and what the compiled duals need of the variances, by hidden layer (positions, F, N)."""
-        nngp, ntk, variances = self.diagonal(x)
-        return nngp, ntk, [np.ascontiguousarray(self.activation.features(q)) for q in variances]
+    def features(self, x: FloatArray) -> list[FloatArray]:
+        """What the compiled duals need of the variances, by hidden layer (positions, F, N)."""
+        return [np.ascontiguousarray(self.activation.features(q)) for q in self.diagonal(x)[2]]
 
     def tile_shape(self, n1: int, n2: int) -> tuple[int, int]:
         """Rows and columns of a tile; a function of the problem alone."""
@@ -176,45 +176,63 @@ def _tile(
 
 
 def kernels(
+    recursion: Recursion, x: FloatArray, x2: FloatArray | None = None, **options: Any
+) -> tuple[FloatArray, FloatArray]:
+    """NNGP and NTK (outputs, N, N2) of all pairs by the general route; x2 None means x with itself.
+
+    Options: ``threads`` and ``progress`` of :func:`fill`.
+    """
+    f1 = recursion.features(x)
+    f2 = f1 if x2 is None else recursion.features(x2)
+    other = x if x2 is None else x2
+    step1, step2 = recursion.tile_shape(len(x), len(other))
+    if x2 is None:
+        step1 = step2 = min(step1, step2)
+
+    def one(work: _Workspace, tile: Tile) -> tuple[FloatArray, FloatArray]:
+        return _tile(recursion, work, x, other, f1, f2, *tile)
+
+    return fill(recursion, x, x2, (step1, step2), one, lambda: _Workspace(recursion, step1 * step2), **options)
+
+
+def fill(
     recursion: Recursion,
     x: FloatArray,
-    x2: FloatArray | None = None,
+    x2: FloatArray | None,
+    step: tuple[int, int],
+    one: Callable[[Any, Tile], tuple[FloatArray, FloatArray]],
+    workspace: Callable[[], Any],
     *,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """NNGP and NTK (outputs, N, N2) of all pairs; x2 None means x with itself, computed on the upper triangle.
+    """Fill NNGP and NTK tile by tile with what ``one`` makes of each; the upper triangle only where x2 is None.
 
-    Pairs of identical rows get the value of the diagonal exactly.
+    Pairs of identical rows get the value of the diagonal recursion exactly.
     """
     symmetric = x2 is None
-    nngp1, ntk1, f1 = recursion.features(x)
-    f2 = f1 if x2 is None else recursion.features(x2)[2]
     other = x if x2 is None else x2
     shape = (recursion.outputs, len(x), len(other))
     nngp, ntk = np.empty(shape), np.empty(shape)
-    step1, step2 = recursion.tile_shape(len(x), len(other))
-    if symmetric:
-        step1 = step2 = min(step1, step2)
 
-    def tiles() -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-        for i0 in range(0, len(x), step1):
-            for j0 in range(i0 if symmetric else 0, len(other), step2):
-                yield (i0, min(i0 + step1, len(x))), (j0, min(j0 + step2, len(other)))
+    def tiles() -> Iterator[Tile]:
+        for i0 in range(0, len(x), step[0]):
+            for j0 in range(i0 if symmetric else 0, len(other), step[1]):
+                yield (i0, min(i0 + step[0], len(x))), (j0, min(j0 + step[1], len(other)))
 
-    def one(work: _Workspace, tile: tuple[tuple[int, int], tuple[int, int]]) -> int:
+    def place(work: Any, tile: Tile) -> int:
         (i0, i1), (j0, j1) = tile
-        a, b = _tile(recursion, work, x, other, f1, f2, *tile)
-        for result, values in ((nngp, a), (ntk, b)):
+        for result, values in zip((nngp, ntk), one(work, tile), strict=True):
             result[:, i0:i1, j0:j1] = values
             if symmetric:
                 result[:, j0:j1, i0:i1] = values.transpose(0, 2, 1)
         return (i1 - i0) * (j1 - j0)
 
-    total = len(x) * (len(x) + step1) // 2 if symmetric else len(x) * len(other)
-    run_tiles(tiles(), one, lambda: _Workspace(recursion, step1 * step2), total, threads, progress)
+    total = len(x) * (len(x) + step[0]) // 2 if symmetric else len(x) * len(other)
+    run_tiles(tiles(), place, workspace, total, threads, progress)
+    own_nngp, own_ntk, _ = recursion.diagonal(x)
     for i, j in identical_rows(x, x2):
-        nngp[:, i, j], ntk[:, i, j] = nngp1[:, i], ntk1[:, i]
+        nngp[:, i, j], ntk[:, i, j] = own_nngp[:, i], own_ntk[:, i]
     return nngp, ntk
 
 
