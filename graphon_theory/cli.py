@@ -115,7 +115,7 @@ def _spectrum(chosen: argparse.Namespace, console: Console) -> None:
     from graphon_theory.spectra import spectrum
 
     modes = spectrum(_chosen_kernel(chosen), chosen.count)
-    table = Table("mode", "eigenvalue", "ln", "energy (%)", "residual", title=f"Spectrum of {chosen.kind} / N")
+    table = _table(f"Spectrum of {chosen.kind} / N", "mode", "eigenvalue", "ln", "energy (%)", "residual")
     for mode in modes[MODE].values:
         one = modes.sel({MODE: mode})
         value = float(one.eigenvalue)
@@ -123,9 +123,11 @@ def _spectrum(chosen: argparse.Namespace, console: Console) -> None:
         energy = f"{100 * float(one.energy):.2f}"
         table.add_row(str(mode), f"{value:.6g}", log, energy, f"{float(one.residual):.1e}")
     console.print(table)
-    figures = ("effective_rank", "gap", "decay_exponent")
-    told = [f"{name.replace('_', ' ')} {modes.attrs[name]:.4g}" for name in figures if name in modes.attrs]
-    _say(console, ", ".join(told))
+    told = f"effective rank {modes.attrs['effective_rank']:.4g}, gap {modes.attrs['gap']:.4g}"
+    if "decay_exponent" in modes.attrs:
+        first, last = modes.attrs["decay_range"]
+        told += f", decay exponent {modes.attrs['decay_exponent']:.4g} (modes {first} to {last})"
+    _say(console, told)
     _save(modes, chosen.out, console)
 
 
@@ -134,12 +136,20 @@ def _dynamics(chosen: argparse.Namespace, console: Console) -> None:
 
     kernel = _chosen_kernel(chosen)
     flow = gradient_flow(kernel, _array(chosen.targets), chosen.times, learning_rate=chosen.learning_rate)
-    table = Table("time", "loss", title="Gradient flow on squared loss, 1/(2N) sum (f - y)^2")
+    table = _table("Gradient flow", "time", "training loss")
     for time, loss in zip(flow[TIME].values, flow.loss.values, strict=True):
         table.add_row(f"{time:.6g}", f"{loss:.6g}")
     console.print(table)
+    _say(console, f"time in steps of learning rate {chosen.learning_rate:g}, loss 1/(2N) sum (f - y)^2")
     _say(console, f"largest stable learning rate of gradient descent: {critical_learning_rate(kernel):.6g}")
     _save(flow, chosen.out, console)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
 
 
 def _say(console: Console, text: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ MAX_TEXT = 2_000  # characters of a text
 MAX_DEPTH = 60  # nesting of an expression
 MAX_NODES = 2_000  # size of an expression
 MAX_INTEGER = 2**256  # numerators and denominators
+MAX_EXPONENT = 64  # of powers
+MAX_CHOICES = 24  # arguments of one Min or Max: SymPy compares all pairs of them
 
 _NUMPY: dict[Any, Callable[..., Any]] = {
     sp.exp: np.exp,
@@ -98,7 +101,7 @@ def parse(source: str | sp.Basic, names: tuple[str, ...]) -> sp.Expr:
     Raises ExpressionError for anything outside the whitelist, for over-long, over-deep or over-large input,
     and for an expression without a finite real value.
     """
-    expr = _Builder(source, names).build() if isinstance(source, str) else sp.sympify(source, strict=True)
+    expr = _Builder(source, names).build() if isinstance(source, str) else _sympified(source)
     _check(expr, names, source)
     replaced = expr.xreplace({s: symbol(s.name) for s in expr.free_symbols})
     if not isinstance(replaced, sp.Expr):
@@ -116,9 +119,31 @@ class _Printer(sp.printing.str.StrPrinter):
         return repr(float(expr))
 
 
+def _sympified(source: object) -> Any:
+    try:
+        return sp.sympify(source, strict=True)
+    except (TypeError, ValueError):
+        raise ExpressionError(f"expected a SymPy expression or its text, got {type(source).__name__}.") from None
+
+
 def _show(source: object) -> str:
-    shown = str(source)
+    if isinstance(source, sp.Basic) and sum(1 for _ in islice(sp.preorder_traversal(source), 100)) == 100:
+        return f"expression ({type(source).__name__} of many terms)"  # shared parts could print for ever
+    try:
+        shown = str(source)
+    except ValueError:  # Python refuses to print integers of thousands of digits
+        return "expression with a huge integer"
     return f"expression {shown[:80]!r}{'...' if len(shown) > 80 else ''}"
+
+
+def _beyond(exponent: Any) -> bool:
+    """Whether a numeric exponent is too large, or no real number at all; others pass."""
+    if not getattr(exponent, "is_number", False):
+        return False
+    try:
+        return not abs(evaluate(exponent, {})) <= MAX_EXPONENT
+    except (TypeError, ValueError, KeyError, ArithmeticError):
+        return True
 
 
 class _Builder:
@@ -170,11 +195,8 @@ class _Builder:
                 return down(inner)
             case ast.UnaryOp(op=ast.Invert(), operand=inner):
                 return self.apply(sp.Not, down(inner))
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-                a, b = down(left), down(right)
-                if isinstance(op, ast.Pow) and getattr(b, "is_number", False) and not abs(b) <= 64:
-                    raise self.refuse(f"the exponent {b} (beyond 64)")
-                return self.apply(_BINARY[type(op)], a, b)
+            case ast.BinOp(op=op) if type(op) in _BINARY:
+                return self.chain(node, down)
             case ast.Compare(left=left, ops=ops, comparators=right) if all(type(o) in _COMPARE for o in ops):
                 terms = [down(left), *map(down, right)]
                 pairs = zip(ops, terms, terms[1:], strict=False)
@@ -182,12 +204,28 @@ class _Builder:
             case ast.Call(func=ast.Name(id="Piecewise"), args=args, keywords=[]) if args:
                 return self.apply(sp.Piecewise, *[self.piece(arg, down) for arg in args])
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS and args:
+                if len(args) > MAX_CHOICES:
+                    raise self.refuse(f"{name} of {len(args)} arguments (beyond {MAX_CHOICES})")
                 return self.apply(_FUNCTIONS[name], *map(down, args))
             case ast.Name(id=name):
                 raise self.refuse(f"the name {name!r}")
             case ast.Call():
                 raise self.refuse(f"the call {ast.unparse(node)[:40]!r}")
         raise self.refuse(f"{type(node).__name__}")
+
+    def chain(self, node: ast.AST, down: Callable[[ast.AST], Any]) -> Any:
+        """a + b - c ... from left to right, without recursion: a sum of many terms is long, not deep."""
+        steps: list[ast.BinOp] = []
+        while isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+            steps.append(node)
+            node = node.left
+        value = down(node)
+        for step in reversed(steps):
+            right = down(step.right)
+            if isinstance(step.op, ast.Pow) and _beyond(right):
+                raise self.refuse(f"the exponent {right} (beyond {MAX_EXPONENT})")
+            value = self.apply(_BINARY[type(step.op)], value, right)
+        return value
 
     def piece(self, node: ast.AST, down: Callable[[ast.AST], Any]) -> tuple[Any, Any]:
         if not isinstance(node, ast.Tuple) or len(node.elts) != 2:
@@ -197,14 +235,19 @@ class _Builder:
     def apply(self, function: Callable[..., Any], *args: Any) -> Any:
         try:
             return self.bounded(function(*args))
-        except (TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, ExpressionError):
-                raise
+        except ExpressionError:
+            raise
+        except (TypeError, ValueError, AttributeError, KeyError, ArithmeticError, NotImplementedError) as error:
             raise ExpressionError(f"{_show(self.source)}: cannot be built ({error}).") from None
 
     def bounded(self, value: Any) -> Any:
         if isinstance(value, sp.Rational) and max(abs(value.p), value.q) > MAX_INTEGER:
             raise ExpressionError(f"{_show(self.source)}: an integer beyond 2**256; write it as a float.")
+        # SymPy compares numbers digit by digit: exp(exp(exp(19))) would keep it busy for ever
+        if isinstance(value, sp.Expr) and value.is_number and not value.is_Atom:
+            number = evaluate(value, {})
+            if not np.isfinite(number):
+                raise ExpressionError(f"{_show(self.source)}: the number {value} is {number}; it must be finite.")
         return value
 
 
@@ -223,14 +266,19 @@ def _check(expr: Any, names: tuple[str, ...], source: object) -> None:
                     f"{_show(source)}: the symbol {node.name!r} is not allowed; expected {', '.join(names)}."
                 )
         elif isinstance(node, (sp.Rational, sp.Float)):
-            if not node.is_finite or (isinstance(node, sp.Rational) and max(abs(node.p), node.q) > MAX_INTEGER):
-                raise ExpressionError(f"{_show(source)}: the number {str(node)[:40]} is not finite or too large.")
+            large = max(abs(node.p), node.q) > MAX_INTEGER if isinstance(node, sp.Rational) else False
+            if large or not np.isfinite(float(node)):
+                raise ExpressionError(f"{_show(source)}: a number in it is not finite or too large.")
         elif node in (sp.pi, sp.E, sp.true, sp.false) or type(node).__name__ == "ExprCondPair":
             pass
         elif node.func not in _CLASSES:
             raise ExpressionError(
                 f"{_show(source)}: {type(node).__name__} is not allowed; expected {', '.join(names)}, {_ALLOWED}."
             )
+        elif isinstance(node, sp.Pow) and _beyond(node.exp):
+            raise ExpressionError(f"{_show(source)}: an exponent is beyond {MAX_EXPONENT}; write it as exp(n*log(x)).")
+        elif isinstance(node, (sp.Min, sp.Max)) and len(node.args) > MAX_CHOICES:
+            raise ExpressionError(f"{_show(source)}: {node.func.__name__} of more than {MAX_CHOICES} arguments.")
         stack.extend((child, depth + 1) for child in node.args)
 
 

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import pairwise
+from numbers import Real
 from typing import Any, cast
 
 import numpy as np
@@ -51,10 +52,8 @@ class Graphon(ABC):
         uu, vv = np.broadcast_arrays(np.asarray(u, dtype=float), np.asarray(v, dtype=float))
         for name, position in (("u", uu), ("v", vv)):
             if position.size and not (position.min() >= 0.0 and position.max() <= 1.0):
-                raise GraphonError(
-                    f"{name}: positions must lie in [0, 1], got values in "
-                    f"[{np.nanmin(position):.6g}, {np.nanmax(position):.6g}] or NaN; rescale the positions."
-                )
+                bad = position[~((position >= 0.0) & (position <= 1.0))].flat[0]
+                raise GraphonError(f"{name}: positions must lie in [0, 1], got {bad:.6g}; rescale the positions.")
         values = np.asarray(self._values(uu, vv), dtype=float)
         if values.shape != uu.shape:
             values = np.broadcast_to(values, uu.shape).copy()
@@ -86,12 +85,12 @@ class Graphon(ABC):
 
     def row_means(self, u: ArrayLike, v_edges: ArrayLike) -> FloatArray:
         """At receiving points u_i, the mean over each sending cell: (len(u), len(v_edges) - 1)."""
-        edges = np.asarray(v_edges, dtype=float)
+        edges = _cells(v_edges, "v_edges")
         return self.row_integrals(u, Panels.constant(edges)) / np.diff(edges)
 
     def averaged_rows(self, u_edges: ArrayLike, panels: Panels) -> FloatArray:
         """Mean over each receiving cell of the rows of :meth:`row_integrals`: (len(u_edges) - 1, panels.size)."""
-        edges = np.asarray(u_edges, dtype=float)
+        edges = _cells(u_edges, "u_edges")
         cells = len(edges) - 1
         if self.constant_in_u and not self.switches and np.isin(self.u_breaks, edges).all():
             return self.row_integrals((edges[:-1] + edges[1:]) / 2, panels)
@@ -121,7 +120,7 @@ class Graphon(ABC):
 
     def cell_means(self, u_edges: ArrayLike, v_edges: ArrayLike) -> FloatArray:
         """Means over rectangles: (len(u_edges) - 1, len(v_edges) - 1). Cell averages, not samples."""
-        edges = np.asarray(v_edges, dtype=float)
+        edges = _cells(v_edges, "v_edges")
         return self.averaged_rows(u_edges, Panels.constant(edges)) / np.diff(edges)
 
     def mean(self) -> float:
@@ -146,9 +145,7 @@ class Graphon(ABC):
 
     def to_step(self, n: int) -> StepGraphon:
         """The step graphon of averages over an n x n grid of equal cells."""
-        if not isinstance(n, (int, np.integer)) or n < 1:
-            raise GraphonError(f"n: expected a positive number of blocks, got {n!r}.")
-        edges = np.linspace(0.0, 1.0, int(n) + 1)
+        edges = np.linspace(0.0, 1.0, _count("n", n, "blocks") + 1)
         return StepGraphon(self.cell_means(edges, edges))
 
     def sample(
@@ -165,19 +162,19 @@ class Graphon(ABC):
 
         Raises GraphonError when a probability leaves [0, 1] or the positions do not fit the shape.
         """
-        for name, n in (("n_out", n_out), ("n_in", n_in)):
-            if not isinstance(n, (int, np.integer)) or n < 1:
-                raise GraphonError(f"{name}: expected a positive number of units, got {n!r}.")
-        generator = np.random.default_rng(rng)
-        if isinstance(positions, str):
-            if positions == "grid":
-                u, v = ((np.arange(n) + 0.5) / n for n in (n_out, n_in))
-            elif positions == "random":
-                u, v = generator.random(n_out), generator.random(n_in)
-            else:
-                raise GraphonError(f'positions: expected "grid", "random" or a pair (u, v), got {positions!r}.')
+        n_out, n_in = _count("n_out", n_out, "units"), _count("n_in", n_in, "units")
+        try:
+            generator = np.random.default_rng(rng)
+        except (TypeError, ValueError) as error:
+            raise GraphonError(f"rng: expected a numpy Generator or a seed, got {rng!r} ({error}).") from None
+        if isinstance(positions, str) and positions == "grid":
+            u, v = ((np.arange(n) + 0.5) / n for n in (n_out, n_in))
+        elif isinstance(positions, str) and positions == "random":
+            u, v = generator.random(n_out), generator.random(n_in)
+        elif isinstance(positions, str) or not isinstance(positions, Sequence) or len(positions) != 2:
+            raise GraphonError(f'positions: expected "grid", "random" or a pair (u, v), got {positions!r:.80}.')
         else:
-            u, v = (np.asarray(p, dtype=float) for p in positions)
+            u, v = (_real_array(p, "positions") for p in positions)
             if u.shape != (n_out,) or v.shape != (n_in,):
                 raise GraphonError(
                     f"positions: expected u of shape ({n_out},) and v of shape ({n_in},), got {u.shape} and {v.shape}."
@@ -206,6 +203,20 @@ class Graphon(ABC):
     def is_zero(self) -> bool:
         return self.extremes() == (0.0, 0.0)
 
+    @property
+    @abstractmethod
+    def _key(self) -> tuple[Any, ...]:
+        """What two graphons of one kind must share to be equal."""
+
+    def __eq__(self, other: object) -> bool:
+        """Same kind, same data; two ways of writing one function are not compared."""
+        if not isinstance(other, Graphon):
+            return NotImplemented
+        return type(self) is type(other) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
     @abstractmethod
     def _latex(self) -> str:
         """LaTeX of the right-hand side of W(u, v) = ..."""
@@ -214,9 +225,14 @@ class Graphon(ABC):
         return f"$W(u, v) = {self._latex()}$"
 
     def _repr_html_(self) -> str:
-        """The repr above a small heat map of cell averages, as inline SVG (no plotting library needed)."""
-        n = 16
-        values = self.to_step(n).values
+        """The repr above a small heat map, as inline SVG (no plotting library needed)."""
+        n, fine = 16, 8  # cells, and samples averaged in each: exact averages could take seconds
+        label = repr(self).replace("&", "&amp;").replace("<", "&lt;")
+        at = (np.arange(n * fine) + 0.5) / (n * fine)
+        try:
+            values = self(at[:, None], at).reshape(n, fine, n, fine).mean(axis=(1, 3))
+        except GraphonError as error:  # a picture must not be what fails
+            return f"<div><code>{label}</code><br>{str(error).replace('&', '&amp;').replace('<', '&lt;')}</div>"
         low, high = min(0.0, float(values.min())), max(1.0, float(values.max()))
         cells = "".join(
             f'<rect x="{j * 6}" y="{i * 6}" width="6" height="6" '
@@ -224,7 +240,6 @@ class Graphon(ABC):
             for i in range(n)
             for j in range(n)
         )
-        label = repr(self).replace("&", "&amp;").replace("<", "&lt;")
         return (
             f'<div><code>{label}</code><br><svg width="{n * 6}" height="{n * 6}" role="img" '
             f'aria-label="rows u (receiving), columns v (sending)">{cells}</svg></div>'
@@ -259,7 +274,7 @@ class StepGraphon(Graphon):
     constant_in_u = constant_in_v = True
 
     def __init__(self, values: ArrayLike, u_edges: ArrayLike | None = None, v_edges: ArrayLike | None = None) -> None:
-        table = np.array(values, dtype=float)
+        table = _real_array(values, "values")
         if table.ndim != 2 or 0 in table.shape:
             raise GraphonError(f"values: expected a 2-D array of blocks, got shape {table.shape}.")
         if not np.isfinite(table).all():
@@ -274,6 +289,10 @@ class StepGraphon(Graphon):
         i = np.clip(np.searchsorted(self.u_edges, u, side="right") - 1, 0, self.values.shape[0] - 1)
         j = np.clip(np.searchsorted(self.v_edges, v, side="right") - 1, 0, self.values.shape[1] - 1)
         return self.values[i, j]
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        return tuple((a + 0.0).tobytes() for a in (self.values, self.u_edges, self.v_edges)) + self.values.shape
 
     @property
     def T(self) -> StepGraphon:
@@ -308,11 +327,15 @@ class ConstantGraphon(StepGraphon):
     """W(u, v) = p everywhere: one block."""
 
     def __init__(self, p: float) -> None:
-        if isinstance(p, bool) or not np.isscalar(p) or not np.isreal(p):
-            raise GraphonError(f"p: expected a real number, got {p!r}; a 2-D array makes a StepGraphon.")
-        if not np.isfinite(cast(float, p)):
-            raise GraphonError(f"p: expected a finite number, got {p!r}.")
-        super().__init__([[float(cast(float, p))]])
+        if isinstance(p, bool) or not isinstance(p, Real):
+            raise GraphonError(f"p: expected a real number, got {p!r:.80}; a 2-D array makes a StepGraphon.")
+        try:
+            value = float(p)
+        except OverflowError:
+            value = np.inf
+        if not np.isfinite(value):
+            raise GraphonError(f"p: expected a finite number, got {value}.")
+        super().__init__([[value]])
 
     @property
     def p(self) -> float:
@@ -357,6 +380,10 @@ class AnalyticGraphon(Graphon):
 
     def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
         return np.asarray(expressions.evaluate(self.expr, {"u": u, "v": v}), dtype=float)
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        return (self.expr,)
 
     @cached_property
     def _transposed(self) -> AnalyticGraphon:
@@ -423,11 +450,13 @@ class FunctionGraphon(Graphon):
     def _check_vectorised(self) -> None:
         u, v = np.array([[0.3137], [0.6863]]), np.array([[0.7219, 0.2781, 0.5391]])
         try:
-            value = np.asarray(self.f(*np.broadcast_arrays(u, v)), dtype=float)
-        except TypeError as error:
+            value = np.asarray(self.f(*np.broadcast_arrays(u, v)))
+        except (TypeError, ValueError) as error:
             raise GraphonError(
                 f"f: {self._name} cannot take arrays ({error}); write it with NumPy functions or np.vectorize."
             ) from error
+        if value.dtype.kind not in "biuf":
+            raise GraphonError(f"f: {self._name} returns {value.dtype} values; it must return real numbers.")
         if value.shape not in ((), (2, 3)):
             raise GraphonError(
                 f"f: {self._name} maps arrays of shape (2, 3) to shape {value.shape}; it must keep the shape."
@@ -441,8 +470,13 @@ class FunctionGraphon(Graphon):
         return np.asarray(self.f(u, v), dtype=float)
 
     @property
+    def _key(self) -> tuple[Any, ...]:
+        return self.f, self.u_breaks.tobytes(), self.v_breaks.tobytes(), self.diagonal
+
+    @property
     def T(self) -> FunctionGraphon:
-        return FunctionGraphon(_Swapped(self.f), self.v_breaks, self.u_breaks, self.diagonal)
+        f = self.f.f if isinstance(self.f, _Swapped) else _Swapped(self.f)
+        return FunctionGraphon(f, self.v_breaks, self.u_breaks, self.diagonal)
 
     def __repr__(self) -> str:
         return f"FunctionGraphon({self._name})"
@@ -472,10 +506,10 @@ def as_graphon(obj: object) -> Graphon:
         return obj
     if isinstance(obj, (str, sp.Basic)):
         return AnalyticGraphon(obj)
-    if isinstance(obj, (int, float, np.number)) and not isinstance(obj, bool):
-        return ConstantGraphon(float(obj))
+    if isinstance(obj, Real) and not isinstance(obj, bool):
+        return ConstantGraphon(cast(float, obj))
     if isinstance(obj, (np.ndarray, Sequence)):
-        array = np.asarray(obj, dtype=float)
+        array = _real_array(obj, "values")
         return ConstantGraphon(float(array)) if array.ndim == 0 else StepGraphon(array)
     if callable(obj):
         return FunctionGraphon(obj)
@@ -487,7 +521,7 @@ def as_graphon(obj: object) -> Graphon:
 
 def _edges(edges: ArrayLike | None, blocks: int | None, name: str) -> FloatArray:
     """Check block edges: increasing from 0 to 1, one more than there are blocks."""
-    out = np.linspace(0.0, 1.0, (blocks or 1) + 1) if edges is None else np.array(edges, dtype=float)
+    out = np.linspace(0.0, 1.0, (blocks or 1) + 1) if edges is None else _real_array(edges, name)
     if out.ndim != 1 or len(out) < 2 or out[0] != 0.0 or out[-1] != 1.0 or not (np.diff(out) > 0).all():
         shown = np.array2string(out, threshold=8, precision=6)
         raise GraphonError(f"{name}: expected increasing edges from 0 to 1, got {shown}.")
@@ -495,6 +529,32 @@ def _edges(edges: ArrayLike | None, blocks: int | None, name: str) -> FloatArray
         raise GraphonError(f"{name}: {blocks} blocks need {blocks + 1} edges, got {len(out)}.")
     out.setflags(write=False)
     return out
+
+
+def _cells(edges: ArrayLike, name: str) -> FloatArray:
+    """Check the edges of cells to average over: increasing within [0, 1]."""
+    out = _real_array(edges, name)
+    if out.ndim != 1 or len(out) < 2 or not (out[0] >= 0.0 and out[-1] <= 1.0 and (np.diff(out) > 0).all()):
+        shown = np.array2string(out, threshold=8, precision=6)
+        raise GraphonError(f"{name}: expected increasing edges within [0, 1], got {shown}.")
+    return out
+
+
+def _real_array(obj: object, name: str) -> FloatArray:
+    """A float64 copy. Text, complex numbers and ragged lists, which NumPy misreads or half accepts, are refused."""
+    try:
+        raw = np.asarray(obj)
+        if raw.dtype.kind not in "biufO":
+            raise TypeError(f"dtype {raw.dtype}")
+        return np.array(raw, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise GraphonError(f"{name}: expected an array of real numbers, got something else ({error}).") from None
+
+
+def _count(name: str, value: Any, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise GraphonError(f"{name}: expected a positive number of {what}, got {value!r}.")
+    return int(value)
 
 
 def _overlaps(cells: FloatArray, blocks: FloatArray) -> FloatArray:

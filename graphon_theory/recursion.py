@@ -23,9 +23,13 @@ from graphon_theory.activations import Activation
 from graphon_theory.operators import LayerOperator
 from graphon_theory.rules import FloatArray
 
-_CACHE = 1_500_000  # bytes of state per tile: what stays close to a core
+_CACHE = 3_000_000  # bytes of state per tile: what stays close to a core
 _SIDE = 256  # largest side of a tile
+_LANES = 16  # sides are multiples of this
+_LOW_RANK = 24  # positions from which a low rank of an operator is looked for
+_FEATURES = 12_000_000  # bytes of the inputs' own features (variances and their roots) held at a time
 Progress = Callable[[int, int], None]  # pairs done, pairs in all
+TileFunction = Callable[[Any, "Tile"], tuple[FloatArray, FloatArray]]
 Tile = tuple[tuple[int, int], tuple[int, int]]  # rows i0..i1 and columns j0..j1
 
 
@@ -33,7 +37,8 @@ Tile = tuple[tuple[int, int], tuple[int, int]]  # rows i0..i1 and columns j0..j1
 class InputLayer:
     """The first layer through a few weighted Gram matrices: variance = variance_mix @ profiles, own likewise.
 
-    Rows of ``profiles`` (R, d) are the distinct rows of the two operator matrices; a mix is None for the identity.
+    Rows of ``profiles`` (R, d) are the distinct rows of the two operator matrices, up to factors, or a basis of them.
+    ``own_mix`` is None where it equals ``variance_mix``.
     """
 
     profiles: FloatArray
@@ -48,6 +53,10 @@ class InputLayer:
         profiles, scales, which = _proportional_rows(rows)
         mix = np.zeros((len(rows), len(profiles)))
         mix[np.arange(len(rows)), which] = scales
+        if len(profiles) > 2:  # fewer Gram matrices where the rows span a small space
+            left, right = truncated(profiles)
+            if len(right) <= 0.6 * len(profiles):
+                profiles, mix = right, mix @ left
         n = len(op.variance)
         return cls(profiles, mix[:n], None if op.own is None else mix[n:], op.bias, op.own_bias)
 
@@ -60,6 +69,42 @@ def _proportional_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray, np.nda
     return unit[first], scales, which.ravel()
 
 
+def truncated(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """matrix = left @ right by a singular value decomposition cut at rounding level, each row to its own scale."""
+    scales = np.abs(matrix).max(axis=1, keepdims=True)
+    u, s, vt = np.linalg.svd(matrix / np.where(scales > 0, scales, 1.0), full_matrices=False)
+    rank = max(1, int((s > 4 * np.finfo(float).eps * s[0]).sum()))
+    return scales * (u[:, :rank] * s[:rank]), vt[:rank]
+
+
+class Product:
+    """Multiplication by an operator matrix, through its low rank where that saves work."""
+
+    def __init__(self, matrix: FloatArray) -> None:
+        self.matrix = matrix
+        self.factors: tuple[FloatArray, FloatArray] | None = None
+        rows, columns = matrix.shape
+        if min(rows, columns) >= _LOW_RANK:
+            left, right = truncated(matrix)
+            if len(right) * (rows + columns) <= 0.6 * rows * columns:
+                self.factors = np.ascontiguousarray(left), np.ascontiguousarray(right)
+
+    @property
+    def rank(self) -> int:
+        """Rows of scratch that a product needs; 0 without factors."""
+        return 0 if self.factors is None else len(self.factors[1])
+
+    def into(self, values: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
+        """out = matrix @ values."""
+        if self.factors is None:
+            np.matmul(self.matrix, values, out=out)
+            return
+        left, right = self.factors
+        middle = scratch[: len(right) * values.shape[1]].reshape(len(right), -1)
+        np.matmul(right, values, out=middle)
+        np.matmul(left, middle, out=out)
+
+
 class Recursion:
     """The discretised network, ready for any pair of inputs."""
 
@@ -68,6 +113,7 @@ class Recursion:
         self.operators = operators
         self.entry = InputLayer.of(operators[0])
         self.hidden = operators[1:]
+        self.products = [(Product(op.variance), None if op.own is None else Product(op.own)) for op in self.hidden]
         self.outputs = len(operators[-1].variance)
         below = [1, *(len(op.variance) for op in operators)]
         self.parameters = [activation.block_parameters(terms) for terms in below]
@@ -91,13 +137,20 @@ class Recursion:
         """What the compiled duals need of the variances, by hidden layer (positions, F, N)."""
         return [np.ascontiguousarray(self.activation.features(q)) for q in self.diagonal(x)[2]]
 
+    @property
+    def held_inputs(self) -> int:
+        """Inputs whose features fit the memory set aside for them."""
+        features = len(self.activation.features(np.ones((1, 1)))[0])
+        each = 8 * (features + 2) * sum(len(op.variance) for op in self.operators)
+        return max(1, _FEATURES // each)
+
     def tile_shape(self, n1: int, n2: int) -> tuple[int, int]:
         """Rows and columns of a tile; a function of the problem alone."""
         positions = max([len(op.variance) for op in self.operators[:-1]], default=1)
         profiles = len(self.entry.profiles)
-        pairs = max(64, _CACHE // (8 * (4 * positions + profiles)))
-        side = int(min(_SIDE, max(8, np.sqrt(pairs))))
-        return min(side, n1), min(max(side, min(_SIDE, pairs // side)), n2)
+        pairs = _CACHE // (8 * (4 * positions + profiles))
+        side = min(_SIDE, max(_LANES, int(np.sqrt(pairs)) // _LANES * _LANES))  # whole vectors in the compiled loops
+        return min(side, n1), min(side, n2)
 
 
 class _Workspace:
@@ -109,6 +162,8 @@ class _Workspace:
         self.duals = np.empty(2 * positions * pairs)
         self.extra = np.empty(positions * pairs)
         self.gram = np.empty(len(recursion.entry.profiles) * pairs)
+        ranks = (p.rank for both in recursion.products for p in both if p is not None)
+        self.scratch = np.empty(2 * max(ranks, default=0) * pairs)
 
     @staticmethod
     def view(buffer: FloatArray, *shape: int) -> FloatArray:
@@ -163,10 +218,11 @@ def _tile(
         below, rows = rows, len(op.variance)
         state = work.view(work.state, rows, 2, n)
         extra = work.view(work.extra, rows, n)
-        np.matmul(op.variance, duals.reshape(below, 2 * n), out=state.reshape(rows, 2 * n))
-        if op.own is not None:
-            np.matmul(op.own, duals[:, 0], out=extra)
-        bias, own_bias, shared = op.bias, op.own_bias, op.own is None
+        signal, own = r.products[layer]
+        signal.into(duals.reshape(below, 2 * n), state.reshape(rows, 2 * n), work.scratch)
+        if own is not None:
+            own.into(duals[:, 0], extra, work.scratch)
+        bias, own_bias, shared = op.bias, op.own_bias, own is None
 
     nngp, ntk = state[:, 0], state[:, 1]
     ntk += nngp if shared else extra
@@ -182,17 +238,21 @@ def kernels(
 
     Options: ``threads`` and ``progress`` of :func:`fill`.
     """
-    f1 = recursion.features(x)
-    f2 = f1 if x2 is None else recursion.features(x2)
     other = x if x2 is None else x2
-    step1, step2 = recursion.tile_shape(len(x), len(other))
+    step = recursion.tile_shape(len(x), len(other))
     if x2 is None:
-        step1 = step2 = min(step1, step2)
+        step = (min(step), min(step))
 
-    def one(work: _Workspace, tile: Tile) -> tuple[FloatArray, FloatArray]:
-        return _tile(recursion, work, x, other, f1, f2, *tile)
+    def prepare(rows: slice, columns: slice) -> TileFunction:
+        x1, y1 = x[rows], other[columns]
+        f1 = recursion.features(x1)
+        f2 = f1 if x2 is None and rows == columns else recursion.features(y1)
+        return lambda work, tile: _tile(recursion, work, x1, y1, f1, f2, *tile)
 
-    return fill(recursion, x, x2, (step1, step2), one, lambda: _Workspace(recursion, step1 * step2), **options)
+    def workspace() -> _Workspace:
+        return _Workspace(recursion, step[0] * step[1])
+
+    return fill(recursion, x, x2, step, recursion.held_inputs, prepare, workspace, **options)
 
 
 def fill(
@@ -200,49 +260,79 @@ def fill(
     x: FloatArray,
     x2: FloatArray | None,
     step: tuple[int, int],
-    one: Callable[[Any, Tile], tuple[FloatArray, FloatArray]],
+    held: int,
+    prepare: Callable[[slice, slice], TileFunction],
     workspace: Callable[[], Any],
     *,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Fill NNGP and NTK tile by tile with what ``one`` makes of each; the upper triangle only where x2 is None.
+    """Fill NNGP and NTK tile by tile; the upper triangle only where x2 is None.
 
-    Pairs of identical rows get the value of the diagonal recursion exactly.
+    Inputs are taken in blocks of about ``held``, whole tiles each; ``prepare`` makes of two blocks the function of
+    (workspace, tile within the blocks) that computes a tile. Pairs of identical rows get the value of the diagonal
+    recursion exactly.
     """
     symmetric = x2 is None
     other = x if x2 is None else x2
     shape = (recursion.outputs, len(x), len(other))
     nngp, ntk = np.empty(shape), np.empty(shape)
-
-    def tiles() -> Iterator[Tile]:
-        for i0 in range(0, len(x), step[0]):
-            for j0 in range(i0 if symmetric else 0, len(other), step[1]):
-                yield (i0, min(i0 + step[0], len(x))), (j0, min(j0 + step[1], len(other)))
-
-    def place(work: Any, tile: Tile) -> int:
-        (i0, i1), (j0, j1) = tile
-        for result, values in zip((nngp, ntk), one(work, tile), strict=True):
-            result[:, i0:i1, j0:j1] = values
-            if symmetric:
-                result[:, j0:j1, i0:i1] = values.transpose(0, 2, 1)
-        return (i1 - i0) * (j1 - j0)
-
     total = len(x) * (len(x) + step[0]) // 2 if symmetric else len(x) * len(other)
-    run_tiles(tiles(), place, workspace, total, threads, progress)
-    own_nngp, own_ntk, _ = recursion.diagonal(x)
-    for i, j in identical_rows(x, x2):
-        nngp[:, i, j], ntk[:, i, j] = own_nngp[:, i], own_ntk[:, i]
+    before = 0
+
+    for rows in _blocks(len(x), held, step[0]):
+        for columns in _blocks(len(other), held, step[1]):
+            if symmetric and columns.start < rows.start:
+                continue
+            one = prepare(rows, columns)
+            diagonal = symmetric and rows == columns
+            tiles = [
+                (i, j)
+                for i in _spans(rows.stop - rows.start, step[0])
+                for j in _spans(columns.stop - columns.start, step[1])
+                if not (diagonal and j[0] < i[0])
+            ]
+
+            def place(
+                work: Any, tile: Tile, one: TileFunction = one, rows: slice = rows, columns: slice = columns
+            ) -> int:
+                (i0, i1), (j0, j1) = tile
+                i, j = slice(rows.start + i0, rows.start + i1), slice(columns.start + j0, columns.start + j1)
+                for result, values in zip((nngp, ntk), one(work, tile), strict=True):
+                    result[:, i, j] = values
+                    if symmetric:
+                        result[:, j, i] = values.transpose(0, 2, 1)
+                return (i1 - i0) * (j1 - j0)
+
+            def report(done: int, _: int, before: int = before) -> None:
+                if progress is not None:
+                    progress(min(before + done, total), total)
+
+            before += run_tiles(iter(tiles), place, workspace, 0, threads, report)
+
+    for block in _blocks(len(x), held, 1):
+        block_nngp, block_ntk, _ = recursion.diagonal(x[block])
+        for i, j in identical_rows(x[block], other):
+            nngp[:, block.start + i, j], ntk[:, block.start + i, j] = block_nngp[:, i], block_ntk[:, i]
     return nngp, ntk
 
 
-def identical_rows(x: FloatArray, x2: FloatArray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Index arrays (i, j) of every pair of identical rows, the diagonal of x with itself among them."""
-    joined = x if x2 is None else np.concatenate([x, x2])
+def _spans(n: int, step: int) -> list[tuple[int, int]]:
+    return [(start, min(start + step, n)) for start in range(0, n, step)]
+
+
+def _blocks(n: int, held: int, step: int) -> list[slice]:
+    """Blocks of about ``held`` inputs, each of whole tiles."""
+    size = max(1, held // step) * step
+    return [slice(*span) for span in _spans(n, size)]
+
+
+def identical_rows(x: FloatArray, x2: FloatArray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Index arrays (i, j) of every pair of identical rows, x[i] == x2[j]."""
+    joined = np.concatenate([x, x2])
     keys = np.ascontiguousarray(joined + 0.0).view(np.dtype((np.void, joined.shape[1] * 8))).ravel()  # -0.0 is 0.0
     _, which = np.unique(keys, return_inverse=True)
-    first = which[: len(x)]
-    second = first if x2 is None else which[len(x) :]
+    first, second = which[: len(x)], which[len(x) :]
     order1, order2 = np.argsort(first, kind="stable"), np.argsort(second, kind="stable")
     shared, start1, count1 = np.unique(first[order1], return_index=True, return_counts=True)
     start2 = np.searchsorted(second[order2], shared, side="left")
@@ -265,8 +355,8 @@ def run_tiles(
     total: int,
     threads: int | None,
     progress: Progress | None,
-) -> None:
-    """Run ``one`` on every tile with a few threads, each with a workspace of its own.
+) -> int:
+    """Run ``one`` on every tile with a few threads, each with a workspace of its own; the sum of what it returns.
 
     The calling thread only waits, so an interrupt stops the work at the next tile.
     """
@@ -294,6 +384,7 @@ def run_tiles(
                 for future in finished:
                     future.result()
                 if progress is not None:
-                    progress(min(done, total), total)
+                    progress(done, total)
         finally:
             stop.set()
+    return done

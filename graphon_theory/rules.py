@@ -161,11 +161,10 @@ def product_integrals(
     out = np.zeros((rows, panels.size))
     offsets = panels.offsets
     scale = np.zeros(rows)
-    cuts = np.concatenate([np.broadcast_to(breaks, (rows, len(breaks))), roots], axis=1)
     for m, kind in sorted(set(zip(panels.m.tolist(), panels.kind.tolist(), strict=True))):
         same = np.flatnonzero((panels.m == m) & (panels.kind == kind))
         a, b = panels.a[same], panels.b[same]
-        work = _Intervals.between(cuts, a, b, kind)
+        work = _Intervals.between(breaks, roots, a, b, kind)
         order = (m + 1) // 2 if constant and kind == PLAIN else (m + 2) // 2 if constant else (m + 1) // 2 + _EXTRA
         rule = _Rule(f, a, b, m, kind, order, scale)
 
@@ -212,13 +211,18 @@ class _Intervals:
     right: FloatArray
 
     @classmethod
-    def between(cls, cuts: FloatArray, a: FloatArray, b: FloatArray, kind: int) -> _Intervals:
-        """Every row's pieces of every panel between the row's cuts (rows, c)."""
-        rows, panels = len(cuts), len(a)
-        inside = (cuts[:, None, :] > a[:, None]) & (cuts[:, None, :] < b[:, None])
-        inner = np.ones((rows, panels, cuts.shape[1]))
-        r, p, c = np.nonzero(inside)
-        inner[r, p, c] = local(cuts[r, c], a[p], b[p], kind)
+    def between(cls, breaks: FloatArray, roots: FloatArray, a: FloatArray, b: FloatArray, kind: int) -> _Intervals:
+        """Every row's pieces of every panel between the breaks (k,) of all rows and the roots (rows, c) of its own."""
+        rows, panels = len(roots), len(a)
+        # of many breaks few fall into a panel: room for those alone keeps step graphons of many blocks small
+        p, c = np.nonzero((breaks > a[:, None]) & (breaks < b[:, None]))
+        slot = np.arange(len(p)) - np.searchsorted(p, p)
+        shared = np.ones((panels, int(slot.max(initial=-1)) + 1))
+        shared[p, slot] = local(breaks[c], a[p], b[p], kind)
+        own = np.ones((rows, panels, roots.shape[1]))
+        i, p, c = np.nonzero((roots[:, None, :] > a[:, None]) & (roots[:, None, :] < b[:, None]))
+        own[i, p, c] = local(roots[i, c], a[p], b[p], kind)
+        inner = np.concatenate([np.broadcast_to(shared, (rows, *shared.shape)), own], axis=2)
         inner.sort(axis=2)
         shape = (rows, panels, 1)
         edges = np.concatenate([np.zeros(shape), inner, np.ones(shape)], axis=2)

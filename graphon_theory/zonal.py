@@ -76,7 +76,7 @@ class ZonalKernel:
                 zonal_tile(gram, roots1, roots2, i0, j0, self.coefficients[o], tolerance, out[o], work[2])
             return out[:, 0], out[:, 1]
 
-        return fill(recursion, x, x2, step, one, workspace, **options)  # type: ignore[arg-type]
+        return fill(recursion, x, x2, step, len(x) + len(other), lambda *_: one, workspace, **options)  # type: ignore[arg-type]
 
     def _roots(self, x: FloatArray) -> FloatArray:
         root = np.sqrt((x * x) @ self.profile)
