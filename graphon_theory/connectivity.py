@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphon_theory.errors import ConnectivityError, GraphonError
-from graphon_theory.graphons import SLACK, ConstantGraphon, Graphon, as_graphon
+from graphon_theory.graphons import SLACK, ConstantGraphon, Graphon, as_graphon, between
 from graphon_theory.rules import FloatArray
 
 _ZERO = ConstantGraphon(0.0)
@@ -27,8 +27,10 @@ class Connectivity:
 
     def __init__(self, mask: object, variance: object | None = None, drift: object | None = None) -> None:
         self._mask = _named("mask", mask)
-        self._variance = self._mask if variance is None else _named("variance", variance)
-        self._drift = _ZERO if drift is None else _named("drift", drift)
+        given = self._mask if variance is None else _named("variance", variance)
+        self._variance = self._mask if given == self._mask else given
+        given = _ZERO if drift is None else _named("drift", drift)
+        self._drift = _ZERO if given == _ZERO else given
         self._check()
 
     @property
@@ -51,7 +53,7 @@ class Connectivity:
         return self._drift is not _ZERO and not self._drift.is_zero
 
     def _check(self) -> None:
-        low, high = self._mask.extremes()
+        low, high = _extremes("mask", self._mask)
         if low < -SLACK or high > 1 + SLACK:
             raise ConnectivityError(
                 f"mask: a density of connections must lie in [0, 1], got values in [{low:.6g}, {high:.6g}] from "
@@ -59,12 +61,13 @@ class Connectivity:
             )
         if self._variance is self._mask and self._drift is _ZERO:
             return
-        low, high = self._variance.extremes()
+        low, high = _extremes("variance", self._variance)
         if low < -SLACK:
             raise ConnectivityError(
                 f"variance: a second moment cannot be negative, got {low:.6g} from {self._variance!r}; "
                 "variance is E[m w^2], not a logarithm or a difference."
             )
+        _extremes("drift", self._drift)  # finite
         u, v = self._common_points()
         w = self._mask(u[:, None], v[None, :])
         floor = 1e-14
@@ -86,20 +89,17 @@ class Connectivity:
         )
 
     def _common_points(self) -> tuple[FloatArray, FloatArray]:
-        """Positions on both sides of every break of the three graphons."""
-        points = [g._range_points() for g in (self._mask, self._variance, self._drift)]
-        u, v = (np.unique(np.concatenate([p[axis] for p in points])) for axis in (0, 1))
+        """Positions in every panel between the breaks of the three graphons: one where all are constant there."""
+        graphons = (self._mask, self._variance, self._drift)
+        plain = not any(g.switches for g in graphons)
+        u = between([g.u_breaks for g in graphons], plain and all(g.constant_in_u for g in graphons))
+        v = between([g.v_breaks for g in graphons], plain and all(g.constant_in_v for g in graphons))
         return u, v
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Connectivity):
             return NotImplemented
-        return repr(self) == repr(other) and all(
-            np.array_equal(getattr(a, "values", ()), getattr(b, "values", ()))
-            for a, b in zip(
-                (self.mask, self.variance, self.drift), (other.mask, other.variance, other.drift), strict=True
-            )
-        )
+        return (self.mask, self.variance, self.drift) == (other.mask, other.variance, other.drift)
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -123,6 +123,13 @@ def _named(name: str, obj: object) -> Graphon:
         return as_graphon(obj)
     except GraphonError as error:
         raise type(error)(f"{name}: {error}") from None
+
+
+def _extremes(name: str, graphon: Graphon) -> tuple[float, float]:
+    try:
+        return graphon.extremes()
+    except GraphonError as error:  # a value that is not finite
+        raise ConnectivityError(f"{name}: {error}") from None
 
 
 def _forbid(bad: np.ndarray, points: tuple[FloatArray, FloatArray], problem: str, mend: str) -> None:

@@ -171,7 +171,7 @@ class Graphon(ABC):
             u, v = ((np.arange(n) + 0.5) / n for n in (n_out, n_in))
         elif isinstance(positions, str) and positions == "random":
             u, v = generator.random(n_out), generator.random(n_in)
-        elif isinstance(positions, str) or not isinstance(positions, Sequence) or len(positions) != 2:
+        elif isinstance(positions, str) or not isinstance(positions, (Sequence, np.ndarray)) or len(positions) != 2:
             raise GraphonError(f'positions: expected "grid", "random" or a pair (u, v), got {positions!r:.80}.')
         else:
             u, v = (_real_array(p, "positions") for p in positions)
@@ -186,16 +186,12 @@ class Graphon(ABC):
             mask[start : start + rows] = generator.random(density.shape) < density
         return mask
 
-    def _range_points(self) -> tuple[FloatArray, FloatArray]:
-        """Positions at which a range is checked: both sides of every break and a grid between."""
-        return _between(self.u_breaks), _between(self.v_breaks)
-
     def extremes(self) -> tuple[float, float]:
         """Smallest and largest value met on a fine grid that reaches both sides of every break.
 
         A spike narrower than the grid (about 1/100 of a panel) is not seen.
         """
-        u, v = self._range_points()
+        u, v = between([self.u_breaks]), between([self.v_breaks])
         values = self(u[:, None], v[None, :])
         return float(values.min()), float(values.max())
 
@@ -246,11 +242,17 @@ class Graphon(ABC):
         )
 
 
-def _between(breaks: FloatArray) -> FloatArray:
-    """Points in every panel, its ends approached but not struck."""
-    inner = (1 - np.cos(np.linspace(0, np.pi, max(9, 97 // max(1, len(breaks) - 1))))) / 2
+def between(breaks: Sequence[FloatArray], constant: bool = False) -> FloatArray:
+    """Positions at which a range is checked: some in every panel between the breaks, or only its middle.
+
+    Ends are approached but not struck.
+    """
+    edges = np.unique(np.concatenate(breaks))
+    if constant:
+        return (edges[:-1] + edges[1:]) / 2
+    inner = (1 - np.cos(np.linspace(0, np.pi, max(9, 97 // (len(edges) - 1))))) / 2
     inner = np.clip(inner, 1e-9, 1 - 1e-9)
-    return np.concatenate([a + (b - a) * inner for a, b in pairwise(breaks)])
+    return np.concatenate([a + (b - a) * inner for a, b in pairwise(edges)])
 
 
 def check_density(values: FloatArray, name: str, graphon: object) -> FloatArray:
@@ -299,7 +301,7 @@ class StepGraphon(Graphon):
         return StepGraphon(self.values.T, self.v_edges, self.u_edges)
 
     def averaged_rows(self, u_edges: ArrayLike, panels: Panels) -> FloatArray:
-        edges = np.asarray(u_edges, dtype=float)
+        edges = _cells(u_edges, "u_edges")
         middles = (self.u_edges[:-1] + self.u_edges[1:]) / 2
         return _overlaps(edges, self.u_edges) @ self.row_integrals(middles, panels)
 

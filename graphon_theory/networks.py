@@ -103,7 +103,7 @@ class Network:
         """
         try:
             data = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, TypeError) as error:
             raise SpecError(f"text: not valid TOML ({error}).") from None
         known = {"activation", "weight_variance", "bias_variance", "parameterization", "widths", "outputs", "layer"}
         _known_keys(data, known, "network")
@@ -115,7 +115,10 @@ class Network:
             if "mask" not in table:
                 raise SpecError(f"layer {number}: the mask is missing; write mask = 0.5, text or a table of values.")
             parts = {key: _from_spec(value, f"layer {number}, {key}") for key, value in table.items()}
-            layers.append(Connectivity(**parts))
+            try:
+                layers.append(Connectivity(**parts))
+            except GraphonError as error:
+                raise type(error)(f"layer {number}: {error}") from None
         return cls(layers, **data)
 
     def describe(self) -> str:
@@ -152,13 +155,14 @@ def _number(name: str, value: Any, *, least: float, strict: bool = False) -> flo
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if isinstance(value, bool) or not math.isfinite(number) or number < least or (strict and number == least):
+    if isinstance(value, (bool, str)) or not math.isfinite(number) or number < least or (strict and number == least):
         raise NetworkError(f"{name}: expected a finite number {'>' if strict else '>='} {least:g}, got {value!r}.")
     return number
 
 
 def _variances(value: Any, depth: int) -> tuple[float, ...]:
-    many = list(value) if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str) else [value] * depth
+    several = np.ndim(value) == 1 and not isinstance(value, str)
+    many = list(value) if several else [value] * depth
     if len(many) != depth:
         raise NetworkError(f"weight_variance: expected one number or {depth} (one per layer), got {len(many)}.")
     return tuple(_number("weight_variance", v, least=0.0, strict=True) for v in many)
@@ -224,7 +228,12 @@ def _spec(graphon: Graphon) -> Any:
             )
         return {key: getattr(graphon, key).tolist() for key in ("values", "u_edges", "v_edges")}
     if isinstance(graphon, AnalyticGraphon):
-        return expressions.text(graphon.expr)
+        text = expressions.text(graphon.expr)
+        try:
+            expressions.parse(text, ("u", "v"))
+        except GraphonError as error:
+            raise SpecError(f"the expression cannot be written as text that would be read back: {error}") from None
+        return text
     raise SpecError(f"{graphon!r}: a callable cannot be written as text; use an AnalyticGraphon or a StepGraphon.")
 
 
@@ -233,7 +242,8 @@ def _summary(graphon: Graphon) -> Any:
         return _spec(graphon)
     except SpecError:
         if isinstance(graphon, StepGraphon):
-            digest = hashlib.sha256(graphon.values.tobytes()).hexdigest()[:16]
+            data = b"".join(a.tobytes() for a in (graphon.values, graphon.u_edges, graphon.v_edges))
+            digest = hashlib.sha256(data).hexdigest()[:16]
             return f"step function, shape {graphon.values.shape}, sha256 {digest}"
         return repr(graphon)
 

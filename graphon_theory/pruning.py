@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import ndtr, ndtri
+from scipy.special import erfcx, ndtri_exp
 
 from graphon_theory.connectivity import Connectivity
 from graphon_theory.errors import ConnectivityError
@@ -31,14 +31,17 @@ def magnitude_pruning(density: float) -> Connectivity:
     p = _density(density)
     if p == 1.0:
         return Connectivity(1.0)
-    t = -float(ndtri(p / 2))
-    return Connectivity(p, second_moment_beyond(t))
+    t = -float(ndtri_exp(math.log(p) - math.log(2)))
+    return Connectivity(p, p * mean_square_beyond(t))
 
 
-def second_moment_beyond(t: float) -> float:
-    """E[w^2; |w| > t] of a standard normal w: 2 [t phi(t) + Phi(-t)]."""
-    phi = math.exp(-0.5 * t * t) / math.sqrt(2 * math.pi)
-    return 2 * (t * phi + float(ndtr(-t)))
+def mean_square_beyond(t: float) -> float:
+    """E[w^2 given |w| > t] = 1 + t phi(t) / Phi(-t) of a standard normal w.
+
+    By the scaled complementary error function, so that small densities (large t) keep full precision.
+    """
+    mills = math.sqrt(math.pi / 2) * float(erfcx(t / math.sqrt(2)))  # Phi(-t) / phi(t)
+    return 1 + t / mills
 
 
 def _density(density: float) -> float:
@@ -46,7 +49,7 @@ def _density(density: float) -> float:
         p = float(density)
     except (TypeError, ValueError):
         p = math.nan
-    if isinstance(density, bool) or not 0.0 < p <= 1.0:
+    if isinstance(density, (bool, str)) or not 0.0 < p <= 1.0:
         raise ConnectivityError(
             f"density: expected the share of weights kept, in (0, 1], got {density!r}; a sparsity s is density 1 - s."
         )

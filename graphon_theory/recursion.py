@@ -26,7 +26,7 @@ from graphon_theory.rules import FloatArray
 _CACHE = 3_000_000  # bytes of state per tile: what stays close to a core
 _SIDE = 256  # largest side of a tile
 _LANES = 16  # sides are multiples of this
-_LOW_RANK = 24  # positions from which a low rank of an operator is looked for
+_LOW_RANK = 16  # positions from which a low rank of an operator is looked for
 _FEATURES = 12_000_000  # bytes of the inputs' own features (variances and their roots) held at a time
 Progress = Callable[[int, int], None]  # pairs done, pairs in all
 TileFunction = Callable[[Any, "Tile"], tuple[FloatArray, FloatArray]]
@@ -46,6 +46,7 @@ class InputLayer:
     own_mix: FloatArray | None
     bias: float
     own_bias: float
+    terms: int  # products whose roundings a moment gathers, for telling coincident inputs
 
     @classmethod
     def of(cls, op: LayerOperator) -> InputLayer:
@@ -53,12 +54,13 @@ class InputLayer:
         profiles, scales, which = _proportional_rows(rows)
         mix = np.zeros((len(rows), len(profiles)))
         mix[np.arange(len(rows)), which] = scales
-        if len(profiles) > 2:  # fewer Gram matrices where the rows span a small space
+        terms = 1
+        if min(profiles.shape) >= _LOW_RANK:  # many inputs: fewer Gram matrices where the rows span a small space
             left, right = truncated(profiles)
-            if len(right) <= 0.6 * len(profiles):
-                profiles, mix = right, mix @ left
+            if len(right) <= min(profiles.shape) // 2:
+                profiles, mix, terms = right, mix @ left, (4 + len(right)) ** 2
         n = len(op.variance)
-        return cls(profiles, mix[:n], None if op.own is None else mix[n:], op.bias, op.own_bias)
+        return cls(profiles, mix[:n], None if op.own is None else mix[n:], op.bias, op.own_bias, terms)
 
 
 def _proportional_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray, np.ndarray]:
@@ -94,6 +96,12 @@ class Product:
         """Rows of scratch that a product needs; 0 without factors."""
         return 0 if self.factors is None else len(self.factors[1])
 
+    def __call__(self, values: FloatArray) -> FloatArray:
+        """matrix @ values."""
+        if self.factors is None:
+            return self.matrix @ values
+        return self.factors[0] @ (self.factors[1] @ values)
+
     def into(self, values: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
         """out = matrix @ values."""
         if self.factors is None:
@@ -115,22 +123,24 @@ class Recursion:
         self.hidden = operators[1:]
         self.products = [(Product(op.variance), None if op.own is None else Product(op.own)) for op in self.hidden]
         self.outputs = len(operators[-1].variance)
-        below = [1, *(len(op.variance) for op in operators)]
+        below = [self.entry.terms, *(len(op.variance) for op in operators)]
         self.parameters = [activation.block_parameters(terms) for terms in below]
 
     def diagonal(self, x: FloatArray) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
         """NNGP and NTK of every input with itself, (outputs, N) each, and the variances (positions, N) by layer."""
-        op = self.operators[0]
-        squares = (x * x).T
-        k = op.variance @ squares + op.bias
-        t = op.own_matrix @ squares + op.own_bias
+        # the very products that the pairs go through, so that nearly coincident pairs see the same roundings
+        entry = self.entry
+        gram = entry.profiles @ (x * x).T
+        k = entry.variance_mix @ gram + entry.bias
+        t = (entry.variance_mix if entry.own_mix is None else entry.own_mix) @ gram + entry.own_bias
         variances = []
-        for op in self.hidden:
+        for op, (signal, own) in zip(self.hidden, self.products, strict=True):
             k = np.maximum(k, 0.0)
             variances.append(k)
             dual, derivative = self.activation.moments(k, k, k)
-            k = op.variance @ dual + op.bias
-            t = op.own_matrix @ dual + op.own_bias + op.variance @ (derivative * t)
+            k = signal(dual)
+            t = (k if own is None else own(dual)) + op.own_bias + signal(derivative * t)
+            k = k + op.bias
         return k, t, variances
 
     def features(self, x: FloatArray) -> list[FloatArray]:

@@ -8,6 +8,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import graphon_theory as gt
+from graphon_theory.discretisation import discretise
+from graphon_theory.recursion import Recursion
 from tests.problems import BLACK_BOXES, PROBLEMS, Problem
 from tests.reference import Layer, limit_reference, relative_error
 
@@ -201,6 +203,20 @@ def test_collinear_inputs_are_coincident() -> None:
     own = gt.limit_kernel(gt.Network([1.0, 0.4, 0.7, 1.0]), x)
     for key in ("nngp", "ntk"):
         np.testing.assert_allclose(np.diag(kernel[key].values), 3 * np.diag(own[key].values), rtol=1e-14)
+
+
+def test_low_rank_input_layer_keeps_coincident_inputs() -> None:
+    """64 inputs under a smooth graphon: a few Gram matrices serve all nodes, and collinear inputs stay collinear."""
+    x = np.random.default_rng(4).standard_normal((12, 64))
+    x[1], x[2], x[3] = -x[0], 3 * x[0], x[4]
+    network = gt.Network(["exp(-(u - v)**2/2)", "exp(-2*(u - v)**2)", 1.0], bias_variance=0.0)
+    got = gt.limit_kernel(network, x)
+    grid = discretise(network, x, RTOL)
+    assert Recursion(grid.operators, network.activation).entry.terms > 1  # the low rank is used
+    loops = [Layer(mask=op.variance) for op in grid.operators]
+    expected = limit_reference(loops, x, activation="relu", weight_variance=1.0)
+    for key in ("nngp", "ntk"):
+        assert relative_error(got[key].values, getattr(expected, key)[0]).max() <= 1e-12
 
 
 def test_standard_parameterization_rescales_each_layer() -> None:

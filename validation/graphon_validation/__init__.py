@@ -1,0 +1,37 @@
+"""Finite masked networks in torch, held against the limit kernels of ``graphon_theory``.
+
+    real = gv.width_sweep(net, x, widths=(256, 1024, 4096), seeds=range(8))
+    gv.compare(real, gt.limit_kernel(net, x))
+
+Everything here needs torch, which the theory package never imports.
+"""
+
+from __future__ import annotations
+
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ImportError(
+        "graphon_validation builds finite networks with PyTorch, which is not installed; "
+        "run: pip install 'graphon-theory[validation]'"
+    ) from error
+
+from graphon_validation.comparison import compare
+from graphon_validation.kernels import empirical_kernel
+from graphon_validation.layers import MaskedLinear
+from graphon_validation.models import MaskedMLP, build
+from graphon_validation.pruning import LayerCollapseWarning, prune
+from graphon_validation.sweeps import width_sweep
+
+__all__ = [
+    "LayerCollapseWarning",
+    "MaskedLinear",
+    "MaskedMLP",
+    "build",
+    "compare",
+    "empirical_kernel",
+    "prune",
+    "width_sweep",
+]

@@ -1,0 +1,189 @@
+"""The commands: same numbers as the library, errors as one message, no partial files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.typing import NDArray
+
+import graphon_theory as gt
+from graphon_theory import cli
+from graphon_theory.results import load_dataset, save_dataset, whole_file
+
+Array = NDArray[np.float64]
+STEP = gt.StepGraphon([[0.9, 0.1], [0.2, 0.6]], u_edges=[0, 0.3, 1], v_edges=[0, 0.5, 1])
+NETWORK = gt.Network([1.0, STEP, 1.0], activation="erf", weight_variance=2.0, bias_variance=0.1)
+
+
+@pytest.fixture
+def inputs() -> Array:
+    return np.random.default_rng(2).standard_normal((9, 4))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, inputs: Array) -> Path:
+    """A network, nine inputs and their targets on disk."""
+    (tmp_path / "net.toml").write_text(NETWORK.to_toml(), encoding="utf-8")
+    np.save(tmp_path / "x.npy", inputs)
+    np.save(tmp_path / "y.npy", np.sin(inputs[:, 0]))
+    return tmp_path
+
+
+def run(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+def make_kernel(folder: Path) -> Path:
+    out = folder / "kernel.nc"
+    assert run("kernel", folder / "net.toml", "--inputs", folder / "x.npy", "--out", out) == 0
+    return out
+
+
+def test_kernel(folder: Path, inputs: Array, capsys: pytest.CaptureFixture[str]) -> None:
+    written = load_dataset(make_kernel(folder))
+    expected = gt.limit_kernel(NETWORK, inputs)
+    np.testing.assert_array_equal(written.ntk, expected.ntk)
+    np.testing.assert_array_equal(written.nngp, expected.nngp)
+    assert "9 x 9, quadrature error" in capsys.readouterr().out
+    assert [path.name for path in folder.glob("*kernel*")] == ["kernel.nc"]
+
+
+def test_kernel_against_other_inputs(folder: Path, inputs: Array) -> None:
+    np.savetxt(folder / "new.csv", inputs[:3] + 0.5, delimiter=",", fmt="%.17g")
+    out = folder / "deep" / "cross.nc"
+    files = ("--inputs", folder / "new.csv", "--against", folder / "x.npy")
+    assert run("kernel", folder / "net.toml", *files, "--out", out) == 0
+    np.testing.assert_array_equal(load_dataset(out).ntk, gt.limit_kernel(NETWORK, inputs[:3] + 0.5, inputs).ntk)
+
+
+def test_spectrum(folder: Path, inputs: Array, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "modes.nc"
+    assert run("spectrum", make_kernel(folder), "--count", 4, "--out", out) == 0
+    expected = gt.spectrum(gt.limit_kernel(NETWORK, inputs).ntk, 4)
+    np.testing.assert_array_equal(load_dataset(out).eigenvalue, expected.eigenvalue)
+    shown = capsys.readouterr().out
+    assert f"{float(expected.eigenvalue[0]):.6g}" in shown
+    assert f"effective rank {expected.attrs['effective_rank']:.4g}" in shown
+
+
+def test_spectrum_of_a_network(folder: Path, inputs: Array, capsys: pytest.CaptureFixture[str]) -> None:
+    files = (folder / "net.toml", "--inputs", folder / "x.npy")
+    assert run("spectrum", *files, "--count", 2, "--kind", "nngp") == 0
+    largest = float(gt.spectrum(gt.limit_kernel(NETWORK, inputs).nngp, 1).eigenvalue[0])
+    assert f"{largest:.6g}" in capsys.readouterr().out
+
+
+def test_dynamics(folder: Path, inputs: Array, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "path.nc"
+    files = (make_kernel(folder), "--targets", folder / "y.npy")
+    assert run("dynamics", *files, "--times", 0.5, 2, "inf", "--learning-rate", 0.5, "--out", out) == 0
+    kernel = gt.limit_kernel(NETWORK, inputs).ntk
+    expected = gt.gradient_flow(kernel, np.sin(inputs[:, 0]), [0.5, 2, np.inf], learning_rate=0.5)
+    xr.testing.assert_equal(load_dataset(out).prediction, expected.prediction)
+    shown = capsys.readouterr().out
+    assert f"{float(expected.loss[1]):.6g}" in shown
+    assert f"{gt.critical_learning_rate(kernel):.6g}" in shown
+
+
+def test_one_output_of_several(folder: Path, inputs: Array, capsys: pytest.CaptureFixture[str]) -> None:
+    readout = gt.StepGraphon([[0.9], [0.3]])
+    network = gt.Network([1.0, STEP, readout], activation="erf", bias_variance=0.1, outputs=2)
+    (folder / "net.toml").write_text(network.to_toml(), encoding="utf-8")
+    kernel = make_kernel(folder)
+    assert run("spectrum", kernel, "--output", 1, "--count", 1) == 0
+    second = gt.limit_kernel(network, inputs).ntk.isel(output=1)
+    assert f"{float(gt.spectrum(second, 1).eigenvalue[0]):.6g}" in capsys.readouterr().out
+    assert run("spectrum", kernel, "--output", 2) == 2
+    assert "--output: expected 0 to 1, got 2" in capsys.readouterr().err
+
+
+def test_arrays_are_read_from_npz(folder: Path, inputs: Array, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(folder / "one.npz", data=inputs)
+    np.savez(folder / "named.npz", x=inputs, y=inputs[:2])
+    np.savez(folder / "many.npz", a=inputs, b=inputs)
+    for name in ("one", "named"):
+        np.testing.assert_array_equal(cli._array(folder / f"{name}.npz"), inputs)
+    out = ("--out", folder / "k.nc")
+    assert run("kernel", folder / "net.toml", "--inputs", folder / "many.npz", *out) == 2
+    assert "expected one array, or one named x, got a, b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("net.toml", b"activation = ", "not valid TOML"),
+        ("net.toml", b"\xff\xfe\x00", "no UTF-8 text"),
+        ("net.toml", None, "No such file"),
+        ("x.npy", b"1,2,3", "expected numbers as .npy, .npz or .csv"),
+        ("x.npy", None, "No such file"),
+    ],
+)
+def test_unreadable_files(
+    folder: Path, name: str, content: bytes | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    out = folder / "kernel.nc"
+    assert run("kernel", folder / "net.toml", "--inputs", folder / "x.npy", "--out", out) == 2
+    assert message in capsys.readouterr().err
+    assert not list(folder.glob("*kernel*"))
+
+
+def test_other_errors(folder: Path, inputs: Array, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("spectrum", folder / "net.toml") == 2
+    assert "--inputs:" in capsys.readouterr().err
+    assert run("spectrum", folder / "x.npy") == 2
+    assert "expected a netCDF-3 file" in capsys.readouterr().err
+    save_dataset(xr.Dataset({"loss": ("time", [1.0])}), folder / "loss.nc")
+    assert run("spectrum", folder / "loss.nc") == 2
+    assert "holds no ntk, only loss" in capsys.readouterr().err
+    kernel = make_kernel(folder)
+    assert run("spectrum", kernel, "--count", 10) == 2
+    assert "count: expected a whole number from 1 to 9" in capsys.readouterr().err
+    assert run("dynamics", kernel, "--targets", folder / "y.npy", "--times", 2, 1) == 2
+    assert "times: expected increasing times" in capsys.readouterr().err
+
+
+def test_no_partial_files(tmp_path: Path) -> None:
+    def write_half(path: Path) -> None:
+        with whole_file(path) as part:
+            part.write_text("half")
+            raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        write_half(tmp_path / "result.nc")
+    assert not list(tmp_path.iterdir())
+    old = tmp_path / "old.nc"
+    old.write_text("whole")
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        write_half(old)
+    assert old.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [old]
+
+
+def test_interruption(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_quickstart", interrupted)
+    assert run("quickstart") == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_as_a_program(folder: Path) -> None:
+    def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "graphon_theory", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert program("--version").stdout == f"graphon-theory {gt.__version__}\n"
+    failed = program("spectrum", str(folder / "missing.nc"))
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("graphon-theory: ")
+    assert "Traceback" not in failed.stderr
+    assert program("no-such-command").returncode == 2

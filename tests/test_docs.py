@@ -1,0 +1,86 @@
+"""The documentation runs, its links lead somewhere, and it names what the project depends on."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
+
+
+def python_blocks(page: Path) -> list[tuple[int, str]]:
+    """(line number, source) of every fenced python block of a page."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        (text[: found.start(1)].count("\n"), found.group(1))
+        for found in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/guide.md"])
+def test_examples_run(name: str) -> None:
+    page = ROOT / name
+    blocks = python_blocks(page)
+    assert blocks
+    namespace: dict[str, object] = {}
+    for line, source in blocks:
+        if "graphon_validation" in source and find_spec("torch") is None:
+            continue  # the page says that this part needs torch
+        # leading newlines make a traceback point at the page's own lines
+        exec(compile("\n" * line + source, str(page), "exec"), namespace)
+
+
+def targets(page: Path) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    local = [link for link in targets(page) if not link.startswith(("http:", "https:", "#"))]
+    missing = [link for link in local if not (page.parent / link.split("#")[0]).exists()]
+    assert not missing
+
+
+def test_theory_sections_referred_to_exist() -> None:
+    headings = re.findall(r"^## (\d+)\.", (ROOT / "docs/theory.md").read_text(encoding="utf-8"), re.MULTILINE)
+    sources = [
+        *ROOT.glob("graphon_theory/**/*.py"),
+        *ROOT.glob("validation/**/*.py"),
+        *ROOT.glob("tests/*.py"),
+    ]
+    cited = {
+        section
+        for source in sources
+        for group in re.findall(r"THEORY (§\d+(?:(?:, |-)§?\d+)*)", source.read_text(encoding="utf-8"))
+        for section in re.findall(r"\d+", group)
+    }
+    assert cited
+    assert cited <= set(headings)
+
+
+@pytest.mark.parametrize("module", sorted(path.name for path in ROOT.glob("graphon_theory/[a-z]*.py")))
+def test_design_names_every_module(module: str) -> None:
+    assert f"`{module}`" in (ROOT / "docs/design.md").read_text(encoding="utf-8")
+
+
+def requirements() -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    every = [Requirement(line) for lines in (project["dependencies"], *extras) for line in lines]
+    return [one for one in every if one.name != project["name"]]
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=lambda requirement: requirement.name)
+def test_every_dependency_is_explained_and_pinned(requirement: Requirement) -> None:
+    assert requirement.name in (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M))
+    pinned = {name.replace("_", "-").lower(): pin for name, pin in pins.items()}[requirement.name]
+    assert requirement.specifier.contains(pinned)
+    assert requirement.specifier.contains(version(requirement.name))

@@ -1,0 +1,218 @@
+"""Gradient flow against a fine ODE integration, kernel regression and explicit gradient descent."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.integrate import solve_ivp
+
+from graphon_theory.dynamics import critical_learning_rate, gradient_flow, time_to_loss
+from graphon_theory.errors import InputError, KernelError
+
+Array = NDArray[np.float64]
+SIZE, NEW, TARGETS = 12, 5, 3
+
+
+def gaussian_kernel(x: Array, x2: Array) -> Array:
+    return 3.0 * np.exp(-((x[:, None] - x2) ** 2).sum(-1) / 2)
+
+
+@pytest.fixture(scope="module")
+def problem() -> tuple[Array, Array, Array]:
+    """Kernel of 12 inputs, test kernel of 5 new ones, three targets."""
+    rng = np.random.default_rng(5)
+    x, new = rng.standard_normal((SIZE, 4)), rng.standard_normal((NEW, 4))
+    return gaussian_kernel(x, x), gaussian_kernel(new, x), rng.standard_normal((SIZE, TARGETS))
+
+
+def integrate(kernel: Array, cross: Array, y: Array, times: Array, eta: float) -> tuple[Array, Array]:
+    """Train and test predictions by integrating df/dt = -eta/N Theta (f - y) for old and new points."""
+    rows = np.vstack([kernel, cross])
+    size = len(kernel)
+
+    def slope(_: float, state: Array) -> Array:
+        f = state.reshape(len(rows), -1)
+        return np.asarray(-eta / size * rows @ (f[:size] - y)).ravel()
+
+    start = np.zeros(len(rows) * y.shape[1])
+    path = solve_ivp(slope, (0, times[-1]), start, "DOP853", t_eval=times, rtol=1e-12, atol=1e-13)
+    states = path.y.T.reshape(len(times), len(rows), -1)
+    return states[:, :size], states[:, size:]
+
+
+def test_equals_a_fine_integration(problem: tuple[Array, Array, Array]) -> None:
+    kernel, cross, y = problem
+    times = np.array([0.0, 0.1, 1.0, 5.0, 40.0])
+    train, test = integrate(kernel, cross, y, times, eta=0.7)
+    flow = gradient_flow(kernel, y, times, test_kernel=cross, learning_rate=0.7)
+    np.testing.assert_allclose(flow.prediction, train, atol=1e-8)
+    np.testing.assert_allclose(flow.test_prediction, test, atol=1e-8)
+    np.testing.assert_allclose(flow.loss, ((train - y) ** 2).sum(axis=(1, 2)) / (2 * SIZE), atol=1e-8)
+    assert flow.prediction.dims == ("time", "x", "target")
+    assert flow.test_prediction.dims == ("time", "x_test", "target")
+
+
+def test_one_target_is_a_column_of_many(problem: tuple[Array, Array, Array]) -> None:
+    kernel, cross, y = problem
+    times = [0.5, 3.0]
+    one = gradient_flow(kernel, y[:, 1], times, test_kernel=cross)
+    many = gradient_flow(kernel, y, times, test_kernel=cross)
+    assert one.prediction.shape == (2, SIZE)
+    assert one.test_prediction.shape == (2, NEW)
+    np.testing.assert_allclose(one.prediction, many.prediction[..., 1], atol=1e-14)
+    np.testing.assert_allclose(one.test_prediction, many.test_prediction[..., 1], atol=1e-13)
+    parts = [gradient_flow(kernel, y[:, k], times).loss.values for k in range(TARGETS)]
+    np.testing.assert_allclose(many.loss, np.sum(parts, axis=0), rtol=1e-13)
+
+
+def test_infinite_time_is_kernel_regression(problem: tuple[Array, Array, Array]) -> None:
+    kernel, cross, y = problem
+    flow = gradient_flow(kernel, y, [0.0, 1.0, math.inf], test_kernel=cross)
+    np.testing.assert_allclose(flow.prediction[-1], y, atol=1e-12)
+    np.testing.assert_allclose(flow.test_prediction[-1], cross @ np.linalg.solve(kernel, y), atol=1e-10)
+    assert flow.loss[-1] == 0.0
+    np.testing.assert_array_equal(flow.prediction[0], 0.0)
+    assert flow.loss[0] == pytest.approx((y**2).sum() / (2 * SIZE), rel=1e-14)
+
+
+def test_null_modes_never_learn() -> None:
+    # Two copies of one input with different targets: only their mean can be learned.
+    x = np.array([[0.0], [1.0], [1.0], [2.5]])
+    y = np.array([1.0, 2.0, 4.0, -1.0])
+    cross = gaussian_kernel(x[1:2], x)
+    flow = gradient_flow(gaussian_kernel(x, x), y, [1.0, 1e300, math.inf], test_kernel=cross)
+    assert flow.attrs["null_modes"] == 1
+    for late in (1, 2):
+        np.testing.assert_allclose(flow.prediction[late], [1, 3, 3, -1], atol=1e-12)
+        assert flow.test_prediction[late].item() == pytest.approx(3.0, abs=1e-12)
+        assert flow.loss[late] == pytest.approx(0.25, rel=1e-12)  # (1 + 1) / (2 * 4)
+    assert flow.rate[-1] == 0
+
+
+def test_each_mode_decays_at_its_rate(problem: tuple[Array, Array, Array]) -> None:
+    kernel, _, y = problem
+    values, vectors = np.linalg.eigh(kernel)
+    flow = gradient_flow(kernel, y, [2.0], learning_rate=0.3)
+    np.testing.assert_allclose(flow.rate, 0.3 * values[::-1] / SIZE, rtol=1e-12)
+    left = vectors.T @ (y - flow.prediction[0].values)
+    np.testing.assert_allclose(left, np.exp(-0.6 * values / SIZE)[:, None] * (vectors.T @ y), atol=1e-13)
+    np.testing.assert_allclose(flow.loss[0], (flow.target_power * np.exp(-2 * flow.rate * 2.0)).sum(), rtol=1e-13)
+
+
+def test_slow_starts_keep_their_digits(problem: tuple[Array, Array, Array]) -> None:
+    kernel, cross, y = problem
+    flow = gradient_flow(kernel, y, [1e-20], test_kernel=cross)
+    np.testing.assert_allclose(flow.prediction[0], 1e-20 / SIZE * kernel @ y, rtol=1e-12)
+    np.testing.assert_allclose(flow.test_prediction[0], 1e-20 / SIZE * cross @ y, rtol=1e-9)
+
+
+def descend(kernel: Array, y: Array, step: float, steps: int) -> float:
+    f = np.zeros_like(y)
+    for _ in range(steps):
+        f -= step / len(kernel) * kernel @ (f - y)
+    return float(np.abs(f - y).max())
+
+
+def test_critical_learning_rate_parts_stable_from_divergent(problem: tuple[Array, Array, Array]) -> None:
+    kernel, _, y = problem
+    critical = critical_learning_rate(kernel)
+    assert critical == pytest.approx(2 * SIZE / np.linalg.eigvalsh(kernel)[-1], rel=1e-13)
+    assert descend(kernel, y, 0.99 * critical, 2000) < 2 * np.abs(y).max()
+    assert descend(kernel, y, 1.01 * critical, 2000) > 1e6
+
+
+def test_small_steps_of_gradient_descent_follow_the_flow(problem: tuple[Array, Array, Array]) -> None:
+    kernel, _, y = problem
+    gaps = []
+    for step in (0.02, 0.01):
+        f = np.zeros_like(y)
+        for _ in range(round(4 / step)):
+            f -= step / SIZE * kernel @ (f - y)
+        gaps.append(np.abs(f - gradient_flow(kernel, y, [4.0]).prediction[0].values).max())
+    assert gaps[0] / gaps[1] == pytest.approx(2.0, rel=0.02)  # Euler's method: first order in the step
+
+
+@pytest.mark.parametrize("level", [1e-12, 1e-3, 0.3])
+def test_time_to_loss_is_the_time_of_that_loss(problem: tuple[Array, Array, Array], level: float) -> None:
+    kernel, _, y = problem
+    time = time_to_loss(gradient_flow(kernel, y, [1.0]), level)
+    assert gradient_flow(kernel, y, [time]).loss.item() == pytest.approx(level, rel=1e-9)
+
+
+def test_time_to_loss_at_the_ends() -> None:
+    flow = gradient_flow(np.diag([4.0, 0.0]), [2.0, 1.0], [1.0])  # loss 1.25 at first, 0.25 at last
+    assert time_to_loss(flow, 2.0) == 0.0
+    assert time_to_loss(flow, 0.2) == math.inf
+    # 0.25 + exp(-2 * 2 * t) = 0.5: a single mode of rate 4 / N = 2
+    assert time_to_loss(flow, 0.5) == pytest.approx(math.log(4) / 4, rel=1e-12)
+    with pytest.raises(InputError, match="level: expected a positive number, got 0"):
+        time_to_loss(flow, 0)
+
+
+def test_labels_travel(problem: tuple[Array, Array, Array]) -> None:
+    kernel, cross, y = problem
+    names, new = [f"i{n}" for n in range(SIZE)], [f"new{n}" for n in range(NEW)]
+    flow = gradient_flow(
+        xr.DataArray(kernel, dims=("x", "x2"), coords={"x": names}),
+        xr.DataArray(y, dims=("x", "digit"), coords={"digit": [7, 8, 9]}),
+        xr.DataArray([1.0, 2.0], dims="time"),
+        test_kernel=xr.DataArray(cross, dims=("x", "x2"), coords={"x": new}),
+    )
+    assert list(flow.x.values) == names
+    assert list(flow.x_test.values) == new
+    assert list(flow.target.values) == [7, 8, 9]
+    assert list(flow.time.values) == [1.0, 2.0]
+    assert flow.attrs["learning_rate"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([-1.0, 2.0], "expected no negative time, got -1"),
+        ([1.0, 3.0, 2.0], r"expected increasing times, but times\[2\] = 2 follows 3; pass numpy.unique"),
+        ([1.0, 1.0], r"expected increasing times, but times\[1\] = 1 follows 1"),
+        ([1.0, math.nan], "1 of 2 are NaN"),
+        ([[1.0]], r"expected a list of real numbers, got shape \(1, 1\)"),
+        ([], r"got shape \(0,\)"),
+        (["soon"], "expected a list of real numbers"),
+    ],
+)
+def test_refuses_times(times: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"^times: .*{message}"):
+        gradient_flow(np.eye(2), [1.0, 2.0], times)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([1.0, 2.0, 3.0], r"expected shape \(2,\) or \(2, targets\).* got shape \(3,\)"),
+        ([[[1.0], [2.0]]], r"got shape \(1, 2, 1\)"),
+        ([1.0, math.inf], "1 of 2 values are not finite"),
+        (["a", "b"], "expected real numbers, got dtype .*one-hot"),
+    ],
+)
+def test_refuses_targets(y: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"^y: .*{message}"):
+        gradient_flow(np.eye(2), y, [1.0])
+
+
+@pytest.mark.parametrize("rate", [0, -1.0, math.inf, math.nan, "fast", True])
+def test_refuses_learning_rates(rate: Any) -> None:
+    with pytest.raises(InputError, match="learning_rate: expected a positive number"):
+        gradient_flow(np.eye(2), [1.0, 2.0], [1.0], learning_rate=rate)
+
+
+def test_refuses_kernels() -> None:
+    with pytest.raises(KernelError, match=r"test_kernel: expected 2 columns.* got shape \(2, 3\)"):
+        gradient_flow(np.eye(2), [1.0, 2.0], [1.0], test_kernel=np.ones((2, 3)))
+    with pytest.raises(KernelError, match="test_kernel: 1 of 2 entries are not finite"):
+        gradient_flow(np.eye(2), [1.0, 2.0], [1.0], test_kernel=[[1.0, math.nan]])
+    with pytest.raises(KernelError, match="smallest eigenvalue is -1 "):
+        gradient_flow(np.diag([1.0, -1.0]), [1.0, 2.0], [1.0])
+    with pytest.raises(KernelError, match="expected a square matrix"):
+        critical_learning_rate(np.ones((2, 3)))

@@ -1,0 +1,212 @@
+"""Spectra against closed forms, LAPACK against Lanczos, and what must be refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.typing import NDArray
+
+from graphon_theory import spectra
+from graphon_theory.errors import InputError, KernelError
+from graphon_theory.spectra import extend, spectrum
+
+Array = NDArray[np.float64]
+
+
+def rotation(size: int, seed: int = 0) -> Array:
+    return np.linalg.qr(np.random.default_rng(seed).standard_normal((size, size)))[0]
+
+
+def with_eigenvalues(values: Array, seed: int = 0) -> Array:
+    """A symmetric matrix with these eigenvalues."""
+    basis = rotation(len(values), seed)
+    matrix = basis * values @ basis.T
+    return np.asarray((matrix + matrix.T) / 2)
+
+
+def brownian(x: Array, x2: Array) -> Array:
+    return np.minimum.outer(x, x2)
+
+
+def midpoints(size: int) -> Array:
+    return (np.arange(size) + 0.5) / size
+
+
+@pytest.fixture(scope="module")
+def smooth() -> Array:
+    """A kernel of a smooth function on 1,200 points: large enough for Lanczos."""
+    x = np.random.default_rng(3).uniform(-1, 1, (1200, 3))
+    return np.exp(-((x[:, None] - x) ** 2).sum(-1))
+
+
+def test_known_eigenvalues_energy_and_figures() -> None:
+    values = np.array([12.0, 6.0, 3.0, 2.0, 1.0, 0.0])
+    modes = spectrum(with_eigenvalues(values))
+    np.testing.assert_allclose(modes.eigenvalue, values / 6, atol=1e-15)
+    np.testing.assert_allclose(modes.energy, np.cumsum(values) / 24, atol=1e-15)
+    np.testing.assert_array_equal(modes.mode, [1, 2, 3, 4, 5, 6])
+    assert modes.attrs["effective_rank"] == pytest.approx(2.0, rel=1e-13)
+    assert modes.attrs["gap"] == pytest.approx(2.0, rel=1e-13)
+    assert float(modes.residual.max()) < 1e-14
+
+
+def test_eigenfunctions_are_those_of_the_operator() -> None:
+    matrix = with_eigenvalues(np.linspace(1, 9, 40))
+    modes = spectrum(matrix, 7)
+    functions = modes.eigenfunction.values
+    np.testing.assert_allclose(functions.T @ functions / 40, np.eye(7), atol=1e-13)
+    np.testing.assert_allclose(matrix @ functions / 40, functions * modes.eigenvalue.values, atol=1e-13)
+    assert modes.eigenfunction.dims == ("x", "mode")
+
+
+def test_brownian_kernel_has_its_continuous_spectrum() -> None:
+    # The midpoint sample is a second-order rule: doubling it must quarter the error of every eigenvalue.
+    exact = 1 / ((np.arange(1, 6) - 0.5) * np.pi) ** 2
+    errors = []
+    for size in (200, 400):
+        x = midpoints(size)
+        errors.append(np.abs(spectrum(brownian(x, x), 5).eigenvalue.values - exact))
+    np.testing.assert_allclose(errors[0] / errors[1], 4.0, rtol=0.05)
+    # The same fit to (k - 1/2)^-2 itself: 2.08, since that law is k^-2 only far from the first modes.
+    fitted = spectrum(brownian(midpoints(800), midpoints(800)))
+    np.testing.assert_array_equal(fitted.attrs["decay_range"], (2, 80))
+    law = np.polyfit(np.log(np.arange(2, 81)), -2 * np.log(np.arange(2, 81) - 0.5), 1)[0]
+    assert fitted.attrs["decay_exponent"] == pytest.approx(-law, abs=0.01)
+
+
+def test_decay_exponent_of_an_exact_power_law() -> None:
+    values = np.concatenate([[50.0], np.arange(2.0, 101.0) ** -1.5])
+    assert spectrum(with_eigenvalues(values)).attrs["decay_exponent"] == pytest.approx(1.5, abs=1e-10)
+    assert "decay_exponent" not in spectrum(with_eigenvalues(values), 3).attrs
+
+
+def test_lanczos_and_lapack_agree(smooth: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    lanczos = spectrum(smooth, 25)
+    assert lanczos.attrs["solver"] == "lanczos"
+    monkeypatch.setattr(spectra, "_LANCZOS_SIZE", 10**9)
+    lapack = spectrum(smooth, 25)
+    assert lapack.attrs["solver"] == "lapack"
+    whole = spectrum(smooth).isel(mode=slice(25))
+    for other in (lapack, whole):
+        scale = float(whole.eigenvalue[0])
+        np.testing.assert_allclose(lanczos.eigenvalue, other.eigenvalue, rtol=0, atol=1e-13 * scale)
+        np.testing.assert_allclose(lanczos.energy, other.energy, rtol=1e-12)
+        for figure in ("effective_rank", "gap", "rounding_level"):
+            assert lanczos.attrs[figure] == pytest.approx(other.attrs[figure], rel=1e-12)
+        # the projectors on the first five (well separated) modes, which no sign or rotation changes
+        ours, theirs = (np.asarray(m.eigenfunction[:, :5].values) for m in (lanczos, other))
+        np.testing.assert_allclose(ours @ ours.T, theirs @ theirs.T, atol=1e-10)
+    assert float(lanczos.residual.max()) < 1e-13
+
+
+def test_lanczos_gives_the_same_numbers_every_time(smooth: Array) -> None:
+    xr.testing.assert_identical(spectrum(smooth, 8), spectrum(smooth, 8))
+
+
+def test_signs_do_not_depend_on_the_solver(smooth: Array) -> None:
+    functions = spectrum(smooth, 5).eigenfunction.values
+    largest = functions[np.abs(functions).argmax(axis=0), np.arange(5)]
+    assert (largest > 0).all()
+    # an antisymmetric function has two entries of largest magnitude: the first one decides
+    x = np.array([-1.0, -0.5, 0.5, 1.0])
+    np.testing.assert_allclose(spectrum(np.outer(x, x), 1).eigenfunction[:, 0], -x / np.sqrt(np.mean(x**2)), rtol=1e-14)
+
+
+def test_one_input() -> None:
+    modes = spectrum([[4.0]])
+    assert modes.eigenvalue.values == [4.0]
+    assert modes.eigenfunction.values == [[1.0]]
+    assert modes.attrs["gap"] == float("inf")
+    assert modes.attrs["effective_rank"] == 1.0
+
+
+def test_labels_travel() -> None:
+    kernel = xr.DataArray(with_eigenvalues(np.array([3.0, 2.0, 1.0])), dims=("x", "x2"), coords={"x": ["a", "b", "c"]})
+    modes = spectrum(kernel)
+    assert list(modes.x.values) == ["a", "b", "c"]
+    assert modes.attrs["graphon_theory"]
+
+
+def test_extension_at_the_training_inputs_is_the_eigenfunction() -> None:
+    x = midpoints(60)
+    modes = spectrum(brownian(x, x), 12)
+    again = extend(modes, brownian(x, x))
+    assert again.dims == ("x", "mode")
+    np.testing.assert_allclose(again, modes.eigenfunction, atol=1e-11)
+
+
+def test_extension_of_the_brownian_modes_to_new_points() -> None:
+    # phi_k(x) = sqrt(2) sin((k - 1/2) pi x), up to the sign and the O(N^-2) error of the midpoint sample
+    new = np.array([0.12, 0.5, 0.77])  # on edges of the cells of either grid
+    errors = []
+    for size in (300, 600):
+        x = midpoints(size)
+        modes = spectrum(brownian(x, x), 3)
+        extended = extend(modes, brownian(new, x)).values
+        exact = np.sqrt(2) * np.sin(np.outer(new, (np.arange(1, 4) - 0.5) * np.pi))
+        sign = np.sign(np.sum(extended * exact, axis=0))
+        errors.append(float(np.abs(sign * extended - exact).max()))
+    assert errors[1] < 5e-5
+    assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.3)
+
+
+def test_extension_refuses_modes_at_rounding_level() -> None:
+    values = np.array([3.0, 2.0, 1.0, 0.0, 0.0])
+    matrix = with_eigenvalues(values)
+    modes = spectrum(matrix)
+    with pytest.raises(KernelError, match=r"2 of 5 eigenvalues are at rounding level .* keep the first 3"):
+        extend(modes, matrix)
+    np.testing.assert_allclose(extend(modes.isel(mode=slice(3)), matrix), modes.eigenfunction[:, :3], atol=1e-13)
+    with pytest.raises(KernelError, match=r"cross_kernel: expected 5 columns.*\(5, 3\)"):
+        extend(modes.isel(mode=slice(3)), matrix[:, :3])
+    with pytest.raises(InputError, match="modes: expected the Dataset that spectrum"):
+        extend(modes.drop_vars("eigenvalue"), matrix)
+
+
+def test_refuses_what_is_no_kernel() -> None:
+    good = with_eigenvalues(np.linspace(1, 4, 6))
+    with pytest.raises(KernelError, match=r"expected a square matrix, got shape \(6, 4\)"):
+        spectrum(good[:, :4])
+    with pytest.raises(KernelError, match="1 of 36 entries are not finite"):
+        spectrum(np.where(np.arange(36).reshape(6, 6) == 8, np.nan, good))
+    crooked = good.copy()
+    crooked[1, 4] += 1e-6
+    with pytest.raises(KernelError, match=r"expected a symmetric matrix, but \[1, 4\] and \[4, 1\] differ by 1e-06"):
+        spectrum(crooked)
+    with pytest.raises(KernelError, match="every entry is zero"):
+        spectrum(np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("count", [0, 7, -1, 2.0, True, "3"])
+def test_refuses_counts(count: Any) -> None:
+    with pytest.raises(InputError, match="count: expected a whole number from 1 to 6"):
+        spectrum(np.eye(6), count)
+
+
+@pytest.mark.parametrize("count", [None, 2], ids=["all modes", "some modes"])
+def test_refuses_negative_eigenvalues_beyond_rounding(count: int | None) -> None:
+    indefinite = with_eigenvalues(np.array([5.0, 4.0, 1.0, 0.5, -1e-7]))
+    with pytest.raises(KernelError, match=r"smallest eigenvalue is -1e-07 and its largest 5 "):
+        spectrum(indefinite, count)
+    with pytest.raises(KernelError, match=r"smallest eigenvalue is -2 and its largest -1 "):
+        spectrum(-np.diag([2.0, 1.5, 1.0]), count)
+    rounding = with_eigenvalues(np.array([5.0, 4.0, 1.0, 0.5, -1e-12]))
+    np.testing.assert_allclose(spectrum(rounding, count).eigenvalue[:2], [1.0, 0.8], rtol=1e-13)
+
+
+def test_refuses_negative_eigenvalues_by_lanczos_too(smooth: Array) -> None:
+    lowered = smooth - 1e-5 * np.eye(len(smooth))
+    with pytest.raises(KernelError, match="smallest eigenvalue is -1e-05"):
+        spectrum(lowered, 5)
+
+
+def test_a_single_precision_kernel_is_judged_by_its_own_rounding() -> None:
+    values = np.linspace(0, 4, 30)
+    single = with_eigenvalues(values).astype(np.float32)
+    single[0, 1] = np.nextafter(single[0, 1], np.float32(9))
+    np.testing.assert_allclose(spectrum(single).eigenvalue[0], 4 / 30, rtol=1e-6)
+    with pytest.raises(KernelError, match="expected a symmetric matrix"):
+        spectrum(single.astype(np.float64))

@@ -1,0 +1,155 @@
+"""Finite networks confirm the limit: the reduced sweep always, the whole one among the slow tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from rich.console import Console
+
+import graphon_theory as gt
+import graphon_validation as gv
+from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.results import load_dataset
+from graphon_validation.experiments import (
+    DENSITY,
+    ENTRIES,
+    gaussian_inputs,
+    magnitude_networks,
+    main,
+    structured_network,
+    width_sweep_experiment,
+)
+from tests.validation.helpers import inputs
+
+MAGNITUDE = {"method": "magnitude", "density": DENSITY, "scope": "layer", "layers": [1, 2]}
+
+
+def assert_confirmed(found: xr.Dataset) -> None:
+    assert (np.abs(found.fitted_z) < 3).all(), found.fitted_z
+    assert abs(float(found.spread_slope) + 0.5) < 3 * float(found.spread_slope_error)
+    assert float(found.spread_slope_error) < 0.1
+
+
+def test_structured_networks_confirm_the_limit() -> None:
+    x, network = gaussian_inputs(), structured_network()
+    real = gv.width_sweep(network, x, widths=(64, 128, 256, 512), seeds=range(24), progress=False)
+    assert_confirmed(gv.compare(real, gt.limit_kernel(network, x), ENTRIES))
+    # neither transposed layers nor constant ones of the same densities would pass
+    _, first, second, readout = (layer.mask for layer in network.layers)
+    for layers in ([first.T, second.T, readout], [first.mean(), second.mean(), readout.mean()]):
+        wrong = gt.limit_kernel(gt.Network([1.0, *layers], "erf", 2.0, 0.1), x)
+        assert np.abs(gv.compare(real, wrong, ENTRIES).fitted_z).max() > 5
+
+
+def test_magnitude_masks_with_their_own_weights_follow_w_v_and_not_w_w() -> None:
+    x = gaussian_inputs()
+    dense, paired, unpaired = magnitude_networks()
+    real = gv.width_sweep(dense, x, widths=(64, 128, 256, 512), seeds=range(24), prune=MAGNITUDE, progress=False)
+    assert_confirmed(gv.compare(real, gt.limit_kernel(paired, x), ENTRIES))
+    assert np.abs(gv.compare(real, gt.limit_kernel(unpaired, x), ENTRIES).fitted_z).min() > 10
+    assert real.attrs["prune_method"] == "magnitude"
+
+
+@pytest.mark.slow
+def test_the_whole_width_sweep(tmp_path: Path) -> None:
+    console = Console(file=(tmp_path / "log").open("w", encoding="utf-8"), width=110)
+    found = width_sweep_experiment(tmp_path, [128, 256, 512, 1024, 2048], 32, console=console)
+    console.file.close()
+    assert_confirmed(found["drawn"])
+    assert_confirmed(found["magnitude"])
+    assert np.abs(found["magnitude-as-random"].fitted_z).min() > 20
+
+
+def test_a_sweep_is_built_from_independent_named_draws() -> None:
+    network, x = gt.Network([1.0, 0.5, 1.0]), inputs(3, 4)
+    real = gv.width_sweep(network, x, widths=(8, 16), seeds=(3, 7), progress=False)
+    assert real.ntk.dims == ("width", "seed", "x", "x2")
+    assert real.ntk.shape == (2, 2, 3, 3)
+    assert real.width.values.tolist() == [8, 16]
+    assert real.seed.values.tolist() == [3, 7]
+    assert gt.Network.from_toml(real.attrs["network"]).layers == network.layers
+    model = gv.build(network, (4, 16, 16, 1), np.random.SeedSequence([7, 16]))
+    expected = gv.empirical_kernel(model, x).ntk
+    np.testing.assert_array_equal(real.ntk.sel(width=16, seed=7), expected)
+
+
+def test_a_sweep_does_not_depend_on_workers_or_on_what_else_is_swept() -> None:
+    network, x, x2 = gt.Network([1.0, 0.5, 1.0], outputs=2), inputs(3, 4), inputs(2, 4, seed=1)
+    pruned = {"method": "random", "density": 0.4}
+    one = gv.width_sweep(network, x, x2, widths=[8, 16], seeds=[0, 1], prune=pruned, workers=1, progress=False)
+    two = gv.width_sweep(network, x, x2, widths=[16], seeds=[1, 5], prune=pruned, workers=2, progress=False)
+    assert one.ntk.dims == ("width", "seed", "output", "x", "x2")
+    xr.testing.assert_equal(one.ntk.sel(width=16, seed=1), two.ntk.sel(width=16, seed=1))
+    assert not np.allclose(one.ntk.sel(seed=0), one.ntk.sel(seed=1))
+
+
+def test_sweeps_that_make_no_sense_are_refused() -> None:
+    network, x = gt.Network([1.0, 0.5, 1.0]), inputs(3, 4)
+
+    def sweep(network: gt.Network = network, **options: object) -> None:
+        gv.width_sweep(network, x, **{"widths": [8], "seeds": [0], "progress": False, **options})  # type: ignore[arg-type]
+
+    with pytest.raises(InputError, match="widths: expected different integers of at least 1"):
+        sweep(widths=[8, 8])
+    with pytest.raises(InputError, match="widths"):
+        sweep(widths=[])
+    with pytest.raises(InputError, match="seeds: expected different integers of at least 0"):
+        sweep(seeds=[-1])
+    with pytest.raises(InputError, match="leave rng out"):
+        sweep(prune={"method": "random", "density": 0.5, "rng": 0})
+    with pytest.raises(InputError, match="density"):
+        sweep(prune={"method": "random", "density": 5.0})
+    with pytest.raises(NetworkError, match="standard"):
+        sweep(gt.Network([1.0, 1.0], parameterization="standard", widths=(4, 8)))
+
+
+def test_the_quickstart_sweep_runs_as_a_command(tmp_path: Path) -> None:
+    network, x = gt.Network([1.0, gt.StepGraphon([[0.9, 0.2]]), 1.0], bias_variance=0.1), inputs(5, 4)
+    (tmp_path / "net.toml").write_text(network.to_toml(), encoding="utf-8")
+    np.save(tmp_path / "x.npy", x)
+    command = [sys.executable, "-m", "graphon_validation", "quickstart-sweep", "--out", str(tmp_path / "out")]
+    command += ["--network", str(tmp_path / "net.toml"), "--inputs", str(tmp_path / "x.npy")]
+    command += ["--widths", "16", "32", "--seeds", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "width 32" in done.stderr  # progress
+    found = load_dataset(tmp_path / "out" / "quickstart-sweep.nc")
+    expected = gv.width_sweep(network, x, widths=(16, 32), seeds=range(4), progress=False)
+    np.testing.assert_allclose(found.ntk, expected.ntk, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(found["scale"], gv.compare(expected, gt.limit_kernel(network, x))["scale"], rtol=1e-10)
+
+
+def test_the_experiment_prints_tables_and_writes_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["width-sweep", "--out", str(tmp_path), "--widths", "16", "32", "--seeds", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "log-log slope of the spread" in shown
+    assert "z of k" in shown
+    names = {"drawn", "magnitude", "magnitude-as-random"}
+    assert {path.name for path in tmp_path.iterdir()} == {f"width-sweep-{name}.nc" for name in names}
+    saved = load_dataset(tmp_path / "width-sweep-drawn.nc")
+    assert saved.ntk.shape == (2, 3, 6, 6)
+    assert list(saved["quantity"].values) == ["trace", "[0, 0]", "[0, 5]", "[3, 5]"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [("--network", "cannot read"), ("--inputs", "cannot read")],
+)
+def test_files_that_cannot_be_read_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], broken: str, message: str
+) -> None:
+    files = {"--network": tmp_path / "net.toml", "--inputs": tmp_path / "x.npy"}
+    files["--network"].write_text(gt.Network([1.0]).to_toml(), encoding="utf-8")
+    np.save(files["--inputs"], inputs(3, 4))
+    files[broken] = tmp_path / "missing"
+    pairs = [text for key, path in files.items() for text in (key, str(path))]
+    assert main(["quickstart-sweep", "--out", str(tmp_path / "out"), *pairs]) == 1
+    shown = capsys.readouterr().err
+    assert broken in shown
+    assert message in shown
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,10 @@
+"""``python -m graphon_validation EXPERIMENT --out DIR``."""
+
+from __future__ import annotations
+
+import sys
+
+from graphon_validation.experiments import main
+
+if __name__ == "__main__":
+    sys.exit(main())

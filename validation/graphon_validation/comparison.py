@@ -1,0 +1,179 @@
+"""Finite networks against their limit: bias, spread, scale and shape, each with its error (THEORY §7,
+§9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from xarray import DataArray, Dataset
+
+from graphon_theory import results
+from graphon_theory.errors import InputError
+
+FloatArray = NDArray[np.float64]
+Entry = tuple[int, ...]
+
+
+def compare(real: Dataset, kern: Dataset, entries: Sequence[Entry] | None = None) -> Dataset:
+    """Hold a width sweep against the limit kernel.
+
+    ``real`` is what :func:`width_sweep` returns, S seeds at each width n; ``kern`` what ``limit_kernel``
+    returns on the same inputs. ``entries`` are the kernel entries to test, (row, column), with several
+    outputs (output, row, column); name them before looking. Left out: the first diagonal entry, the first
+    row's last, and the middle row's last. A kernel of one input set also gets its "trace".
+
+    Entry by entry ("width", "x", "x2"): ``mean`` over seeds, ``error`` = mean - limit, ``standard_error``.
+
+    Per tested ``quantity``: ``value`` with ``value_error``, its ``limit``, and ``z`` = (value - limit) /
+    error at each width. With two widths or more the means are fitted by k + c / n, weighted by their
+    errors: ``fitted`` k and ``bias`` c with ``fitted_error`` and ``bias_error``, ``fitted_z`` = (k - limit)
+    / error, the verdict after the O(1/n) bias is taken off, and ``residual_z`` = (value - k - c/n) /
+    value_error at each width, which shows whether 1/n is enough.
+
+    Per width: ``scale``, the factor of the limit closest to the mean kernel in the Frobenius norm, and
+    ``scale_error``; ``shape_error``, what the best factor leaves, relative to it, beside ``shape_noise``,
+    what seeds alone would leave; ``spread``, the root mean square distance of one network from the mean
+    relative to the limit's norm, with ``spread_error`` by the jackknife. ``spread_slope`` and
+    ``spread_slope_error``: its slope against n in log-log, expected at -1/2.
+
+    Errors come from S seeds: with few of them a z is a Student t with S - 1 degrees of freedom.
+
+    Raises InputError when the two do not fit together, with fewer than 3 seeds, for entries out of range
+    and for entries that do not vary over seeds (whose z is undefined).
+    """
+    sample, limit, dims = _arrays(real, kern)
+    seeds = sample.shape[1]
+    widths = np.asarray(real["width"].values, dtype=float)
+    mean = sample.mean(1)
+    standard_error = sample.std(1, ddof=1) / np.sqrt(seeds)
+    variables: dict[str, tuple[tuple[str, ...], Any]] = {
+        "mean": (("width", *dims), mean),
+        "error": (("width", *dims), mean - limit),
+        "standard_error": (("width", *dims), standard_error),
+    }
+    names, chosen, limits = _quantities(sample, limit, entries)
+    variables |= _tested(widths, chosen, limits, names)
+    variables |= _per_width(widths, sample.reshape(*sample.shape[:2], -1), limit.ravel())
+    coords = {**{str(k): v for k, v in kern.ntk.coords.items()}, "width": real["width"].values}
+    return results.dataset(variables, {**coords, "quantity": names}, {"seeds": seeds})
+
+
+def fit_line(x: FloatArray, y: FloatArray, error: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(k, c) of y = k + c x weighted by 1/error^2, and their standard errors as known errors imply them."""
+    design = np.stack([np.ones_like(x), x], axis=1) / error[:, None]
+    q, r = np.linalg.qr(design)
+    inverse = np.linalg.inv(r)
+    return inverse @ (q.T @ (y / error)), np.sqrt((inverse**2).sum(1))
+
+
+def _arrays(real: Dataset, kern: Dataset) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
+    limit = kern["ntk"]
+    dims = tuple(map(str, limit.dims))
+    found: DataArray = real["ntk"]
+    if found.dims != ("width", "seed", *dims) or found.shape[2:] != limit.shape:
+        raise InputError(
+            f"real: expected ntk over ('width', 'seed', *{dims}) with kernels of shape {limit.shape} as in "
+            f"kern, got {found.dims} of shape {found.shape}; compute both on the same inputs."
+        )
+    for name in dims:
+        if name in found.coords and name in limit.coords and not np.array_equal(found[name].values, limit[name].values):
+            raise InputError(f"kern: coordinate {name!r} differs from real's; use the same inputs in both.")
+    if found.sizes["seed"] < 3:
+        raise InputError(f"real: expected at least 3 seeds for standard errors, got {found.sizes['seed']}.")
+    sample, value = found.values.astype(float), limit.values.astype(float)
+    if not (np.isfinite(sample).all() and np.isfinite(value).all()):
+        raise InputError("real, kern: expected finite kernels; look for networks that overflow.")
+    if not value.any():
+        raise InputError("kern: the limit kernel is zero everywhere, so nothing is relative to it.")
+    return sample, value, dims
+
+
+def _quantities(
+    sample: FloatArray, limit: FloatArray, entries: Sequence[Entry] | None
+) -> tuple[list[str], FloatArray, FloatArray]:
+    """Names, values (width, seed, quantity) and limits of what is tested."""
+    rows, columns = limit.shape[-2:]
+    names, chosen, limits = [], [], []
+    symmetric = rows == columns and np.allclose(limit, limit.swapaxes(-1, -2), rtol=1e-12, atol=0.0)
+    if symmetric:
+        names.append("trace")
+        axes = tuple(range(2, sample.ndim - 1))
+        chosen.append(np.diagonal(sample, axis1=-2, axis2=-1).sum(axes))
+        limits.append(float(np.diagonal(limit, axis1=-2, axis2=-1).sum()))
+    if entries is None:
+        pairs = dict.fromkeys([(0, 0), (0, columns - 1), (rows // 2, columns - 1)])
+        entries = [(*(0,) * (limit.ndim - 2), *pair) for pair in pairs]
+    for entry in entries:
+        inside = len(entry) == limit.ndim and all(0 <= i < n for i, n in zip(entry, limit.shape, strict=True))
+        if not inside:
+            raise InputError(f"entries: expected indices into a kernel of shape {limit.shape}, got {entry}.")
+        names.append(str(list(entry)))
+        flat = np.ravel_multi_index(entry, limit.shape)
+        chosen.append(sample.reshape(*sample.shape[:2], -1)[..., flat])
+        limits.append(float(limit[entry]))
+    values = np.stack(chosen, axis=-1)
+    still = (values.std(1) <= 1e-14 * np.abs(values).max(1)).any(0)
+    if still.any():
+        raise InputError(
+            f"entries: {names[int(np.argmax(still))]} is the same for every seed and has no z-score; take "
+            "entries of inputs that are not zero."
+        )
+    return names, values, np.array(limits)
+
+
+def _tested(
+    widths: FloatArray, chosen: FloatArray, limits: FloatArray, names: list[str]
+) -> dict[str, tuple[tuple[str, ...], FloatArray]]:
+    value = chosen.mean(1)
+    error = chosen.std(1, ddof=1) / np.sqrt(chosen.shape[1])
+    out: dict[str, tuple[tuple[str, ...], FloatArray]] = {
+        "limit": (("quantity",), limits),
+        "value": (("width", "quantity"), value),
+        "value_error": (("width", "quantity"), error),
+        "z": (("width", "quantity"), (value - limits) / error),
+    }
+    if len(widths) > 1:
+        fits = [fit_line(1 / widths, value[:, i], error[:, i]) for i in range(len(names))]
+        (k, c), (k_error, c_error) = (np.array([fit[part] for fit in fits]).T for part in (0, 1))
+        residual = value - k - c / widths[:, None]
+        out |= {
+            "fitted": (("quantity",), k),
+            "fitted_error": (("quantity",), k_error),
+            "fitted_z": (("quantity",), (k - limits) / k_error),
+            "bias": (("quantity",), c),
+            "bias_error": (("quantity",), c_error),
+            "residual_z": (("width", "quantity"), residual / error),
+        }
+    return out
+
+
+def _per_width(widths: FloatArray, sample: FloatArray, limit: FloatArray) -> dict[str, tuple[tuple[str, ...], Any]]:
+    """Scale, shape and spread; ``sample`` is (width, seed, entries)."""
+    seeds = sample.shape[1]
+    norm = np.linalg.norm(limit)
+    scales = sample @ limit / norm**2
+    scale = scales.mean(1)
+    off = sample - scales[..., None] * limit
+    # E |mean of off|^2 from seeds alone is (their variance) / S
+    noise = np.sqrt(off.var(1, ddof=1).sum(1) / seeds)
+    distance = ((sample - sample.mean(1, keepdims=True)) ** 2).sum(2)
+    spread = np.sqrt(distance.sum(1) / (seeds - 1)) / norm
+    # leaving seed s out takes distance_s S / (S - 1) from the sum of squares about the new mean
+    left = distance.sum(1, keepdims=True) - distance * seeds / (seeds - 1)
+    logs = 0.5 * np.log(left / (seeds - 2))
+    log_error = np.sqrt((seeds - 1) / seeds * ((logs - logs.mean(1, keepdims=True)) ** 2).sum(1))
+    out: dict[str, tuple[tuple[str, ...], Any]] = {
+        "scale": (("width",), scale),
+        "scale_error": (("width",), scales.std(1, ddof=1) / np.sqrt(seeds)),
+        "shape_error": (("width",), np.linalg.norm(off.mean(1), axis=1) / (np.abs(scale) * norm)),
+        "shape_noise": (("width",), noise / (np.abs(scale) * norm)),
+        "spread": (("width",), spread),
+        "spread_error": (("width",), spread * log_error),
+    }
+    if len(widths) > 1:
+        (_, slope), (_, slope_error) = fit_line(np.log(widths), np.log(spread), log_error)
+        out |= {"spread_slope": ((), np.float64(slope)), "spread_slope_error": ((), np.float64(slope_error))}
+    return out

@@ -1,0 +1,123 @@
+"""Exact empirical tangent kernels of masked networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from xarray import DataArray, Dataset
+
+from graphon_theory import results
+from graphon_theory.errors import InputError
+from graphon_validation.activations import value_and_derivative
+from graphon_validation.grams import Side, masked_gram
+from graphon_validation.models import MaskedMLP
+
+
+def empirical_kernel(
+    model: MaskedMLP,
+    x: ArrayLike | DataArray,
+    x2: ArrayLike | DataArray | None = None,
+    *,
+    per_layer: bool = False,
+    memory: int = 1 << 28,
+) -> Dataset:
+    """The tangent kernel of one finite network, exactly.
+
+    With g^l_i = d f_o / d h^l_i, layer l of output o contributes
+
+        NTK_l(x, x') = scale_l^2 sum_ij M_ij g_i(x) g_i(x') a_j(x) a_j(x') + bias_scale^2 sum_i g_i(x)
+        g_i(x')
+
+    A pruned connection has gradient 0 and no share. Signals and gradients come from one forward and one
+    backward pass written out by hand; the sum gathers the surviving connections
+    (:mod:`graphon_validation.grams`), in the model's dtype and on its device.
+
+    ``x`` has shape (N, d), ``x2`` (N2, d) or None for ``x`` itself. ``memory`` bounds, in bytes, each
+    working array that is not the result, a weight matrix or one layer's signals.
+
+    Returns a Dataset with ``ntk`` ("x", "x2"), a leading "output" if the network has several outputs (each
+    output's own kernel; between outputs nothing is computed), and with ``per_layer`` also ``ntk_layer``
+    with a "layer" dimension, 1..L from the input.
+
+    Raises InputError for inputs that are not finite, or whose number of columns is not n_0.
+    """
+    left = _take(model, x, "x")
+    right = None if x2 is None else _take(model, x2, "x2")
+    layers = _layer_kernels(model, left, right, memory)
+    ntk = layers.sum(1)
+    lead = (results.OUTPUT,) if model.widths[-1] > 1 else ()
+    pick = slice(None) if lead else 0
+    pair = (results.X, results.X2)
+    variables: dict[str, tuple[tuple[str, ...], Any]] = {"ntk": ((*lead, *pair), ntk[pick])}
+    coords = {
+        **results.coords_of(x, results.X),
+        **results.coords_of(x if x2 is None else x2, results.X2),
+    }
+    if per_layer:
+        variables["ntk_layer"] = ((*lead, results.LAYER, *pair), layers[pick])
+        coords[results.LAYER] = np.arange(1, layers.shape[1] + 1)
+    dtype = str(model.weights[0].dtype).removeprefix("torch.")
+    return results.dataset(variables, coords, {"widths": list(model.widths), "dtype": dtype})
+
+
+def _take(model: MaskedMLP, x: ArrayLike | DataArray, name: str) -> Tensor:
+    array = results.as_inputs(x, name)
+    if array.shape[1] != model.widths[0]:
+        raise InputError(
+            f"{name}: the network takes {model.widths[0]} inputs, got {array.shape[1]} columns; "
+            "build the network with n_0 equal to the number of columns."
+        )
+    weight = model.weights[0]
+    return torch.from_numpy(array).to(weight.device, weight.dtype)
+
+
+@torch.no_grad()
+def _layer_kernels(model: MaskedMLP, x: Tensor, x2: Tensor | None, memory: int) -> np.ndarray:
+    """(outputs, L, N, N2) as float64 NumPy."""
+    outputs, depth = model.widths[-1], len(model.linears)
+    n2 = len(x) if x2 is None else len(x2)
+    out = np.empty((outputs, depth, len(x), n2))
+    weights = [layer.effective_weight() for layer in model.linears]
+    signals = [_forward(model, weights, inputs) for inputs in (x, x2) if inputs is not None]
+    widest = max(model.widths[1:])
+    block = max(1, memory // (widest * (len(x) + n2) * x.element_size()))
+    for start in range(0, outputs, block):
+        chosen = range(start, min(start + block, outputs))
+        gradients = [_one_hot(chosen, outputs, a[0]) for a, _ in signals]
+        for index in reversed(range(depth)):
+            layer = model.linears[index]
+            sides = [Side(g, a[index]) for g, (a, _) in zip(gradients, signals, strict=True)]
+            right = sides[1] if x2 is not None else None
+            kernel = layer.scale**2 * masked_gram(layer.mask, sides[0], right, memory)
+            if layer.bias is not None:
+                kernel += layer.bias_scale**2 * gradients[0].transpose(1, 2) @ gradients[-1]
+            if x2 is None:
+                kernel = torch.tril(kernel) + torch.tril(kernel, -1).transpose(1, 2)
+            out[chosen.start : chosen.stop, index] = kernel.double().cpu().numpy()
+            if index > 0:
+                back = weights[index].T
+                gradients = [slopes[index - 1] * (back @ g) for g, (_, slopes) in zip(gradients, signals, strict=True)]
+    return out
+
+
+def _one_hot(chosen: range, outputs: int, like: Tensor) -> Tensor:
+    """d f_o / d h^L for the chosen outputs: (len(chosen), outputs, N)."""
+    eye = torch.eye(outputs, dtype=like.dtype, device=like.device)[list(chosen)]
+    return eye[:, :, None].expand(-1, -1, like.shape[1]).contiguous()
+
+
+def _forward(model: MaskedMLP, weights: list[Tensor], x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Activations a^0..a^{L-1} and slopes phi'(h^1)..phi'(h^{L-1}), each (units, N)."""
+    signals, slopes = [x.T.contiguous()], []
+    for layer, weight in zip(model.linears[:-1], weights, strict=False):
+        h = weight @ signals[-1]
+        if layer.bias is not None:
+            h += layer.bias_scale * layer.bias[:, None]
+        value, slope = value_and_derivative(model.phi, h)
+        signals.append(value)
+        slopes.append(slope)
+    return signals, slopes

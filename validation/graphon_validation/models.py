@@ -1,0 +1,229 @@
+"""Masked networks, and how they are drawn from a Network (THEORY §1, §2)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from graphon_theory.connectivity import Connectivity
+from graphon_theory.errors import ConnectivityError, NetworkError
+from graphon_theory.graphons import Graphon
+from graphon_theory.networks import Network
+from graphon_validation.activations import torch_activation
+from graphon_validation.layers import MaskedLinear
+
+FloatArray = NDArray[np.float64]
+Seed = int | Sequence[int] | np.random.SeedSequence | np.random.Generator
+
+# Entries of a layer drawn at a time: probabilities, uniforms and normals of a wide layer never exist at once.
+_CHUNK = 1 << 21
+
+
+class MaskedMLP(nn.Module):
+    """A multilayer perceptron of MaskedLinear layers; phi after each but the last.
+
+    ``positions[l]`` holds the positions in [0, 1] of the units of layer l = 0..L: one position per unit,
+    which is its row in the mask below it and its column in the mask above it. Inputs and outputs are cells,
+    and their positions are the middles.
+
+    Raises NetworkError when the layers do not fit on each other, ActivationError for an unknown activation.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[MaskedLinear],
+        activation: Any = "relu",
+        positions: Sequence[FloatArray] | None = None,
+    ) -> None:
+        super().__init__()
+        if not layers:
+            raise NetworkError("layers: expected at least one MaskedLinear, got none.")
+        for number, (below, above) in enumerate(itertools.pairwise(layers), start=1):
+            if below.weight.shape[0] != above.weight.shape[1]:
+                raise NetworkError(
+                    f"layers: layer {number} has {below.weight.shape[0]} units, but layer {number + 1} takes "
+                    f"{above.weight.shape[1]}."
+                )
+        self.phi = torch_activation(activation)
+        self.activation: str = activation if isinstance(activation, str) else activation.name
+        self.layers = nn.ModuleList(layers)
+        self.positions = tuple(positions) if positions is not None else tuple(map(midpoints, self.widths))
+
+    @property
+    def linears(self) -> list[MaskedLinear]:
+        """The layers, with their type known."""
+        return [layer for layer in self.layers if isinstance(layer, MaskedLinear)]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Unit counts (n_0, ..., n_L)."""
+        linears = self.linears
+        return (linears[0].weight.shape[1], *(layer.weight.shape[0] for layer in linears))
+
+    @property
+    def masks(self) -> list[Tensor]:
+        """The masks, bool (out, in); changing one in place changes the network."""
+        return [layer.mask for layer in self.linears]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The weight parameters (out, in), unmasked: a pruned weight keeps its value and gets no
+        gradient."""
+        return [layer.weight for layer in self.linears]
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self.linears
+        for layer in hidden:
+            x = self.phi(layer(x))
+        out: Tensor = last(x)
+        return out
+
+
+def midpoints(count: int) -> FloatArray:
+    """(i + 1/2) / count, the positions of ``count`` units on the grid."""
+    return (np.arange(count) + 0.5) / count
+
+
+def build(
+    network: Network,
+    widths: Sequence[int],
+    seed: Seed,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> MaskedMLP:
+    """Draw one finite network from the (W, V, D) of every layer.
+
+    ``widths`` are all unit counts (n_0, ..., n_L). Hidden units sit at (i + 1/2)/n, one position for both
+    of a unit's masks; inputs and outputs are cells, over which W, V and D are averaged. Connections survive
+    independently with probability W; the surviving weights are Gaussian with
+
+        mean D / (sqrt(n_{l-1}) W)   and   second moment V / W
+
+    in units of the dense standard deviation (1, or sigma_w/sqrt(n_{l-1}) in the standard parameterization),
+    so N(0, V/W) without drift and N(0, 1) for V = W. Pruned weights are drawn from the dense law: they take
+    no part.
+
+    The same seed gives the same network on every device; each layer's mask, weights and biases have streams
+    of their own, so changing one leaves the others as they were. float64 unless ``dtype`` says otherwise.
+
+    Raises NetworkError when ``widths`` do not fit the network, ConnectivityError where D^2 > n_{l-1} W V
+    (the width is too small for that drift: no law has such moments).
+    """
+    counts = _check_widths(network, widths)
+    streams = np.random.default_rng(seed).spawn(3 * network.depth)
+    dtype = dtype or torch.float64
+    layers = []
+    for index, connectivity in enumerate(network.layers):
+        mask_rng, weight_rng, bias_rng = streams[3 * index : 3 * index + 3]
+        n_in, n_out = counts[index], counts[index + 1]
+        weight_variance = network.weight_variance[index]
+        standard = network.parameterization == "standard"
+        values = _evaluator(n_out, n_in, first=index == 0, last=index == network.depth - 1)
+        try:
+            mask, weight = _draw(connectivity, values, (n_out, n_in), mask_rng, weight_rng)
+        except ConnectivityError as error:
+            raise ConnectivityError(f"layer {index + 1}: {error}") from None
+        if standard:
+            weight *= math.sqrt(weight_variance / n_in)
+        bias = None
+        if network.bias_variance > 0:
+            b = bias_rng.standard_normal(n_out) * (math.sqrt(network.bias_variance) if standard else 1.0)
+            bias = torch.from_numpy(b).to(device, dtype)
+        layers.append(
+            MaskedLinear(
+                torch.from_numpy(weight).to(device, dtype),
+                torch.from_numpy(mask).to(device),
+                bias,
+                weight_variance=weight_variance,
+                bias_variance=network.bias_variance,
+                parameterization=network.parameterization,
+            )
+        )
+    return MaskedMLP(layers, network.activation, [midpoints(n) for n in counts])
+
+
+Evaluator = Callable[[Graphon, slice], FloatArray]
+
+
+def _check_widths(network: Network, widths: Sequence[int]) -> tuple[int, ...]:
+    counts = tuple(int(n) for n in widths)
+    if len(counts) != network.depth + 1:
+        raise NetworkError(
+            f"widths: expected {network.depth + 1} unit counts (n_0, ..., n_{network.depth}), got {len(counts)}."
+        )
+    if counts != tuple(widths) or min(counts) < 1:
+        raise NetworkError(f"widths: expected positive integers, got {tuple(widths)}.")
+    if counts[-1] != network.outputs:
+        raise NetworkError(
+            f"widths: the last is {counts[-1]}, but the network has {network.outputs} outputs; "
+            "make them equal, or give the network outputs=...."
+        )
+    return counts
+
+
+def _evaluator(n_out: int, n_in: int, *, first: bool, last: bool) -> Evaluator:
+    """Values of a graphon on chosen rows of a layer: at grid positions inside, as cell means at the
+    ends."""
+    u, v = midpoints(n_out), midpoints(n_in)
+    u_edges, v_edges = np.linspace(0, 1, n_out + 1), np.linspace(0, 1, n_in + 1)
+
+    def values(graphon: Graphon, rows: slice) -> FloatArray:
+        if first and last:
+            return graphon.cell_means(u_edges, v_edges)[rows]
+        if first:
+            return graphon.row_means(u[rows], v_edges)
+        if last:
+            return graphon.T.row_means(v, u_edges).T[rows]
+        out: FloatArray = graphon(u[rows, None], v[None, :])
+        return out
+
+    return values
+
+
+def _draw(
+    connectivity: Connectivity,
+    values: Evaluator,
+    shape: tuple[int, int],
+    mask_rng: np.random.Generator,
+    weight_rng: np.random.Generator,
+) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Mask and weights of one layer, weights in units of the dense standard deviation."""
+    n_out, n_in = shape
+    mask = np.empty(shape, dtype=np.bool_)
+    weight = np.empty(shape)
+    has_drift = connectivity.has_drift
+    height = max(1, _CHUNK // n_in)
+    for start in range(0, n_out, height):
+        rows = slice(start, min(start + height, n_out))
+        probability = values(connectivity.mask, rows)
+        kept = mask_rng.random((rows.stop - start, n_in)) < probability
+        drawn = weight_rng.standard_normal(kept.shape)
+        if connectivity.variance is not connectivity.mask or has_drift:
+            p = probability[kept]
+            second = values(connectivity.variance, rows)[kept] / p
+            if has_drift:
+                mean = values(connectivity.drift, rows)[kept] / (math.sqrt(n_in) * p)
+                drawn[kept] = mean + np.sqrt(_variance(second, mean, n_in)) * drawn[kept]
+            else:
+                drawn[kept] *= np.sqrt(second)
+        mask[rows], weight[rows] = kept, drawn
+    return mask, weight
+
+
+def _variance(second: FloatArray, mean: FloatArray, n_in: int) -> FloatArray:
+    """second - mean^2, refused where negative; rounding of an exact equality is not a refusal."""
+    variance = second - mean**2
+    if (variance < -1e-12 * second).any():
+        ratio = float((mean**2 / np.maximum(second, np.finfo(float).tiny)).max())
+        raise ConnectivityError(
+            f"drift: with {n_in} sending units D^2 / (n W V) reaches {ratio:.3g}, and no weights have a mean "
+            f"square above their second moment; take at least {math.ceil(n_in * ratio)} units or less drift."
+        )
+    return np.maximum(variance, 0.0)

@@ -1,0 +1,131 @@
+"""Pruning a MaskedMLP in place: one score per connection, the best are kept."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphon_theory.errors import InputError
+from graphon_validation.models import MaskedMLP, Seed
+from graphon_validation.scores import METHODS, Data, Method
+from graphon_validation.selection import keep_best
+
+SCOPES = ("global", "layer")
+
+
+class LayerCollapseWarning(UserWarning):
+    """A layer lost all its connections: the network's output no longer depends on its input."""
+
+
+def prune(
+    model: MaskedMLP,
+    method: str,
+    density: float,
+    data: Data | None = None,
+    *,
+    scope: str = "global",
+    layers: Sequence[int] | None = None,
+    rounds: int | None = None,
+    rng: Seed | None = None,
+    **options: Any,
+) -> MaskedMLP:
+    """Prune ``model`` to ``density`` by ``method``, in place, and return it.
+
+    ``density`` in (0, 1] counts the surviving connections of the layers named in ``layers`` (indices 0..L-1
+    from the input; all if None), over all of them together (``scope="global"``: one threshold) or in each
+    (``scope="layer"``); round(density * connections) are kept, exactly. Connections that are pruned already
+    stay pruned. Ties are broken by position, so the result does not depend on the device.
+
+    ``data`` = (x, labels) is for methods whose score needs it, ``rng`` (a seed or Generator) for those that
+    draw. ``rounds`` prunes in that many steps along the exponential schedule density^(k/rounds), scores
+    taken anew in each; None is the method's own default. Further ``options`` go to the method; see
+    :mod:`graphon_validation.scores` for the methods, their formulas and sources.
+
+    Warns LayerCollapseWarning where a layer loses every connection. Raises InputError for an unknown
+    method, scope or layer, a density that is out of range, keeps nothing or exceeds the present one, data
+    missing, or scores that are not finite.
+    """
+    chosen = METHODS.get(method)
+    if chosen is None:
+        raise InputError(f"method: expected one of {', '.join(sorted(METHODS))}, got {method!r}.")
+    if scope not in SCOPES:
+        raise InputError(f"scope: expected one of {SCOPES}, got {scope!r}.")
+    if not 0 < density <= 1:
+        raise InputError(f"density: expected a number in (0, 1], the share that survives, got {density}.")
+    if chosen.needs_data and data is None:
+        raise InputError(f"data: method {method!r} scores connections on data; pass data=(x, labels).")
+    steps = chosen.rounds if rounds is None else rounds
+    if steps < 1:
+        raise InputError(f"rounds: expected at least 1, got {rounds}.")
+    indices = _check_layers(model, layers)
+    groups = [indices] if scope == "global" else [[index] for index in indices]
+    targets = [_target(model, group, density) for group in groups]
+    generator = np.random.default_rng(rng)
+    for step in range(1, steps + 1):
+        scores = _scores(model, chosen, method, data, generator, options)
+        for group, target in zip(groups, targets, strict=True):
+            total = sum(model.masks[index].numel() for index in group)
+            count = target if step == steps else max(target, round(total * density ** (step / steps)))
+            alive = sum(int(model.masks[index].sum()) for index in group)
+            kept = keep_best(
+                [scores[index] for index in group], [model.masks[index] for index in group], min(count, alive)
+            )
+            for index, mask in zip(group, kept, strict=True):
+                model.masks[index].copy_(mask)
+    for index in indices:
+        if not model.masks[index].any():
+            warnings.warn(
+                f"prune: layer {index} lost all its connections to method {method!r} at density {density:g}; "
+                "use a higher density, scope='layer', or more rounds.",
+                LayerCollapseWarning,
+                stacklevel=2,
+            )
+    return model
+
+
+def _check_layers(model: MaskedMLP, layers: Sequence[int] | None) -> list[int]:
+    depth = len(model.linears)
+    if layers is None:
+        return list(range(depth))
+    indices = sorted(set(layers))
+    if not indices or len(indices) < len(layers) or indices[0] < 0 or indices[-1] >= depth:
+        raise InputError(f"layers: expected different indices in 0..{depth - 1}, got {tuple(layers)}.")
+    return indices
+
+
+def _target(model: MaskedMLP, group: list[int], density: float) -> int:
+    where = f"layer {group[0]}" if len(group) == 1 else f"layers {group}"
+    total = sum(model.masks[index].numel() for index in group)
+    alive = sum(int(model.masks[index].sum()) for index in group)
+    target = round(density * total)
+    if target < 1:
+        raise InputError(f"density: {density:g} of the {total} connections of {where} keeps none; raise it.")
+    if target > alive:
+        raise InputError(
+            f"density: expected at most {alive / total:.6g}, the density of {where} now, got {density:g}: "
+            "pruning never brings a connection back."
+        )
+    return target
+
+
+def _scores(
+    model: MaskedMLP,
+    chosen: Method,
+    method: str,
+    data: Data | None,
+    rng: np.random.Generator,
+    options: dict[str, Any],
+) -> list[Tensor]:
+    scores = chosen.score(model, data, rng, **options)
+    for index, score in enumerate(scores):
+        if not torch.isfinite(score).all():
+            raise InputError(
+                f"prune: scores of method {method!r} are not finite in layer {index}; use a float64 model, "
+                "or look for inputs and weights that overflow."
+            )
+    return scores
