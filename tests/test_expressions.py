@@ -131,7 +131,7 @@ def test_code_in_text_is_refused_and_not_run(code: str, tmp_path: Path) -> None:
 def test_code_in_toml_is_refused_and_not_run(code: str, tmp_path: Path) -> None:
     file = tmp_path / "was_run"
     quoted = code.format(file=file).replace("\\", "\\\\").replace('"', '\\"')
-    with pytest.raises(gt.ExpressionError, match="layer 1, mask: expression .* is not allowed"):
+    with pytest.raises(gt.ExpressionError, match=r"layer 1, mask: expression .* is not allowed"):
         gt.Network.from_toml(f'[[layer]]\nmask = "{quoted}"\n')
     assert not file.exists()
 
@@ -196,7 +196,7 @@ def test_what_is_not_in_the_table_is_named(source: str, message: str) -> None:
     ids=str,
 )
 def test_sympy_objects_pass_the_same_table(source: Any) -> None:
-    with pytest.raises(gt.ExpressionError, match="not allowed|expected a value"):
+    with pytest.raises(gt.ExpressionError, match=r"not allowed|expected a value"):
         parse(source, UV)
 
 
