@@ -46,12 +46,12 @@ class Activation:
     homogeneous: bool = field(default=False, repr=False)  # positively homogeneous of degree 1
     kinked: bool = field(default=False, repr=False)  # phi' jumps: Cdot has a root singularity at |rho| = 1
 
-    def block_parameters(self, terms: int) -> FloatArray:
+    def block_parameters(self, terms: int, eps: float = 2.0**-52) -> FloatArray:
         """Parameters of the compiled pass for moments that are sums of ``terms`` products.
 
-        |rho| within max(4, sqrt(terms)) roundings of 1 counts as 1.
+        |rho| within max(4, sqrt(terms)) roundings ``eps`` of 1 counts as 1.
         """
-        return np.array([max(4.0, math.sqrt(terms)) * 2.0**-52, *self.parameters])
+        return np.array([max(4.0, math.sqrt(terms)) * eps, *self.parameters])
 
     def __call__(self, z: ArrayLike) -> FloatArray:
         """phi(z), elementwise."""

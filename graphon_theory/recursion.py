@@ -11,12 +11,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
+from numpy.typing import DTypeLike
 from threadpoolctl import ThreadpoolController
 
 from graphon_theory.activations import Activation
@@ -47,6 +49,11 @@ class InputLayer:
     bias: float
     own_bias: float
     terms: int  # products whose roundings a moment gathers, for telling coincident inputs
+
+    def astype(self, dtype: DTypeLike) -> InputLayer:
+        own = None if self.own_mix is None else self.own_mix.astype(dtype)
+        profiles, mix = self.profiles.astype(dtype), self.variance_mix.astype(dtype)
+        return replace(self, profiles=profiles, variance_mix=mix, own_mix=own)
 
     @classmethod
     def of(cls, op: LayerOperator) -> InputLayer:
@@ -91,6 +98,13 @@ class Product:
             if len(right) * (rows + columns) <= 0.6 * rows * columns:
                 self.factors = np.ascontiguousarray(left), np.ascontiguousarray(right)
 
+    def astype(self, dtype: DTypeLike) -> Product:
+        out = copy(self)
+        out.matrix = self.matrix.astype(dtype)
+        if self.factors is not None:
+            out.factors = self.factors[0].astype(dtype), self.factors[1].astype(dtype)
+        return out
+
     @property
     def rank(self) -> int:
         """Rows of scratch that a product needs; 0 without factors."""
@@ -114,9 +128,15 @@ class Product:
 
 
 class Recursion:
-    """The discretised network, ready for any pair of inputs."""
+    """The discretised network, ready for any pair of inputs.
 
-    def __init__(self, operators: tuple[LayerOperator, ...], activation: Activation) -> None:
+    ``dtype`` is that of the pairs; the diagonal and everything that belongs to one input alone stay in float64.
+    """
+
+    def __init__(
+        self, operators: tuple[LayerOperator, ...], activation: Activation, dtype: DTypeLike = np.float64
+    ) -> None:
+        self.dtype = np.dtype(dtype)
         self.activation = activation
         self.operators = operators
         self.entry = InputLayer.of(operators[0])
@@ -124,7 +144,13 @@ class Recursion:
         self.products = [(Product(op.variance), None if op.own is None else Product(op.own)) for op in self.hidden]
         self.outputs = len(operators[-1].variance)
         below = [self.entry.terms, *(len(op.variance) for op in operators)]
-        self.parameters = [activation.block_parameters(terms) for terms in below]
+        eps = float(np.finfo(self.dtype).eps)
+        self.parameters = [activation.block_parameters(terms, eps) for terms in below]
+        self.pair_entry = self.entry.astype(self.dtype)
+        self.pair_products = [
+            (signal.astype(self.dtype), None if own is None else own.astype(self.dtype))
+            for signal, own in self.products
+        ]
 
     def diagonal(self, x: FloatArray) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
         """NNGP and NTK of every input with itself, (outputs, N) each, and the variances (positions, N) by layer."""
@@ -145,7 +171,7 @@ class Recursion:
 
     def features(self, x: FloatArray) -> list[FloatArray]:
         """What the compiled duals need of the variances, by hidden layer (positions, F, N)."""
-        return [np.ascontiguousarray(self.activation.features(q)) for q in self.diagonal(x)[2]]
+        return [self.activation.features(q).astype(self.dtype, order="C") for q in self.diagonal(x)[2]]
 
     @property
     def held_inputs(self) -> int:
@@ -168,12 +194,13 @@ class _Workspace:
 
     def __init__(self, recursion: Recursion, pairs: int) -> None:
         positions = max(len(op.variance) for op in recursion.operators)
-        self.state = np.empty(2 * positions * pairs)
-        self.duals = np.empty(2 * positions * pairs)
-        self.extra = np.empty(positions * pairs)
-        self.gram = np.empty(len(recursion.entry.profiles) * pairs)
         ranks = (p.rank for both in recursion.products for p in both if p is not None)
-        self.scratch = np.empty(2 * max(ranks, default=0) * pairs)
+        dtype = recursion.dtype
+        self.state = np.empty(2 * positions * pairs, dtype)
+        self.duals = np.empty(2 * positions * pairs, dtype)
+        self.extra = np.empty(positions * pairs, dtype)
+        self.gram = np.empty(len(recursion.entry.profiles) * pairs, dtype)
+        self.scratch = np.empty(2 * max(ranks, default=0) * pairs, dtype)
 
     @staticmethod
     def view(buffer: FloatArray, *shape: int) -> FloatArray:
@@ -194,7 +221,7 @@ def _tile(
     (i0, i1), (j0, j1) = i, j
     n1, n2 = i1 - i0, j1 - j0
     n = n1 * n2
-    entry = r.entry
+    entry = r.pair_entry
     profiles = len(entry.profiles)
     weighted = (entry.profiles[:, None, :] * x1[i0:i1]).reshape(profiles * n1, -1)
     gram = work.view(work.gram, profiles * n1, n2)
@@ -228,7 +255,7 @@ def _tile(
         below, rows = rows, len(op.variance)
         state = work.view(work.state, rows, 2, n)
         extra = work.view(work.extra, rows, n)
-        signal, own = r.products[layer]
+        signal, own = r.pair_products[layer]
         signal.into(duals.reshape(below, 2 * n), state.reshape(rows, 2 * n), work.scratch)
         if own is not None:
             own.into(duals[:, 0], extra, work.scratch)
@@ -254,9 +281,9 @@ def kernels(
         step = (min(step), min(step))
 
     def prepare(rows: slice, columns: slice) -> TileFunction:
-        x1, y1 = x[rows], other[columns]
-        f1 = recursion.features(x1)
-        f2 = f1 if x2 is None and rows == columns else recursion.features(y1)
+        f1 = recursion.features(x[rows])
+        f2 = f1 if x2 is None and rows == columns else recursion.features(other[columns])
+        x1, y1 = x[rows].astype(recursion.dtype), other[columns].astype(recursion.dtype)
         return lambda work, tile: _tile(recursion, work, x1, y1, f1, f2, *tile)
 
     def workspace() -> _Workspace:
@@ -286,7 +313,7 @@ def fill(
     symmetric = x2 is None
     other = x if x2 is None else x2
     shape = (recursion.outputs, len(x), len(other))
-    nngp, ntk = np.empty(shape), np.empty(shape)
+    nngp, ntk = np.empty(shape, recursion.dtype), np.empty(shape, recursion.dtype)
     total = len(x) * (len(x) + step[0]) // 2 if symmetric else len(x) * len(other)
     before = 0
 
@@ -320,10 +347,10 @@ def fill(
 
             before += run_tiles(iter(tiles), place, workspace, 0, threads, report)
 
-    for block in _blocks(len(x), held, 1):
-        block_nngp, block_ntk, _ = recursion.diagonal(x[block])
-        for i, j in identical_rows(x[block], other):
-            nngp[:, block.start + i, j], ntk[:, block.start + i, j] = block_nngp[:, i], block_ntk[:, i]
+    own = [recursion.diagonal(x[block])[:2] for block in _blocks(len(x), held, 1)]
+    own_nngp, own_ntk = (np.concatenate(parts, axis=1) for parts in zip(*own, strict=True))
+    for i, j in identical_rows(x, other):
+        nngp[:, i, j], ntk[:, i, j] = own_nngp[:, i], own_ntk[:, i]
     return nngp, ntk
 
 

@@ -64,14 +64,15 @@ class ZonalKernel:
         step = (min(256, len(x)), min(256, len(other)))
 
         def workspace() -> tuple[FloatArray, FloatArray, FloatArray]:
-            return np.empty(step[0] * step[1]), np.empty((2, outputs, step[0] * step[1])), np.empty(step[1])
+            pairs, dtype = step[0] * step[1], recursion.dtype
+            return np.empty(pairs, dtype), np.empty(2 * outputs * pairs, dtype), np.empty(step[1])
 
         def one(work: tuple[FloatArray, FloatArray, FloatArray], tile: Tile) -> tuple[FloatArray, FloatArray]:
             (i0, i1), (j0, j1) = tile
             n1, n2 = i1 - i0, j1 - j0
             gram = work[0][: n1 * n2].reshape(n1, n2)
             np.matmul(self.profile * x[i0:i1], other[j0:j1].T, out=gram)
-            out = work[1].reshape(-1)[: 2 * outputs * n1 * n2].reshape(outputs, 2, n1, n2)
+            out = work[1][: 2 * outputs * n1 * n2].reshape(outputs, 2, n1, n2)
             for o in range(outputs):
                 zonal_tile(gram, roots1, roots2, i0, j0, self.coefficients[o], tolerance, out[o], work[2])
             return out[:, 0], out[:, 1]
