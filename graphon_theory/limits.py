@@ -81,7 +81,7 @@ def limit_kernel(
     recursion = Recursion(grid.operators, network.activation, dtype)
     pairs = len(first) * len(first if second is None else second)
     shown = pairs * sum((*grid.sizes, 1)) > _WATCHED if progress is None else progress
-    zonal = ZonalKernel.of(recursion) if pairs >= _ZONAL else None
+    zonal = ZonalKernel.of(recursion, everything) if pairs >= _ZONAL else None
     with _Bar(shown) as report:
         if zonal is None:
             nngp, ntk = kernels(recursion, first, second, threads=threads, progress=report)
@@ -97,9 +97,10 @@ def limit_kernel(
     if shares is not None:
         variables["ntk_layer"] = ((LAYER, *dims), shares[:, pick])
         coords[LAYER] = np.arange(1, network.depth + 1)
+    error = grid.error if zonal is None else max(grid.error, zonal.error)
     attrs = {
         "network": network.describe(),
-        "quadrature_error": max(grid.error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS),
+        "quadrature_error": max(error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS),
         "nodes": list(grid.sizes),
         "rtol": float(rtol),
         "route": "general" if zonal is None else "zonal",

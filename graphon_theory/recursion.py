@@ -336,6 +336,8 @@ def fill(
                 (i0, i1), (j0, j1) = tile
                 i, j = slice(rows.start + i0, rows.start + i1), slice(columns.start + j0, columns.start + j1)
                 for result, values in zip((nngp, ntk), one(work, tile), strict=True):
+                    if symmetric and i == j:  # a Gram matrix with weights is symmetric up to roundings only
+                        values[:, *np.tril_indices(i1 - i0)] = values.transpose(0, 2, 1)[:, *np.tril_indices(i1 - i0)]
                     result[:, i, j] = values
                     if symmetric:
                         result[:, j, i] = values.transpose(0, 2, 1)

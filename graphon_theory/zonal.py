@@ -1,43 +1,62 @@
 """The zonal route: when every position shares one correlation, the whole network is one function of it.
 
-Premises (scalar reduction, THEORY §3): no drift, no bias, phi positively homogeneous of degree 1, and an input layer
-whose rows of V and W are multiples of one column profile c. Then with g(x, x') = sum_j c_j x_j x'_j and
-rho = g(x, x') / sqrt(g(x, x) g(x', x')), every K^l(u) is sqrt(g g') a^l(u) rho_l with the same rho_l, and
+The input layer's rows of V and W must be multiples of one column profile c. With g(x, x') = sum_j c_j x_j x'_j and
+rho = g(x, x') / sqrt(g(x, x) g(x', x')) there are two cases.
+
+*Homogeneous* (scalar reduction, THEORY §3): no drift, no bias, phi positively homogeneous of degree 1. Every K^l(u)
+is sqrt(g g') a^l(u) rho_l with the same rho_l, and
 
     NNGP = sqrt(g g') a^L rho_L,      NTK_l = sqrt(g g') s_l kappa1(rho_{l-1}) prod_{k=l}^{L-1} kappa0(rho_k),
 
 s_l the path integral of W^l between V^1.. and ..V^L. In w = cos(theta/2) - sin(theta/2), rho = cos theta, both are
 analytic on [-1, 1] with singularities no nearer than |w| = sqrt 2: one polynomial each, tabulated in 30-digit
 arithmetic until its own error is at rounding level.
+
+*Equal norms*: g(x, x) is the same for all inputs; then for any phi and biases every K^l(u) is a function of rho. The
+general route tabulates it at Chebyshev points in w, and the polynomial is held against it at other points.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cache
 
 import mpmath as mp
 import numpy as np
 
-from graphon_theory._kernels.polynomials import zonal_tile
-from graphon_theory.recursion import InputLayer, Recursion, Tile, fill
+from graphon_theory._kernels.polynomials import chebyshev_tile, zonal_tile
+from graphon_theory.recursion import InputLayer, Recursion, Tile, fill, kernels
 from graphon_theory.rules import FloatArray
 
 _DEGREES = (31, 39, 47, 55, 63, 79)  # tried in turn; the coefficients fill whole passes of the compiled loop
 _DIGITS = 30
 _ERROR = 1e-16  # of the polynomials, relative to their value at coincidence
+_SERIES = (32, 48, 64, 96, 128)  # degrees tried for inputs of equal norms
+_EQUAL = 2e-15  # relative spread of norms that counts as rounding
+_CERTIFIED = 2e-13  # largest distance from the general route
+_POSITIONS = 8  # of all hidden layers together, from which the polynomial is cheaper than the general route
 
 
 @dataclass(frozen=True)
 class ZonalKernel:
-    """The network as a function of rho alone: coefficients (outputs, 2, n) of NNGP and NTK in w, highest first."""
+    """The network as a function of rho alone: coefficients (outputs, 2, n) of NNGP and NTK in w, highest first.
+
+    Monomials times sqrt(g g') in the homogeneous case, Chebyshev polynomials for inputs of equal norms.
+    """
 
     profile: FloatArray  # (d,)
     coefficients: FloatArray
+    homogeneous: bool = True
+    error: float = 0.0  # of the polynomials against the general route, relative to the values at coincidence
 
     @classmethod
-    def of(cls, recursion: Recursion) -> ZonalKernel | None:
-        """The zonal form of a discretised network, or None where a premise fails."""
+    def of(cls, recursion: Recursion, inputs: FloatArray) -> ZonalKernel | None:
+        """The zonal form of a discretised network on ``inputs`` (N, d), or None where the premises fail."""
+        return cls._homogeneous(recursion) or cls._equal_norms(recursion, inputs)
+
+    @classmethod
+    def _homogeneous(cls, recursion: Recursion) -> ZonalKernel | None:
         activation, entry = recursion.activation, recursion.entry
         biased = any(op.bias or op.own_bias for op in recursion.operators)
         if not activation.homogeneous or biased or len(entry.profiles) != 1 or not recursion.hidden:
@@ -52,6 +71,37 @@ class ZonalKernel:
         out[:, 1] = scalars.T @ table[1:]
         return cls(entry.profiles[0], out)
 
+    @classmethod
+    def _equal_norms(cls, recursion: Recursion, inputs: FloatArray) -> ZonalKernel | None:
+        entry = recursion.entry
+        positions = sum(len(op.variance) for op in recursion.operators[:-1])
+        if len(entry.profiles) != 1 or positions < _POSITIONS:
+            return None
+        norms = (inputs * inputs) @ entry.profiles[0]
+        norm = float(norms.mean())
+        if not norm > 0 or np.ptp(norms) > _EQUAL * norm:
+            return None
+        plane = copy(recursion)  # the same network on the two-dimensional inputs sqrt(g) (cos theta, sin theta)
+        plane.dtype = np.dtype(np.float64)
+        plane.entry = plane.pair_entry = replace(entry, profiles=np.ones((1, 2)))
+        plane.pair_products = recursion.products
+
+        def exact(w: FloatArray) -> FloatArray:
+            points = np.sqrt(norm) * np.stack([w * np.sqrt(2 - w * w), 1 - w * w], axis=1)
+            return np.stack(kernels(plane, np.array([[np.sqrt(norm), 0.0]]), points, threads=1))[:, :, 0]
+
+        scale = np.abs(exact(np.ones(1)))
+        check = np.cos(np.linspace(0.01, 3.13, 50))
+        for degree in _SERIES:
+            nodes = np.cos(np.pi * (2 * np.arange(degree + 1) + 1) / (2 * degree + 2))
+            coefficients = np.polynomial.chebyshev.chebfit(nodes, exact(nodes).reshape(-1, degree + 1).T, degree)
+            fitted = np.polynomial.chebyshev.chebval(check, coefficients).reshape(2, recursion.outputs, -1)
+            error = float((np.abs(fitted - exact(check)) / np.where(scale > 0, scale, 1.0)).max())
+            if error <= _CERTIFIED:
+                table = coefficients[::-1].T.reshape(2, recursion.outputs, degree + 1).transpose(1, 0, 2)
+                return cls(entry.profiles[0], np.ascontiguousarray(table), homogeneous=False, error=error)
+        return None
+
     def kernels(
         self, recursion: Recursion, x: FloatArray, x2: FloatArray | None, **options: object
     ) -> tuple[FloatArray, FloatArray]:
@@ -61,11 +111,12 @@ class ZonalKernel:
         roots1 = self._roots(x)
         roots2 = roots1 if x2 is None else self._roots(x2)
         tolerance = float(recursion.parameters[0][0])
+        evaluate = zonal_tile if self.homogeneous else chebyshev_tile
         step = (min(256, len(x)), min(256, len(other)))
 
         def workspace() -> tuple[FloatArray, FloatArray, FloatArray]:
             pairs, dtype = step[0] * step[1], recursion.dtype
-            return np.empty(pairs, dtype), np.empty(2 * outputs * pairs, dtype), np.empty(step[1])
+            return np.empty(pairs, dtype), np.empty(2 * outputs * pairs, dtype), np.empty(5 * step[1])
 
         def one(work: tuple[FloatArray, FloatArray, FloatArray], tile: Tile) -> tuple[FloatArray, FloatArray]:
             (i0, i1), (j0, j1) = tile
@@ -74,7 +125,7 @@ class ZonalKernel:
             np.matmul(self.profile * x[i0:i1], other[j0:j1].T, out=gram)
             out = work[1][: 2 * outputs * n1 * n2].reshape(outputs, 2, n1, n2)
             for o in range(outputs):
-                zonal_tile(gram, roots1, roots2, i0, j0, self.coefficients[o], tolerance, out[o], work[2])
+                evaluate(gram, roots1, roots2, i0, j0, self.coefficients[o], tolerance, out[o], work[2])
             return out[:, 0], out[:, 1]
 
         return fill(recursion, x, x2, step, len(x) + len(other), lambda *_: one, workspace, **options)  # type: ignore[arg-type]

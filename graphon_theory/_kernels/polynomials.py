@@ -1,4 +1,7 @@
-"""A pair of polynomials in w = cos(theta/2) - sin(theta/2), evaluated over a tile of Gram entries."""
+"""A pair of polynomials in w = cos(theta/2) - sin(theta/2), evaluated over a tile of Gram entries.
+
+Horner's rule where monomial coefficients decay, Clenshaw's recurrence for Chebyshev coefficients where they may not.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,21 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 STRIDE = 4  # coefficients of one pass over a row: enough arithmetic a load, few enough registers
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
+_options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
+
+
+@njit(**_options)
+def _correlations(row: Array, inverse: float, inverses: Array, j0: int, coincident: float, w: Array) -> None:
+    """w of a row of Gram entries."""
+    for j in range(len(row)):
+        c = row[j] * (inverse * inverses[j0 + j])
+        gap = 1.0 - abs(c)
+        gap = gap if gap > coincident else 0.0
+        near, far = math.sqrt(0.5 * gap), math.sqrt(1.0 - 0.5 * gap)
+        w[j] = far - near if c >= 0.0 else near - far
+
+
+@njit(**_options)
 def zonal_tile(
     gram: Array,
     roots1: Array,
@@ -33,13 +50,9 @@ def zonal_tile(
     n1, n2 = gram.shape
     terms = coefficients.shape[1]
     for i in range(n1):
-        root, inverse = roots1[0, i0 + i], roots1[1, i0 + i]
+        root = roots1[0, i0 + i]
+        _correlations(gram[i], roots1[1, i0 + i], roots2[1], j0, coincident, w)
         for j in range(n2):
-            c = gram[i, j] * (inverse * roots2[1, j0 + j])
-            gap = 1.0 - abs(c)
-            gap = gap if gap > coincident else 0.0
-            near, far = math.sqrt(0.5 * gap), math.sqrt(1.0 - 0.5 * gap)
-            w[j] = far - near if c >= 0.0 else near - far
             out[0, i, j] = 0.0
             out[1, i, j] = 0.0
         for k in range(0, terms, STRIDE):
@@ -53,3 +66,39 @@ def zonal_tile(
             scale = root * roots2[0, j0 + j]
             out[0, i, j] *= scale
             out[1, i, j] *= scale
+
+
+@njit(**_options)
+def chebyshev_tile(
+    gram: Array,
+    roots1: Array,
+    roots2: Array,
+    i0: int,
+    j0: int,
+    coefficients: Array,
+    coincident: float,
+    out: Array,
+    w: Array,
+) -> None:
+    """As :func:`zonal_tile` for p_f = sum_n a_n T_n, without the factor sqrt(g_i g_j).
+
+    ``coefficients`` (2, n), highest first, n odd; ``w`` (5 n2,) is scratch.
+    """
+    n1, n2 = gram.shape
+    last = coefficients.shape[1] - 1
+    x, a1, a2, b1, b2 = w[:n2], w[n2 : 2 * n2], w[2 * n2 : 3 * n2], w[3 * n2 : 4 * n2], w[4 * n2 : 5 * n2]
+    for i in range(n1):
+        _correlations(gram[i], roots1[1, i0 + i], roots2[1], j0, coincident, x)
+        for j in range(n2):
+            a1[j] = a2[j] = b1[j] = b2[j] = 0.0
+        for k in range(0, last, 2):
+            p0, p1, r0, r1 = coefficients[0, k], coefficients[0, k + 1], coefficients[1, k], coefficients[1, k + 1]
+            for j in range(n2):
+                twice = 2.0 * x[j]
+                a2[j] = p0 + twice * a1[j] - a2[j]
+                b2[j] = r0 + twice * b1[j] - b2[j]
+                a1[j] = p1 + twice * a2[j] - a1[j]
+                b1[j] = r1 + twice * b2[j] - b1[j]
+        for j in range(n2):
+            out[0, i, j] = coefficients[0, last] + x[j] * a1[j] - a2[j]
+            out[1, i, j] = coefficients[1, last] + x[j] * b1[j] - b2[j]
