@@ -138,8 +138,9 @@ class Sample:
         some = some[norms[some] > 0]
         unit = inputs[some] / norms[some, None]
         cosine = unit @ unit.T
-        gaps = 1 - np.abs(cosine[np.triu_indices(len(some), 1)])
-        gap = float(gaps[gaps > 4 * EPS].min(initial=1.0))
+        np.fill_diagonal(cosine, 0.0)
+        gaps = 1 - np.abs(cosine)
+        gap = float(gaps.min(initial=1.0, where=gaps > 4 * EPS))
         sine = float(np.sqrt(gap * (2 - gap)))
         if count <= _SAMPLE:
             return cls(inputs, sine)

@@ -11,7 +11,7 @@ from graphon_theory.adjoint import Backward, layer_contributions
 from graphon_theory.discretisation import EPS, FLOOR, discretise
 from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.networks import Network
-from graphon_theory.recursion import Progress, Recursion, kernels
+from graphon_theory.recursion import Progress, Recursion, kernels, row_keys
 from graphon_theory.results import LAYER, OUTPUT, X2, U, V, Variables, X, as_inputs, coords_of, dataset
 from graphon_theory.rules import FloatArray
 from graphon_theory.zonal import ZonalKernel
@@ -151,7 +151,7 @@ def kernel_density(
 
 def _distinct(inputs: FloatArray) -> FloatArray:
     """Distinct rows in a fixed order, so that repeated inputs do not change the choice of nodes."""
-    return np.unique(inputs, axis=0)
+    return inputs[np.unique(row_keys(inputs), return_index=True)[1]]
 
 
 def _check(network: Network, x: FloatArray, x2: FloatArray | None, rtol: float) -> None:

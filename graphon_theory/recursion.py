@@ -368,18 +368,29 @@ def _blocks(n: int, held: int, step: int) -> list[slice]:
 
 def identical_rows(x: FloatArray, x2: FloatArray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Index arrays (i, j) of every pair of identical rows, x[i] == x2[j]."""
-    joined = np.concatenate([x, x2])
-    keys = np.ascontiguousarray(joined + 0.0).view(np.dtype((np.void, joined.shape[1] * 8))).ravel()  # -0.0 is 0.0
-    _, which = np.unique(keys, return_inverse=True)
-    first, second = which[: len(x)], which[len(x) :]
+    # equal rows have equal keys, so that only rows sharing one need to be compared
+    first, second = row_keys(x), row_keys(x2)
     order1, order2 = np.argsort(first, kind="stable"), np.argsort(second, kind="stable")
     shared, start1, count1 = np.unique(first[order1], return_index=True, return_counts=True)
     start2 = np.searchsorted(second[order2], shared, side="left")
     count2 = np.searchsorted(second[order2], shared, side="right") - start2
     single = (count1 == 1) & (count2 == 1)
-    yield order1[start1[single]], order2[start2[single]]
+    yield _equal(x, x2, order1[start1[single]], order2[start2[single]])
     for a, n, b, m in zip(start1[~single], count1[~single], start2[~single], count2[~single], strict=True):
-        yield np.repeat(order1[a : a + n], m), np.tile(order2[b : b + m], n)
+        yield _equal(x, x2, np.repeat(order1[a : a + n], m), np.tile(order2[b : b + m], n))
+
+
+def row_keys(x: FloatArray) -> FloatArray:
+    """One number a row (N,), equal for equal rows and practically never otherwise."""
+    direction = np.random.default_rng(0).standard_normal(x.shape[1])
+    return np.add.reduce(x * direction, axis=1)
+
+
+def _equal(x: FloatArray, x2: FloatArray, i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    same = i == j if x is x2 else np.zeros(len(i), dtype=bool)
+    rest = np.flatnonzero(~same)
+    same[rest] = (x[i[rest]] == x2[j[rest]]).all(axis=1)
+    return i[same], j[same]
 
 
 @cache

@@ -29,10 +29,11 @@ from graphon_theory._kernels.polynomials import chebyshev_tile, zonal_tile
 from graphon_theory.recursion import InputLayer, Recursion, Tile, fill, kernels
 from graphon_theory.rules import FloatArray
 
-_DEGREES = (31, 39, 47, 55, 63, 79)  # tried in turn; the coefficients fill whole passes of the compiled loop
+_DEGREES = (31, 35, 39, 43, 47, 55, 63, 79)  # tried in turn; the coefficients fill whole passes of the compiled loop
 _DIGITS = 30
 _ERROR = 1e-16  # of the polynomials, relative to their value at coincidence
 _SERIES = (32, 48, 64, 96, 128)  # degrees tried for inputs of equal norms
+_SIDE = 192  # of a tile: three of them stay close to a core
 _EQUAL = 2e-15  # relative spread of norms that counts as rounding
 _CERTIFIED = 2e-13  # largest distance from the general route
 _POSITIONS = 8  # of all hidden layers together, from which the polynomial is cheaper than the general route
@@ -112,7 +113,7 @@ class ZonalKernel:
         roots2 = roots1 if x2 is None else self._roots(x2)
         tolerance = float(recursion.parameters[0][0])
         evaluate = zonal_tile if self.homogeneous else chebyshev_tile
-        step = (min(256, len(x)), min(256, len(other)))
+        step = (min(_SIDE, len(x)), min(_SIDE, len(other)))
 
         def workspace() -> tuple[FloatArray, FloatArray, FloatArray]:
             pairs, dtype = step[0] * step[1], recursion.dtype
@@ -163,7 +164,7 @@ def _table(linear: float, bent: float, depth: int) -> FloatArray | None:
                     total = mp.fsum(t * row[f] for t, row in zip(before, values, strict=True))
                     chebyshev[f][n] = (2 if n else 1) * total / (degree + 1)
                 before, now = now, [2 * w * t - s for w, t, s in zip(nodes, now, before, strict=True)]
-            if max(abs(c) for series in chebyshev for c in series[-4:]) <= _ERROR:
+            if max(abs(c) for series in chebyshev for c in series[-2:]) <= _ERROR:
                 return np.array([[float(c) for c in _to_monomials(series)][::-1] for series in chebyshev])
     return None
 
