@@ -83,11 +83,12 @@ def discretise(network: Network, inputs: FloatArray, rtol: float) -> Discretisat
     Raises QuadratureError, naming the layer, when the distance stays above ``rtol``.
     """
     layers = layers_of(network)
-    sample = Sample.of(inputs)
+    exact = all(layer.constant_in_u for layer in layers[:-1])
+    sample = Sample.of(inputs, 1 if exact else _SAMPLE)
     floor = FLOOR * network.depth
     if network.activation.kinked:  # what a Gram matrix in float64 knows of nearly coincident inputs (THEORY §4)
         floor = max(floor, 2 * EPS / sample.sine)
-    if all(layer.constant_in_u for layer in layers[:-1]):
+    if exact:
         return Discretisation(*_Refinement(network.activation, layers, sample, rtol, 0).run(network.outputs)[:2], floor)
     target, previous = max(0.1 * rtol, 8 * EPS), None
     move, worst = np.inf, 1
@@ -127,10 +128,10 @@ class Sample:
     sine: float = 1.0  # of the smallest angle met between two inputs that are not collinear
 
     @classmethod
-    def of(cls, inputs: FloatArray) -> Sample:
+    def of(cls, inputs: FloatArray, most: int = _SAMPLE) -> Sample:
         """Largest and smallest norms, the closest, the most opposed and the most orthogonal pair, then a spread.
 
-        Angles are looked at among 400 inputs at most.
+        At most ``most`` inputs; angles are looked at among 400.
         """
         count = len(inputs)
         norms = np.linalg.norm(inputs, axis=1)
@@ -142,8 +143,8 @@ class Sample:
         gaps = 1 - np.abs(cosine)
         gap = float(gaps.min(initial=1.0, where=gaps > 4 * EPS))
         sine = float(np.sqrt(gap * (2 - gap)))
-        if count <= _SAMPLE:
-            return cls(inputs, sine)
+        if count <= most or most == 1:
+            return cls(inputs[:most], sine)
         order = np.argsort(norms, kind="stable")
         chosen = dict.fromkeys(int(i) for i in (order[0], order[-1], *order[norms[order] > 0][:1]))
         if len(some) > 1:
@@ -151,8 +152,8 @@ class Sample:
             for score in (-cosine, cosine, np.abs(cosine)):
                 pair = np.unravel_index(int(np.nanargmin(score)), score.shape)
                 chosen.update(dict.fromkeys(int(some[k]) for k in pair))
-        for i in np.linspace(0, count - 1, _SAMPLE).astype(int):
-            if len(chosen) < _SAMPLE:
+        for i in np.linspace(0, count - 1, most).astype(int):
+            if len(chosen) < most:
                 chosen[int(i)] = None
         return cls(inputs[sorted(chosen)], sine)
 

@@ -11,7 +11,7 @@ from graphon_theory.adjoint import Backward, layer_contributions
 from graphon_theory.discretisation import EPS, FLOOR, discretise
 from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.networks import Network
-from graphon_theory.recursion import Progress, Recursion, kernels, row_keys
+from graphon_theory.recursion import Progress, Recursion, kernels, row_keys, single_threaded_blas
 from graphon_theory.results import LAYER, OUTPUT, X2, U, V, Variables, X, as_inputs, coords_of, dataset
 from graphon_theory.rules import FloatArray
 from graphon_theory.zonal import ZonalKernel
@@ -76,18 +76,19 @@ def limit_kernel(
     _check(network, first, second, rtol)
     if np.dtype(dtype) not in (np.float64, np.float32):
         raise InputError(f"dtype: expected float64 or float32, got {np.dtype(dtype)}.")
-    everything = first if second is None else np.concatenate([first, second])
-    grid = discretise(network, _distinct(everything), float(rtol))
-    recursion = Recursion(grid.operators, network.activation, dtype)
-    pairs = len(first) * len(first if second is None else second)
-    shown = pairs * sum((*grid.sizes, 1)) > _WATCHED if progress is None else progress
-    zonal = ZonalKernel.of(recursion, everything) if pairs >= _ZONAL else None
-    with _Bar(shown) as report:
-        if zonal is None:
-            nngp, ntk = kernels(recursion, first, second, threads=threads, progress=report)
-        else:
-            nngp, ntk = zonal.kernels(recursion, first, second, threads=threads, progress=report)
-        shares = layer_contributions(recursion, first, second, threads=threads) if contributions else None
+    with single_threaded_blas():
+        everything = first if second is None else np.concatenate([first, second])
+        grid = discretise(network, _distinct(everything), float(rtol))
+        recursion = Recursion(grid.operators, network.activation, dtype)
+        pairs = len(first) * len(first if second is None else second)
+        shown = pairs * sum((*grid.sizes, 1)) > _WATCHED if progress is None else progress
+        zonal = ZonalKernel.of(recursion, everything) if pairs >= _ZONAL else None
+        with _Bar(shown) as report:
+            if zonal is None:
+                nngp, ntk = kernels(recursion, first, second, threads=threads, progress=report)
+            else:
+                nngp, ntk = zonal.kernels(recursion, first, second, threads=threads, progress=report)
+            shares = layer_contributions(recursion, first, second, threads=threads) if contributions else None
     single = network.outputs == 1
     dims: tuple[str, ...] = (X, X2) if single else (OUTPUT, X, X2)
     pick = 0 if single else slice(None)

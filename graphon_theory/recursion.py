@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -118,6 +119,9 @@ class Product:
 
     def into(self, values: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
         """out = matrix @ values."""
+        if self.matrix.size == 1:
+            np.multiply(values, self.matrix[0, 0], out=out)
+            return
         if self.factors is None:
             np.matmul(self.matrix, values, out=out)
             return
@@ -398,6 +402,11 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def single_threaded_blas() -> AbstractContextManager[Any]:
+    """BLAS on one thread: its workers would go on spinning beside the threads that share the tiles."""
+    return _blas().limit(limits=1, user_api="blas")
+
+
 def run_tiles(
     tiles: Iterator[Any],
     one: Callable[[Any, Any], int],
@@ -426,7 +435,7 @@ def run_tiles(
                 done += count
 
     count = threads or int(vars(numba.config)["NUMBA_NUM_THREADS"])
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
+    with single_threaded_blas(), ThreadPoolExecutor(count) as pool:
         futures = {pool.submit(worker) for _ in range(count)}
         try:
             while futures:
