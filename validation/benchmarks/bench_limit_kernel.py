@@ -1,0 +1,321 @@
+"""The limit kernel's speed and error, side by side with what one would use instead.
+
+    python validation/benchmarks/bench_limit_kernel.py [--quick] [--peer-python PATH] [--out docs]
+
+Contenders take turns within one run, the least time of several rounds counts, and every call allocates its own
+results. Errors are against 30-digit arithmetic, relative to sqrt(K_ii K_jj). Writes benchmarks.md and
+images/benchmarks.png. ``--peer-python``: the interpreter of an environment with neural-tangents
+(peer_neural_tangents.py says how to make one). ``--quick``: sizes that only show that everything runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+import graphon_theory as gt
+from benchmarks.common import (
+    FloatArray,
+    duration,
+    fastest,
+    kernel_scale,
+    machine,
+    markdown_table,
+    relative_error,
+)
+from benchmarks.growth import BIAS, Growth, draw, measure_growth
+from benchmarks.peers import Peer
+from benchmarks.step_networks import StepNetwork, dense, exact_pairs, plain_numpy, random_blocks
+
+ENGINE = "graphon-theory"
+PRODUCT = "NumPy X @ X.T"
+PLAIN = "plain NumPy"
+PEER = "neural-tangents"
+_HERE = Path(__file__).resolve().parent
+_D = 64
+Kernels = tuple[FloatArray, FloatArray]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large everything is."""
+
+    dense: int = 4000
+    blocks: int = 1000
+    finite_inputs: int = 100
+    finite_width: int = 4096
+    counts: tuple[int, ...] = (250, 500, 1000, 2000, 4000)
+    rival_limit: int = 2000
+    growth_inputs: int = 1000
+    depths: tuple[int, ...] = (2, 3, 4, 6, 8, 10)
+    positions: tuple[int, ...] = (1, 4, 16, 64)
+    rounds: int = 7
+    process: bool = True
+
+
+QUICK = Sizes(330, 330, 10, 64, (20, 40), 20, 20, (2, 3), (1, 4), 1, False)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender: least seconds, and largest error (None where there is nothing to compare)."""
+
+    name: str
+    seconds: float
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Contenders on one problem, the engine first."""
+
+    title: str
+    goal: str
+    rows: list[Row]
+
+    def markdown(self) -> str:
+        own = self.rows[0].seconds
+        lines = [
+            [
+                row.name,
+                duration(row.seconds),
+                f"{row.seconds / own:.3g}",
+                "" if row.error is None else f"{row.error:.1e}",
+            ]
+            for row in self.rows
+        ]
+        table = markdown_table(["", "time", f"times {ENGINE}'s", "largest error"], lines)
+        return f"### {self.title}\n\n{table}\n{self.goal}\n"
+
+
+def checked_pairs(x: FloatArray) -> list[tuple[int, int]]:
+    """Pairs to check: an input with itself, the most alike, the most opposed, and three others."""
+    some = x[:400] / np.linalg.norm(x[:400], axis=1, keepdims=True)
+    cosine = some @ some.T
+    np.fill_diagonal(cosine, 0.0)
+    n = len(some)
+    return [(0, 0), divmod(int(cosine.argmax()), n), divmod(int(cosine.argmin()), n), (0, 1), (2, n - 1), (n // 2, 5)]
+
+
+def compare(
+    title: str, goal: str, net: StepNetwork, x: FloatArray, rounds: int, case: str, peer: Peer | None, gram: bool
+) -> Comparison:
+    """Engine, plain NumPy and the peer on one network; with ``gram`` also against X @ X.T."""
+    network = net.network
+    kernel = gt.limit_kernel(network, x)
+    works: dict[str, Callable[[], object]] = {
+        f"{ENGINE}, {kernel.attrs['route']} route": lambda: gt.limit_kernel(network, x)
+    }
+    values: list[Kernels | None] = [(kernel.nngp.values, kernel.ntk.values)]
+    if gram:
+        works[PRODUCT] = lambda: x @ x.T
+        values.append(None)
+    works[PLAIN] = lambda: plain_numpy(net, x)
+    values.append(plain_numpy(net, x))
+    if peer is not None:
+        works[PEER] = lambda: peer.run(case)
+        values.append(peer.kernels(case))
+    pairs = checked_pairs(x)
+    exact = exact_pairs(net, x, pairs)
+    errors = [None if v is None else _error(v, exact, pairs) for v in values]
+    del values, kernel
+    times = fastest(works, rounds)
+    rows = [Row(name, seconds, error) for (name, seconds), error in zip(times.items(), errors, strict=True)]
+    return Comparison(title, goal, rows)
+
+
+def _error(kernels: Kernels, exact: FloatArray, pairs: Sequence[tuple[int, int]]) -> float:
+    i, j = np.array(pairs).T
+    errors = []
+    for kernel, reference in zip(kernels, exact, strict=True):
+        root = np.sqrt(np.diagonal(kernel))
+        errors.append(relative_error(kernel[i, j], reference, root[i] * root[j]))
+    return max(errors)
+
+
+def finite_width(net: StepNetwork, x: FloatArray, width: int, rounds: int) -> Comparison:
+    """One finite network drawn, and its empirical kernel, against the limit it stands for."""
+    from graphon_validation import build, empirical_kernel
+
+    network = net.network
+    limit = gt.limit_kernel(network, x).ntk.values
+    widths = (x.shape[1], *[width] * (len(net.layers) - 1), 1)
+
+    def empirical() -> FloatArray:
+        values: FloatArray = empirical_kernel(build(network, widths, seed=0), x).ntk.values
+        return values
+
+    pairs = checked_pairs(x)
+    i, j = np.array(pairs).T
+    scale = kernel_scale(limit)
+    own = relative_error(limit[i, j], exact_pairs(net, x, pairs)[1], scale[i, j])
+    finite = relative_error(empirical(), limit, scale)
+    times = fastest({ENGINE: lambda: gt.limit_kernel(network, x), f"one seed at width {width:,}": empirical}, rounds)
+    rows = [Row(name, seconds, error) for (name, seconds), error in zip(times.items(), (own, finite), strict=True)]
+    goal = (
+        "The finite network is drawn and its exact NTK taken (`build`, `empirical_kernel`); its error is its distance "
+        "from the limit, the largest over all pairs."
+    )
+    return Comparison(f"Against the empirical NTK of one wide network, N = {len(x)}", goal, rows)
+
+
+def new_process(repetitions: int, *, cold: bool, memory: bool) -> dict[str, float]:
+    """What fresh_process.py reports: ``import``, ``first`` (least of the repetitions), ``cold``, memory."""
+
+    def run(environment: dict[str, str], *arguments: str) -> dict[str, float]:
+        command = [sys.executable, str(_HERE / "fresh_process.py"), *arguments]
+        answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found: dict[str, float] = json.loads(answer)
+        return found
+
+    report: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as cache:
+        environment = dict(os.environ)
+        if cold:
+            environment["NUMBA_CACHE_DIR"] = cache
+            report["cold"] = run(environment)["first"]
+        warm = [run(environment) for _ in range(repetitions)]
+        report |= {name: min(one[name] for one in warm) for name in ("import", "first")}
+        if memory:
+            report |= {k: v for k, v in run(environment, "memory").items() if k not in report}
+    return report
+
+
+def process_markdown(found: dict[str, float]) -> str:
+    rows = [["`import graphon_theory`", duration(found["import"]), "1 s"]]
+    rows.append(["import and first kernel, compiled code in the cache", duration(found["first"]), "3 s"])
+    if "cold" in found:
+        rows.append(["import and first kernel, nothing compiled yet", duration(found["cold"]), "20 s"])
+    rows += [
+        [f"memory beyond inputs and results, N = 2,000, {name}", f"{found[name]:.0f} MiB", "64 MiB"]
+        for name in ("dense", "64 positions")
+        if name in found
+    ]
+    text = (
+        "Time is counted from the first line of a new Python process; the first kernel is of N = 100 on 4 blocks. "
+        "Memory is the growth of the peak resident set after a call for N = 100.\n"
+    )
+    return f"### A new process\n\n{markdown_table(['', 'measured', 'goal: at most'], rows)}\n{text}"
+
+
+def growth_markdown(growth: Growth) -> str:
+    names = list(growth.seconds)
+    rows = [[name, *(duration(s) for s in growth.seconds[name].values())] for name in names]
+    widest = max(len(row) for row in rows)
+    rows = [[*row, *["–"] * (widest - len(row))] for row in rows]
+    times = markdown_table(["N", *(f"{n:,}" for n in growth.seconds["dense"])], rows)
+
+    def rates(title: str, found: dict[str, dict[int, float]]) -> str:
+        lines = [[name, *(f"{v:.2f}" for v in points.values())] for name, points in found.items()]
+        return markdown_table([title, *(str(key) for key in found["relu"])], lines)
+
+    return (
+        f"### Growth\n\n![Time against N, depth and positions](images/benchmarks.png)\n\n{times}\n"
+        f"Nanoseconds per computed entry (N (N + 1) / 2 of them), hidden layer and position, N = {growth.inputs:,}, "
+        "structured input layer and bias, 4 positions when depth varies, 3 hidden layers when positions do "
+        "(goal: at most 5 at 64 positions on two cores):\n\n"
+        f"{rates('hidden layers', growth.by_depth)}\n{rates('positions', growth.by_positions)}"
+    )
+
+
+def run(sizes: Sizes, out: Path, peer_python: str | None = None) -> list[Comparison]:
+    """Measure everything and write the page and the figure into ``out``; the comparisons."""
+    rng = np.random.default_rng(0)
+    large, small = rng.standard_normal((sizes.dense, _D)), rng.standard_normal((sizes.blocks, _D))
+    few = rng.standard_normal((sizes.finite_inputs, _D))
+    plain_net = dense(3, _D)
+    common_net = random_blocks(4, 3, _D, 1, common_inputs=True)
+    general_net = random_blocks(4, 3, _D, 2, bias_variance=BIAS)
+    left_out = []
+    with contextlib.ExitStack() as stack:
+        peer = None
+        if peer_python is not None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            cases = {"dense": (plain_net, large), "common": (common_net, small), "general": (general_net, small)}
+            peer = stack.enter_context(Peer(peer_python, cases, folder))
+        else:
+            left_out.append(f"{PEER} is left out: `--peer-python` was not given.")
+        blocks = f"4 blocks, asymmetric and unequal, 3 hidden layers, N = {sizes.blocks:,}"
+        against = f"Goals: at least 10 times faster than {PEER} and 20 times faster than {PLAIN}."
+        cap = f"Goal: at most 3 times {PRODUCT}."
+        comparisons = [
+            compare(
+                f"Dense, 3 hidden layers, d = {_D}, N = {sizes.dense:,}",
+                cap,
+                plain_net,
+                large,
+                sizes.rounds,
+                "dense",
+                peer,
+                True,
+            ),
+            compare(
+                f"{blocks}: no bias, one input profile", against, common_net, small, sizes.rounds, "common", peer, False
+            ),
+            compare(
+                f"{blocks}: bias, structured inputs", against, general_net, small, sizes.rounds, "general", peer, False
+            ),
+        ]
+        extra = {} if peer is None else {PEER: peer.version}
+    if find_spec("torch") is not None:
+        comparisons.append(finite_width(general_net, few, sizes.finite_width, min(3, sizes.rounds)))
+    else:
+        left_out.append("The finite network is left out: torch is not installed.")
+    growth = measure_growth(
+        sizes.counts, sizes.rival_limit, sizes.growth_inputs, sizes.depths, sizes.positions, sizes.rounds
+    )
+    memory = sizes.process and Path("/proc/self/status").exists()
+    process = new_process(3 if sizes.process else 1, cold=sizes.process, memory=memory)
+
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    others = {
+        f"{PEER}, {label}": (count, row.seconds)
+        for label, count, comparison in (
+            ("dense", sizes.dense, comparisons[0]),
+            ("4 blocks", sizes.blocks, comparisons[2]),
+        )
+        for row in comparison.rows
+        if row.name == PEER
+    }
+    draw(growth, out / "images" / "benchmarks.png", others)
+    parts = [
+        "# Benchmarks\n\nWritten by `validation/benchmarks/bench_limit_kernel.py`, which `make bench` runs: NNGP and "
+        "NTK of ReLU networks in float64. Contenders take turns within one run and the least of "
+        f"{sizes.rounds} times counts; ratios are worth more than times. Errors are against 30-digit arithmetic on "
+        "a few pairs, the most alike, the most opposed and coincident ones among them, relative to "
+        f"$\\sqrt{{K_{{ii}} K_{{jj}}}}$.\n\n{machine(extra)}\n",
+        *(f"{line}\n" for line in left_out),
+        *(comparison.markdown() for comparison in comparisons),
+        growth_markdown(growth),
+        process_markdown(process),
+    ]
+    (out / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
+    return comparisons
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that everything runs")
+    parser.add_argument("--peer-python", metavar="PATH", help="interpreter of an environment with neural-tangents")
+    parser.add_argument("--out", type=Path, help="folder of benchmarks.md (default: docs; build/benchmarks if quick)")
+    options = parser.parse_args()
+    root = _HERE.parents[1]
+    out = options.out or (root / "build" / "benchmarks" if options.quick else root / "docs")
+    for comparison in run(QUICK if options.quick else Sizes(), out, options.peer_python):
+        print(comparison.markdown())
+    print(f"Written: {out / 'benchmarks.md'} and {out / 'images' / 'benchmarks.png'}")
+
+
+if __name__ == "__main__":
+    main()
