@@ -56,7 +56,7 @@ class Connectivity:
         low, high = _extremes("mask", self._mask)
         if low < -SLACK or high > 1 + SLACK:
             raise ConnectivityError(
-                f"mask: a density of connections must lie in [0, 1], got values in [{low:.6g}, {high:.6g}] from "
+                f"mask: a density of connections must lie in [0, 1], got values in [{low:.13g}, {high:.13g}] from "
                 f"{self._mask!r}; rescale the graphon."
             )
         if self._variance is self._mask and self._drift is _ZERO:

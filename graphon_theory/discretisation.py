@@ -39,6 +39,7 @@ from graphon_theory.rules import (
 EPS = float(np.finfo(float).eps)
 FLOOR = 64 * EPS  # least error estimate, per layer
 _SAMPLE = 20  # inputs whose pairs steer the refinement
+_ANGLES = 256  # inputs among which angles are looked at
 _ROUNDS = 5  # sharper and sharper discretisations before giving up
 _DEPTH = 45  # bisections of one panel
 _PANELS = 6_000  # panels of one layer
@@ -131,11 +132,11 @@ class Sample:
     def of(cls, inputs: FloatArray, most: int = _SAMPLE) -> Sample:
         """Largest and smallest norms, the closest, the most opposed and the most orthogonal pair, then a spread.
 
-        At most ``most`` inputs; angles are looked at among 400.
+        At most ``most`` inputs; angles are looked at among 256.
         """
         count = len(inputs)
         norms = np.linalg.norm(inputs, axis=1)
-        some = np.unique(np.linspace(0, count - 1, min(count, 400)).astype(int))
+        some = np.unique(np.linspace(0, count - 1, min(count, _ANGLES)).astype(int))
         some = some[norms[some] > 0]
         unit = inputs[some] / norms[some, None]
         cosine = unit @ unit.T

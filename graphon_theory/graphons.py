@@ -260,7 +260,7 @@ def check_density(values: FloatArray, name: str, graphon: object) -> FloatArray:
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     if low < -SLACK or high > 1.0 + SLACK:
         raise GraphonError(
-            f"{name}: a density of connections must lie in [0, 1], got values in [{low:.6g}, {high:.6g}] from "
+            f"{name}: a density of connections must lie in [0, 1], got values in [{low:.13g}, {high:.13g}] from "
             f"{graphon!r}; rescale the graphon."
         )
     return values
@@ -299,6 +299,16 @@ class StepGraphon(Graphon):
     @property
     def T(self) -> StepGraphon:
         return StepGraphon(self.values.T, self.v_edges, self.u_edges)
+
+    def row_integrals(self, u: ArrayLike, panels: Panels) -> FloatArray:
+        if (panels.m > 1).any():
+            return super().row_integrals(u, panels)
+        edges = np.append(panels.a, panels.b[-1])  # one node a panel: shares of blocks, no quadrature needed
+        points = np.atleast_1d(np.asarray(u, dtype=float))
+        middles = (self.v_edges[:-1] + self.v_edges[1:]) / 2
+        shares: FloatArray = _overlaps(edges, self.v_edges) * np.diff(edges)[:, None]
+        out: FloatArray = self(points[:, None], middles[None, :]) @ shares.T
+        return out
 
     def averaged_rows(self, u_edges: ArrayLike, panels: Panels) -> FloatArray:
         edges = _cells(u_edges, "u_edges")

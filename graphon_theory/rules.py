@@ -29,6 +29,7 @@ _EXTRA = 10  # inner points beyond the degree of the basis
 _END = 1e-12  # local distance from an interval's ends at which f is looked at
 _DEPTH = 64  # bisections of an inner interval
 _PIECES = 500  # unresolved intervals a row before giving up
+_POLE = 1e9  # growth of |f| in ever smaller intervals beyond which it counts as unbounded
 _BATCH = 2_000_000  # basis values of one batch of intervals
 
 
@@ -156,7 +157,8 @@ def product_integrals(
     ``constant`` says that f is constant in v between them, ``noise`` how far its values are rounded, relative to
     its scale. Each interval is bisected until the integrals over its halves add up to its own to rounding.
 
-    Raises QuadratureError when an interval is still unresolved at the depth limit (f is unbounded or noise).
+    Raises QuadratureError when an interval is still unresolved at the depth limit (f is noise), or where f grows
+    beyond all bounds (a pole; a mild one, as |v - c|^(-1/2), is not seen and costs digits).
     """
     out = np.zeros((rows, panels.size))
     offsets = panels.offsets
@@ -174,11 +176,13 @@ def product_integrals(
         if constant:
             add(work, rule(work)[0])
             continue
-        for _ in range(_DEPTH):
+        largest = np.inf  # |f| met on the first, coarse intervals
+        for depth in range(_DEPTH):
             if not len(work.row) or len(work.row) > _PIECES * max(rows * len(same), 20):
                 break
             first, second = work.halves()
             whole, tail = rule(work)
+            largest = max(1.0, float(scale.max(initial=0.0))) if depth == 0 else largest
             halves = rule(first)[0] + rule(second)[0]
             # the integral over the interval is wanted to rounding of the row's scale times the panel's length
             error = np.abs(whole - halves).max(1)
@@ -190,6 +194,8 @@ def product_integrals(
             tiny = width <= 4e-16 * np.maximum(1e-3, first.right)
             fine = (smooth & (error <= floor + 2e-16 * np.abs(halves).max(1))) | tiny
             add(work[fine], halves[fine])
+            if scale.max(initial=0.0) > _POLE * largest:
+                break  # near a pole the scale grows with every halving, and with it what counts as rounding
             work = first[~fine] + second[~fine]
         if len(work.row):
             k = int(work.panel[0])

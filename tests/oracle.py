@@ -62,7 +62,4 @@ def operator_layers(case: Case) -> list[Layer]:
     """A case as operator matrices: blocks weigh their lengths, inputs 1/d. Exact."""
     d = case.layers[0].shape[1]
     lengths = np.diff(case.edges).tolist()
-    return [
-        Layer(weighted(values, [1 / d] * d if level == 0 else lengths))
-        for level, values in enumerate(case.layers)
-    ]
+    return [Layer(weighted(values, [1 / d] * d if level == 0 else lengths)) for level, values in enumerate(case.layers)]

@@ -52,9 +52,7 @@ class BlackBox:
         return np.asarray(function_of(self.text)(u, v), dtype=np.float64)
 
 
-Spec = (
-    float | Step | str | BlackBox
-)  # a constant, a step graphon, the text of an expression in u and v, a callable
+Spec = float | Step | str | BlackBox  # a constant, a step graphon, the text of an expression in u and v, a callable
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,7 @@ class Problem:
     def connectivities(self) -> tuple[Layer, ...]:
         """The layers, each with its V spelled out."""
         full = (layer if isinstance(layer, Layer) else Layer(layer) for layer in self.layers)
-        return tuple(
-            Layer(layer.mask, layer.mask if layer.variance is None else layer.variance) for layer in full
-        )
+        return tuple(Layer(layer.mask, layer.mask if layer.variance is None else layer.variance) for layer in full)
 
     @property
     def weight_variances(self) -> tuple[float, ...]:
@@ -290,9 +286,7 @@ PROBLEMS: tuple[Problem, ...] = (
         ("exp(-u - 2*v)", "1/(1 + u + 3*v**2)", "exp(-2*u*v)", "0.25 + 0.75*v"),
         bias_variance=0.1,
     ),
-    Problem(
-        "saliency_law", "factorised saliency, V != W", (1.0, SALIENCY, SALIENCY, 1.0), bias_variance=0.01
-    ),
+    Problem("saliency_law", "factorised saliency, V != W", (1.0, SALIENCY, SALIENCY, 1.0), bias_variance=0.01),
     Problem(
         "layer_variances",
         "one weight variance a layer",

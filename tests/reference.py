@@ -262,9 +262,7 @@ def _forward(s: _Setting, x: Sequence[Any], y: Sequence[Any]) -> _Signals:
                 second = variance[i][j]
                 drift = s.drifts[depth]
                 if drift is not None:
-                    mu = [
-                        mu[side] + s.a.sqrt(s.sw2[depth]) * drift[i][j] * signal[j][side] for side in (0, 1)
-                    ]
+                    mu = [mu[side] + s.a.sqrt(s.sw2[depth]) * drift[i][j] * signal[j][side] for side in (0, 1)]
                     if depth == 0:  # (V - D^2 / d) / d, with the 1/d inside both matrices
                         second = second - drift[i][j] ** 2
                 q = [q[c] + s.sw2[depth] * second * duals[depth][j][c] for c in range(3)]
@@ -351,9 +349,7 @@ def limit_reference(
     """
     a = arithmetic
     depth = len(layers)
-    variances = (
-        [weight_variance] * depth if isinstance(weight_variance, int | float) else list(weight_variance)
-    )
+    variances = [weight_variance] * depth if isinstance(weight_variance, int | float) else list(weight_variance)
     sw2, sb2 = [a.number(value) for value in variances], a.number(bias_variance)
     one = a.number(1)
     weight_factor, bias_factor = [one] * depth, one

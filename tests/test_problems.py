@@ -86,9 +86,7 @@ def test_masks_and_variances_are_admissible(problem: Problem) -> None:
 
 
 def _specs() -> list[Spec]:
-    return list(
-        dict.fromkeys(s for p in EVERY for c in p.connectivities for s in (c.mask, c.variance or 0.0))
-    )
+    return list(dict.fromkeys(s for p in EVERY for c in p.connectivities for s in (c.mask, c.variance or 0.0)))
 
 
 @pytest.mark.parametrize("spec", _specs(), ids=str)
@@ -178,9 +176,7 @@ def _block_operators(problem: Problem) -> list[Layer]:
     walls = np.array(sorted(inner | {0.0, 1.0} | {j / d for j in range(d + 1)}))
     middle, lengths = (walls[1:] + walls[:-1]) / 2, np.diff(walls)
     atom = np.minimum((middle * d).astype(int), d - 1)
-    gather = np.zeros(
-        (len(middle), d)
-    )  # input cells: block lengths summed within each atom, which weighs 1/d
+    gather = np.zeros((len(middle), d))  # input cells: block lengths summed within each atom, which weighs 1/d
     gather[np.arange(len(middle)), atom] = lengths
     out = []
     for level, layer in enumerate(problem.connectivities):
@@ -193,9 +189,7 @@ def _block_operators(problem: Problem) -> list[Layer]:
     return out
 
 
-STEPPED = [
-    p for p in PROBLEMS if not any(isinstance(s, str) for c in p.connectivities for s in (c.mask, c.variance))
-]
+STEPPED = [p for p in PROBLEMS if not any(isinstance(s, str) for c in p.connectivities for s in (c.mask, c.variance))]
 
 
 @pytest.mark.parametrize("problem", STEPPED, ids=_named)
@@ -265,20 +259,13 @@ def test_single_layers_in_closed_form() -> None:
     distance = BY_NAME["one_layer"]
     d = distance.x.shape[1]
     over_u = u**2 / 2 + (1 - u) ** 2 / 2
-    rows = [
-        [
-            float(d * sympy.integrate(over_u, (u, sympy.Rational(j, d), sympy.Rational(j + 1, d))))
-            for j in range(d)
-        ]
-    ]
+    rows = [[float(d * sympy.integrate(over_u, (u, sympy.Rational(j, d), sympy.Rational(j + 1, d)))) for j in range(d)]]
     step = BY_NAME["one_layer_outputs"]
     cells = []
     for o, j in itertools.product(range(3), range(d)):
         low, high = sympy.Rational(j, d), sympy.Rational(j + 1, d)
         inner = sympy.Max(0, sympy.Min(u, high) - low)  # length of {v in the cell: v < u}
-        cells.append(
-            float(3 * d * sympy.integrate(inner, (u, sympy.Rational(o, 3), sympy.Rational(o + 1, 3))))
-        )
+        cells.append(float(3 * d * sympy.integrate(inner, (u, sympy.Rational(o, 3), sympy.Rational(o + 1, 3)))))
     for problem, means in ((distance, np.array(rows)), (step, np.array(cells).reshape(3, d))):
         want = np.einsum("oj,aj,bj->oab", means * 2 / d, problem.x, problem.x) + problem.bias_variance
         assert relative_error(problem.nngp, want.reshape(problem.nngp.shape)).max() <= 4e-15
@@ -307,9 +294,7 @@ def test_kinks_by_a_root_substitution(name: str) -> None:
 
     @cache
     def first(i: int, j: int) -> Any:
-        return (
-            sw2 * sum(MP.number(p) * MP.number(q) for p, q in zip(x[i], x[j], strict=True)) / x.shape[1] + sb2
-        )
+        return sw2 * sum(MP.number(p) * MP.number(q) for p, q in zip(x[i], x[j], strict=True)) / x.shape[1] + sb2
 
     @cache
     def first_duals(i: int, j: int) -> tuple[Any, Any]:
@@ -354,11 +339,7 @@ def test_a_rank_transition_by_root_substitution() -> None:
     x = problem.x
     nodes, weights = _unit_gauss(32)
     sw2 = MP.number(2)
-    v = [
-        (a / 4 + s * s / 4, weight * s / 2)
-        for a in range(4)
-        for s, weight in zip(nodes, weights, strict=True)
-    ]
+    v = [(a / 4 + s * s / 4, weight * s / 2) for a in range(4) for s, weight in zip(nodes, weights, strict=True)]
 
     def first(position: float, i: int, j: int) -> Any:
         active = [MP.number(min(max(4 * position - c, 0.0), 1.0)) for c in range(4)]
@@ -372,10 +353,7 @@ def test_a_rank_transition_by_root_substitution() -> None:
         nngp, ntk = MP.number(0), MP.number(0)
         for u, weight in zip(nodes, weights, strict=True):
             graph = [np.exp(-((u - at) ** 2)) * w for at, w in v]
-            k = {
-                ab: sw2 * sum(g * c for g, (c, _) in zip(graph, own, strict=True))
-                for ab, own in table.items()
-            }
+            k = {ab: sw2 * sum(g * c for g, (c, _) in zip(graph, own, strict=True)) for ab, own in table.items()}
             t = k[i, j] + sw2 * sum(
                 g * dot * first(at, i, j) for g, (_, dot), (at, _) in zip(graph, table[i, j], v, strict=True)
             )

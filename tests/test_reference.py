@@ -75,9 +75,7 @@ def test_float_is_mpmath_is_adjoint(activation: str, parameterization: str) -> N
             assert got.shape == (len(_asymmetric()[level].mask), 3, 2)
             assert np.abs(_cast(got - want)).max() <= 4e-15 * np.abs(_cast(want)).max()
     # forward = adjoint to the last of 40 digits: the two forms share only the covariances
-    assert (
-        np.abs(_cast(exact.ntk - exact.ntk_layer.sum(axis=0))).max() <= 1e-36 * np.abs(_cast(exact.ntk)).max()
-    )
+    assert np.abs(_cast(exact.ntk - exact.ntk_layer.sum(axis=0))).max() <= 1e-36 * np.abs(_cast(exact.ntk)).max()
     assert np.all(plain.mean == 0)
 
 
@@ -114,9 +112,7 @@ def test_dense_is_the_classical_ntk(activation: str, bias: float) -> None:
     x = coincidence_inputs(4, seed=1)
     dense = [Layer([[0.25] * 4]), Layer([[1.0]]), Layer([[1.0]]), Layer([[1.0]])]
     nngp, ntk = classical_ntk(x, 4, bias_variance=bias, activation=activation)
-    exact = limit_reference(
-        dense, x, activation=activation, bias_variance=bias, arithmetic=multiprecision(50)
-    )
+    exact = limit_reference(dense, x, activation=activation, bias_variance=bias, arithmetic=multiprecision(50))
     assert relative_error(exact.nngp[0], nngp).max() <= 1e-22
     assert relative_error(exact.ntk[0], ntk).max() <= 1e-22
     plain = limit_reference(dense, x, activation=activation, bias_variance=bias)
@@ -171,9 +167,7 @@ def test_scalar_reduction() -> None:
     assert upper[1].variance is not None
     layers = [first, *upper]
     got = limit_reference(layers, x)
-    dense = limit_reference(
-        [Layer(weighted([profile.tolist()], [0.2] * 5)), Layer([[1.0]]), Layer([[1.0]])], x
-    )
+    dense = limit_reference([Layer(weighted([profile.tolist()], [0.2] * 5)), Layer([[1.0]]), Layer([[1.0]])], x)
     w = [rows[:, None], np.array(upper[0].mask), np.array(upper[1].mask)]
     v = [rows[:, None], np.array(upper[0].variance), np.array(upper[1].variance)]
     for level, path in enumerate((v[2] @ v[1] @ w[0], v[2] @ w[1] @ v[0], w[2] @ v[1] @ v[0])):
@@ -242,9 +236,7 @@ def test_degenerate_inputs_of_the_duals() -> None:
     assert dot == pytest.approx(0.5 - math.atan(2.0**-26) / (2 * math.pi), abs=1e-16)
 
 
-@pytest.mark.parametrize(
-    "q", [(0.6, 1.5, 0.8), (-0.9, 1.5, 0.8), (1.0, 2.0, 0.5), (-1.0, 2.0, 0.5), (0.0, 1.5, 0.0)]
-)
+@pytest.mark.parametrize("q", [(0.6, 1.5, 0.8), (-0.9, 1.5, 0.8), (1.0, 2.0, 0.5), (-1.0, 2.0, 0.5), (0.0, 1.5, 0.0)])
 def test_quadrature_duals_are_the_closed_forms(q: tuple[float, float, float]) -> None:
     mp = mpmath.mp
     relu = quadrature_duals(lambda z: max(z, 0), lambda z: mp.mpf(z > 0), (0.0,), digits=12)
@@ -287,9 +279,7 @@ def test_drift_of_a_linear_network() -> None:
     c1 = k1 + mu1[:, :, None] * mu1[:, None, :]
     np.testing.assert_allclose(got.covariances[0], k1, rtol=1e-13)
     np.testing.assert_allclose(got.mean, np.sqrt(1.5) * (d2 * share) @ mu1, rtol=1e-13)
-    np.testing.assert_allclose(
-        got.nngp[0], 1.5 * np.einsum("v,vab->ab", (w2 * share)[0], c1) + 0.1, rtol=1e-13
-    )
+    np.testing.assert_allclose(got.nngp[0], 1.5 * np.einsum("v,vab->ab", (w2 * share)[0], c1) + 0.1, rtol=1e-13)
     np.testing.assert_allclose(got.ntk, got.ntk_layer.sum(axis=0), rtol=1e-13)
     centred = limit_reference([Layer(a.mask) for a in layers], x, activation="identity", weight_variance=1.5)
     assert np.abs(centred.nngp - got.nngp).max() > 0.1

@@ -72,9 +72,7 @@ def function_of(spec: Spec) -> Function:
         def step(u: Any, v: Any) -> RealArray:
             rows = np.searchsorted(u_edges, u, side="right") - 1
             columns = np.searchsorted(v_edges, v, side="right") - 1
-            picked: RealArray = values[
-                np.broadcast_arrays(rows, columns)[0], np.broadcast_arrays(rows, columns)[1]
-            ]
+            picked: RealArray = values[np.broadcast_arrays(rows, columns)[0], np.broadcast_arrays(rows, columns)[1]]
             return picked
 
         return step
@@ -297,14 +295,10 @@ class _Run:
             out[source] = self.sw2[layer] * (variance @ (dot * t[source]))
         return k, out
 
-    def hidden(
-        self, layer: int, u: RealArray, below: Nodes, k: RealArray, t: RealArray
-    ) -> tuple[RealArray, RealArray]:
+    def hidden(self, layer: int, u: RealArray, below: Nodes, k: RealArray, t: RealArray) -> tuple[RealArray, RealArray]:
         """K and T of weight layer ``layer`` (from 0) at positions u, from the nodes of the layer below."""
         c, dot = self.duals(k)
-        parts = [
-            self._hidden(layer, rows, below, k, t, c, dot) for rows in np.array_split(u, -(-len(u) // 128))
-        ]
+        parts = [self._hidden(layer, rows, below, k, t, c, dot) for rows in np.array_split(u, -(-len(u) // 128))]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts], axis=1)
 
     def _hidden(
@@ -317,9 +311,7 @@ class _Run:
         c: RealArray,
         dot: RealArray,
     ) -> tuple[RealArray, RealArray]:
-        functions = [
-            function_of(spec) for spec in (self.layers[layer].mask, self.layers[layer].variance or 0.0)
-        ]
+        functions = [function_of(spec) for spec in (self.layers[layer].mask, self.layers[layer].variance or 0.0)]
         whole = [f(u[:, None], below.x[None, :]) * below.w for f in functions]
         order, ends = below.order, below.ends
         rows: list[NDArray[np.intp]] = []
@@ -379,9 +371,7 @@ class _Run:
         """A single layer: input atoms meet output atoms. K^1(u) averaged over the output cells."""
         outputs = self.problem.outputs
         walls = tuple(Real(o) / outputs for o in range(1, outputs))
-        rule = composite(
-            panel_ends((*walls, *self.hints.output_edges), (), self.resolution), self.resolution.order
-        )
+        rule = composite(panel_ends((*walls, *self.hints.output_edges), (), self.resolution), self.resolution.order)
         k, t = self.first(rule.x)
         owner = np.minimum((rule.x * outputs).astype(int), outputs - 1)
         average = np.zeros((outputs, len(rule.x)), dtype=Real)
@@ -413,7 +403,5 @@ class _Run:
 def resolve(problem: Problem, hints: Hints, resolution: Resolution) -> Kernels:
     """All kernels of one problem at one resolution."""
     if EPS > 1e-18:
-        raise RuntimeError(
-            "this platform's long double is no wider than double: the references need 64-bit mantissas"
-        )
+        raise RuntimeError("this platform's long double is no wider than double: the references need 64-bit mantissas")
     return _Run(problem, hints, resolution).run()

@@ -115,9 +115,7 @@ def distance(a: Kernels, b: Kernels) -> float:
     scale = np.sqrt(scale[..., :, None] * scale[..., None, :])
     layer = np.abs(a.ntk_layer - b.ntk_layer)
     moves.append(
-        np.divide(
-            layer, scale, out=np.where(layer == 0, 0, np.inf).astype(scale.dtype), where=scale > 0
-        ).max()
+        np.divide(layer, scale, out=np.where(layer == 0, 0, np.inf).astype(scale.dtype), where=scale > 0).max()
     )
     return float(max(moves))
 
@@ -141,9 +139,7 @@ def main(names: list[str]) -> None:
         start = time.perf_counter()
         kernels, error = reference(problem.name)
         seconds = time.perf_counter() - start
-        print(
-            f"{problem.name:26s} nodes {kernels.nodes!s:28s} moved {error:.1e}  {seconds:5.1f} s", flush=True
-        )
+        print(f"{problem.name:26s} nodes {kernels.nodes!s:28s} moved {error:.1e}  {seconds:5.1f} s", flush=True)
         for key in ("nngp", "ntk", "ntk_layer"):
             arrays[f"{problem.name}/{key}"] = getattr(kernels, key).astype(np.float64)
         arrays[f"{problem.name}/resolution_error"] = np.array(error)
