@@ -253,16 +253,16 @@ def test_compiled_pass_at_degenerate_places(name: str) -> None:
     np.testing.assert_allclose(out[:, 1], dot * (1 + k), rtol=1e-15)
 
 
-def test_pairs_that_rounding_takes_beyond_one_count_as_coincident() -> None:
-    """q12 one ulp above sqrt(q11 q22): a Gram matrix does that, and it must not become NaN."""
-    for name in NAMES:
-        activation = as_activation(name)
-        q = 0.1 + 0.2
-        k = np.nextafter(q, 1)
-        f = np.ascontiguousarray(activation.features(np.array([[q]])))
-        state = np.array([[[[k]], [[0.5]]]])
-        out = np.empty_like(state)
-        activation.block(state, state[:, 0], True, 0.0, 0.0, f, f, 0, 0, out, activation.block_parameters(1))
-        c, dot = activation.duals(q, q, q)
-        assert out[0, 0, 0, 0] == pytest.approx(float(c), rel=1e-15)
-        assert out[0, 1, 0, 0] == pytest.approx(float(dot) * (0.5 + k), rel=1e-15)
+@named
+@pytest.mark.parametrize("q", [0.1 + 0.2, 3.3e6])
+def test_pairs_that_rounding_takes_beyond_one_count_as_coincident(name: str, q: float) -> None:
+    """q12 one ulp above sqrt(q11 q22): a Gram matrix does that, and it must not become NaN or lose digits."""
+    activation = as_activation(name)
+    k = np.nextafter(q, 2 * q)
+    f = np.ascontiguousarray(activation.features(np.array([[q]])))
+    state = np.array([[[[k]], [[0.5]]]])
+    out = np.empty_like(state)
+    activation.block(state, state[:, 0], True, 0.0, 0.0, f, f, 0, 0, out, activation.block_parameters(1))
+    c, dot = activation.duals(q, q, q)
+    assert out[0, 0, 0, 0] == pytest.approx(float(c), rel=2e-15)
+    assert out[0, 1, 0, 0] == pytest.approx(float(dot) * (0.5 + k), rel=2e-15)
