@@ -234,6 +234,7 @@ MEANS = {
     "Max(0, u + v - 1)": sp.Rational(1, 6),
     "sqrt(u)*v": sp.Rational(1, 3),
     "Piecewise((1, (u - 1/2)**2 + (v - 1/2)**2 < 1/8), (0, True))": sp.pi / 8,
+    "Piecewise((1, (u - v)**2 < 1/1000000), (1/10, True))": sp.Rational(1, 10) + sp.Rational(17991, 10**7),
     "exp(-50*Abs(u - v))": 2 * (49 + sp.exp(-50)) / 2500,
     "Heaviside(u - 1/3)*v + Piecewise((u, v < 1/7), (0, True))": sp.Rational(1, 3) + sp.Rational(1, 14),
 }

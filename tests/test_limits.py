@@ -232,7 +232,8 @@ def test_float32_keeps_its_stated_error(bias: float) -> None:
 
 def test_an_interrupt_stops_the_work_within_a_second() -> None:
     code = (
-        "import numpy as np, graphon_theory as gt\n"
+        "import signal, numpy as np, graphon_theory as gt\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job inherits none
         "x = np.random.default_rng(0).standard_normal((20000, 16))\n"
         "b = np.random.default_rng(0).uniform(.1, .9, (64, 64))\n"
         "net = gt.Network([b, b, b, 1.0], 'erf', bias_variance=.1)\n"

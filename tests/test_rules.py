@@ -278,6 +278,17 @@ def test_a_single_root_anywhere_is_found(where: float) -> None:
     assert found[0, 0] == pytest.approx(where, abs=1e-15)
 
 
+@pytest.mark.parametrize("half", [0.05, 1e-3, 1e-5, 1e-7])
+def test_two_roots_may_lie_closer_than_the_grid(half: float) -> None:
+    """A narrow band |x - y| < half: both of its edges, also in the first and the last cell of the grid."""
+    x = np.array([1.5 * half, 0.0011, 0.3, 0.77, 0.9993, 1 - 1.5 * half])
+    x = x[(x > half) & (x < 1 - half)]
+    found = roots_on_unit(lambda x, y: (x - y) ** 2 - half**2, x)
+    assert found.shape == (len(x), 2)
+    np.testing.assert_allclose(found, x[:, None] + half * np.array([-1, 1]), rtol=0, atol=1e-15 + 1e-16 / half)
+    assert roots_on_unit(lambda x, y: (x - y) ** 2 + half**2, x).shape == (len(x), 0)
+
+
 def test_transposed_switch_exchanges_its_arguments() -> None:
     swapped = transposed(lambda u, v: u - 2 * v)
     assert swapped(np.array(1.0), np.array(5.0)) == 3.0
