@@ -34,7 +34,16 @@ _ROOMS = {
     "activations": ("Activation",),
     "connectivity": ("Connectivity",),
     "networks": ("Network",),
-    "pruning": ("magnitude_pruning", "random_pruning"),
+    "pruning": (
+        "Saliency",
+        "erk_densities",
+        "magnitude_pruning",
+        "n_m_pruning",
+        "prune_globally",
+        "random_pruning",
+        "saliency_pruning",
+        "unit_pruning",
+    ),
     "limits": ("kernel_density", "limit_kernel"),
     "spectra": ("extend", "spectrum"),
     "dynamics": ("critical_learning_rate", "gradient_flow"),
@@ -82,7 +91,13 @@ if TYPE_CHECKING:
     from graphon_theory.limits import kernel_density as kernel_density
     from graphon_theory.limits import limit_kernel as limit_kernel
     from graphon_theory.networks import Network as Network
+    from graphon_theory.pruning import Saliency as Saliency
+    from graphon_theory.pruning import erk_densities as erk_densities
     from graphon_theory.pruning import magnitude_pruning as magnitude_pruning
+    from graphon_theory.pruning import n_m_pruning as n_m_pruning
+    from graphon_theory.pruning import prune_globally as prune_globally
     from graphon_theory.pruning import random_pruning as random_pruning
+    from graphon_theory.pruning import saliency_pruning as saliency_pruning
+    from graphon_theory.pruning import unit_pruning as unit_pruning
     from graphon_theory.spectra import extend as extend
     from graphon_theory.spectra import spectrum as spectrum
