@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
         "run: pip install 'graphon-theory[validation]'"
     ) from error
 
+from graphon_validation.sign_tests import applicability, applicability_table
 from graphon_validation.comparison import compare
 from graphon_validation.kernels import empirical_kernel
 from graphon_validation.layers import MaskedLinear
@@ -29,6 +30,8 @@ __all__ = [
     "LayerCollapseWarning",
     "MaskedLinear",
     "MaskedMLP",
+    "applicability",
+    "applicability_table",
     "build",
     "compare",
     "empirical_kernel",

@@ -11,10 +11,9 @@ from torch import Tensor
 from xarray import DataArray, Dataset
 
 from graphon_theory import results
-from graphon_theory.errors import InputError
 from graphon_validation.activations import value_and_derivative
 from graphon_validation.grams import Side, masked_gram
-from graphon_validation.models import MaskedMLP
+from graphon_validation.models import MaskedMLP, as_tensor
 
 
 def empirical_kernel(
@@ -45,8 +44,8 @@ def empirical_kernel(
 
     Raises InputError for inputs that are not finite, or whose number of columns is not n_0.
     """
-    left = _take(model, x, "x")
-    right = None if x2 is None else _take(model, x2, "x2")
+    left = as_tensor(model, x, "x")
+    right = None if x2 is None else as_tensor(model, x2, "x2")
     layers = _layer_kernels(model, left, right, memory)
     ntk = layers.sum(1)
     lead = (results.OUTPUT,) if model.widths[-1] > 1 else ()
@@ -62,17 +61,6 @@ def empirical_kernel(
         coords[results.LAYER] = np.arange(1, layers.shape[1] + 1)
     dtype = str(model.weights[0].dtype).removeprefix("torch.")
     return results.dataset(variables, coords, {"widths": list(model.widths), "dtype": dtype})
-
-
-def _take(model: MaskedMLP, x: ArrayLike | DataArray, name: str) -> Tensor:
-    array = results.as_inputs(x, name)
-    if array.shape[1] != model.widths[0]:
-        raise InputError(
-            f"{name}: the network takes {model.widths[0]} inputs, got {array.shape[1]} columns; "
-            "build the network with n_0 equal to the number of columns."
-        )
-    weight = model.weights[0]
-    return torch.from_numpy(array).to(weight.device, weight.dtype)
 
 
 @torch.no_grad()

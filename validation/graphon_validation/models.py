@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
+from xarray import DataArray
 
+from graphon_theory import results
 from graphon_theory.connectivity import Connectivity
-from graphon_theory.errors import ConnectivityError, NetworkError
+from graphon_theory.errors import ConnectivityError, InputError, NetworkError
 from graphon_theory.graphons import Graphon
 from graphon_theory.networks import Network
 from graphon_validation.activations import torch_activation
@@ -84,6 +86,18 @@ class MaskedMLP(nn.Module):
             x = self.phi(layer(x))
         out: Tensor = last(x)
         return out
+
+
+def as_tensor(model: MaskedMLP, x: ArrayLike | DataArray, name: str) -> Tensor:
+    """Inputs (N, d) in the model's dtype and on its device. Raises InputError where they do not fit."""
+    array = results.as_inputs(x, name)
+    if array.shape[1] != model.widths[0]:
+        raise InputError(
+            f"{name}: the network takes {model.widths[0]} inputs, got {array.shape[1]} columns; "
+            "build the network with n_0 equal to the number of columns."
+        )
+    weight = model.weights[0]
+    return torch.from_numpy(array).to(weight.device, weight.dtype)
 
 
 def midpoints(count: int) -> FloatArray:
