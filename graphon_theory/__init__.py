@@ -45,6 +45,7 @@ _ROOMS = {
         "unit_pruning",
     ),
     "limits": ("kernel_density", "limit_kernel"),
+    "graphon_spectra": ("graphon_spectrum",),
     "spectra": ("extend", "spectrum"),
     "dynamics": ("critical_learning_rate", "gradient_flow"),
 }
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from graphon_theory.errors import NetworkError as NetworkError
     from graphon_theory.errors import QuadratureError as QuadratureError
     from graphon_theory.errors import SpecError as SpecError
+    from graphon_theory.graphon_spectra import graphon_spectrum as graphon_spectrum
     from graphon_theory.graphons import AnalyticGraphon as AnalyticGraphon
     from graphon_theory.graphons import ConstantGraphon as ConstantGraphon
     from graphon_theory.graphons import FunctionGraphon as FunctionGraphon
