@@ -18,12 +18,12 @@ except ModuleNotFoundError as error:
         "run: pip install 'graphon-theory[validation]'"
     ) from error
 
-from graphon_validation.sign_tests import applicability, applicability_table
 from graphon_validation.comparison import compare
 from graphon_validation.kernels import empirical_kernel
 from graphon_validation.layers import MaskedLinear
 from graphon_validation.models import MaskedMLP, build
 from graphon_validation.pruning import LayerCollapseWarning, prune
+from graphon_validation.sign_tests import applicability, applicability_table
 from graphon_validation.sweeps import width_sweep
 
 __all__ = [
