@@ -39,6 +39,7 @@ class Arithmetic:
     name: str
     number: Callable[[Any], Any]
     sqrt: Callable[[Any], Any]
+    exp: Callable[[Any], Any]
     atan2: Callable[[Any, Any], Any]
     pi: Any
     determinant: Callable[[Any, Any, Any], Any]  # q11 q22 - q12^2, without cancellation
@@ -49,7 +50,7 @@ def _exact_determinant(q12: float, q11: float, q22: float) -> float:
     return float(Fraction(q11) * Fraction(q22) - Fraction(q12) ** 2)
 
 
-FLOAT = Arithmetic("float", float, math.sqrt, math.atan2, math.pi, _exact_determinant)
+FLOAT = Arithmetic("float", float, math.sqrt, math.exp, math.atan2, math.pi, _exact_determinant)
 
 
 def multiprecision(digits: int = 40) -> Arithmetic:
@@ -60,6 +61,7 @@ def multiprecision(digits: int = 40) -> Arithmetic:
         name=f"mpmath[{digits}]",
         number=lambda value: mp.mpf(value.item() if isinstance(value, np.generic) else value),
         sqrt=mp.sqrt,
+        exp=mp.exp,
         atan2=mp.atan2,
         pi=+mp.pi,
         determinant=lambda q12, q11, q22: q11 * q22 - q12 * q12,
@@ -110,6 +112,65 @@ def _erf(a: Arithmetic, q: Pair) -> tuple[Any, Any]:
     return 2 / a.pi * a.atan2(2 * q12, root), 4 / (a.pi * root)
 
 
+def _rectifier(alpha: float, beta: float) -> Callable[[Arithmetic, Pair], tuple[Any, Any]]:
+    """phi = beta relu(z) - alpha relu(-z): the four pairs of half-lines, each a relu pair at rho or -rho."""
+
+    def form(a: Arithmetic, q: Pair) -> tuple[Any, Any]:
+        q12, q11, q22 = q
+        up, down = a.number(beta), a.number(alpha)
+        same, same_dot = _relu(a, (q12, q11, q22))
+        across, across_dot = _relu(a, (-q12, q11, q22))
+        squares, twice = up * up + down * down, 2 * up * down
+        return squares * same - twice * across, squares * same_dot + twice * across_dot
+
+    return form
+
+
+def _step(a: Arithmetic, q: Pair) -> tuple[Any, Any]:
+    return _relu(a, q)[1], a.number(0)
+
+
+def _exponentials(a: Arithmetic, q: Pair) -> tuple[Any, Any]:
+    """E exp(i(f - f')) and E exp(i(f + f')): the characteristic function."""
+    q12, q11, q22 = q
+    return tuple(a.exp(-(q11 + q22 - sign * 2 * q12) / 2) for sign in (1, -1))  # type: ignore[return-value]
+
+
+def _sin(a: Arithmetic, q: Pair) -> tuple[Any, Any]:
+    minus, plus = _exponentials(a, q)
+    return (minus - plus) / 2, (minus + plus) / 2
+
+
+def _cos(a: Arithmetic, q: Pair) -> tuple[Any, Any]:
+    minus, plus = _exponentials(a, q)
+    return (minus + plus) / 2, (minus - plus) / 2
+
+
+def _exp(a: Arithmetic, q: Pair) -> tuple[Any, Any]:
+    value = a.exp((q[1] + q[2] + 2 * q[0]) / 2)
+    return value, value
+
+
+def _gaussian(a: Arithmetic, q: Pair) -> tuple[Any, Any]:
+    """1 / sqrt(det(1 + Q)) and its slope in q12."""
+    q12, q11, q22 = q
+    det = (1 + q11) * (1 + q22) - q12 * q12
+    return 1 / a.sqrt(det), q12 / (det * a.sqrt(det))
+
+
+def _gelu(a: Arithmetic, q: Pair) -> tuple[Any, Any]:
+    """E[f f' Phi(f) Phi(f')] by integration by parts: E[f f' G] = q12 E G + sum_kl Q_1k Q_2l E d_k d_l G."""
+    q12, q11, q22 = q
+    det = (1 + q11) * (1 + q22) - q12 * q12
+    root = a.sqrt(det)
+    gates = (a.pi / 2 + a.atan2(q12, root)) / (2 * a.pi)
+    density = 1 / (2 * a.pi * root)
+    first, second = -q12 / (1 + q11) * density, -q12 / (1 + q22) * density  # E of the second derivatives in f, in f'
+    value = q12 * gates + q11 * q12 * first + q12 * q22 * second + (q11 * q22 + q12 * q12) * density
+    # E[phi' phi'], phi' = Phi + f n(f): gates, E[f n Phi] twice, E[f f' n n']
+    return value, gates - first - second + q12 / det * density
+
+
 def _identity_pair(a: Arithmetic, mu1: Any, mu2: Any, q: Pair) -> tuple[Any, Any]:
     return q[0] + mu1 * mu2, a.number(1)
 
@@ -118,6 +179,14 @@ DUALS: dict[str, Duals] = {
     "relu": _centred("relu", _relu),
     "erf": _centred("erf", _erf),
     "identity": Duals(lambda a, mu, q: mu, _identity_pair),
+    "leaky_relu": _centred("leaky_relu", _rectifier(0.01, 1.0)),
+    "abs": _centred("abs", _rectifier(-1.0, 1.0)),
+    "step": _centred("step", _step),
+    "sin": _centred("sin", _sin),
+    "cos": _centred("cos", _cos),
+    "exp": _centred("exp", _exp),
+    "gaussian": _centred("gaussian", _gaussian),
+    "gelu": _centred("gelu", _gelu),
 }
 
 
