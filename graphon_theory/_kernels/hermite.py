@@ -35,7 +35,8 @@ def hermite_block(
     positions, _, n1, n2 = state.shape
     coincident, stride, offset = parameters[0], int(parameters[1]), int(parameters[2])
     terms = f1.shape[1] - 3
-    rho, step, value, slope = (np.empty(n2, state.dtype) for _ in range(4))
+    rho, step = np.empty(n2, state.dtype), np.empty(n2, state.dtype)
+    value, slope = np.empty(n2, state.dtype), np.empty(n2, state.dtype)
     for p in range(positions):
         for i in range(n1):
             mean_i, root_i, inverse_i = f1[p, 0, i0 + i], f1[p, 1, i0 + i], f1[p, 2, i0 + i]
