@@ -147,3 +147,37 @@ def test_what_does_not_fit_is_refused() -> None:
     labelled = limit().assign_coords(x=[1, 2, 3])
     with pytest.raises(InputError, match="'x' differs"):
         gv.compare(real.assign_coords(x=[0, 1, 2]), labelled)
+
+
+def test_every_network_against_its_own_prediction() -> None:
+    """Predictions that differ from network to network: their differences are tested, not their means alone."""
+    real = sweep(seeds=40, noise=0.1)
+    real["ntk"] = real.ntk - BIAS / WIDTHS[:, None, None, None]
+    rng = np.random.default_rng(3)
+    factors = rng.uniform(0.5, 2.0, real.ntk.shape[:2])[..., None, None]
+    moved = real.assign(ntk=real.ntk + (factors - 1) * LIMIT)
+    own = xr.Dataset({"ntk": (real.ntk.dims, factors * LIMIT)}, real.coords)
+    paired = gv.compare(moved, own)
+    plain = gv.compare(real, limit())
+    np.testing.assert_allclose(paired.z, plain.z, atol=1e-9)
+    np.testing.assert_allclose(
+        paired.spread * np.linalg.norm(factors.mean() * LIMIT), plain.spread * np.linalg.norm(LIMIT)
+    )
+    assert np.abs(gv.compare(moved, limit()).spread).min() > 3 * np.abs(paired.spread).max()
+    with pytest.raises(InputError, match="compute both on the same inputs"):
+        gv.compare(moved, own.isel(seed=slice(5)))
+
+
+def test_energies_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((2, 4, 15, 15))
+    real = xr.Dataset(
+        {"ntk": (("width", "seed", "x", "x2"), factors @ factors.swapaxes(-1, -2))},
+        {"width": [8, 16], "seed": range(4)},
+    )
+    values = np.linalg.eigvalsh(real.ntk.values)
+    shares = values[..., 5:].sum(-1) / values.sum(-1)
+    found = gv.compare(real, xr.Dataset({"ntk": (("x", "x2"), np.diag(np.arange(1.0, 16)))}))
+    np.testing.assert_allclose(found.energy, shares.mean(1))
+    np.testing.assert_allclose(found.energy_error, shares.std(1, ddof=1) / 2)
+    assert float(found.limit_energy) == pytest.approx(sum(range(6, 16)) / 120)

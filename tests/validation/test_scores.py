@@ -13,7 +13,7 @@ from torch import Tensor
 
 import graphon_validation as gv
 from graphon_theory.errors import InputError
-from graphon_validation.scores import METHODS
+from graphon_validation.scores import METHODS, ntk_sap_draws
 from tests.validation.helpers import inputs, random_model
 
 TOLERANCE = 1e-10
@@ -82,6 +82,59 @@ def test_grasp_is_the_hessian_times_the_gradient(batch_size: int) -> None:
     expected = (flat * (hessian @ gradient)).split(sizes)
     found = scores("grasp", model, (x, labels), batch_size=batch_size)
     assert_close(found, [part.view(shape) for part, shape in zip(expected, shapes, strict=True)])
+
+
+@pytest.mark.parametrize("parameterization", ["ntk", "standard"])
+def test_ntk_sap_is_the_derivative_of_the_squared_change(parameterization: str) -> None:
+    model = random_model((4, 6, 5, 3), (1.0, 0.7, 0.8), parameterization=parameterization)
+    noise, repetitions, batch = 0.05, 3, 6
+    found = METHODS["ntk_sap"].score(
+        model, None, np.random.default_rng(7), noise=noise, samples=repetitions, batch_size=batch
+    )
+    rng = np.random.default_rng(7)
+    expected = [torch.zeros_like(weight) for weight in model.weights]
+    for _ in range(repetitions):
+        drawn = ntk_sap_draws(model, rng, batch)
+        gates = [mask.double().requires_grad_() for mask in model.masks]
+        ends = []
+        for factor in (0.0, noise):
+            a = drawn.inputs.T
+            for index, layer in enumerate(model.linears):
+                n_in = layer.weight.shape[1]
+                w = gates[index] * (drawn.weights[index] + factor * drawn.steps[index])
+                scale, bias_scale = (1.0, 1.0)
+                if parameterization == "ntk":
+                    scale, bias_scale = math.sqrt((1.5 + 0.1 * index) / n_in), math.sqrt(0.3)
+                assert layer.bias is not None
+                h = scale * (w @ a) + bias_scale * layer.bias.detach()[:, None]
+                a = torch.erf(h)
+            ends.append(h)
+        for total, gradient in zip(expected, torch.autograd.grad(((ends[0] - ends[1]) ** 2).sum(), gates), strict=True):
+            total += gradient
+    assert_close(found, [total.abs() for total in expected])
+    stds = [layer.dense_std for layer in model.linears]
+    drawn = ntk_sap_draws(model, rng, 2)
+    for parts in (drawn.weights, drawn.steps):
+        sizes = [float(part.std()) / std for part, std in zip(parts, stds, strict=True)]
+        assert all(0.4 < size < 1.6 for size in sizes)
+
+
+def test_ntk_sap_sees_neither_weights_nor_data() -> None:
+    masks = []
+    for seed in (0, 1):
+        model = random_model((4, 30, 30, 3), (1.0, 1.0, 1.0), bias_variance=0.0, seed=seed)
+        masks.append(gv.prune(model, "ntk_sap", 0.3, rounds=3, rng=5).masks)
+    assert all(torch.equal(one, two) for one, two in zip(*masks, strict=True))
+    with pytest.raises(InputError, match="noise > 0"):
+        gv.prune(small(), "ntk_sap", 0.3, noise=0.0)
+
+
+def test_scores_do_not_need_parameters_that_train() -> None:
+    model, data = small(), digits()
+    expected = {name: scores(name, model, data) for name in ("snip", "grasp")}
+    gv.choose_trained(model, ["none", "biases", "none"])
+    for name, value in expected.items():
+        assert_close(scores(name, model, data), value)
 
 
 def test_synflow_is_the_derivative_of_the_flow() -> None:

@@ -21,7 +21,8 @@ except ModuleNotFoundError as error:
 from graphon_validation.comparison import compare
 from graphon_validation.kernels import empirical_kernel
 from graphon_validation.layers import MaskedLinear
-from graphon_validation.models import MaskedMLP, build
+from graphon_validation.models import MaskedMLP, build, choose_trained, dense
+from graphon_validation.protocols import apply_protocol, law_network, mixture, theories
 from graphon_validation.pruning import LayerCollapseWarning, prune
 from graphon_validation.sign_tests import applicability, applicability_table
 from graphon_validation.sweeps import width_sweep
@@ -32,9 +33,15 @@ __all__ = [
     "MaskedMLP",
     "applicability",
     "applicability_table",
+    "apply_protocol",
     "build",
+    "choose_trained",
     "compare",
+    "dense",
     "empirical_kernel",
+    "law_network",
+    "mixture",
     "prune",
+    "theories",
     "width_sweep",
 ]

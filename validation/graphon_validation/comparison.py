@@ -21,7 +21,9 @@ def compare(real: Dataset, kern: Dataset, entries: Sequence[Entry] | None = None
     """Hold a width sweep against the limit kernel.
 
     ``real`` is what :func:`width_sweep` returns, S seeds at each width n; ``kern`` what ``limit_kernel``
-    returns on the same inputs. ``entries`` are the kernel entries to test, (row, column), with several
+    returns on the same inputs, or predictions for every network, over ("width", "seed", ...) like real's:
+    then each network is held against its own, by taking the predictions' departures from their mean off the
+    sample; ``limit`` is that mean. ``entries`` are the kernel entries to test, (row, column), with several
     outputs (output, row, column); name them before looking. Left out: the first diagonal entry, the first
     row's last, and the middle row's last. A kernel of one input set also gets its "trace".
 
@@ -36,8 +38,10 @@ def compare(real: Dataset, kern: Dataset, entries: Sequence[Entry] | None = None
     Per width: ``scale``, the factor of the limit closest to the mean kernel in the Frobenius norm, and
     ``scale_error``; ``shape_error``, what the best factor leaves, relative to it, beside ``shape_noise``,
     what seeds alone would leave; ``spread``, the root mean square distance of one network from the mean
-    relative to the limit's norm, with ``spread_error`` by the jackknife. ``spread_slope`` and
-    ``spread_slope_error``: its slope against n in log-log, expected at -1/2.
+    relative to the limit's norm, with ``spread_error`` by the jackknife; for a kernel of one input set
+    ``energy``, the share of the trace in the ten largest eigenvalues (mean over seeds) with
+    ``energy_error``, beside ``limit_energy``. ``spread_slope`` and ``spread_slope_error``: its slope
+    against n in log-log, expected at -1/2.
 
     Errors come from S seeds: with few of them a z is a Student t with S - 1 degrees of freedom.
 
@@ -57,7 +61,15 @@ def compare(real: Dataset, kern: Dataset, entries: Sequence[Entry] | None = None
     names, chosen, limits = _quantities(sample, limit, entries)
     variables |= _tested(widths, chosen, limits, names)
     variables |= _per_width(widths, sample.reshape(*sample.shape[:2], -1), limit.ravel())
-    coords = {**{str(k): v for k, v in kern.ntk.coords.items()}, "width": real["width"].values}
+    if _is_symmetric(limit):
+        own = _energies(real["ntk"].values.astype(float))
+        predicted = _energies(kern["ntk"].values.astype(float))
+        variables |= {
+            "energy": (("width",), own.mean(1)),
+            "energy_error": (("width",), own.std(1, ddof=1) / np.sqrt(seeds)),
+            "limit_energy": ((), predicted.mean()),
+        }
+    coords = {**{str(k): v for k, v in kern.ntk.coords.items() if k != "seed"}, "width": real["width"].values}
     return results.dataset(variables, {**coords, "quantity": names}, {"seeds": seeds})
 
 
@@ -71,14 +83,16 @@ def fit_line(x: FloatArray, y: FloatArray, error: FloatArray) -> tuple[FloatArra
 
 def _arrays(real: Dataset, kern: Dataset) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
     limit = kern["ntk"]
-    dims = tuple(map(str, limit.dims))
+    paired = "seed" in limit.dims
+    dims = tuple(map(str, limit.dims))[2 if paired else 0 :]
     found: DataArray = real["ntk"]
-    if found.dims != ("width", "seed", *dims) or found.shape[2:] != limit.shape:
+    shape = limit.shape[2:] if paired else limit.shape
+    if found.dims != ("width", "seed", *dims) or found.shape[2:] != shape or (paired and found.shape != limit.shape):
         raise InputError(
             f"real: expected ntk over ('width', 'seed', *{dims}) with kernels of shape {limit.shape} as in "
             f"kern, got {found.dims} of shape {found.shape}; compute both on the same inputs."
         )
-    for name in dims:
+    for name in found.dims if paired else dims:
         if name in found.coords and name in limit.coords and not np.array_equal(found[name].values, limit[name].values):
             raise InputError(f"kern: coordinate {name!r} differs from real's; use the same inputs in both.")
     if found.sizes["seed"] < 3:
@@ -88,7 +102,21 @@ def _arrays(real: Dataset, kern: Dataset) -> tuple[FloatArray, FloatArray, tuple
         raise InputError("real, kern: expected finite kernels; look for networks that overflow.")
     if not value.any():
         raise InputError("kern: the limit kernel is zero everywhere, so nothing is relative to it.")
+    if paired:
+        centre = value.mean((0, 1))
+        sample, value = sample - (value - centre), centre
     return sample, value, dims
+
+
+def _is_symmetric(limit: FloatArray) -> bool:
+    return limit.shape[-1] == limit.shape[-2] and np.allclose(limit, limit.swapaxes(-1, -2), rtol=1e-12, atol=0.0)
+
+
+def _energies(kernels: FloatArray, count: int = 10) -> FloatArray:
+    """Share of the trace in the largest eigenvalues, kernel by kernel; mean over outputs."""
+    values = np.linalg.eigvalsh(kernels)[..., ::-1]
+    share: FloatArray = values[..., :count].sum(-1) / values.sum(-1)
+    return share.mean(-1) if kernels.ndim == 5 else share
 
 
 def _quantities(
@@ -97,8 +125,7 @@ def _quantities(
     """Names, values (width, seed, quantity) and limits of what is tested."""
     rows, columns = limit.shape[-2:]
     names, chosen, limits = [], [], []
-    symmetric = rows == columns and np.allclose(limit, limit.swapaxes(-1, -2), rtol=1e-12, atol=0.0)
-    if symmetric:
+    if _is_symmetric(limit):
         names.append("trace")
         axes = tuple(range(2, sample.ndim - 1))
         chosen.append(np.diagonal(sample, axis1=-2, axis2=-1).sum(axes))

@@ -31,9 +31,10 @@ def empirical_kernel(
         NTK_l(x, x') = scale_l^2 sum_ij M_ij g_i(x) g_i(x') a_j(x) a_j(x') + bias_scale^2 sum_i g_i(x)
         g_i(x')
 
-    A pruned connection has gradient 0 and no share. Signals and gradients come from one forward and one
-    backward pass written out by hand; the sum gathers the surviving connections
-    (:mod:`graphon_validation.grams`), in the model's dtype and on its device.
+    A pruned connection has gradient 0 and no share, and neither has a parameter that does not train (see
+    :func:`graphon_validation.choose_trained`). Signals and gradients come from one forward and one backward
+    pass written out by hand; the sum gathers the surviving connections (:mod:`graphon_validation.grams`), in
+    the model's dtype and on its device.
 
     ``x`` has shape (N, d), ``x2`` (N2, d) or None for ``x`` itself. ``memory`` bounds, in bytes, each
     working array that is not the result, a weight matrix or one layer's signals.
@@ -80,8 +81,10 @@ def _layer_kernels(model: MaskedMLP, x: Tensor, x2: Tensor | None, memory: int) 
             layer = model.linears[index]
             sides = [Side(g, a[index]) for g, (a, _) in zip(gradients, signals, strict=True)]
             right = sides[1] if x2 is not None else None
-            kernel = layer.scale**2 * masked_gram(layer.mask, sides[0], right, memory)
-            if layer.bias is not None:
+            kernel = sides[0].a.new_zeros(len(chosen), len(x), n2)
+            if layer.weight.requires_grad:
+                kernel += layer.scale**2 * masked_gram(layer.mask, sides[0], right, memory)
+            if layer.bias is not None and layer.bias.requires_grad:
                 kernel += layer.bias_scale**2 * gradients[0].transpose(1, 2) @ gradients[-1]
             if x2 is None:
                 kernel = torch.tril(kernel) + torch.tril(kernel, -1).transpose(1, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,6 +12,10 @@ from torch.nn import functional as F
 from graphon_theory.errors import NetworkError
 
 PARAMETERIZATIONS = ("ntk", "standard")
+LAWS = ("normal", "uniform")
+
+# Weights drawn at a time.
+_CHUNK = 1 << 21
 
 
 class MaskedLinear(nn.Module):
@@ -25,7 +30,8 @@ class MaskedLinear(nn.Module):
 
     ``weight`` and ``mask`` have shape (out, in), rows receiving. The mask multiplies the weight in the
     forward pass, so a pruned weight has gradient exactly 0 whatever value it keeps. ``bias`` is None where
-    ``bias_variance`` is 0.
+    ``bias_variance`` is 0. ``law`` is the law of the dense weights, of variance ``dense_std``^2: what
+    :meth:`draw_again` draws.
 
     Raises NetworkError when shapes, variances or the parameterization do not fit together.
     """
@@ -43,6 +49,7 @@ class MaskedLinear(nn.Module):
         weight_variance: float = 2.0,
         bias_variance: float = 0.0,
         parameterization: str = "ntk",
+        law: str = "normal",
     ) -> None:
         super().__init__()
         if weight.ndim != 2:
@@ -63,6 +70,9 @@ class MaskedLinear(nn.Module):
             raise NetworkError(f"bias: expected shape ({weight.shape[0]},), got {tuple(bias.shape)}.")
         if parameterization not in PARAMETERIZATIONS:
             raise NetworkError(f"parameterization: expected one of {PARAMETERIZATIONS}, got {parameterization!r}.")
+        if law not in LAWS:
+            raise NetworkError(f"law: expected one of {LAWS}, got {law!r}.")
+        self.law = law
         self.weight_variance = float(weight_variance)
         self.bias_variance = float(bias_variance)
         self.parameterization = parameterization
@@ -81,6 +91,37 @@ class MaskedLinear(nn.Module):
     def bias_scale(self) -> float:
         """What multiplies the bias in the forward pass."""
         return 1.0 if self.parameterization == "standard" else math.sqrt(self.bias_variance)
+
+    @property
+    def dense_std(self) -> float:
+        """Standard deviation of a dense weight: 1, or sigma_w / sqrt(n_in) in the standard parameterization."""
+        if self.parameterization == "standard":
+            return math.sqrt(self.weight_variance / self.weight.shape[1])
+        return 1.0
+
+    def sample(self, rng: np.random.Generator) -> Tensor:
+        """Weights drawn from the dense law, in the weight's dtype, on the CPU."""
+        out = torch.empty(self.weight.shape, dtype=self.weight.dtype)
+        for rows in out.split(max(1, _CHUNK // out.shape[1])):
+            shape = tuple(rows.shape)
+            drawn = rng.standard_normal(shape) if self.law == "normal" else rng.uniform(-(3**0.5), 3**0.5, shape)
+            rows.copy_(torch.from_numpy(self.dense_std * drawn))
+        return out
+
+    @torch.no_grad()
+    def draw_again(self, rng: np.random.Generator) -> None:
+        """New weights and biases from the dense laws, pruned weights included; the mask stays."""
+        self.weight.copy_(self.sample(rng))
+        if self.bias is not None:
+            std = math.sqrt(self.bias_variance) if self.parameterization == "standard" else 1.0
+            self.bias.copy_(torch.from_numpy(std * rng.standard_normal(len(self.bias))))
+
+    @torch.no_grad()
+    def draw_signs_again(self, rng: np.random.Generator) -> None:
+        """New signs for weights and biases; their sizes and the mask stay."""
+        height = max(1, _CHUNK // self.weight.shape[1])
+        for rows in (*self.weight.split(height), *([] if self.bias is None else [self.bias])):
+            rows.mul_(torch.from_numpy(2 * rng.integers(2, size=tuple(rows.shape), dtype=np.int8) - 1).to(rows.device))
 
     def effective_weight(self) -> Tensor:
         """scale * M * w, the matrix that signals pass through."""

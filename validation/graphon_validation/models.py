@@ -18,6 +18,7 @@ from graphon_theory.connectivity import Connectivity
 from graphon_theory.errors import ConnectivityError, InputError, NetworkError
 from graphon_theory.graphons import Graphon
 from graphon_theory.networks import Network
+from graphon_theory.pruning import INITS
 from graphon_validation.activations import torch_activation
 from graphon_validation.layers import MaskedLinear
 
@@ -80,12 +81,42 @@ class MaskedMLP(nn.Module):
         gradient."""
         return [layer.weight for layer in self.linears]
 
+    def forward_with(self, x: Tensor, products: Sequence[Tensor]) -> Tensor:
+        """The outputs with ``products`` in place of every layer's masked weight M * w.
+
+        Derivatives by them exist for pruned connections too, which the masked parameters never see.
+        """
+        for number, (layer, product) in enumerate(zip(self.linears, products, strict=True), start=1):
+            bias = None if layer.bias is None else layer.bias_scale * layer.bias
+            x = nn.functional.linear(x * layer.scale, product, bias)
+            if number < len(products):
+                x = self.phi(x)
+        return x
+
     def forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.linears
         for layer in hidden:
             x = self.phi(layer(x))
         out: Tensor = last(x)
         return out
+
+
+def choose_trained(model: MaskedMLP, parts: Sequence[str]) -> MaskedMLP:
+    """Say which parameters train, one of "all", "weights", "biases", "none" for each layer; in place.
+
+    Sets ``requires_grad``: what does not train has no share in :func:`empirical_kernel` and stays in training.
+    In the limit, ``limit_kernel(..., contributions=True).ntk_layer`` holds each layer's share.
+    """
+    choices = {"all": (True, True), "weights": (True, False), "biases": (False, True), "none": (False, False)}
+    layers = model.linears
+    if isinstance(parts, str) or len(parts) != len(layers) or not set(parts) <= set(choices):
+        raise InputError(f"parts: expected {len(layers)} of {', '.join(choices)}, one for each layer, got {parts!r}.")
+    for layer, part in zip(layers, parts, strict=True):
+        weights, biases = choices[part]
+        layer.weight.requires_grad_(weights)
+        if layer.bias is not None:
+            layer.bias.requires_grad_(biases)
+    return model
 
 
 def as_tensor(model: MaskedMLP, x: ArrayLike | DataArray, name: str) -> Tensor:
@@ -161,6 +192,59 @@ def build(
             )
         )
     return MaskedMLP(layers, network.activation, [midpoints(n) for n in counts])
+
+
+def dense(
+    widths: Sequence[int],
+    seed: Seed,
+    *,
+    init: str = "ntk",
+    activation: Any = "relu",
+    weight_variance: float = 2.0,
+    bias_variance: float = 0.0,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> MaskedMLP:
+    """A dense network with one of the usual initial laws, ready to be pruned.
+
+    ==============  ==========================================  ===================
+    ``init``        law of w                                    parameterization
+    ==============  ==========================================  ===================
+    "ntk"           N(0, 1), h scaled by sigma_w / sqrt(n_in)   ntk
+    "he"            N(0, 2 / n_in)                              standard
+    "lecun"         N(0, 1 / n_in)                              standard
+    "torch"         U(-1, 1) / sqrt(n_in), variance 1/(3 n_in)  standard
+    ==============  ==========================================  ===================
+
+    and the others of ``graphon_theory.pruning.INITS``. sigma_w^2 = ``weight_variance`` belongs to "ntk" only.
+    Biases are N(0, ``bias_variance``) for every law, none if 0. In the standard parameterization a global threshold
+    on |w| compares layers of different fan-in; in the ntk one all layers have the same law.
+
+    Raises NetworkError for an unknown law and unit counts that are not positive integers.
+    """
+    counts = tuple(int(n) for n in widths)
+    if len(counts) < 2 or counts != tuple(widths) or min(counts) < 1:
+        raise NetworkError(f"widths: expected unit counts (n_0, ..., n_L), positive integers, got {tuple(widths)}.")
+    if init not in INITS:
+        raise NetworkError(f"init: expected one of {', '.join(INITS)}, got {init!r}.")
+    law, deviation = INITS[init]
+    dtype = dtype or torch.float64
+    layers = []
+    for rng, (n_in, n_out) in zip(
+        np.random.default_rng(seed).spawn(len(counts) - 1), itertools.pairwise(counts), strict=True
+    ):
+        layer = MaskedLinear(
+            torch.empty(n_out, n_in, dtype=dtype, device=device),
+            bias=torch.empty(n_out, dtype=dtype, device=device) if bias_variance > 0 else None,
+            mask=torch.ones(n_out, n_in, dtype=torch.bool, device=device),
+            weight_variance=weight_variance if init == "ntk" else n_in * deviation(n_in, n_out) ** 2,
+            bias_variance=bias_variance,
+            parameterization="ntk" if init == "ntk" else "standard",
+            law=law,
+        )
+        layer.draw_again(rng)
+        layers.append(layer)
+    return MaskedMLP(layers, activation)
 
 
 Evaluator = Callable[[Graphon, slice], FloatArray]

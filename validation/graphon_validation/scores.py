@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from graphon_theory import results
 from graphon_theory.errors import InputError
-from graphon_validation.models import MaskedMLP
+from graphon_validation.models import MaskedMLP, as_tensor
 
 Data = tuple[Any, Any]  # (x of shape (N, d), labels of shape (N,) or targets of shape (N, outputs))
 
@@ -78,11 +77,9 @@ def snip(
     connections, which changes no order. ``loss`` is "cross_entropy" of labels, or "squared", 1/(2N) sum (f
     - y)^2.
     """
-    gradients = [torch.zeros_like(weight) for weight in model.weights]
-    for part in _losses(model, data, loss, batch_size, 1.0):
-        for total, gradient in zip(gradients, torch.autograd.grad(part, model.weights), strict=True):
-            total += gradient
-    return [(weight * g).detach().abs() for weight, g in zip(model.weights, gradients, strict=True)]
+    products = _products(model)
+    gradients = _summed_gradients(_losses(model, products, data, loss, batch_size, 1.0), products)
+    return [g.mul_(product.detach()).abs_() for product, g in zip(products, gradients, strict=True)]
 
 
 @register("grasp", needs_data=True)
@@ -103,17 +100,76 @@ def grasp(
     is exact over all the data: one pass for g, one for the derivative of g . (g held fixed). Biases stay
     out of both.
     """
-    gradients = [torch.zeros_like(weight) for weight in model.weights]
-    for part in _losses(model, data, loss, batch_size, temperature):
-        for total, gradient in zip(gradients, torch.autograd.grad(part, model.weights), strict=True):
+    products = _products(model)
+    gradients = _summed_gradients(_losses(model, products, data, loss, batch_size, temperature), products)
+    for gradient, mask in zip(gradients, model.masks, strict=True):
+        gradient *= mask
+    curvatures = [torch.zeros_like(product) for product in products]
+    for part in _losses(model, products, data, loss, batch_size, temperature):
+        own = torch.autograd.grad(part, products, create_graph=True)
+        inner = torch.stack([(a * b).sum() for a, b in zip(own, gradients, strict=True)]).sum()
+        for total, curvature in zip(curvatures, torch.autograd.grad(inner, products), strict=True):
+            total += curvature
+    return [(product.detach() * c) for product, c in zip(products, curvatures, strict=True)]
+
+
+@register("ntk_sap", rounds=100)
+def ntk_sap(
+    model: MaskedMLP,
+    data: Data | None,
+    rng: np.random.Generator,
+    *,
+    noise: float = 0.01,
+    samples: int = 5,
+    batch_size: int = 256,
+) -> list[Tensor]:
+    """|sum_r d/dm |f(z_r; m w_r) - f(z_r; m (w_r + noise v_r))|^2| (NTK-SAP: Wang et al., ICLR 2023).
+
+    The squared difference under a random step of the weights estimates noise^2 times the trace of the
+    tangent kernel (arXiv 2304.02840); its derivative by a connection's mask is that connection's worth. As
+    in the paper's code, weights w_r, steps v_r and inputs z_r (``batch_size`` standard normal ones) are new
+    in each of ``samples`` repetitions, so the score knows neither the network's own weights nor any data.
+    v_r is N(0, 1) in units of the dense deviation, which treats both parameterizations alike; the code adds
+    the same noise to all layers whatever their deviation. Biases are the network's own and take no step.
+    """
+    if noise <= 0 or samples < 1 or batch_size < 1:
+        raise InputError(
+            f"ntk_sap: expected noise > 0, samples and batch_size of at least 1, got {noise}, {samples}, {batch_size}."
+        )
+    gates = [mask.to(weight.dtype).requires_grad_() for mask, weight in zip(model.masks, model.weights, strict=True)]
+    totals = [torch.zeros_like(gate) for gate in gates]
+    for _ in range(samples):
+        drawn = ntk_sap_draws(model, rng, batch_size)
+        plain = model.forward_with(drawn.inputs, [g * w for g, w in zip(gates, drawn.weights, strict=True)])
+        moved = model.forward_with(
+            drawn.inputs, [g * (w + noise * v) for g, w, v in zip(gates, drawn.weights, drawn.steps, strict=True)]
+        )
+        change = (plain - moved).square().sum()
+        for total, gradient in zip(totals, torch.autograd.grad(change, gates), strict=True):
             total += gradient
-    products = [torch.zeros_like(weight) for weight in model.weights]
-    for part in _losses(model, data, loss, batch_size, temperature):
-        own = torch.autograd.grad(part, model.weights, create_graph=True)
-        inner = sum(((a * b).sum() for a, b in zip(own, gradients, strict=True)), torch.zeros(()))
-        for total, product in zip(products, torch.autograd.grad(inner, model.weights), strict=True):
-            total += product
-    return [(weight * p).detach() for weight, p in zip(model.weights, products, strict=True)]
+    return [total.abs_() for total in totals]
+
+
+@dataclass(frozen=True)
+class NtkSapDraw:
+    """Inputs (batch, d), weights and steps of one repetition of :func:`ntk_sap`."""
+
+    inputs: Tensor
+    weights: list[Tensor]
+    steps: list[Tensor]
+
+
+def ntk_sap_draws(model: MaskedMLP, rng: np.random.Generator, batch_size: int) -> NtkSapDraw:
+    """Fresh standard normal inputs, and weights and steps of the dense laws."""
+    first = model.weights[0]
+
+    def normal(*shape: int) -> Tensor:
+        return torch.from_numpy(rng.standard_normal(shape)).to(first.device, first.dtype)
+
+    inputs = normal(batch_size, model.widths[0])
+    weights = [layer.sample(rng).to(first.device, first.dtype) for layer in model.linears]
+    steps = [layer.dense_std * normal(*layer.weight.shape) for layer in model.linears]
+    return NtkSapDraw(inputs, weights, steps)
 
 
 @register("synflow", rounds=100)
@@ -152,24 +208,48 @@ def _normalised(vector: Tensor) -> Tensor:
     return vector / top if top > 0 else vector
 
 
-def _losses(model: MaskedMLP, data: Data | None, loss: str, batch_size: int, temperature: float) -> Iterator[Tensor]:
+def _products(model: MaskedMLP) -> list[Tensor]:
+    """M * w as leaves: a derivative by them is one by every connection, whether its parameter trains or not."""
+    return [(layer.weight * layer.mask).detach().requires_grad_() for layer in model.linears]
+
+
+def _summed_gradients(parts: Iterator[Tensor], products: list[Tensor]) -> list[Tensor]:
+    totals: list[Tensor] = []
+    for part in parts:
+        gradients = torch.autograd.grad(part, products)
+        if totals:
+            for total, gradient in zip(totals, gradients, strict=True):
+                total += gradient
+        else:
+            totals = list(gradients)
+    return totals
+
+
+def _losses(
+    model: MaskedMLP, products: list[Tensor], data: Data | None, loss: str, batch_size: int, temperature: float
+) -> Iterator[Tensor]:
     """The mean loss over the data as a sum of parts, one per batch."""
     assert data is not None
-    weight = model.weights[0]
-    x = results.as_inputs(data[0], "data")
-    inputs = torch.from_numpy(x).to(weight.device, weight.dtype)
-    targets = _targets(data[1], loss, len(x), model.widths[-1])
-    targets = targets.to(weight.device, weight.dtype if targets.is_floating_point() else None)
+    inputs, targets = as_data(model, data, loss)
     if batch_size < 1:
         raise InputError(f"batch_size: expected at least 1, got {batch_size}.")
-    for start in range(0, len(x), batch_size):
-        outputs = model(inputs[start : start + batch_size]) / temperature
-        target = targets[start : start + batch_size]
-        if loss == "cross_entropy":
-            part = F.cross_entropy(outputs, target, reduction="sum")
-        else:
-            part = 0.5 * (outputs - target).square().sum()
-        yield part / len(x)
+    for start in range(0, len(inputs), batch_size):
+        outputs = model.forward_with(inputs[start : start + batch_size], products) / temperature
+        yield loss_sum(outputs, targets[start : start + batch_size], loss) / len(inputs)
+
+
+def loss_sum(outputs: Tensor, targets: Tensor, loss: str) -> Tensor:
+    """Cross-entropy, or half the squared error, summed over the batch."""
+    if loss == "cross_entropy":
+        return F.cross_entropy(outputs, targets, reduction="sum")
+    return 0.5 * (outputs - targets).square().sum()
+
+
+def as_data(model: MaskedMLP, data: Data, loss: str) -> tuple[Tensor, Tensor]:
+    """Inputs and targets on the model's device. Raises InputError where they do not fit the model or the loss."""
+    inputs = as_tensor(model, data[0], "data")
+    targets = _targets(data[1], loss, len(inputs), model.widths[-1])
+    return inputs, targets.to(inputs.device, inputs.dtype if targets.is_floating_point() else None)
 
 
 def _targets(labels: Any, loss: str, count: int, outputs: int) -> Tensor:

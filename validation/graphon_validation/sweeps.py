@@ -17,7 +17,8 @@ from graphon_theory import results
 from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.networks import Network
 from graphon_validation.kernels import empirical_kernel
-from graphon_validation.models import build
+from graphon_validation.models import build, choose_trained
+from graphon_validation.protocols import PROTOCOLS, apply_protocol
 from graphon_validation.pruning import prune as prune_model
 
 # What networks built at the same time may take together, and how many n x n arrays one of them is counted as.
@@ -33,6 +34,8 @@ def width_sweep(
     widths: Sequence[int],
     seeds: Sequence[int],
     prune: Mapping[str, Any] | None = None,
+    protocol: str = "own",
+    trained: Sequence[str] | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     memory: int = 1 << 28,
@@ -44,7 +47,10 @@ def width_sweep(
     For each width and seed one network is built (:func:`build`), pruned if ``prune`` is given, and its
     kernel on ``x`` (N, d) against ``x2`` (N2, d; None: x itself) taken exactly. ``prune`` holds the
     arguments of :func:`graphon_validation.prune`, as in ``{"method": "magnitude", "density": 0.2, "layers":
-    [1, 2]}``; the networks then keep their own weights. Networks of different widths and seeds are
+    [1, 2]}``; the networks then keep their own weights, or get others by ``protocol``
+    (:func:`graphon_validation.apply_protocol`: "own", "signs" or "redrawn"; for "drawn" sweep the network of
+    the graphons, without ``prune``). ``trained`` names what trains in each layer
+    (:func:`graphon_validation.choose_trained`). Networks of different widths and seeds are
     independent draws, so the errors of different widths are too; the same arguments give the same result.
 
     ``workers`` networks are computed at a time, each on its share of torch's threads; None means one per
@@ -66,6 +72,11 @@ def width_sweep(
     pruning = dict(prune or {})
     if "rng" in pruning:
         raise InputError("prune: leave rng out; each network prunes with a stream of its own seed.")
+    if protocol not in PROTOCOLS or protocol == "drawn" or (protocol != "own" and not pruning):
+        raise InputError(
+            f'protocol: expected "own", or with prune "signs" or "redrawn", got {protocol!r}; networks drawn from '
+            "graphons are a sweep of those graphons' network without prune."
+        )
     tasks = [(width, seed) for width in widths for seed in seeds]
 
     def kernel(width: int, seed: int) -> DataArray:
@@ -74,17 +85,23 @@ def width_sweep(
         model = build(network, unit_counts, stream, device, dtype)
         if pruning:
             prune_model(model, rng=stream.spawn(1)[0], **pruning)
+        if protocol != "own":
+            model = apply_protocol(model, protocol, stream.spawn(1)[0])
+        if trained is not None:
+            choose_trained(model, trained)
         return empirical_kernel(model, x, x2, memory=memory).ntk
 
     found = _all(kernel, tasks, 1 if torch.device(device or "cpu").type != "cpu" else workers, progress)
     first = found[0]
     values = np.stack([one.values for one in found]).reshape(len(widths), len(seeds), *first.shape)
     coords = {**{str(k): v for k, v in first.coords.items()}, "width": widths, "seed": seeds}
+    given = {"protocol": protocol} if pruning else {}
+    given |= {} if trained is None else {"trained": ", ".join(trained)}
     text = {f"prune_{key}": str(value) for key, value in pruning.items() if key != "data"}
     return results.dataset(
         {"ntk": (("width", "seed", *map(str, first.dims)), values)},
         coords,
-        {"network": network.describe(), **text},
+        {"network": network.describe(), **text, **given},
     )
 
 
