@@ -24,13 +24,16 @@ from graphon_validation.layers import MaskedLinear
 from graphon_validation.models import MaskedMLP, build, choose_trained, dense
 from graphon_validation.protocols import apply_protocol, law_network, mixture, theories
 from graphon_validation.pruning import LayerCollapseWarning, prune
+from graphon_validation.rewiring import Rewiring
 from graphon_validation.sign_tests import applicability, applicability_table
 from graphon_validation.sweeps import width_sweep
+from graphon_validation.training import mask_history, train
 
 __all__ = [
     "LayerCollapseWarning",
     "MaskedLinear",
     "MaskedMLP",
+    "Rewiring",
     "applicability",
     "applicability_table",
     "apply_protocol",
@@ -40,8 +43,10 @@ __all__ = [
     "dense",
     "empirical_kernel",
     "law_network",
+    "mask_history",
     "mixture",
     "prune",
     "theories",
+    "train",
     "width_sweep",
 ]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from graphon_theory.errors import InputError
+from graphon_validation.losses import Data
 from graphon_validation.models import MaskedMLP, Seed
-from graphon_validation.scores import METHODS, Data, Method
+from graphon_validation.scores import METHODS, Method
 from graphon_validation.selection import keep_best
 
 SCOPES = ("global", "layer")

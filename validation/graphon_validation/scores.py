@@ -6,6 +6,7 @@ It sees the model as it is, masks included; :func:`graphon_validation.prune` thr
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from graphon_theory.errors import InputError
-from graphon_validation.models import MaskedMLP, as_tensor
-
-Data = tuple[Any, Any]  # (x of shape (N, d), labels of shape (N,) or targets of shape (N, outputs))
-
+from graphon_validation.losses import Data, as_data, loss_sum
+from graphon_validation.models import MaskedMLP
+from graphon_validation.training import train
 
 Score = Callable[..., list[Tensor]]
 
@@ -172,6 +171,20 @@ def ntk_sap_draws(model: MaskedMLP, rng: np.random.Generator, batch_size: int) -
     return NtkSapDraw(inputs, weights, steps)
 
 
+@register("imp", needs_data=True, rounds=10)
+def imp(model: MaskedMLP, data: Data | None, rng: np.random.Generator, **options: Any) -> list[Tensor]:
+    """|w| after training: iterative magnitude pruning with rewinding (Frankle and Carbin, ICLR 2019).
+
+    Each round trains a copy by :func:`graphon_validation.train` (``options`` go there; ``steps`` is needed) and
+    scores the trained weights; the network itself keeps those it had, which is rewinding. Train it for some steps
+    before pruning to rewind to a later point (Frankle et al., ICML 2020). With the default of ten rounds the
+    fraction kept in each is density^(1/10).
+    """
+    copied = copy.deepcopy(model)
+    train(copied, data, **{"seed": int(rng.integers(2**31)), "progress": False, **options})
+    return [weight.detach().abs() for weight in copied.weights]
+
+
 @register("synflow", rounds=100)
 @torch.no_grad()
 def synflow(model: MaskedMLP, data: Data | None, rng: np.random.Generator) -> list[Tensor]:
@@ -236,39 +249,3 @@ def _losses(
     for start in range(0, len(inputs), batch_size):
         outputs = model.forward_with(inputs[start : start + batch_size], products) / temperature
         yield loss_sum(outputs, targets[start : start + batch_size], loss) / len(inputs)
-
-
-def loss_sum(outputs: Tensor, targets: Tensor, loss: str) -> Tensor:
-    """Cross-entropy, or half the squared error, summed over the batch."""
-    if loss == "cross_entropy":
-        return F.cross_entropy(outputs, targets, reduction="sum")
-    return 0.5 * (outputs - targets).square().sum()
-
-
-def as_data(model: MaskedMLP, data: Data, loss: str) -> tuple[Tensor, Tensor]:
-    """Inputs and targets on the model's device. Raises InputError where they do not fit the model or the loss."""
-    inputs = as_tensor(model, data[0], "data")
-    targets = _targets(data[1], loss, len(inputs), model.widths[-1])
-    return inputs, targets.to(inputs.device, inputs.dtype if targets.is_floating_point() else None)
-
-
-def _targets(labels: Any, loss: str, count: int, outputs: int) -> Tensor:
-    array = np.asarray(getattr(labels, "values", labels))
-    if loss == "cross_entropy":
-        if outputs < 2:
-            raise InputError('loss: cross-entropy needs at least two outputs, the network has one; use loss="squared".')
-        if array.dtype.kind not in "iu" or array.shape != (count,):
-            raise InputError(f"data: expected {count} integer labels, got {array.dtype} of shape {array.shape}.")
-        if array.min() < 0 or array.max() >= outputs:
-            raise InputError(
-                f"data: expected labels in 0..{outputs - 1}, got {array.min()}..{array.max()}; give the network "
-                "one output per class."
-            )
-        return torch.from_numpy(array.astype(np.int64))
-    if loss != "squared":
-        raise InputError(f'loss: expected "cross_entropy" or "squared", got {loss!r}.')
-    if array.shape == (count,) and outputs == 1:
-        array = array[:, None]
-    if array.shape != (count, outputs) or not np.isfinite(array.astype(float)).all():
-        raise InputError(f"data: expected finite targets of shape ({count}, {outputs}), got {array.shape}.")
-    return torch.from_numpy(array.astype(float))
