@@ -6,6 +6,7 @@ All of them are ``ValueError`` as well, so a caller who does not know this packa
 
 __all__ = [
     "ActivationError",
+    "ClosedFormError",
     "ConnectivityError",
     "ConvergenceError",
     "ExpressionError",
@@ -36,6 +37,10 @@ class NetworkError(GraphonError):
 
 class ActivationError(GraphonError):
     """An activation is unknown, or outside the theory's reach."""
+
+
+class ClosedFormError(GraphonError):
+    """There is no finite or exact form, or none that is found; the message says why and what to use instead."""
 
 
 class InputError(GraphonError):

@@ -1,0 +1,488 @@
+"""Exact integrals of graphons: SymPy numbers and functions instead of quadrature (THEORY §3, §6).
+
+A function of one position is a :class:`Profile`: one SymPy expression on each piece of [0, 1]. A graphon acts on it
+exactly where each of its rectangles is a finite sum of f(u) g(v): steps, separable formulas, and formulas with
+|u - v|, min(u, v) or the like, whose two triangles are such sums.
+
+Floats are read as the number one would have written: the fraction with a denominator up to 10^6 that rounds to the
+float, if there is one, else the float's shortest decimal. Both round to the very same float.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from scipy.integrate import quad
+from sympy.integrals.manualintegrate import manualintegrate
+from sympy.integrals.rationaltools import ratint
+from sympy.simplify.fu import TR8
+
+from graphon_theory import expressions
+from graphon_theory.errors import ClosedFormError, GraphonError
+from graphon_theory.graphons import AnalyticGraphon, ConstantGraphon, Graphon, StepGraphon
+from graphon_theory.rules import FloatArray
+
+T = sp.Symbol("t", positive=True)  # the one position of a Profile
+U, V = expressions.symbol("u"), expressions.symbol("v")
+MAX_BLOCKS = 65_536  # entries of a step graphon that are read exactly
+_DENOMINATOR = 10**6
+_RANK = 24  # terms f(u) g(v) of a rectangle
+_LONG = 16  # operations of a term whose antiderivative is looked for
+_CHECKED = 1e-9  # agreement of an antiderivative with quadrature, which catches a wrong branch
+
+
+def rational(x: float) -> sp.Rational:
+    """The number one would have written for the float ``x``; rounds to ``x``."""
+    short = Fraction(float(x)).limit_denominator(_DENOMINATOR)
+    read = short if float(short) == float(x) else Fraction(repr(float(x)))
+    return sp.Rational(read.numerator, read.denominator)
+
+
+def value(number: sp.Expr) -> float:
+    """An exact number in floating point, to its last digit or two."""
+    return float(sp.N(number, 25))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A function of one position: ``exprs[i]`` (in :data:`T`) on the piece from ``edges[i]`` to ``edges[i+1]``."""
+
+    edges: tuple[sp.Expr, ...]
+    exprs: tuple[sp.Expr, ...]
+
+    @classmethod
+    def constant(cls, number: object = 1) -> Profile:
+        return cls((sp.Integer(0), sp.Integer(1)), (sp.sympify(number),))
+
+    def on(self, a: sp.Expr, b: sp.Expr) -> sp.Expr:
+        """The expression on [a, b], which no edge cuts."""
+        middle = value(a + b) / 2
+        for expr, (low, high) in zip(self.exprs, pairwise(self.edges), strict=True):
+            if value(low) <= middle <= value(high):
+                return expr
+        raise AssertionError("positions lie in [0, 1]")
+
+    def integral(self, weight: sp.Expr | None = None, a: object = 0, b: object = 1) -> sp.Expr:
+        """int weight(t) f(t) dt from ``a`` to ``b``; weight is 1 if left out."""
+        low, high = sp.sympify(a), sp.sympify(b)
+        cuts = merged((low, high), [e for e in self.edges if value(low) < value(e) < value(high)])
+        other = sp.Integer(1) if weight is None else weight
+        return sp.Add(*(integral(sp.expand(other * self.on(p, q)), p, q) for p, q in pairwise(cuts)))
+
+    def times(self, other: Profile) -> Profile:
+        edges = merged(self.edges, other.edges)
+        exprs = tuple(sp.expand(self.on(p, q) * other.on(p, q)) for p, q in pairwise(edges))
+        return Profile(edges, exprs)
+
+    def expression(self, symbol: sp.Symbol) -> sp.Expr:
+        """As one SymPy expression in ``symbol``, a Piecewise if there are several pieces."""
+        parts = [expr.xreplace({T: symbol}) for expr in self.exprs]
+        if len(set(parts)) == 1:
+            return parts[0]
+        *early, last = zip(parts, self.edges[1:], strict=True)
+        return sp.Piecewise(*((part, symbol < edge) for part, edge in early), (last[0], True))
+
+    @property
+    def is_step(self) -> bool:
+        return not any(T in expr.free_symbols for expr in self.exprs)
+
+    @property
+    def is_zero(self) -> bool:
+        return all(expr.is_zero for expr in self.exprs)
+
+
+def merged(*edges: Any) -> tuple[sp.Expr, ...]:
+    """All edges in order, each once."""
+    out: list[sp.Expr] = []
+    for edge in sorted((e for several in edges for e in several), key=value):
+        if not out or value(edge) - value(out[-1]) > 1e-15:
+            out.append(edge)
+    return tuple(out)
+
+
+@lru_cache(maxsize=4096)
+def integral(expr: sp.Expr, a: sp.Expr, b: sp.Expr) -> sp.Expr:
+    """int expr dt over [a, b]: in closed form, or an unevaluated Integral (an exact number all the same)."""
+    if T not in expr.free_symbols:
+        return expr * (b - a)
+    if expr.has(sp.Integral):  # numbers of layers below
+        split = (term.as_independent(T, as_Add=False) for term in sp.Add.make_args(sp.expand(expr)))
+        return sp.Add(*(number * integral(rest, a, b) for number, rest in split))
+    found = _antiderivative(expr)
+    if found is not None:
+        area = sp.expand(_end(found, b, "-") - _end(found, a, "+"))
+        if area.is_Rational or _confirmed(area, expr, a, b):
+            return area
+    return sp.Integral(expr, (T, a, b))
+
+
+def _end(found: sp.Expr, at: sp.Expr, side: str) -> sp.Expr:
+    value_there = found.subs(T, at)
+    return sp.limit(found, T, at, side) if value_there.has(sp.nan, sp.zoo) else value_there
+
+
+@lru_cache(maxsize=4096)
+def _antiderivative(expr: sp.Expr) -> sp.Expr | None:
+    if expr.is_polynomial(T):
+        return sp.Poly(expr, T).integrate().as_expr()
+    if expr.is_rational_function(T):
+        return _if_plain(ratint(sp.together(expr), T))
+    # products of sines become sines of sums; what is then not short would keep the search busy for minutes
+    plain = TR8(sp.expand(expr.replace(sp.sinh, _sinh).replace(sp.cosh, _cosh)))
+    terms = sp.Add.make_args(sp.expand(plain))
+    if plain.has(sp.tan, sp.tanh) or any(_is_long(term.as_independent(T, as_Add=False)[1]) for term in terms):
+        return None
+    return _if_plain(sp.Add(*(manualintegrate(term, T) for term in terms)))
+
+
+def _is_long(term: sp.Expr) -> bool:
+    """Many factors, or a function over a polynomial."""
+    _, below = sp.fraction(sp.powdenest(term))
+    quotient = below.is_polynomial(T) and T in below.free_symbols and not term.is_algebraic_expr(T)
+    return bool(quotient or sp.count_ops(term) > _LONG)
+
+
+def _sinh(x: sp.Expr) -> sp.Expr:
+    return (sp.exp(x) - sp.exp(-x)) / 2
+
+
+def _cosh(x: sp.Expr) -> sp.Expr:
+    return (sp.exp(x) + sp.exp(-x)) / 2
+
+
+def _if_plain(found: sp.Expr) -> sp.Expr | None:
+    """Real and finished, or None."""
+    return None if found.has(sp.Integral, sp.I, sp.nan, sp.zoo, sp.RootSum) else found
+
+
+def _confirmed(area: sp.Expr, expr: sp.Expr, a: sp.Expr, b: sp.Expr) -> bool:
+    """Whether quadrature agrees: an antiderivative may jump between branches inside [a, b]."""
+    try:
+        claimed = value(area)
+    except (TypeError, ValueError):
+        return False
+
+    def size(t: float) -> float:
+        return abs(float(expressions.evaluate(expr, {"t": t})))
+
+    def at(t: float) -> float:
+        return float(expressions.evaluate(expr, {"t": t}))
+
+    low, high = value(a), value(b)
+    found, _ = quad(at, low, high, limit=200)
+    scale, _ = quad(size, low, high, limit=200)
+    return bool(abs(found - claimed) <= _CHECKED * scale)
+
+
+def exact_edges(graphon: Graphon, axis: int) -> tuple[sp.Expr, ...]:
+    """Breaks in u (``axis=0``) or in v (1) as exact numbers. Raises ClosedFormError where one cannot be read."""
+    floats = graphon.u_breaks if axis == 0 else graphon.v_breaks
+    if isinstance(graphon, StepGraphon):
+        n = len(floats) - 1
+        if np.array_equal(floats, np.linspace(0.0, 1.0, n + 1)):
+            return tuple(sp.Rational(i, n) for i in range(n + 1))
+        return tuple(rational(e) for e in floats)
+    name = "uv"[axis]
+    switches = [s for s in _switches(graphon) if {x.name for x in s.free_symbols} == {name}]
+    return tuple(sp.Integer(int(e)) if e in (0.0, 1.0) else _exact_root(e, switches, graphon) for e in floats)
+
+
+def _switches(graphon: Graphon) -> list[sp.Expr]:
+    if not isinstance(graphon, AnalyticGraphon):
+        raise ClosedFormError(f"{graphon!r}: a callable has no exact integrals; write it as an expression or a table.")
+    return expressions.switches(_without_floats(graphon.expr))
+
+
+def _without_floats(expr: sp.Basic) -> Any:
+    return expr.xreplace({f: rational(float(f)) for f in expr.atoms(sp.Float)})
+
+
+def _exact_root(near: float, switches: list[sp.Expr], graphon: Graphon) -> sp.Expr:
+    guess = rational(near)
+    for switch in switches:
+        (symbol,) = switch.free_symbols
+        if switch.subs(symbol, guess).is_zero:
+            return guess
+        if switch.is_polynomial(symbol):
+            for root in sp.real_roots(switch, symbol):
+                if abs(value(root) - near) < 1e-13:
+                    return root
+    raise ClosedFormError(f"{graphon!r}: its break near {near:.6g} is no number that can be written down.")
+
+
+def resolved(graphon: AnalyticGraphon, u: float, v: float) -> sp.Expr:
+    """The formula near (u, v): every |s|, min, max, Heaviside and Piecewise replaced by the branch taken there."""
+    at = {"u": u, "v": v}
+
+    def walk(node: Any) -> Any:
+        if node.is_Atom:
+            return node
+        if isinstance(node, sp.Piecewise):
+            for branch, condition in node.args:
+                if bool(expressions.evaluate(condition, at)):
+                    return walk(branch)
+            raise GraphonError(f"{graphon!r}: no branch of the Piecewise holds at u={u:.6g}, v={v:.6g}.")
+        if isinstance(node, (sp.Abs, sp.Heaviside, sp.Min, sp.Max)):
+            sizes = [float(expressions.evaluate(arg, at)) for arg in node.args]
+            if isinstance(node, sp.Heaviside):
+                return sp.Integer(int(sizes[0] > 0))
+            if isinstance(node, sp.Abs):
+                return walk(node.args[0]) * (1 if sizes[0] >= 0 else -1)
+            return walk(node.args[int(np.argmin(sizes) if isinstance(node, sp.Min) else np.argmax(sizes))])
+        return node.func(*map(walk, node.args))
+
+    return walk(_without_floats(graphon.expr))
+
+
+_POSITIVE = {U: sp.Symbol("u", positive=True), V: sp.Symbol("v", positive=True)}
+
+
+@lru_cache(maxsize=1024)
+def separated(expr: sp.Expr) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
+    """expr(u, v) = sum of f(u) g(v), as pairs of expressions in :data:`T`. Raises ClosedFormError if none is found."""
+    u, v = _POSITIVE.values()
+    plain = expr.xreplace(_POSITIVE)
+    one = _factors(plain, u, v) or _product_by_values(expr)
+    if one is not None:
+        return ((one[0].subs(u, T), one[1].subs(v, T)),)
+    groups: dict[sp.Expr, sp.Expr] = {}
+    for term in sp.Add.make_args(sp.expand(_angles_apart(TR8(sp.expand(plain)), u, v))):
+        pair = _factors(term, u, v)
+        if pair is None:
+            raise ClosedFormError(f"{expr} is not found to be a finite sum of products f(u) g(v).")
+        groups[pair[0]] = groups.get(pair[0], sp.Integer(0)) + pair[1]
+    if len(groups) > _RANK:
+        raise ClosedFormError(f"{expr} has more than {_RANK} terms f(u) g(v).")
+    return tuple((f.subs(u, T), g.subs(v, T)) for f, g in groups.items() if g != 0)
+
+
+def _angles_apart(expr: sp.Expr, u: sp.Symbol, v: sp.Symbol) -> sp.Expr:
+    """sin and cos of a(u) + b(v) by the addition theorems."""
+
+    def apart(node: sp.Expr) -> sp.Expr:
+        b, a = sp.expand(node.args[0]).as_independent(u, as_Add=True)
+        if not b.has(v) or a.has(v):
+            return node
+        if isinstance(node, sp.sin):
+            return sp.sin(a) * sp.cos(b) + sp.cos(a) * sp.sin(b)
+        return sp.cos(a) * sp.cos(b) - sp.sin(a) * sp.sin(b)
+
+    return expr.replace(lambda node: isinstance(node, (sp.sin, sp.cos)), apart)
+
+
+def _factors(term: sp.Expr, u: sp.Symbol, v: sp.Symbol) -> tuple[sp.Expr, sp.Expr] | None:
+    """f(u) and g(v) of a product whose factors show it; constants go with g."""
+    left, right = sp.Integer(1), sp.Integer(1)
+    for factor in sp.Mul.make_args(sp.expand_power_exp(sp.expand_power_base(term))):
+        if not factor.has(u):
+            right *= factor
+        elif not factor.has(v):
+            left *= factor
+        else:
+            return None
+    return left, right
+
+
+def _product_by_values(expr: sp.Expr) -> tuple[sp.Expr, sp.Expr] | None:
+    """f(u) g(v) where the expression is such a product without showing it: expr(u, v0) expr(u0, v) / expr(u0, v0)."""
+    u0, v0 = sp.Rational(13, 31), sp.Rational(17, 29)
+    middle = expr.subs({U: u0, V: v0})
+    if middle.is_zero is not False:
+        return None
+    left, right = expr.subs(V, v0) / middle, expr.subs(U, u0)
+    points = np.random.default_rng(0).integers(1, 997, (12, 2))
+    for p, q in points:
+        a, b = sp.Rational(int(p), 997), sp.Rational(int(q), 997)
+        full = sp.N(expr.subs({U: a, V: b}), 30)
+        if abs(full - sp.N(left.subs(U, a) * right.subs(V, b), 30)) > 1e-22 * (abs(full) + abs(sp.N(middle, 30))):
+            return None
+    positive = {k: s for k, s in _POSITIVE.items()}
+    return left.xreplace(positive), right.xreplace(positive)
+
+
+def act(graphon: Graphon, profile: Profile) -> Profile:
+    """u -> int W(u, v) a(v) dv, exactly. Raises ClosedFormError where no exact form is found."""
+    if isinstance(graphon, StepGraphon):
+        _check_size(graphon)
+        masses = [profile.integral(None, p, q) for p, q in pairwise(exact_edges(graphon, 1))]
+        rows = ([rational(x) for x in row] for row in graphon.values)
+        exprs = tuple(sp.expand(sp.Add(*(w * m for w, m in zip(row, masses, strict=True)))) for row in rows)
+        return Profile(exact_edges(graphon, 0), exprs)
+    graphon, diagonal = _readable(graphon)
+    u_edges, v_edges = exact_edges(graphon, 0), merged(exact_edges(graphon, 1), profile.edges)
+    if diagonal:
+        u_edges = v_edges = merged(u_edges, v_edges)
+    exprs = []
+    for p, q in pairwise(u_edges):
+        total = sp.Integer(0)
+        for s, t in pairwise(v_edges):
+            a = profile.on(s, t)
+            if diagonal and (s, t) == (p, q):
+                total += _triangles(graphon, a, p, q)
+                continue
+            for f, g in separated(resolved(graphon, _middle(p, q), _middle(s, t))):
+                total += f * integral(sp.expand(g * a), s, t)
+        exprs.append(sp.expand(total))
+    return Profile(u_edges, tuple(exprs))
+
+
+def _check_size(graphon: StepGraphon) -> None:
+    if graphon.values.size > MAX_BLOCKS:
+        raise ClosedFormError(f"{graphon!r}: more than {MAX_BLOCKS} blocks are not read exactly.")
+
+
+def _readable(graphon: Graphon) -> tuple[AnalyticGraphon, bool]:
+    """The graphon as a formula, and whether it has a kink or jump on the diagonal; other curves are refused."""
+    curves = [s for s in _switches(graphon) if len(s.free_symbols) == 2 and not _is_monomial(s)]
+    for switch in curves:
+        if not switch.is_polynomial(U, V) or sp.Poly(switch, U, V).total_degree() != 1 or switch.subs(U, V) != 0:
+            shown = sp.sstr(sp.Eq(switch, 0))
+            raise ClosedFormError(f"{graphon!r}: its kink along {shown} is not the diagonal.")
+    assert isinstance(graphon, AnalyticGraphon)
+    return graphon, bool(curves)
+
+
+def _is_monomial(switch: sp.Expr) -> bool:
+    """Whether ``switch`` is a multiple of a power of u times one of v, which vanishes on the border only."""
+    return all(not factor.free_symbols or factor.as_base_exp()[0] in (U, V) for factor in sp.Mul.make_args(switch))
+
+
+def _middle(a: sp.Expr, b: sp.Expr) -> float:
+    return value(a + b) / 2
+
+
+def _triangles(graphon: AnalyticGraphon, a: sp.Expr, p: sp.Expr, q: sp.Expr) -> sp.Expr:
+    """int_p^q W(u, v) a(v) dv for u in [p, q]: below the diagonal to v = u, above from there."""
+    low, high = (2 * value(p) + value(q)) / 3, (value(p) + 2 * value(q)) / 3
+    total = sp.Integer(0)
+    for u, v, start, stop in ((high, low, p, T), (low, high, T, q)):
+        for f, g in separated(resolved(graphon, u, v)):
+            body = sp.expand(g * a)
+            found = _antiderivative(body)
+            middle = (p + q) / 2
+            if found is None or not _confirmed(found.subs(T, middle) - found.subs(T, p), body, p, middle):
+                raise ClosedFormError(f"int {body} dt has no closed form that is found.")
+            total += f * (found.subs(T, stop) - found.subs(T, start))
+    return total
+
+
+def exact_mean(graphon: Graphon) -> sp.Expr:
+    """The double integral of W, the density of the layer, as an exact number.
+
+    Raises ClosedFormError where no exact form is found (callables, kinks off the diagonal, such formulas as
+    exp(-(u - v)^2)): use ``graphon.mean()``.
+    """
+    return sp.nsimplify(tidy(act(graphon, Profile.constant()).integral()))
+
+
+def exact_degrees(graphon: Graphon, axis: int) -> sp.Expr:
+    """The degree function left when ``axis`` is integrated out: an expression in u (axis=1) or in v (axis=0).
+
+    Raises ClosedFormError as :func:`exact_mean`.
+    """
+    if axis not in (0, 1):
+        raise GraphonError(f"axis: expected 1 (integrate over v) or 0 (integrate over u), got {axis!r}.")
+    profile = act(graphon if axis == 1 else graphon.T, Profile.constant())
+    return tidy(profile.expression(U if axis == 1 else V))
+
+
+def exact_product(outer: Graphon, inner: Graphon) -> sp.Expr:
+    """The graphon of two layers in a row, int outer(u, w) inner(w, v) dw, as an expression in u and v.
+
+    Both must be of finite rank. Raises ClosedFormError otherwise.
+    """
+    first, second = FiniteRank.of(outer), FiniteRank.of(inner)
+    total = sp.Integer(0)
+    for (f, g), (h, k) in product(first.terms, second.terms):
+        weight = g.times(h).integral()
+        if weight != 0:
+            total += weight * f.expression(U) * k.expression(V)
+    return tidy(total)
+
+
+def exact_spectrum(graphon: Graphon, *, singular: bool = True) -> dict[sp.Expr, int]:
+    """Nonzero singular values (or eigenvalues) of T_W with their multiplicities, largest magnitude first (THEORY §6).
+
+    With W = sum_r f_r(u) g_r(v), eigenvalues are those of the matrix int g_r f_s, squared singular values those of
+    (int f_r f_s)(int g_r g_s). Raises ClosedFormError for graphons not of finite rank, and where the characteristic
+    polynomial has no roots that can be written down.
+    """
+    terms = FiniteRank.of(graphon).terms
+    count = range(len(terms))
+
+    def gram(i: int, j: int) -> sp.Matrix:
+        return sp.Matrix([[terms[r][i].times(terms[s][j]).integral() for s in count] for r in count])
+
+    matrix = gram(0, 0) * gram(1, 1) if singular else gram(1, 0)
+    found = _roots(matrix.applyfunc(sp.expand))
+    out = {sp.sqrt(x) if singular else x: n for x, n in found.items() if x != 0}
+    return dict(sorted(out.items(), key=lambda item: -abs(complex(sp.N(item[0], 25)))))
+
+
+def _roots(matrix: sp.Matrix) -> dict[sp.Expr, int]:
+    rank = matrix.shape[0]
+    if rank > 2 and not all(entry.is_Rational for entry in matrix):
+        raise ClosedFormError(
+            f"graphon: a sum of {rank} products f(u) g(v) whose integrals are not all rational; its singular values "
+            "would fill pages. Use graphon_spectrum."
+        )
+    symbol = sp.Symbol("lambda")
+    polynomial = sp.Poly(matrix.charpoly(symbol).as_expr(), symbol)
+    if rank <= 2:
+        return {tidy(x): n for x, n in sp.roots(polynomial).items()}
+    return dict(Counter(polynomial.all_roots()))
+
+
+@dataclass(frozen=True)
+class FiniteRank:
+    """W(u, v) = sum over terms of f(u) g(v)."""
+
+    terms: tuple[tuple[Profile, Profile], ...]
+
+    @classmethod
+    def of(cls, graphon: Graphon) -> FiniteRank:
+        """Raises ClosedFormError where no such sum is found."""
+        u_edges, v_edges = exact_edges(graphon, 0), exact_edges(graphon, 1)
+        if isinstance(graphon, StepGraphon):
+            _check_size(graphon)
+            if graphon.values.shape[0] > graphon.values.shape[1]:
+                return cls(tuple((f, g) for g, f in cls.of(graphon.T).terms))
+            rows = (Profile(v_edges, tuple(rational(x) for x in row)) for row in graphon.values)
+            return cls(tuple((_indicator(u_edges, i), row) for i, row in enumerate(rows)))
+        formula, diagonal = _readable(graphon)
+        if diagonal:
+            raise ClosedFormError(f"{graphon!r}: a kink on the diagonal is not of finite rank.")
+        terms = []
+        for (i, (p, q)), (j, (s, t)) in product(enumerate(pairwise(u_edges)), enumerate(pairwise(v_edges))):
+            for f, g in separated(resolved(formula, _middle(p, q), _middle(s, t))):
+                terms.append((_indicator(u_edges, i, f), _indicator(v_edges, j, g)))
+        return cls(tuple(terms))
+
+
+def _indicator(edges: tuple[sp.Expr, ...], piece: int, expr: sp.Expr = sp.S.One) -> Profile:
+    """``expr`` on one piece, 0 on the others."""
+    return Profile(edges, tuple(expr if k == piece else sp.Integer(0) for k in range(len(edges) - 1)))
+
+
+def tidy(expr: sp.Expr) -> sp.Expr:
+    """Simplified where that is quick."""
+    return sp.simplify(expr) if sp.count_ops(expr) <= 60 and not expr.has(sp.Integral) else expr
+
+
+def profile_graphon(profile: Profile) -> Graphon:
+    """The graphon c(v), the same for every receiver, of a profile of senders."""
+    if profile.is_step:
+        values = np.array([[value(expr) for expr in profile.exprs]])
+        return ConstantGraphon(values[0, 0]) if values.size == 1 else StepGraphon(values, None, _floats(profile.edges))
+    return AnalyticGraphon(profile.expression(V))
+
+
+def _floats(edges: tuple[sp.Expr, ...]) -> FloatArray:
+    return np.array([value(e) for e in edges])
