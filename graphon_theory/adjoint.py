@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from graphon_theory.recursion import Progress, Recursion, run_tiles
+from graphon_theory.recursion import Recursion
 from graphon_theory.rules import FloatArray
+from graphon_theory.tiles import Progress, run_tiles
 
 
 class Backward:
@@ -85,5 +86,6 @@ def layer_contributions(
         out[:, :, i : i + side, j : j + side] = block.reshape(*block.shape[:2], len(a), len(b))
         return len(a) * len(b)
 
-    run_tiles(tiles(), one, lambda: None, len(x) * len(other), threads, progress)
+    total = len(x) * len(other)
+    run_tiles(tiles(), one, lambda: None, threads, None if progress is None else lambda done: progress(done, total))
     return out

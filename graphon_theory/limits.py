@@ -11,9 +11,10 @@ from graphon_theory.adjoint import Backward, layer_contributions
 from graphon_theory.discretisation import EPS, FLOOR, discretise
 from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.networks import Network
-from graphon_theory.recursion import Progress, Recursion, kernels, row_keys, single_threaded_blas
+from graphon_theory.recursion import Recursion, kernels
 from graphon_theory.results import LAYER, OUTPUT, X2, U, V, Variables, X, as_inputs, coords_of, dataset
 from graphon_theory.rules import FloatArray
+from graphon_theory.tiles import Progress, row_keys, single_threaded_blas
 from graphon_theory.zonal import ZonalKernel
 
 if TYPE_CHECKING:

@@ -1,39 +1,38 @@
 """The recursion of THEORY §3 on operator matrices, over tiles of input pairs.
 
 State per hidden layer and pair: K and T at the layer's nodes, as one array (positions, 2, n1, n2). A layer is one
-compiled pass (duals) and two or three small matrix products; a tile is small enough to stay in cache. Tiles are
-shared among threads, BLAS runs single-threaded inside them, and their shapes depend on the problem alone, so the
-numbers do not depend on the number of threads.
+compiled pass (duals) and two or three small matrix products, and a tile is small enough to stay in cache. Networks of
+few positions take the same steps inside one compiled pass (:func:`graphon_theory._kernels.tiles.narrow_tile`).
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
+from numba.core.dispatcher import Dispatcher
 from numpy.typing import DTypeLike
-from threadpoolctl import ThreadpoolController
 
+from graphon_theory._kernels.tiles import LANES, narrow_tile
 from graphon_theory.activations import Activation
 from graphon_theory.operators import LayerOperator
 from graphon_theory.rules import FloatArray
+from graphon_theory.tiles import Plan, Tile, TileFunction, fill, identical_rows
 
 _CACHE = 3_000_000  # bytes of state per tile: what stays close to a core
+_WORK = 2_500_000_000  # multiplications of a tile and half of it, at most: an interrupt waits for its end
 _SIDE = 256  # largest side of a tile
-_LANES = 16  # sides are multiples of this
+_LANES = 16  # sides are multiples of this where they can be
 _LOW_RANK = 16  # positions from which a low rank of an operator is looked for
+_NARROW = 16  # positions from which BLAS multiplies faster than a compiled loop
+_STRIP = 2048  # pairs times positions of a strip of a narrow network
+_NARROW_TILE = 1 << 18  # pairs times profiles of its tile
 _FEATURES = 12_000_000  # bytes of the inputs' own features (variances and their roots) held at a time
-Progress = Callable[[int, int], None]  # pairs done, pairs in all
-TileFunction = Callable[[Any, "Tile"], tuple[FloatArray, FloatArray]]
-Tile = tuple[tuple[int, int], tuple[int, int]]  # rows i0..i1 and columns j0..j1
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,12 @@ class InputLayer:
     """The first layer through a few weighted Gram matrices: variance = variance_mix @ profiles, own likewise.
 
     Rows of ``profiles`` (R, d) are the distinct rows of the two operator matrices, up to factors, or a basis of them.
-    ``own_mix`` is None where it equals ``variance_mix``.
+    ``supports``: where each profile is not zero, if that is one block of inputs each. ``own_mix`` is None where it
+    equals ``variance_mix``.
     """
 
     profiles: FloatArray
+    supports: tuple[slice, ...] | None
     variance_mix: FloatArray
     own_mix: FloatArray | None
     bias: float
@@ -62,13 +63,28 @@ class InputLayer:
         profiles, scales, which = _proportional_rows(rows)
         mix = np.zeros((len(rows), len(profiles)))
         mix[np.arange(len(rows)), which] = scales
-        terms = 1
-        if min(profiles.shape) >= _LOW_RANK:  # many inputs: fewer Gram matrices where the rows span a small space
+        terms, supports = 1, None
+        blocks, block_mix = _column_blocks(rows)
+        # multiplications a pair: a step graphon's blocks of inputs cost d altogether
+        if rows.shape[1] + block_mix.size < profiles.size + mix.size:
+            profiles, mix, terms = blocks, block_mix, len(blocks)
+            ends = [*(int(row.argmax()) for row in blocks != 0), rows.shape[1]]
+            supports = tuple(slice(*ends) for ends in pairwise(ends))
+        elif min(profiles.shape) >= _LOW_RANK:  # fewer Gram matrices where the rows span a small space
             left, right = truncated(profiles)
             if len(right) <= min(profiles.shape) // 2:
                 profiles, mix, terms = right, mix @ left, (4 + len(right)) ** 2
         n = len(op.variance)
-        return cls(profiles, mix[:n], None if op.own is None else mix[n:], op.bias, op.own_bias, terms)
+        return cls(profiles, supports, mix[:n], None if op.own is None else mix[n:], op.bias, op.own_bias, terms)
+
+    def gram(self, x1: FloatArray, x2: FloatArray, out: FloatArray) -> None:
+        """sum_j profiles[r, j] x1[i, j] x2[i', j] into ``out`` (R, n1, n2)."""
+        if self.supports is None:
+            weighted = self.profiles[:, None, :] * x1
+            np.matmul(weighted.reshape(-1, x1.shape[1]), x2.T, out=out.reshape(-1, len(x2)))
+            return
+        for profile, columns, products in zip(self.profiles, self.supports, out, strict=True):
+            np.matmul(profile[columns] * x1[:, columns], x2[:, columns].T, out=products)
 
 
 def _proportional_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray, np.ndarray]:
@@ -77,6 +93,14 @@ def _proportional_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray, np.nda
     unit = rows / np.where(scales > 0, scales, 1.0)[:, None]
     _, first, which = np.unique(np.round(unit, 14), axis=0, return_index=True, return_inverse=True)
     return unit[first], scales, which.ravel()
+
+
+def _column_blocks(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(blocks, mix) with rows = mix @ blocks: blocks of neighbouring columns that are equal, but for roundings."""
+    different = np.abs(np.diff(rows)) > 8 * np.finfo(float).eps * np.abs(rows[:, 1:])
+    block = np.append(0, np.cumsum(different.any(axis=0)))
+    starts = np.searchsorted(block, np.arange(block[-1] + 1))
+    return (block == block[starts][:, None]).astype(float), rows[:, starts]
 
 
 def truncated(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -184,26 +208,111 @@ class Recursion:
         each = 8 * (features + 2) * sum(len(op.variance) for op in self.operators)
         return max(1, _FEATURES // each)
 
-    def tile_shape(self, n1: int, n2: int) -> tuple[int, int]:
-        """Rows and columns of a tile; a function of the problem alone."""
-        positions = max([len(op.variance) for op in self.operators[:-1]], default=1)
-        profiles = len(self.entry.profiles)
-        pairs = _CACHE // (8 * (4 * positions + profiles))
-        side = min(_SIDE, max(_LANES, int(np.sqrt(pairs)) // _LANES * _LANES))  # whole vectors in the compiled loops
-        return min(side, n1), min(side, n2)
+    def plan(self, n1: int, n2: int) -> Plan:
+        """The tiles for n1 x n2 pairs; a function of the problem alone."""
+        if self.narrow is not None:
+            columns = min(n2, self.narrow.strip)
+            return Plan(min(n1, max(1, _NARROW_TILE // (columns * self.narrow.positions))), columns, self.held_inputs)
+        sizes = [len(self.entry.profiles), *(len(op.variance) for op in self.operators)]
+        work = sum(a * b for a, b in pairwise(sizes))
+        pairs = min(_CACHE // (8 * (4 * max(sizes[1:-1], default=1) + sizes[0])), _WORK // work)
+        side = min(_SIDE, int(np.sqrt(pairs)))
+        side = side // _LANES * _LANES if side >= _LANES else max(1, side)  # whole vectors in the compiled loops
+        return Plan(min(side, n1), min(side, n2), self.held_inputs)
+
+    @cached_property
+    def narrow(self) -> NarrowNetwork | None:
+        """The network in the form of the compiled recursion, if no layer has more positions than that is good for."""
+        widest = max(len(self.entry.profiles), *(len(op.variance) for op in self.operators))
+        if widest >= _NARROW or not self.hidden or not isinstance(self.activation.block, Dispatcher):
+            return None
+        return NarrowNetwork.of(self)
+
+
+@dataclass(frozen=True)
+class NarrowNetwork:
+    """All layers as the arrays that :func:`graphon_theory._kernels.tiles.narrow_tile` reads."""
+
+    sizes: np.ndarray[Any, np.dtype[np.intp]]  # receiving positions of every weight layer
+    shared: np.ndarray[Any, np.dtype[np.bool_]]  # whether V = W there
+    matrices: FloatArray
+    biases: FloatArray
+    parameters: FloatArray
+    positions: int  # most of a layer, profiles of the inputs included
+
+    @classmethod
+    def of(cls, r: Recursion) -> NarrowNetwork:
+        entry = r.pair_entry
+        matrices = [entry.variance_mix] if entry.own_mix is None else [entry.variance_mix, entry.own_mix]
+        for products in r.pair_products:
+            matrices += [p.matrix for p in products if p is not None]
+        shared = [entry.own_mix is None, *(own is None for _, own in r.pair_products)]
+        sizes = np.array([len(op.variance) for op in r.operators], dtype=np.intp)
+        return cls(
+            sizes,
+            np.array(shared),
+            np.concatenate([m.ravel() for m in matrices]),
+            np.array([[op.bias, op.own_bias] for op in r.operators]),
+            np.array(r.parameters[: len(r.hidden)]),
+            max(int(sizes.max()), len(entry.profiles)),
+        )
+
+    @property
+    def strip(self) -> int:
+        """Pairs that go through all layers together."""
+        return max(_STRIP // self.positions // LANES, 16) * LANES
+
+
+def _narrow_tile(
+    r: Recursion, x1: FloatArray, x2: FloatArray, f1: list[FloatArray], f2: list[FloatArray]
+) -> TileFunction:
+    """The function of (workspace, tile) that computes a tile of a narrow network."""
+    network = r.narrow
+    assert network is not None
+    stacked1 = np.concatenate(f1)
+    stacked2 = stacked1 if f1 is f2 else np.concatenate(f2)
+
+    def one(work: _Workspace, tile: Tile) -> FloatArray:
+        n1, n2 = tile.i1 - tile.i0, tile.j1 - tile.j0
+        gram = work.view(work.gram, len(r.entry.profiles), n1, n2)
+        r.pair_entry.gram(x1[tile.i0 : tile.i1], x2[tile.j0 : tile.j1], gram)
+        out = work.view(work.state, r.outputs, 2, n1, n2)
+        narrow_tile(
+            r.activation.block,
+            network.sizes,
+            network.shared,
+            network.matrices,
+            network.biases,
+            network.parameters,
+            gram,
+            stacked1,
+            stacked2,
+            tile.i0,
+            tile.j0,
+            tile.upper,
+            work.duals,
+            out,
+        )
+        return out
+
+    return one
 
 
 class _Workspace:
     """Buffers of one thread: two states, the part of T that is its own, the Gram matrices."""
 
     def __init__(self, recursion: Recursion, pairs: int) -> None:
+        dtype, network = recursion.dtype, recursion.narrow
+        self.gram = np.empty(len(recursion.entry.profiles) * pairs, dtype)
+        if network is not None:  # the state of a strip, and the results of the tile
+            self.duals = np.empty(5 * network.positions * network.strip, dtype)
+            self.state = np.empty(2 * recursion.outputs * pairs, dtype)
+            return
         positions = max(len(op.variance) for op in recursion.operators)
         ranks = (p.rank for both in recursion.products for p in both if p is not None)
-        dtype = recursion.dtype
         self.state = np.empty(2 * positions * pairs, dtype)
         self.duals = np.empty(2 * positions * pairs, dtype)
         self.extra = np.empty(positions * pairs, dtype)
-        self.gram = np.empty(len(recursion.entry.profiles) * pairs, dtype)
         self.scratch = np.empty(2 * max(ranks, default=0) * pairs, dtype)
 
     @staticmethod
@@ -211,26 +320,23 @@ class _Workspace:
         return buffer[: int(np.prod(shape))].reshape(shape)
 
 
-def _tile(
+def _wide_tile(
     r: Recursion,
     work: _Workspace,
     x1: FloatArray,
     x2: FloatArray,
     f1: list[FloatArray],
     f2: list[FloatArray],
-    i: tuple[int, int],
-    j: tuple[int, int],
-) -> tuple[FloatArray, FloatArray]:
-    """NNGP and NTK (outputs, n1, n2) of a block of inputs; views of the workspace."""
-    (i0, i1), (j0, j1) = i, j
+    tile: Tile,
+) -> FloatArray:
+    """NNGP and NTK (outputs, 2, n1, n2) of a tile, a view of the workspace."""
+    i0, i1, j0, j1, _ = tile
     n1, n2 = i1 - i0, j1 - j0
     n = n1 * n2
     entry = r.pair_entry
-    profiles = len(entry.profiles)
-    weighted = (entry.profiles[:, None, :] * x1[i0:i1]).reshape(profiles * n1, -1)
-    gram = work.view(work.gram, profiles * n1, n2)
-    np.matmul(weighted, x2[j0:j1].T, out=gram)
-    gram = gram.reshape(profiles, n)
+    gram = work.view(work.gram, len(entry.profiles), n1, n2)
+    entry.gram(x1[i0:i1], x2[j0:j1], gram)
+    gram = gram.reshape(-1, n)
 
     rows = len(entry.variance_mix)
     state = work.view(work.state, rows, 2, n)
@@ -269,7 +375,7 @@ def _tile(
     ntk += nngp if shared else extra
     ntk += own_bias
     nngp += bias
-    return nngp.reshape(rows, n1, n2), ntk.reshape(rows, n1, n2)
+    return state.reshape(rows, 2, n1, n2)
 
 
 def kernels(
@@ -277,173 +383,40 @@ def kernels(
 ) -> tuple[FloatArray, FloatArray]:
     """NNGP and NTK (outputs, N, N2) of all pairs by the general route; x2 None means x with itself.
 
-    Options: ``threads`` and ``progress`` of :func:`fill`.
+    Options: ``threads`` and ``progress`` of :func:`graphon_theory.tiles.fill`.
     """
     other = x if x2 is None else x2
-    step = recursion.tile_shape(len(x), len(other))
-    if x2 is None:
-        step = (min(step), min(step))
+    plan = recursion.plan(len(x), len(other))
 
     def prepare(rows: slice, columns: slice) -> TileFunction:
         f1 = recursion.features(x[rows])
         f2 = f1 if x2 is None and rows == columns else recursion.features(other[columns])
-        x1, y1 = x[rows].astype(recursion.dtype), other[columns].astype(recursion.dtype)
-        return lambda work, tile: _tile(recursion, work, x1, y1, f1, f2, *tile)
+        x1, y1 = (z.astype(recursion.dtype, copy=False) for z in (x[rows], other[columns]))
+        if recursion.narrow is not None:
+            return _narrow_tile(recursion, x1, y1, f1, f2)
+        return lambda work, tile: _wide_tile(recursion, work, x1, y1, f1, f2, tile)
 
     def workspace() -> _Workspace:
-        return _Workspace(recursion, step[0] * step[1])
+        return _Workspace(recursion, plan.rows * plan.columns)
 
-    return fill(recursion, x, x2, step, recursion.held_inputs, prepare, workspace, **options)
+    return all_pairs(recursion, x, x2, plan, prepare, workspace, **options)
 
 
-def fill(
+def all_pairs(
     recursion: Recursion,
     x: FloatArray,
     x2: FloatArray | None,
-    step: tuple[int, int],
-    held: int,
+    plan: Plan,
     prepare: Callable[[slice, slice], TileFunction],
     workspace: Callable[[], Any],
-    *,
-    threads: int | None = None,
-    progress: Progress | None = None,
+    **options: Any,
 ) -> tuple[FloatArray, FloatArray]:
-    """Fill NNGP and NTK tile by tile; the upper triangle only where x2 is None.
-
-    Inputs are taken in blocks of about ``held``, whole tiles each; ``prepare`` makes of two blocks the function of
-    (workspace, tile within the blocks) that computes a tile. Pairs of identical rows get the value of the diagonal
-    recursion exactly.
-    """
-    symmetric = x2 is None
-    other = x if x2 is None else x2
-    shape = (recursion.outputs, len(x), len(other))
-    nngp, ntk = np.empty(shape, recursion.dtype), np.empty(shape, recursion.dtype)
-    total = len(x) * (len(x) + step[0]) // 2 if symmetric else len(x) * len(other)
-    before = 0
-
-    for rows in _blocks(len(x), held, step[0]):
-        for columns in _blocks(len(other), held, step[1]):
-            if symmetric and columns.start < rows.start:
-                continue
-            one = prepare(rows, columns)
-            diagonal = symmetric and rows == columns
-            tiles = [
-                (i, j)
-                for i in _spans(rows.stop - rows.start, step[0])
-                for j in _spans(columns.stop - columns.start, step[1])
-                if not (diagonal and j[0] < i[0])
-            ]
-
-            def place(
-                work: Any, tile: Tile, one: TileFunction = one, rows: slice = rows, columns: slice = columns
-            ) -> int:
-                (i0, i1), (j0, j1) = tile
-                i, j = slice(rows.start + i0, rows.start + i1), slice(columns.start + j0, columns.start + j1)
-                for result, values in zip((nngp, ntk), one(work, tile), strict=True):
-                    if symmetric and i == j:  # a Gram matrix with weights is symmetric up to roundings only
-                        values[:, *np.tril_indices(i1 - i0)] = values.transpose(0, 2, 1)[:, *np.tril_indices(i1 - i0)]
-                    result[:, i, j] = values
-                    if symmetric:
-                        result[:, j, i] = values.transpose(0, 2, 1)
-                return (i1 - i0) * (j1 - j0)
-
-            def report(done: int, _: int, before: int = before) -> None:
-                if progress is not None:
-                    progress(min(before + done, total), total)
-
-            before += run_tiles(iter(tiles), place, workspace, 0, threads, report)
-
-    own = [recursion.diagonal(x[block])[:2] for block in _blocks(len(x), held, 1)]
-    own_nngp, own_ntk = (np.concatenate(parts, axis=1) for parts in zip(*own, strict=True))
-    for i, j in identical_rows(x, other):
+    """NNGP and NTK by tiles; pairs of identical rows get the value of the diagonal recursion exactly."""
+    nngp, ntk = fill(x, x2, recursion.outputs, recursion.dtype, plan, prepare, workspace, **options)
+    blocks = (x[start : start + plan.held] for start in range(0, len(x), plan.held))
+    own_nngp, own_ntk = (
+        np.concatenate(parts, axis=1) for parts in zip(*(recursion.diagonal(b)[:2] for b in blocks), strict=True)
+    )
+    for i, j in identical_rows(x, x if x2 is None else x2):
         nngp[:, i, j], ntk[:, i, j] = own_nngp[:, i], own_ntk[:, i]
     return nngp, ntk
-
-
-def _spans(n: int, step: int) -> list[tuple[int, int]]:
-    return [(start, min(start + step, n)) for start in range(0, n, step)]
-
-
-def _blocks(n: int, held: int, step: int) -> list[slice]:
-    """Blocks of about ``held`` inputs, each of whole tiles."""
-    size = max(1, held // step) * step
-    return [slice(*span) for span in _spans(n, size)]
-
-
-def identical_rows(x: FloatArray, x2: FloatArray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Index arrays (i, j) of every pair of identical rows, x[i] == x2[j]."""
-    # equal rows have equal keys, so that only rows sharing one need to be compared
-    first, second = row_keys(x), row_keys(x2)
-    order1, order2 = np.argsort(first, kind="stable"), np.argsort(second, kind="stable")
-    shared, start1, count1 = np.unique(first[order1], return_index=True, return_counts=True)
-    start2 = np.searchsorted(second[order2], shared, side="left")
-    count2 = np.searchsorted(second[order2], shared, side="right") - start2
-    single = (count1 == 1) & (count2 == 1)
-    yield _equal(x, x2, order1[start1[single]], order2[start2[single]])
-    for a, n, b, m in zip(start1[~single], count1[~single], start2[~single], count2[~single], strict=True):
-        yield _equal(x, x2, np.repeat(order1[a : a + n], m), np.tile(order2[b : b + m], n))
-
-
-def row_keys(x: FloatArray) -> FloatArray:
-    """One number a row (N,), equal for equal rows and practically never otherwise."""
-    direction = np.random.default_rng(0).standard_normal(x.shape[1])
-    return np.add.reduce(x * direction, axis=1)
-
-
-def _equal(x: FloatArray, x2: FloatArray, i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    same = i == j if x is x2 else np.zeros(len(i), dtype=bool)
-    rest = np.flatnonzero(~same)
-    same[rest] = (x[i[rest]] == x2[j[rest]]).all(axis=1)
-    return i[same], j[same]
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def single_threaded_blas() -> AbstractContextManager[Any]:
-    """BLAS on one thread: its workers would go on spinning beside the threads that share the tiles."""
-    return _blas().limit(limits=1, user_api="blas")
-
-
-def run_tiles(
-    tiles: Iterator[Any],
-    one: Callable[[Any, Any], int],
-    workspace: Callable[[], Any],
-    total: int,
-    threads: int | None,
-    progress: Progress | None,
-) -> int:
-    """Run ``one`` on every tile with a few threads, each with a workspace of its own; the sum of what it returns.
-
-    The calling thread only waits, so an interrupt stops the work at the next tile.
-    """
-    lock, stop = threading.Lock(), threading.Event()
-    done = 0
-
-    def worker() -> None:
-        nonlocal done
-        work = workspace()
-        while not stop.is_set():
-            with lock:
-                tile = next(tiles, None)
-            if tile is None:
-                return
-            count = one(work, tile)
-            with lock:
-                done += count
-
-    count = threads or int(vars(numba.config)["NUMBA_NUM_THREADS"])
-    with single_threaded_blas(), ThreadPoolExecutor(count) as pool:
-        futures = {pool.submit(worker) for _ in range(count)}
-        try:
-            while futures:
-                finished, futures = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    future.result()
-                if progress is not None:
-                    progress(done, total)
-        finally:
-            stop.set()
-    return done

@@ -26,8 +26,9 @@ import mpmath as mp
 import numpy as np
 
 from graphon_theory._kernels.polynomials import chebyshev_tile, zonal_tile
-from graphon_theory.recursion import InputLayer, Recursion, Tile, fill, kernels
+from graphon_theory.recursion import InputLayer, Recursion, all_pairs, kernels
 from graphon_theory.rules import FloatArray
+from graphon_theory.tiles import Plan, Tile
 
 _DEGREES = (31, 35, 39, 43, 47, 55, 63, 79)  # tried in turn; the coefficients fill whole passes of the compiled loop
 _DIGITS = 30
@@ -84,7 +85,7 @@ class ZonalKernel:
             return None
         plane = copy(recursion)  # the same network on the two-dimensional inputs sqrt(g) (cos theta, sin theta)
         plane.dtype = np.dtype(np.float64)
-        plane.entry = plane.pair_entry = replace(entry, profiles=np.ones((1, 2)))
+        plane.entry = plane.pair_entry = replace(entry, profiles=np.ones((1, 2)), supports=None)
         plane.pair_products = recursion.products
 
         def exact(w: FloatArray) -> FloatArray:
@@ -113,23 +114,23 @@ class ZonalKernel:
         roots2 = roots1 if x2 is None else self._roots(x2)
         tolerance = float(recursion.parameters[0][0])
         evaluate = zonal_tile if self.homogeneous else chebyshev_tile
-        step = (min(_SIDE, len(x)), min(_SIDE, len(other)))
+        plan = Plan(min(_SIDE, len(x)), min(_SIDE, len(other)), len(x) + len(other))
 
         def workspace() -> tuple[FloatArray, FloatArray, FloatArray]:
-            pairs, dtype = step[0] * step[1], recursion.dtype
-            return np.empty(pairs, dtype), np.empty(2 * outputs * pairs, dtype), np.empty(5 * step[1])
+            pairs, dtype = plan.rows * plan.columns, recursion.dtype
+            return np.empty(pairs, dtype), np.empty(2 * outputs * pairs, dtype), np.empty(5 * plan.columns)
 
-        def one(work: tuple[FloatArray, FloatArray, FloatArray], tile: Tile) -> tuple[FloatArray, FloatArray]:
-            (i0, i1), (j0, j1) = tile
+        def one(work: tuple[FloatArray, FloatArray, FloatArray], tile: Tile) -> FloatArray:
+            i0, i1, j0, j1, upper = tile
             n1, n2 = i1 - i0, j1 - j0
             gram = work[0][: n1 * n2].reshape(n1, n2)
             np.matmul(self.profile * x[i0:i1], other[j0:j1].T, out=gram)
             out = work[1][: 2 * outputs * n1 * n2].reshape(outputs, 2, n1, n2)
             for o in range(outputs):
-                evaluate(gram, roots1, roots2, i0, j0, self.coefficients[o], tolerance, out[o], work[2])
-            return out[:, 0], out[:, 1]
+                evaluate(gram, roots1, roots2, i0, j0, upper, self.coefficients[o], tolerance, out[o], work[2])
+            return out
 
-        return fill(recursion, x, x2, step, len(x) + len(other), lambda *_: one, workspace, **options)  # type: ignore[arg-type]
+        return all_pairs(recursion, x, x2, plan, lambda *_: one, workspace, **options)
 
     def _roots(self, x: FloatArray) -> FloatArray:
         root = np.sqrt((x * x) @ self.profile)

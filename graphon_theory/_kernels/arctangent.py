@@ -1,8 +1,10 @@
-"""arctan on [0, 1] as a polynomial that a compiler can vectorise.
+"""Inverse circular functions as polynomials that a compiler can vectorise.
 
 arctan(z) = z A(z^2); A is smooth on [0, 1] with its nearest singularity at -1, so a polynomial of degree 20
 reaches rounding level (its own error is 5e-18). The coefficients interpolate A at the Chebyshev points of [0, 1],
-solved for with 80 digits; ``tests/test_kernels.py`` holds the function against mpmath.
+solved for with 80 digits. The angle a = 2 arccos(c / 2) of :func:`acute_ratio` is smoother still: over sin(a / 2) its
+nearest singularity in c is at -2, and degree 11 reaches rounding level (1.6e-17).
+``tests/test_kernels.py`` holds both against mpmath.
 """
 
 from __future__ import annotations
@@ -34,3 +36,21 @@ def arctangent_ratio(y: float) -> float:
     a = a * y + 0.19999999999929946
     a = a * y - 0.3333333333333286
     return a * y + 1.0
+
+
+@njit(inline="always")
+def acute_ratio(c: float) -> float:
+    """2 arccos(c / 2) / sqrt(1 - c^2 / 4) for c in [sqrt(2), 2], by Horner's rule in 2 - c."""
+    z = 2.0 - c
+    a = 3.011667283501826e-07
+    a = a * z + 1.9691285390178196e-07
+    a = a * z + 2.4681965501386863e-06
+    a = a * z + 8.963678777385599e-06
+    a = a * z + 3.89176387645689e-05
+    a = a * z + 0.00016648314672870374
+    a = a * z + 0.000721503525810081
+    a = a * z + 0.0031746028829011995
+    a = a * z + 0.014285714303560501
+    a = a * z + 0.06666666666610403
+    a = a * z + 0.33333333333334025
+    return a * z + 2.0

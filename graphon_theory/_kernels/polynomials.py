@@ -20,10 +20,10 @@ _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath
 
 
 @njit(**_options)
-def _correlations(row: Array, inverse: float, inverses: Array, j0: int, coincident: float, w: Array) -> None:
+def _correlations(row: Array, inverse: float, inverses: Array, coincident: float, w: Array) -> None:
     """w of a row of Gram entries."""
     for j in range(len(row)):
-        c = row[j] * (inverse * inverses[j0 + j])
+        c = row[j] * (inverse * inverses[j])
         gap = 1.0 - abs(c)
         gap = gap if gap > coincident else 0.0
         near, far = math.sqrt(0.5 * gap), math.sqrt(1.0 - 0.5 * gap)
@@ -37,6 +37,7 @@ def zonal_tile(
     roots2: Array,
     i0: int,
     j0: int,
+    upper: bool,
     coefficients: Array,
     coincident: float,
     out: Array,
@@ -45,27 +46,29 @@ def zonal_tile(
     """out[f, i, j] = sqrt(g_i g_j) p_f(w) for two functions f, with cos theta = gram[i, j] / sqrt(g_i g_j).
 
     ``roots`` (2, N) hold sqrt(g) and its inverse (0 where g = 0); ``coefficients`` (2, n), highest first, n a multiple
-    of 4; ``coincident``: |cos theta| this close to 1 counts as 1; ``w`` (n2,) is scratch.
+    of 4; ``coincident``: |cos theta| this close to 1 counts as 1; ``w`` (n2,) is scratch. ``upper``: nothing below the
+    diagonal of the kernel is needed.
     """
     n1, n2 = gram.shape
     terms = coefficients.shape[1]
     for i in range(n1):
-        root = roots1[0, i0 + i]
-        _correlations(gram[i], roots1[1, i0 + i], roots2[1], j0, coincident, w)
-        for j in range(n2):
-            out[0, i, j] = 0.0
-            out[1, i, j] = 0.0
+        first = max(0, i0 + i - j0) if upper else 0
+        root, roots = roots1[0, i0 + i], roots2[0, j0 + first : j0 + n2]
+        x, a, b = w[first:n2], out[0, i, first:], out[1, i, first:]
+        _correlations(gram[i, first:], roots1[1, i0 + i], roots2[1, j0 + first : j0 + n2], coincident, x)
+        for j in range(len(x)):
+            a[j] = 0.0
+            b[j] = 0.0
         for k in range(0, terms, STRIDE):
             a0, a1, a2, a3 = coefficients[0, k], coefficients[0, k + 1], coefficients[0, k + 2], coefficients[0, k + 3]
             b0, b1, b2, b3 = coefficients[1, k], coefficients[1, k + 1], coefficients[1, k + 2], coefficients[1, k + 3]
-            for j in range(n2):
-                x = w[j]
-                out[0, i, j] = (((out[0, i, j] * x + a0) * x + a1) * x + a2) * x + a3
-                out[1, i, j] = (((out[1, i, j] * x + b0) * x + b1) * x + b2) * x + b3
-        for j in range(n2):
-            scale = root * roots2[0, j0 + j]
-            out[0, i, j] *= scale
-            out[1, i, j] *= scale
+            for j in range(len(x)):
+                a[j] = (((a[j] * x[j] + a0) * x[j] + a1) * x[j] + a2) * x[j] + a3
+                b[j] = (((b[j] * x[j] + b0) * x[j] + b1) * x[j] + b2) * x[j] + b3
+        for j in range(len(x)):
+            scale = root * roots[j]
+            a[j] *= scale
+            b[j] *= scale
 
 
 @njit(**_options)
@@ -75,6 +78,7 @@ def chebyshev_tile(
     roots2: Array,
     i0: int,
     j0: int,
+    upper: bool,
     coefficients: Array,
     coincident: float,
     out: Array,
@@ -88,7 +92,9 @@ def chebyshev_tile(
     last = coefficients.shape[1] - 1
     x, a1, a2, b1, b2 = w[:n2], w[n2 : 2 * n2], w[2 * n2 : 3 * n2], w[3 * n2 : 4 * n2], w[4 * n2 : 5 * n2]
     for i in range(n1):
-        _correlations(gram[i], roots1[1, i0 + i], roots2[1], j0, coincident, x)
+        if upper and i0 + i >= j0 + n2:
+            break
+        _correlations(gram[i], roots1[1, i0 + i], roots2[1, j0 : j0 + n2], coincident, x)
         for j in range(n2):
             a1[j] = a2[j] = b1[j] = b2[j] = 0.0
         for k in range(0, last, 2):

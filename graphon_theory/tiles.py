@@ -1,0 +1,224 @@
+"""Tiles of input pairs: sharing them among threads, and putting them where they belong in the results.
+
+BLAS runs single-threaded inside a tile. Tiles depend on the problem alone, so the numbers do not depend on the number
+of threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import DTypeLike
+from threadpoolctl import ThreadpoolController
+
+from graphon_theory._kernels.tiles import LANES, place
+from graphon_theory.rules import FloatArray
+
+Progress = Callable[[int, int], None]  # pairs done, pairs in all
+
+
+class Tile(NamedTuple):
+    """Rows i0..i1 and columns j0..j1; ``upper``: nothing below the diagonal i = j is needed."""
+
+    i0: int
+    i1: int
+    j0: int
+    j1: int
+    upper: bool
+
+
+class Plan(NamedTuple):
+    """How a kernel is cut up: rows and columns of a tile, and the inputs whose features are held at a time."""
+
+    rows: int
+    columns: int
+    held: int
+
+
+# (workspace, tile) -> NNGP and NTK (outputs, 2, n1, n2), above the diagonal at least
+TileFunction = Callable[[Any, Tile], FloatArray]
+
+
+def fill(
+    x: FloatArray,
+    x2: FloatArray | None,
+    outputs: int,
+    dtype: DTypeLike,
+    plan: Plan,
+    prepare: Callable[[slice, slice], TileFunction],
+    workspace: Callable[[], Any],
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """NNGP and NTK (outputs, N, N2) tile by tile; the upper triangle only where x2 is None, mirrored.
+
+    ``prepare`` makes of two blocks of inputs the function that computes a tile within them. ``workspace`` makes the
+    scratch of one thread.
+    """
+    symmetric = x2 is None
+    n, n2 = len(x), len(x if x2 is None else x2)
+    nngp, ntk = np.empty((outputs, n, n2), dtype), np.empty((outputs, n, n2), dtype)
+    total = n * (n + 1) // 2 if symmetric else n * n2
+    before = 0
+    for rows, columns in _blocks(n, n2, plan, symmetric):
+        one = prepare(rows, columns)
+        diagonal = symmetric and rows == columns
+        tiles = _tiles(rows.stop - rows.start, columns.stop - columns.start, plan, diagonal)
+
+        def run(work: Any, tile: Tile, one: TileFunction = one, i: int = rows.start, j: int = columns.start) -> int:
+            place(one(work, tile), nngp, ntk, i + tile.i0, j + tile.j0, symmetric)
+            return _pairs(tile)
+
+        def report(done: int, before: int = before) -> None:
+            if progress is not None:
+                progress(before + done, total)
+
+        before += run_tiles(tiles, run, workspace, threads, report)
+    return nngp, ntk
+
+
+def _blocks(n: int, n2: int, plan: Plan, symmetric: bool) -> Iterator[tuple[slice, slice]]:
+    """Blocks of about ``held`` rows and columns, whole tiles each; for a symmetric kernel the same for both."""
+    step = max(plan.rows, plan.columns)
+    size = max(1, plan.held // step) * step
+    for i in range(0, n, size):
+        for j in range(i if symmetric else 0, n2, size):
+            yield slice(i, min(i + size, n)), slice(j, min(j + size, n2))
+
+
+def _tiles(n: int, n2: int, plan: Plan, upper: bool) -> Iterator[Tile]:
+    """The tiles of a block, largest first: what edges and the diagonal cut off fills the threads' last gaps."""
+    tiles = [
+        Tile(i, min(i + plan.rows, n), max(j, i // LANES * LANES) if upper else j, min(j + plan.columns, n2), upper)
+        for i in range(0, n, plan.rows)
+        for j in range(0, n2, plan.columns)
+        if not upper or j + plan.columns > i
+    ]
+    return iter(sorted((tile for tile in tiles if _pairs(tile)), key=_pairs, reverse=True))
+
+
+def _pairs(tile: Tile) -> int:
+    """Pairs that a tile has to fill."""
+    if not tile.upper:
+        return (tile.i1 - tile.i0) * (tile.j1 - tile.j0)
+    first = np.maximum(np.arange(tile.i0, tile.i1), tile.j0)
+    return int(np.maximum(tile.j1 - first, 0).sum())
+
+
+def identical_rows(x: FloatArray, x2: FloatArray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Index arrays (i, j) of every pair of identical rows, x[i] == x2[j]."""
+    # equal rows have equal keys, so that only rows sharing one need to be compared
+    first, second = row_keys(x), row_keys(x2)
+    order1, order2 = np.argsort(first, kind="stable"), np.argsort(second, kind="stable")
+    shared, start1, count1 = np.unique(first[order1], return_index=True, return_counts=True)
+    start2 = np.searchsorted(second[order2], shared, side="left")
+    count2 = np.searchsorted(second[order2], shared, side="right") - start2
+    single = (count1 == 1) & (count2 == 1)
+    yield _equal(x, x2, order1[start1[single]], order2[start2[single]])
+    for a, n, b, m in zip(start1[~single], count1[~single], start2[~single], count2[~single], strict=True):
+        yield _equal(x, x2, np.repeat(order1[a : a + n], m), np.tile(order2[b : b + m], n))
+
+
+def row_keys(x: FloatArray) -> FloatArray:
+    """One number a row (N,), equal for equal rows and practically never otherwise."""
+    direction = np.random.default_rng(0).standard_normal(x.shape[1])
+    return np.add.reduce(x * direction, axis=1)
+
+
+def _equal(x: FloatArray, x2: FloatArray, i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    same = i == j if x is x2 else np.zeros(len(i), dtype=bool)
+    rest = np.flatnonzero(~same)
+    same[rest] = (x[i[rest]] == x2[j[rest]]).all(axis=1)
+    return i[same], j[same]
+
+
+@cache
+def _blas() -> list[Any]:
+    return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+
+
+_limit = threading.Lock()
+_limits: list[list[int]] = []  # of nested limits, the numbers of threads before; only the outermost changes them
+
+
+@contextlib.contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """BLAS on one thread: its workers would go on spinning beside the threads that share the tiles."""
+    with _limit:
+        before = [library.num_threads for library in _blas()]
+        _limits.append(before)
+        for library, count in zip(_blas(), before, strict=True):
+            if count != 1:
+                library.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _limit:
+            outermost = _limits[0]
+            _limits.pop()
+            if not _limits:
+                for library, count in zip(_blas(), outermost, strict=True):
+                    if count != 1:
+                        library.set_num_threads(count)
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}  # by the number of threads beside the caller's; kept, for starting is slow
+os.register_at_fork(after_in_child=_pools.clear)
+
+
+def _pool(count: int) -> ThreadPoolExecutor:
+    return _pools.setdefault(count, ThreadPoolExecutor(count, thread_name_prefix="tiles"))
+
+
+def run_tiles(
+    tiles: Iterator[Any],
+    one: Callable[[Any, Any], int],
+    workspace: Callable[[], Any],
+    threads: int | None,
+    progress: Callable[[int], None] | None,
+) -> int:
+    """Run ``one`` on every tile with a few threads, each with a workspace of its own; the sum of what it returns.
+
+    The calling thread is one of them. An interrupt reaches it between two tiles, and stops the others at their next.
+    """
+    lock, stop = threading.Lock(), threading.Event()
+    done = 0
+
+    def worker(report: Callable[[int], None] | None = None) -> None:
+        nonlocal done
+        try:
+            work = workspace()
+            while not stop.is_set():
+                with lock:
+                    tile = next(tiles, None)
+                if tile is None:
+                    return
+                count = one(work, tile)
+                with lock:
+                    done += count
+                if report is not None:
+                    report(done)
+        except BaseException:
+            stop.set()
+            raise
+
+    count = threads or int(vars(numba.config)["NUMBA_NUM_THREADS"])
+    with single_threaded_blas():
+        others = [_pool(count - 1).submit(worker) for _ in range(count - 1)]
+        try:
+            worker(progress)
+        finally:
+            unfinished = [other for other in others if not other.cancel()]
+            wait(unfinished)
+        for other in unfinished:
+            other.result()
+    return done
