@@ -48,6 +48,12 @@ _ROOMS = {
     "graphon_spectra": ("graphon_spectrum",),
     "spectra": ("extend", "spectrum"),
     "dynamics": ("critical_learning_rate", "gradient_flow"),
+    "coherences": ("Coherence", "CoherenceWarning", "coherence", "coherence_growth"),
+    "distances": ("align", "cut_distance", "cut_norm", "l2_distance", "operator_norm"),
+    "estimation": ("estimate_graphon",),
+    "masks": ("PackedMask",),
+    "network_estimates": ("estimate_network",),
+    "units": ("trace_units",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -70,7 +76,16 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from graphon_theory.activations import Activation as Activation
+    from graphon_theory.coherences import Coherence as Coherence
+    from graphon_theory.coherences import CoherenceWarning as CoherenceWarning
+    from graphon_theory.coherences import coherence as coherence
+    from graphon_theory.coherences import coherence_growth as coherence_growth
     from graphon_theory.connectivity import Connectivity as Connectivity
+    from graphon_theory.distances import align as align
+    from graphon_theory.distances import cut_distance as cut_distance
+    from graphon_theory.distances import cut_norm as cut_norm
+    from graphon_theory.distances import l2_distance as l2_distance
+    from graphon_theory.distances import operator_norm as operator_norm
     from graphon_theory.dynamics import critical_learning_rate as critical_learning_rate
     from graphon_theory.dynamics import gradient_flow as gradient_flow
     from graphon_theory.errors import ActivationError as ActivationError
@@ -83,6 +98,7 @@ if TYPE_CHECKING:
     from graphon_theory.errors import NetworkError as NetworkError
     from graphon_theory.errors import QuadratureError as QuadratureError
     from graphon_theory.errors import SpecError as SpecError
+    from graphon_theory.estimation import estimate_graphon as estimate_graphon
     from graphon_theory.graphon_spectra import graphon_spectrum as graphon_spectrum
     from graphon_theory.graphons import AnalyticGraphon as AnalyticGraphon
     from graphon_theory.graphons import ConstantGraphon as ConstantGraphon
@@ -92,6 +108,8 @@ if TYPE_CHECKING:
     from graphon_theory.graphons import as_graphon as as_graphon
     from graphon_theory.limits import kernel_density as kernel_density
     from graphon_theory.limits import limit_kernel as limit_kernel
+    from graphon_theory.masks import PackedMask as PackedMask
+    from graphon_theory.network_estimates import estimate_network as estimate_network
     from graphon_theory.networks import Network as Network
     from graphon_theory.pruning import Saliency as Saliency
     from graphon_theory.pruning import erk_densities as erk_densities
@@ -103,3 +121,4 @@ if TYPE_CHECKING:
     from graphon_theory.pruning import unit_pruning as unit_pruning
     from graphon_theory.spectra import extend as extend
     from graphon_theory.spectra import spectrum as spectrum
+    from graphon_theory.units import trace_units as trace_units
