@@ -7,94 +7,111 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphon_theory.errors import ConvergenceError, InputError, KernelError
-from graphon_theory.results import MODE, FloatArray, X, as_kernel, coords_of, dataset
+from graphon_theory.eigensolvers import check_positive, check_symmetric, largest_eigenpairs
+from graphon_theory.errors import InputError, KernelError
+from graphon_theory.results import MODE, FloatArray, Variables, X, as_kernel, coords_of, dataset
 
 if TYPE_CHECKING:
     import xarray as xr
 
-# Lanczos beats LAPACK from about this size on, for at most one mode in _LANCZOS_SHARE (measured on NTKs).
-_LANCZOS_SIZE = 1000
-_LANCZOS_SHARE = 40
 # What counts as rounding below zero, relative to lambda_1: limit_kernel's own default tolerance is 1e-10.
 _NEGATIVE_SLACK = 1e-10
 # A sample of N inputs blurs the tail of the operator's spectrum: only N / _FIT_SHARE modes are fitted.
 _FIT_SHARE = 10
 
 
-def spectrum(kernel: ArrayLike | xr.DataArray, count: int | None = None) -> xr.Dataset:
+def spectrum(
+    kernel: ArrayLike | xr.DataArray,
+    count: int | None = None,
+    *,
+    weights: ArrayLike | xr.DataArray | None = None,
+    fit_range: tuple[int, int] | None = None,
+) -> xr.Dataset:
     """Eigenvalues and eigenfunctions of (T f)(x) = int Theta(x, x') f(x') drho(x'), rho the sample's law.
 
     On a sample of N inputs the operator is the matrix Theta / N (Nystrom, THEORY §6), so that eigenvalues
-    converge as N grows.
+    converge as N grows. With ``weights`` w the law is sum_i w_i delta(x_i): the nodes and weights of a quadrature
+    rule for a Gaussian law, for one, or importance weights.
 
     Args:
         kernel: symmetric positive semi-definite matrix (N, N), such as ``limit_kernel(network, x).ntk``.
         count: how many of the largest modes to compute; all N if left out.
+        weights: (N,), positive; divided by their sum. Equal if left out.
+        fit_range: (first, last) mode of the fit of the decay, counted from 1.
 
     Returns a Dataset over ``mode`` = 1..count, largest first:
 
-    - ``eigenvalue``: lambda_k of Theta / N.
-    - ``eigenfunction`` ("x", "mode"): mean square 1 over the sample; the first entry of largest magnitude is
+    - ``eigenvalue``: lambda_k of the operator: for equal weights, of Theta / N.
+    - ``eigenfunction`` ("x", "mode"): mean square 1 under the law; the first entry of largest magnitude is
       positive.
     - ``energy``: (lambda_1 + ... + lambda_k) / trace, between 0 and 1.
-    - ``residual``: ||T phi_k - lambda_k phi_k|| / lambda_1 in the sample's root mean square.
+    - ``residual``: ||T phi_k - lambda_k phi_k|| / lambda_1 in the law's root mean square.
+    - ``weight`` ("x",), where weights were given.
 
     with attrs ``effective_rank`` = trace / lambda_1, ``gap`` = lambda_1 / lambda_2 (infinite if lambda_2 is
     not positive), ``rounding_level`` (below it an eigenvalue is noise), ``solver``, and, where at least three
     modes can be fitted, ``decay_exponent`` alpha of lambda_k ~ k^-alpha: least squares of log lambda on log k
-    over ``decay_range`` = (first, last) mode. The first mode, nearly constant, is left out of the fit, and so
-    are modes beyond N / 10 (the sample blurs them) or at rounding level.
+    over ``decay_range`` = (first, last) mode, with ``decay_error``, the standard error of that slope (of the scatter
+    about the line; it knows nothing of a bend). Without ``fit_range``, the first mode, nearly constant, is left out
+    of the fit, and so are modes beyond N / 10 (the sample blurs them) or at rounding level.
 
     Eigenfunctions of (nearly) equal eigenvalues span the right space but are free to turn within it.
 
     Raises KernelError (not square, not finite, zero, or not symmetric or not positive semi-definite beyond
-    rounding), InputError (``count`` outside 1..N), ConvergenceError (Lanczos did not converge).
+    rounding) and InputError (``count`` outside 1..N, ``weights``, ``fit_range``).
     """
     matrix = as_kernel(kernel)
     size = len(matrix)
     wanted = _checked_count(count, size)
+    law = None if weights is None else _checked_weights(weights, size)
+    fitted = None if fit_range is None else _checked_range(fit_range, wanted)
     eps = _precision(kernel)
-    _check_symmetric(matrix, eps)
-    trace = float(np.trace(matrix)) / size
+    check_symmetric(matrix, eps)
     if not matrix.any():
         raise KernelError(
             "kernel: every entry is zero, so that there is no spectrum; a layer of the network lets no "
             "signal through (is a variance graphon or a weight_variance zero?)."
         )
+    # the symmetric matrix of the operator between functions times the root of the law
+    if law is None:
+        scale, root = float(size), np.full((1, 1), 1 / np.sqrt(size))
+    else:
+        scale, root = 1.0, np.sqrt(law)[:, None]
+        matrix = root * matrix * root.T
+    trace = float(np.trace(matrix)) / scale
 
     # lambda_2 is needed for the gap even where one mode is asked for.
     computed = min(max(wanted, 2), size)
-    by_lanczos = size >= _LANCZOS_SIZE and computed * _LANCZOS_SHARE <= size
-    values, vectors = (_lanczos if by_lanczos else _lapack)(matrix, computed)
+    values, vectors, solver = largest_eigenpairs(matrix, computed)
     slack = max(_NEGATIVE_SLACK, 8 * size * eps)
-    _check_positive(matrix, values, slack)
+    check_positive(matrix, values, slack)
     residuals = np.linalg.norm(matrix @ vectors - vectors * values, axis=0) / values[0]
 
-    values = values / size
+    values = values / scale
     rounding = size * eps * float(values[0])
     attrs: dict[str, object] = {
         "effective_rank": trace / float(values[0]),
         "gap": float(values[0] / values[1]) if size > 1 and values[1] > 0 else float("inf"),
         "rounding_level": rounding,
-        "solver": "lanczos" if by_lanczos else "lapack",
+        "solver": solver,
     }
     values, vectors, residuals = values[:wanted], vectors[:, :wanted], residuals[:wanted]
-    attrs |= _decay(values, size, rounding)
-    return dataset(
-        {
-            "eigenvalue": ((MODE,), values),
-            "eigenfunction": ((X, MODE), _with_fixed_signs(vectors) * np.sqrt(size)),
-            "energy": ((MODE,), np.cumsum(values) / trace),
-            "residual": ((MODE,), residuals),
-        },
-        coords={MODE: np.arange(1, wanted + 1), **coords_of(kernel, X)},
-        attrs=attrs,
-    )
+    attrs |= _decay(values, size, rounding, fitted)
+    variables: Variables = {
+        "eigenvalue": ((MODE,), values),
+        "eigenfunction": ((X, MODE), _with_fixed_signs(vectors / root)),
+        "energy": ((MODE,), np.cumsum(values) / trace),
+        "residual": ((MODE,), residuals),
+    }
+    if law is not None:
+        variables["weight"] = ((X,), law)
+    coords = {MODE: np.arange(1, wanted + 1), **coords_of(kernel, X)}
+    return dataset(variables, coords=coords, attrs=attrs)
 
 
 def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.DataArray:
-    """Eigenfunctions at new inputs: phi_k(x) = 1 / (N lambda_k) sum_i Theta(x, x_i) phi_k(x_i) (THEORY §6).
+    """Eigenfunctions at new inputs: phi_k(x) = 1/lambda_k sum_i w_i Theta(x, x_i) phi_k(x_i) (THEORY §6), w_i = 1/N
+    unless `spectrum` had weights.
 
     Args:
         modes: what `spectrum` returned for the N training inputs.
@@ -105,15 +122,7 @@ def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.Data
 
     Raises KernelError (shape, values, modes at rounding level) and InputError (``modes`` is not a spectrum).
     """
-    if (
-        not {"eigenvalue", "eigenfunction"} <= set(getattr(modes, "data_vars", ()))
-        or "rounding_level" not in modes.attrs
-    ):
-        raise InputError(
-            "modes: expected the Dataset that spectrum() returns; pass it unchanged or with modes selected."
-        )
-    values = np.atleast_1d(modes.eigenvalue.values)
-    functions = modes.eigenfunction.values.reshape(-1, len(values))
+    values, functions, law = parts_of(modes)
     cross = as_kernel(cross_kernel, "cross_kernel", square=False)
     if cross.shape[1] != len(functions):
         raise KernelError(
@@ -128,11 +137,29 @@ def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.Data
             f"<= {level:.3g}), so their eigenfunctions cannot be extended; keep the first {noise[0]}: "
             f"modes.isel(mode=slice({noise[0]}))."
         )
-    extended = cross @ (functions / values) / len(functions)
+    extended = cross @ (law[:, None] * functions / values)
     mode = np.atleast_1d(modes[MODE].values) if MODE in modes.coords else np.arange(1, len(values) + 1)
     return dataset(
         {"eigenfunction": ((X, MODE), extended)}, coords={MODE: mode, **coords_of(cross_kernel, X)}
     ).eigenfunction
+
+
+def parts_of(modes: xr.Dataset) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Eigenvalues (modes,), eigenfunctions (N, modes) and the sample's law (N,) of what `spectrum` returned.
+
+    Raises InputError when ``modes`` is something else.
+    """
+    if (
+        not {"eigenvalue", "eigenfunction"} <= set(getattr(modes, "data_vars", ()))
+        or "rounding_level" not in modes.attrs
+    ):
+        raise InputError(
+            "modes: expected the Dataset that spectrum() returns; pass it unchanged or with modes selected."
+        )
+    values = np.atleast_1d(modes.eigenvalue.values)
+    functions = modes.eigenfunction.values.reshape(-1, len(values))
+    law = modes.weight.values if "weight" in modes else np.full(len(functions), 1 / len(functions))
+    return values, functions, law
 
 
 def _checked_count(count: int | None, size: int) -> int:
@@ -143,79 +170,36 @@ def _checked_count(count: int | None, size: int) -> int:
     return int(count)
 
 
+def _checked_weights(weights: ArrayLike | xr.DataArray, size: int) -> FloatArray:
+    law = np.asarray(getattr(weights, "values", weights))
+    if law.shape != (size,) or law.dtype.kind not in "fiu":
+        raise InputError(f"weights: expected {size} numbers, one an input, got shape {law.shape} of {law.dtype}.")
+    law = law.astype(np.float64)
+    bad = np.flatnonzero(~((law > 0) & np.isfinite(law)))
+    if len(bad):
+        raise InputError(
+            f"weights: expected positive numbers, but {len(bad)} of {size} are not, the first is {law[bad[0]]} at "
+            f"[{bad[0]}]; leave out inputs that do not count."
+        )
+    return np.asarray(law / law.sum())
+
+
+def _checked_range(fit_range: tuple[int, int], wanted: int) -> tuple[int, int]:
+    try:
+        first, last = (int(k) for k in fit_range)
+    except (TypeError, ValueError):
+        raise InputError(f"fit_range: expected (first, last) mode, got {fit_range!r}.") from None
+    if not 1 <= first < last - 1 or last > wanted:
+        raise InputError(
+            f"fit_range: expected at least three modes between 1 and {wanted} (those computed), got {fit_range!r}."
+        )
+    return first, last
+
+
 def _precision(kernel: ArrayLike | xr.DataArray) -> float:
     """The unit of rounding the kernel was computed with: float32 kernels are symmetric to float32 only."""
     dtype = np.asarray(getattr(kernel, "values", kernel)).dtype
     return float(np.finfo(dtype if dtype in (np.float16, np.float32) else np.float64).eps)
-
-
-def _check_symmetric(matrix: FloatArray, eps: float) -> None:
-    defect = np.abs(matrix - matrix.T)
-    worst = float(defect.max())
-    scale = float(np.abs(matrix).max())
-    if worst > 1e3 * eps * scale:
-        row, column = (int(i) for i in np.unravel_index(int(defect.argmax()), defect.shape))
-        raise KernelError(
-            f"kernel: expected a symmetric matrix, but [{row}, {column}] and [{column}, {row}] differ by "
-            f"{worst:.3g} (largest entry {scale:.3g}); pass the kernel of one set of inputs with itself, or "
-            "(K + K.T) / 2 if you know the difference to be noise."
-        )
-
-
-def _check_positive(matrix: FloatArray, values: FloatArray, slack: float) -> None:
-    """Refuse eigenvalues below -slack * lambda_1.
-
-    Where the smallest is not known, Cholesky decides: it succeeds on the shifted matrix if and only if (up to
-    rounding) no eigenvalue is below minus the shift.
-    """
-    from scipy.linalg import cholesky, eigh
-
-    top = float(values[0])
-    if len(values) == len(matrix):
-        lowest = float(values[-1])
-        if lowest >= -slack * top and top > 0:
-            return
-    else:
-        if top > 0:
-            shifted = matrix.copy()
-            shifted.flat[:: len(matrix) + 1] += slack * top
-            try:
-                cholesky(shifted, lower=True, overwrite_a=True, check_finite=False)
-                return
-            except np.linalg.LinAlgError:
-                pass
-        lowest = float(eigh(matrix, eigvals_only=True, subset_by_index=[0, 0], check_finite=False)[0])
-    raise KernelError(
-        f"kernel: expected a positive semi-definite matrix, but its smallest eigenvalue is {lowest:.3g} and "
-        f"its largest {top:.3g} (allowed: -{slack:.1g} times the largest); check that the kernel is one of "
-        "inputs with themselves and was not edited by hand."
-    )
-
-
-def _lapack(matrix: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
-    from scipy.linalg import eigh
-
-    size = len(matrix)
-    # Divide and conquer is the faster driver for the whole spectrum, MRRR for a part of it.
-    part = None if count == size else [size - count, size - 1]
-    values, vectors = eigh(matrix, subset_by_index=part, driver="evd" if part is None else "evr", check_finite=False)
-    return values[::-1], vectors[:, ::-1]
-
-
-def _lanczos(matrix: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
-    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
-
-    # A start with no symmetry to be orthogonal to an eigenvector by, and the same in every run.
-    start = np.random.default_rng(0).standard_normal(len(matrix))
-    try:
-        values, vectors = eigsh(matrix, k=count, which="LA", v0=start)
-    except ArpackNoConvergence as error:
-        raise ConvergenceError(
-            f"kernel: Lanczos found only {len(error.eigenvalues)} of {count} modes; ask for all modes "
-            "(count=None), which uses LAPACK."
-        ) from None
-    order = np.argsort(values)[::-1]
-    return values[order], vectors[:, order]
 
 
 def _with_fixed_signs(vectors: FloatArray) -> FloatArray:
@@ -225,10 +209,21 @@ def _with_fixed_signs(vectors: FloatArray) -> FloatArray:
     return np.asarray(vectors * np.sign(vectors[leading, np.arange(vectors.shape[1])]))
 
 
-def _decay(values: FloatArray, size: int, rounding: float) -> dict[str, object]:
-    last = min(len(values), max(size // _FIT_SHARE, 4), int(np.sum(values > rounding)))
-    if last < 4:
-        return {}
-    mode = np.arange(2, last + 1)
-    slope = np.polyfit(np.log(mode), np.log(values[1:last]), 1)[0]
-    return {"decay_exponent": float(-slope), "decay_range": (2, last)}
+def _decay(values: FloatArray, size: int, rounding: float, fitted: tuple[int, int] | None) -> dict[str, object]:
+    above = int(np.sum(values > rounding))
+    if fitted is None:
+        first, last = 2, min(len(values), max(size // _FIT_SHARE, 4), above)
+        if last < 4:
+            return {}
+    else:
+        first, last = fitted
+        if last > above:
+            raise InputError(
+                f"fit_range: mode {above + 1} is at rounding level ({values[above]:.3g}); end the range at {above}."
+            )
+    log_mode, log_value = np.log(np.arange(first, last + 1)), np.log(values[first - 1 : last])
+    centred = log_mode - log_mode.mean()
+    slope = float(centred @ log_value / (centred @ centred))
+    scatter = log_value - log_value.mean() - slope * centred
+    error = float(np.sqrt(scatter @ scatter / (len(centred) - 2) / (centred @ centred)))
+    return {"decay_exponent": -slope, "decay_error": error, "decay_range": (first, last)}

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from numpy.typing import NDArray
 
-from graphon_theory import spectra
+from graphon_theory import eigensolvers
 from graphon_theory.errors import InputError, KernelError
 from graphon_theory.spectra import extend, spectrum
 
@@ -86,7 +86,7 @@ def test_decay_exponent_of_an_exact_power_law() -> None:
 def test_lanczos_and_lapack_agree(smooth: Array, monkeypatch: pytest.MonkeyPatch) -> None:
     lanczos = spectrum(smooth, 25)
     assert lanczos.attrs["solver"] == "lanczos"
-    monkeypatch.setattr(spectra, "_LANCZOS_SIZE", 10**9)
+    monkeypatch.setattr(eigensolvers, "_LANCZOS_SIZE", 10**9)
     lapack = spectrum(smooth, 25)
     assert lapack.attrs["solver"] == "lapack"
     whole = spectrum(smooth).isel(mode=slice(25))
@@ -210,3 +210,85 @@ def test_a_single_precision_kernel_is_judged_by_its_own_rounding() -> None:
     np.testing.assert_allclose(spectrum(single).eigenvalue[0], 4 / 30, rtol=1e-6)
     with pytest.raises(KernelError, match="expected a symmetric matrix"):
         spectrum(single.astype(np.float64))
+
+
+def test_weights_are_multiplicities() -> None:
+    x = np.random.default_rng(4).standard_normal((20, 3))
+    kernel = np.exp(-((x[:, None] - x) ** 2).sum(-1))
+    times = 1 + np.arange(20) % 3
+    repeated = np.repeat(np.arange(20), times)
+    weighted = spectrum(kernel, 6, weights=times)
+    plain = spectrum(kernel[np.ix_(repeated, repeated)], 6)
+    np.testing.assert_allclose(weighted.eigenvalue, plain.eigenvalue, rtol=1e-13)
+    np.testing.assert_allclose(weighted.energy, plain.energy, rtol=1e-13)
+    np.testing.assert_allclose(weighted.eigenfunction.values[repeated], plain.eigenfunction, atol=1e-11)
+    np.testing.assert_allclose(weighted.weight, times / times.sum(), rtol=1e-15)
+    cross = np.exp(-((x[:4, None] + 0.1 - x) ** 2).sum(-1))
+    np.testing.assert_allclose(extend(weighted, cross), extend(plain, cross[:, repeated]), atol=1e-10)
+    np.testing.assert_allclose(
+        spectrum(kernel, 6, weights=np.full(20, 7.0)).eigenvalue, spectrum(kernel, 6).eigenvalue, rtol=1e-13
+    )
+
+
+def test_a_gaussian_law_by_gauss_hermite_weights() -> None:
+    # exp(-(x - x')^2 / (2 l^2)) under N(0, 1): Mehler's eigenvalues sqrt(2a/A) (b/A)^k
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    kept = weights > 1e-30
+    nodes, weights = nodes[kept], weights[kept]
+    ell = 1.3
+    modes = spectrum(np.exp(-((nodes[:, None] - nodes) ** 2) / (2 * ell**2)), 8, weights=weights)
+    a, b = 0.25, 1 / (2 * ell**2)
+    total = a + b + np.sqrt(a * a + 2 * a * b)
+    np.testing.assert_allclose(modes.eigenvalue, np.sqrt(2 * a / total) * (b / total) ** np.arange(8), rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0, 2.0], r"expected 3 numbers, one an input, got shape \(2,\)"),
+        ([1.0, 0.0, 2.0], r"1 of 3 are not, the first is 0.0 at \[1\]"),
+        ([1.0, np.nan, 2.0], r"the first is nan at \[1\]"),
+        (["a", "b", "c"], "expected 3 numbers"),
+    ],
+)
+def test_refuses_weights(weights: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"^weights: .*{message}"):
+        spectrum(np.eye(3), weights=weights)
+
+
+def test_the_fit_of_the_decay_has_a_range_and_an_error() -> None:
+    rng = np.random.default_rng(2)
+    k = np.arange(1, 101)
+    slopes, errors = [], []
+    for _ in range(30):
+        values = np.sort(k**-1.5 * np.exp(0.05 * rng.standard_normal(100)))[::-1]
+        fitted = spectrum(np.diag(values), fit_range=(5, 60)).attrs
+        slopes.append(fitted["decay_exponent"])
+        errors.append(fitted["decay_error"])
+    np.testing.assert_array_equal(fitted["decay_range"], (5, 60))
+    assert abs(np.mean(slopes) - 1.5) < 4 * np.std(slopes) / np.sqrt(30)
+    # sorting makes neighbours dependent, so the scatter about one line understates the spread a little
+    assert 0.5 < np.mean(errors) / np.std(slopes, ddof=1) < 1.5
+    for bad in ((5, 6), (0, 10), (5, 101), "all"):
+        with pytest.raises(InputError, match="fit_range: expected"):
+            spectrum(np.diag(values), fit_range=bad)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="fit_range: mode 4 is at rounding level"):
+        spectrum(np.diag([3.0, 2.0, 1.0, 0.0, 0.0]), fit_range=(1, 5))
+
+
+@pytest.mark.parametrize("copies", [30, 300])
+def test_lanczos_finds_every_copy_of_an_eigenvalue(copies: int) -> None:
+    size, count = 1200, 25  # more copies wanted than a block of 16 can see at once
+    values = np.concatenate([np.full(copies, 5.0), np.linspace(1, 0, size - copies)])
+    modes = spectrum(with_eigenvalues(values), count)
+    assert modes.attrs["solver"] == "lanczos"
+    np.testing.assert_allclose(modes.eigenvalue, values[:count] / size, rtol=1e-12)
+
+
+def test_lanczos_on_a_low_rank() -> None:
+    values = np.concatenate([np.arange(20.0, 0, -1), np.zeros(1180)])
+    modes = spectrum(with_eigenvalues(values), 30)
+    assert modes.attrs["solver"] == "lanczos"
+    np.testing.assert_allclose(modes.eigenvalue, values[:30] / 1200, atol=1e-15)
+    functions = modes.eigenfunction.values
+    np.testing.assert_allclose(functions.T @ functions / 1200, np.eye(30), atol=1e-12)
