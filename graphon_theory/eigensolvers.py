@@ -110,7 +110,8 @@ def _lanczos(matrix: FloatArray, count: int) -> tuple[FloatArray, FloatArray] | 
     random = np.random.default_rng(0)  # the same numbers in every run
     basis = np.empty((size, min(most, 8 * count + 20 * _BLOCK)), order="F")
     small = np.zeros((basis.shape[1], basis.shape[1]))
-    dim, accepted = 0, None
+    dim = 0
+    accepted: tuple[FloatArray, FloatArray] | None = None
     block = np.linalg.qr(random.standard_normal((size, _BLOCK)))[0]
     while dim + _BLOCK * (_EVERY + 1) <= most:
         for _ in range(_EVERY):
@@ -128,12 +129,12 @@ def _lanczos(matrix: FloatArray, count: int) -> tuple[FloatArray, FloatArray] | 
         values, turns = _lapack(small[:dim, :dim], count)
         residual = np.linalg.norm(rest @ turns[dim - _BLOCK :], axis=0).max()
         scale = float(np.abs(values[0]))
-        if residual > _CONVERGED * scale:
-            accepted = None
-        elif accepted is not None and np.abs(values - accepted).max() <= 1e-12 * scale:
-            return values, basis[:, :dim] @ turns
-        else:
-            accepted = values
+        if accepted is not None and np.abs(values - accepted[0]).max() <= 1e-12 * scale:
+            values, turns = accepted
+            return values, basis[:, : len(turns)] @ turns
+        accepted = None
+        if residual <= _CONVERGED * scale:
+            accepted = values, turns
             block, _ = _next_block(random.standard_normal((size, _BLOCK)), basis[:, :dim], np.inf)
     return None
 
