@@ -90,7 +90,7 @@ def discretise(network: Network, inputs: FloatArray, rtol: float) -> Discretisat
     if network.activation.kinked:  # what a Gram matrix in float64 knows of nearly coincident inputs (THEORY §4)
         floor = max(floor, 2 * EPS / sample.sine)
     if exact:
-        return Discretisation(*_Refinement(network.activation, layers, sample, rtol, 0).run(network.outputs)[:2], floor)
+        return Discretisation(*_blockwise(layers, inputs.shape[1], network.outputs), floor)
     target, previous = max(0.1 * rtol, 8 * EPS), None
     move, worst = np.inf, 1
     for attempt in range(_ROUNDS):
@@ -108,6 +108,17 @@ def discretise(network: Network, inputs: FloatArray, rtol: float) -> Discretisat
         f"rtol={rtol:g} was asked for. If the graphon has a kink or jump along u = v, say diagonal=True; if at a fixed "
         "position, give it as an edge (u_edges, v_edges); or loosen rtol."
     )
+
+
+def _blockwise(layers: tuple[Layer, ...], d: int, outputs: int) -> tuple[tuple[LayerOperator, ...], tuple[Panels, ...]]:
+    """One node a block in every hidden layer, where all graphons are constant in u between their breaks."""
+    panels = tuple(Panels.constant(layer.u_edges) for layer in layers[:-1])
+    last = layers[-1]
+    if not panels:
+        return (last.inputs_to_outputs(outputs, d),), panels
+    hidden = [layer.hidden(p.nodes(), below) for layer, p, below in zip(layers[1:], panels[1:], panels, strict=False)]
+    first = layers[0].from_inputs(panels[0].nodes(), d)
+    return (first, *hidden, last.to_outputs(outputs, panels[-1])), panels
 
 
 def _distance(new: tuple[FloatArray, FloatArray], old: tuple[FloatArray, FloatArray]) -> float:
@@ -141,8 +152,9 @@ class Sample:
         unit = inputs[some] / norms[some, None]
         cosine = unit @ unit.T
         np.fill_diagonal(cosine, 0.0)
-        gaps = 1 - np.abs(cosine)
-        gap = float(gaps.min(initial=1.0, where=gaps > 4 * EPS))
+        size = np.abs(cosine)
+        size[size >= 1 - 4 * EPS] = 0.0
+        gap = 1 - float(size.max(initial=0.0))
         sine = float(np.sqrt(gap * (2 - gap)))
         if count <= most or most == 1:
             return cls(inputs[:most], sine)
