@@ -1,0 +1,214 @@
+"""Duals of any activation by its heat flow (THEORY §4): kinks, jumps, any variance, any mean.
+
+S(x, tau) = E[phi(x + tau e)] and S1(x, tau) = E[phi'(x + tau e)], e ~ N(0, 1), belong to the activation alone. They are
+tabulated once (``heat_tables``); then C and Cdot of a pair of inputs are one integral over a line
+(``_kernels.heat_flows``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from graphon_theory._kernels import heat_flows as _compiled
+from graphon_theory.errors import ActivationError
+from graphon_theory.heat_tables import FloatArray, Function, RangeError, Table, slope_of, span
+
+heat_flow_block = _compiled.heat_flow_block
+
+_SMALLEST = 1e-24  # variance
+
+
+class HeatFlow:
+    """Duals of ``phi`` at any means and variances from one table, which is built when first needed.
+
+    ``phi`` and ``derivative`` map float64 arrays to float64 arrays, elementwise; ``derivative`` is the one almost
+    everywhere, taken from piecewise Chebyshev polynomials of phi where it is None. ``kinks`` are the places where phi
+    or a low derivative is not smooth, its ``jumps`` included; undeclared kinks are found, undeclared jumps refused.
+
+    Raises ActivationError for places that are not finite, and from every method where phi overflows or outgrows the
+    Gaussian at the variances asked for, or jumps where nothing was declared, or oscillates too fast for the table.
+    """
+
+    def __init__(
+        self,
+        phi: Function,
+        derivative: Function | None = None,
+        kinks: Iterable[float] = (),
+        jumps: Iterable[float] = (),
+    ) -> None:
+        self.phi, self._derivative = phi, derivative
+        places = sorted({float(z) + 0.0 for z in (*kinks, *jumps)})
+        if not all(math.isfinite(z) for z in places):
+            raise ActivationError(f"kinks: expected finite places, got {places}.")
+        self.kinks = tuple(places)
+        self._tables: dict[tuple[float, float, float], PreparedHeatFlow] = {}
+
+    def derivative(self, z: ArrayLike) -> FloatArray:
+        """phi'(z) almost everywhere, elementwise."""
+        y = np.asarray(z, dtype=float)
+        if self._derivative is not None:
+            return self._derivative(y)
+        with np.errstate(all="ignore"):
+            return slope_of(self.phi, self.kinks, y)
+
+    def prepared(
+        self,
+        largest_mean: float,
+        largest_variance: float,
+        rtol: float = 1e-11,
+        smallest_variance: float = _SMALLEST,
+    ) -> PreparedHeatFlow:
+        """The table for |mean| up to ``largest_mean`` and variances from ``smallest_variance`` up, or exactly 0.
+
+        Kept for later calls. Raises ActivationError where its error exceeds ``rtol``, besides the reasons above.
+        """
+        mean, s = abs(float(largest_mean)), math.sqrt(float(largest_variance))
+        if not (math.isfinite(mean) and math.isfinite(s)):
+            raise ActivationError(f"largest_mean, largest_variance: expected finite numbers, got {mean}, {s * s}.")
+        least = math.sqrt(min(float(smallest_variance), 1.0))
+        s = max(s, 4 * least)
+        # ranges are rounded up, so that few tables serve all calls
+        wide = (2.0 ** math.ceil(math.log2(mean)) if mean else 0.0), 2.0 ** math.ceil(math.log2(s))
+        try:
+            return self._made(*wide, least, rtol)
+        except RangeError:
+            pass
+        try:
+            return self._made(mean, s, least, rtol)
+        except RangeError as error:
+            raise ActivationError(f"{error} {self._advice(mean, s, least)}") from None
+
+    def _made(self, mean: float, s: float, least: float, rtol: float) -> PreparedHeatFlow:
+        key = mean, s, least
+        if key not in self._tables:
+            with np.errstate(all="ignore"):
+                table = Table(self.phi, self._derivative, self.kinks, mean, s, least)
+            self._tables[key] = PreparedHeatFlow(table.values[1:], table.error, mean, s * s)
+        made = self._tables[key]
+        if made.error > rtol:
+            raise ActivationError(
+                f"phi: its duals are known to {made.error:.2g} of their scale only, rtol = {rtol:.2g} was asked for. "
+                "Give its derivative, avoid cancellation in phi near 0, or raise smallest_variance."
+            )
+        return made
+
+    def _advice(self, mean: float, s: float, least: float) -> str:
+        """Which variance would do."""
+        low, high = math.log2(least), math.log2(s)
+        if not self._in_range(mean, least):
+            return "No variance works at these means."
+        while high - low > 0.01:
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if self._in_range(mean, 2.0**middle) else (low, middle)
+        return f"The largest variance that works is about {4.0**low:.4g}."
+
+    def _in_range(self, mean: float, s: float) -> bool:
+        try:
+            with np.errstate(all="ignore"):
+                span(self.phi, self._derivative, mean, s)
+        except RangeError:
+            return False
+        return True
+
+    def moments(
+        self, mean1: ArrayLike, mean2: ArrayLike, q12: ArrayLike, q11: ArrayLike, q22: ArrayLike
+    ) -> tuple[FloatArray, FloatArray]:
+        """C and Cdot, broadcast; 1 - rho^2 is formed by two-products, so pairs are told apart up to |rho| = 1."""
+        arrays = np.broadcast_arrays(*(np.asarray(a, dtype=float) for a in (mean1, mean2, q12, q11, q22)))
+        shape = arrays[0].shape
+        m1, m2, cross, first, second = (a.ravel() for a in arrays)
+        table = self._table(np.concatenate([m1, m2]), np.concatenate([first, second]))
+        rho, gap = _correlation(cross, first, second)
+        c, dot = np.empty(len(rho)), np.empty(len(rho))
+        f1, f2 = table.features(m1[None], first[None])[0], table.features(m2[None], second[None])[0]
+        _compiled.pairs(table.table, f1, f2, rho, gap, c, dot)
+        return c.reshape(shape), dot.reshape(shape)
+
+    def means(self, mean: ArrayLike, variance: ArrayLike) -> FloatArray:
+        """E[phi(mean + sqrt(variance) z)], broadcast."""
+        return self._expectations(mean, variance)[0]
+
+    def diagonal(self, mean: ArrayLike, variance: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """E[phi^2] and E[phi'^2], broadcast."""
+        _, _, c, dot = self._expectations(mean, variance)
+        return c, dot
+
+    def _expectations(self, mean: ArrayLike, variance: ArrayLike) -> FloatArray:
+        m, q = np.broadcast_arrays(np.asarray(mean, dtype=float), np.asarray(variance, dtype=float))
+        table = self._table(m, q)
+        return table.expectations(m.ravel(), q.ravel()).reshape(4, *m.shape)
+
+    def _table(self, mean: FloatArray, variance: FloatArray) -> PreparedHeatFlow:
+        return self.prepared(float(np.abs(mean).max(initial=0.0)), float(variance.max(initial=1.0)))
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedHeatFlow:
+    """The table of one activation for a range of means and variances.
+
+    ``parameters`` follow the tolerance of coincidence in the parameters of :func:`heat_flow_block`; ``error`` bounds
+    the error of C and Cdot relative to sqrt(C11 C22) and sqrt(Cdot11 Cdot22).
+    """
+
+    parameters: FloatArray = field(repr=False)
+    error: float
+    largest_mean: float
+    largest_variance: float
+
+    @property
+    def table(self) -> FloatArray:
+        """The parameters behind a tolerance of 0."""
+        return np.concatenate([[0.0], self.parameters])
+
+    def features(self, mean: ArrayLike, variance: FloatArray) -> FloatArray:
+        """What the compiled pass needs of each input, (P, 5, N): mean, s, E[phi], E[phi'], 1 / s.
+
+        Raises ActivationError for means or variances outside the table's range.
+        """
+        mean, variance = np.broadcast_arrays(np.asarray(mean, dtype=float), variance)
+        s = np.sqrt(variance)
+        four = self.expectations(mean.ravel(), variance.ravel())
+        inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+        return np.stack([mean, s, four[0].reshape(s.shape), four[1].reshape(s.shape), inverse], axis=1)
+
+    def expectations(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
+        """E[phi], E[phi'], E[phi^2], E[phi'^2], as (4, n)."""
+        slack = 1 + 1e-9
+        if not (variance >= 0).all() or variance.max(initial=0.0) > slack * self.largest_variance:
+            raise ActivationError(
+                f"variance: expected 0 to {self.largest_variance:.6g}, for which the activation was prepared, "
+                f"got {variance.min():.6g} to {variance.max():.6g}."
+            )
+        if not (np.abs(mean) <= slack * self.largest_mean).all():
+            raise ActivationError(
+                f"mean: expected at most {self.largest_mean:.6g} in size, for which the activation was prepared, "
+                f"got {np.abs(mean).max():.6g}."
+            )
+        out = np.empty((4, mean.size))
+        _compiled.expectations(self.table, np.ascontiguousarray(mean), np.sqrt(variance), 0.0, out)
+        return out
+
+
+def _correlation(q12: FloatArray, q11: FloatArray, q22: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """rho and 1 - |rho|, the latter from q11 q22 - q12^2 by two-products; rho = 0 where a variance is 0."""
+    alive = (q11 > 0) & (q22 > 0)
+    # scaled by even powers of two to [1, 4), so that no product over- or underflows
+    e1, e2 = (2 * (np.frexp(np.where(alive, q, 1.0))[1] // 2) for q in (q11, q22))
+    a, b = np.ldexp(np.where(alive, q11, 1.0), -e1), np.ldexp(np.where(alive, q22, 1.0), -e2)
+    c = np.where(alive, np.ldexp(q12, -(e1 + e2) // 2), 0.0)
+    (high, low), (high2, low2) = _two_product(a, b), _two_product(c, c)
+    determinant = np.maximum(((high - high2) + low) - low2, 0.0)
+    rho = np.clip(c / np.sqrt(high), -1.0, 1.0)
+    return rho, determinant / (high * (1 + np.abs(rho)))
+
+
+def _two_product(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """a b = high + low exactly (Veltkamp, Dekker)."""
+    high = a * b
+    (ah, al), (bh, bl) = ((h, x - h) for x in (a, b) for h in [x * (2.0**27 + 1) - (x * (2.0**27 + 1) - x)])
+    return high, ((ah * bh - high) + ah * bl + al * bh) + al * bl
