@@ -81,6 +81,10 @@ class Profile:
         exprs = tuple(sp.expand(self.on(p, q) * other.on(p, q)) for p, q in pairwise(edges))
         return Profile(edges, exprs)
 
+    def plus(self, other: Profile) -> Profile:
+        edges = merged(self.edges, other.edges)
+        return Profile(edges, tuple(sp.expand(self.on(p, q) + other.on(p, q)) for p, q in pairwise(edges)))
+
     def expression(self, symbol: sp.Symbol) -> sp.Expr:
         """As one SymPy expression in ``symbol``, a Piecewise if there are several pieces."""
         parts = [expr.xreplace({T: symbol}) for expr in self.exprs]
@@ -303,8 +307,7 @@ def _product_by_values(expr: sp.Expr) -> tuple[sp.Expr, sp.Expr] | None:
         full = sp.N(expr.subs({U: a, V: b}), 30)
         if abs(full - sp.N(left.subs(U, a) * right.subs(V, b), 30)) > 1e-22 * (abs(full) + abs(sp.N(middle, 30))):
             return None
-    positive = {k: s for k, s in _POSITIVE.items()}
-    return left.xreplace(positive), right.xreplace(positive)
+    return left.xreplace(_POSITIVE), right.xreplace(_POSITIVE)
 
 
 def act(graphon: Graphon, profile: Profile) -> Profile:
@@ -315,22 +318,22 @@ def act(graphon: Graphon, profile: Profile) -> Profile:
         rows = ([rational(x) for x in row] for row in graphon.values)
         exprs = tuple(sp.expand(sp.Add(*(w * m for w, m in zip(row, masses, strict=True)))) for row in rows)
         return Profile(exact_edges(graphon, 0), exprs)
-    graphon, diagonal = _readable(graphon)
-    u_edges, v_edges = exact_edges(graphon, 0), merged(exact_edges(graphon, 1), profile.edges)
+    formula, diagonal = _readable(graphon)
+    u_edges, v_edges = exact_edges(formula, 0), merged(exact_edges(formula, 1), profile.edges)
     if diagonal:
         u_edges = v_edges = merged(u_edges, v_edges)
-    exprs = []
+    pieces = []
     for p, q in pairwise(u_edges):
         total = sp.Integer(0)
         for s, t in pairwise(v_edges):
             a = profile.on(s, t)
             if diagonal and (s, t) == (p, q):
-                total += _triangles(graphon, a, p, q)
+                total += _triangles(formula, a, p, q)
                 continue
-            for f, g in separated(resolved(graphon, _middle(p, q), _middle(s, t))):
+            for f, g in separated(resolved(formula, _middle(p, q), _middle(s, t))):
                 total += f * integral(sp.expand(g * a), s, t)
-        exprs.append(sp.expand(total))
-    return Profile(u_edges, tuple(exprs))
+        pieces.append(sp.expand(total))
+    return Profile(u_edges, tuple(pieces))
 
 
 def _check_size(graphon: StepGraphon) -> None:
@@ -464,6 +467,17 @@ class FiniteRank:
             for f, g in separated(resolved(formula, _middle(p, q), _middle(s, t))):
                 terms.append((_indicator(u_edges, i, f), _indicator(v_edges, j, g)))
         return cls(tuple(terms))
+
+    def on(self, p: sp.Expr, q: sp.Expr) -> dict[sp.Expr, Profile]:
+        """For u in [p, q], the functions f(u) without their constants, each with its g(v)."""
+        out: dict[sp.Expr, Profile] = {}
+        for f, g in self.terms:
+            number, shape = f.on(p, q).as_independent(T, as_Add=False)
+            if number == 0:
+                continue
+            scaled = Profile(g.edges, tuple(number * e for e in g.exprs))
+            out[shape] = out[shape].plus(scaled) if shape in out else scaled
+        return out
 
 
 def _indicator(edges: tuple[sp.Expr, ...], piece: int, expr: sp.Expr = sp.S.One) -> Profile:

@@ -26,9 +26,9 @@ from graphon_theory.discretisation import discretise
 from graphon_theory.errors import ClosedFormError, NetworkError, QuadratureError
 from graphon_theory.exact_graphons import (
     MAX_BLOCKS,
+    Profile,
     T,
     V,
-    Profile,
     act,
     exact_edges,
     profile_graphon,
