@@ -97,10 +97,12 @@ def spectral_norm_bound(b: FloatArray) -> float:
     small = b if b.shape[0] >= b.shape[1] else b.T
     gram = small.T @ small
     n = len(gram)
-    top = float(eigsh(gram, k=1, v0=np.ones(n), return_eigenvectors=False)[0]) if n > 64 else 0.0
-    top = max(top, float(np.linalg.eigvalsh(gram)[-1]) if n <= 64 else 0.0, float(gram.diagonal().max()))
-    if top == 0.0:
+    if not gram.any():
         return 0.0
+    # v0 is fixed for reproducible results, and not the vector of ones, which may be orthogonal to all that counts
+    few = n <= 64
+    top = np.linalg.eigvalsh(gram)[-1] if few else eigsh(gram, 1, v0=np.cos(np.arange(n)), return_eigenvectors=False)[0]
+    top = max(float(top), float(gram.diagonal().max()))
     # the product and the factorisation each err by at most about (n + m) eps times the trace factored (Rump 2006)
     rounding = 4 * sum(b.shape) * _EPS * (n * top + float(gram.trace()))
     margin = 1e-10 * top

@@ -26,7 +26,8 @@ _CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 class DriftEstimate:
     """Block means behind a layer's D: ``raw`` as averaged, ``error`` its standard error, ``shrunk`` as used.
 
-    ``spread`` is the deviation between blocks of D / sqrt(V) that the data support, ``mean`` its mean over blocks.
+    All in units of sqrt(V). ``mean`` is what blocks are drawn to (0 unless their mean is plain), ``spread`` the
+    deviation of blocks from it that the data support.
     """
 
     raw: FloatArray
@@ -85,7 +86,8 @@ def estimate_network(
     out; one number or one a layer), ``drift=False`` leaves D out and warns CoherenceWarning where that will be biased.
     Raw block means of D have standard error sqrt(n_{l-1} V / (n_a n_b)), about B sqrt(V / n) with B blocks a side. They
     are shrunk: delta = D / sqrt(V) of a block is taken as N(mean, spread^2), both estimated (DerSimonian and Laird
-    1986), the mean in turn drawn to 0 as far as its own error asks for; blocks far beyond the noise stay as they are.
+    1986), with mean 0 unless it is three standard errors away from it; blocks far beyond the noise stay as they are. A
+    layer in which neither the mean nor the mean square of delta is three standard errors beyond the noise has D = 0.
     Weights need not be initial ones: trained networks are estimated in the same way.
 
     ``masks`` are dense arrays or torch tensors of zeros and ones, PackedMask or SciPy sparse, from input to output,
@@ -183,20 +185,23 @@ def shrink_drift(moments: Moments, n_in: int) -> DriftEstimate:
     """D of blocks and what of it the data support, in units of sqrt(V) (see :func:`estimate_network`).
 
     With delta = sqrt(n_in) mean(m w) / sqrt(mean(m w^2)) and error e^2 = n_in / (n_a n_b) under fair signs:
-    spread^2 by moments, delta' = mean' + (delta - mean) spread^2 / (spread^2 + e^2), mean' = mean max(0, 1 - 1 / z^2).
+    delta' = mean + (delta - mean) spread^2 / (spread^2 + e^2), mean = 0 within three of its errors, spread^2 by
+    moments; delta' = 0 unless sum(delta / e^2) or sum(delta^2 / e^2) is three standard deviations from what noise
+    gives: a drift that is not there would move the mean of every signal.
     """
     used = moments.square > 0
     root = np.sqrt(np.where(used, moments.square, 1.0))
     delta = np.where(used, math.sqrt(n_in) * moments.first / root, 0.0)
     variance = np.broadcast_to(n_in / moments.pairs, delta.shape)
-    mean, spread2, error2 = _random_effects(delta[used], variance[used])
-    centre = mean * max(0.0, 1 - error2 / mean**2) if mean else 0.0
-    shrunk = centre + (delta - mean) * spread2 / (spread2 + variance)
+    if not _beyond_noise(delta[used], variance[used]):
+        return DriftEstimate(delta, np.where(used, np.sqrt(variance), 0.0), np.zeros_like(delta), 0.0, 0.0)
+    mean, spread2 = _random_effects(delta[used], variance[used])
+    shrunk = mean + (delta - mean) * spread2 / (spread2 + variance)
     # a mean can be no larger than the surviving weights allow: (E m w)^2 <= E m E m w^2
     bound = np.sqrt(n_in * moments.mask)
     shrunk = np.where(used, np.clip(shrunk, -bound, bound), 0.0)
     error = np.where(used, np.sqrt(variance), 0.0)
-    return DriftEstimate(delta, error, shrunk, float(centre), math.sqrt(spread2))
+    return DriftEstimate(delta, error, shrunk, mean, math.sqrt(spread2))
 
 
 def edges_of(sizes: FloatArray) -> FloatArray:
@@ -204,15 +209,24 @@ def edges_of(sizes: FloatArray) -> FloatArray:
     return np.concatenate([[0.0], np.cumsum(sizes)[:-1] / sizes.sum(), [1.0]])
 
 
-def _random_effects(values: FloatArray, variances: FloatArray) -> tuple[float, float, float]:
-    """Mean, variance between, and squared error of the mean of values with known variances."""
+def _beyond_noise(values: FloatArray, variances: FloatArray) -> bool:
+    """Whether values with known variances have a mean, or a mean square, that noise does not explain."""
+    mean = abs((values / variances).sum()) / math.sqrt((1 / variances).sum())
+    square = ((values**2 / variances).sum() - len(values)) / math.sqrt(2 * len(values))
+    return bool(mean >= 3 or square >= 3)
+
+
+def _random_effects(values: FloatArray, variances: FloatArray) -> tuple[float, float]:
+    """Mean of values with known variances, 0 if that may be, and the variance between them about it."""
     w = 1 / variances
-    mean = float(w @ values / w.sum())
-    excess = float(w @ (values - mean) ** 2) - (len(values) - 1)
     scale = float(w.sum() - (w**2).sum() / w.sum())
-    between = max(0.0, excess / scale) if scale > 0 else 0.0
-    w = 1 / (variances + between)
-    return float(w @ values / w.sum()), between, float(1 / w.sum())
+    about = float(w @ (values - w @ values / w.sum()) ** 2) - (len(values) - 1)
+    between = max(0.0, about / scale) if scale > 0 else 0.0
+    v = 1 / (variances + between)
+    mean = float(v @ values / v.sum())
+    if abs(mean) * math.sqrt(v.sum()) >= 3:
+        return mean, between
+    return 0.0, max(0.0, float(w @ values**2 - len(values)) / float(w.sum()))
 
 
 def _score_counts(
