@@ -38,13 +38,14 @@ class DualPass:
     """The duals of one layer, ready for inputs whose means and variances stay below given bounds.
 
     ``features(mean, q)``: (P, F, N) of means (or 0.0) and variances (P, N), read by the compiled ``block``.
-    ``diagonal(mean, q)``: E[phi], E[phi^2], E[phi'^2] of arrays. ``error`` bounds the error of C and Cdot relative to
-    sqrt(C11 C22) and sqrt(Cdot11 Cdot22); 0 for closed forms, which are right to rounding.
+    ``mean(mean, q)``: E[phi] of arrays; ``diagonal(mean, q)``: E[phi^2] and E[phi'^2]. ``error`` bounds the error of C
+    and Cdot relative to sqrt(C11 C22) and sqrt(Cdot11 Cdot22); 0 for closed forms, which are right to rounding.
     """
 
     block: Callable[..., None]
     features: Callable[[ArrayLike, FloatArray], FloatArray]
-    diagonal: Callable[[ArrayLike, FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
+    diagonal: Callable[[ArrayLike, FloatArray], tuple[FloatArray, FloatArray]]
+    mean: Callable[[ArrayLike, FloatArray], FloatArray]
     own: FloatArray
     error: float = 0.0
 
@@ -78,6 +79,8 @@ class Activation:
     that grows faster than the Gaussian integrates at the variances met is refused when its duals are asked for.
     """
 
+    name: str
+
     def __init__(
         self,
         function: str | sp.Expr | Function,
@@ -93,7 +96,7 @@ class Activation:
             self.phi = _vectorised(function)
             self._derivative = None if derivative is None else _vectorised(derivative)
             self.kinks = _sorted_kinks(kinks)
-            self.name = name or getattr(function, "__name__", type(function).__name__)
+            self.name = name or str(getattr(function, "__name__", type(function).__name__))
         elif isinstance(function, (str, sp.Basic)):
             if tuple(kinks) or derivative is not None:
                 raise ActivationError(
@@ -108,7 +111,7 @@ class Activation:
 
     def _from_expression(self, expr: sp.Expr, name: str | None) -> None:
         self.expression = expr
-        self.name = name or expressions.text(expr)
+        self.name = name or str(expressions.text(expr))
         self.kinks = _kinks_of(expr)
         slope = _derivative_of(expr)
         self.phi = _evaluator(expr)
@@ -157,22 +160,14 @@ class Activation:
         return f"Activation({self.name!r})"
 
     @property
+    def named(self) -> bool:
+        """Whether it is one of the named activations, which :func:`as_activation` knows."""
+        return _NAMED.get(self.name) is self
+
+    @property
     def parameters(self) -> tuple[float, ...]:
         """Of the closed form, if there is one."""
         return () if self._closed is None else self._closed.parameters
-
-    # What the recursion takes until it asks for passes.
-    @property
-    def block(self) -> Callable[..., None]:
-        assert self._closed is not None
-        return self._closed.block
-
-    def features(self, q: FloatArray) -> FloatArray:
-        assert self._closed is not None
-        return self._closed.features(0.0, q)
-
-    def block_parameters(self, terms: int, eps: float = _EPS) -> FloatArray:
-        return np.array([max(4.0, math.sqrt(terms)) * eps, *self.parameters])
 
     @property
     def bounded(self) -> bool:
@@ -215,16 +210,13 @@ class Activation:
             series = HermiteSeries.fitting(self.phi, self.derivative, largest_mean, largest_variance)
             if series is not None:
                 own = np.array([series.stride, series.offset], dtype=float)
-                return DualPass(hermite_block, series.features, series.diagonal, own, series.error)
+                return DualPass(hermite_block, series.features, series.diagonal, series.mean, own, series.error)
         from graphon_theory.heat_flows import heat_flow_block
 
         flow = self._heat_flow
         table = flow.prepared(largest_mean, largest_variance)
 
-        def diagonal(mean: ArrayLike, q: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-            return flow.means(mean, q), *flow.diagonal(mean, q)
-
-        return DualPass(heat_flow_block, table.features, diagonal, table.parameters, table.error)
+        return DualPass(heat_flow_block, table.features, flow.diagonal, flow.means, table.parameters, table.error)
 
     @property
     def _heat_flow(self) -> Any:
@@ -290,7 +282,7 @@ class Activation:
         if self._closed is not None:
             return np.asarray(self._closed.mean(mu, variance))
         bounds = float(np.abs(mu).max(initial=0.0)), float(variance.max(initial=0.0))
-        return self.prepared(*bounds).diagonal(mu, variance)[0]
+        return self.prepared(*bounds).mean(mu, variance)
 
     def _elementwise(
         self, mean1: FloatArray, mean2: FloatArray, q12: FloatArray, q11: FloatArray, q22: FloatArray
@@ -313,18 +305,21 @@ class Activation:
 
 
 def _closed_pass(closed: ClosedForm) -> DualPass:
-    def diagonal(mean: ArrayLike, q: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def diagonal(mean: ArrayLike, q: FloatArray) -> tuple[FloatArray, FloatArray]:
         mu = np.broadcast_to(np.asarray(mean, dtype=float), q.shape)
         if not mu.any():
-            return closed.mean(mu, q), *closed.moments(q, q, q)
+            return closed.moments(q, q, q)
         state = np.ones((q.size, 2, 1, 1))
         state[:, 0, 0, 0] = q.ravel()
         out, none = np.empty_like(state), np.zeros((q.size, 1, 1))
         f = np.ascontiguousarray(closed.features(mu.reshape(-1, 1), q.reshape(-1, 1)))
         closed.block(state, none, False, 0.0, 0.0, f, f, 0, 0, out, np.array([4 * _EPS, *closed.parameters]))
-        return closed.mean(mu, q), out[:, 0].reshape(q.shape), out[:, 1].reshape(q.shape)
+        return out[:, 0].reshape(q.shape), out[:, 1].reshape(q.shape)
 
-    return DualPass(closed.block, closed.features, diagonal, np.array(closed.parameters))
+    def mean_of(mean: ArrayLike, q: FloatArray) -> FloatArray:
+        return np.asarray(closed.mean(np.asarray(mean, dtype=float), q))
+
+    return DualPass(closed.block, closed.features, diagonal, mean_of, np.array(closed.parameters))
 
 
 def _rounded_up(value: float) -> float:

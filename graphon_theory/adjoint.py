@@ -34,7 +34,7 @@ class Backward:
             state[:, 0] = k.reshape(-1, n1, n2)
             out = np.empty_like(state)
             none = np.zeros((len(k), n1, n2))
-            block, parameters = recursion.activation.block, recursion.parameters[layer]
+            block, parameters = recursion.passes[layer].block, recursion.parameters[layer]
             block(state, none, False, 0.0, 0.0, f1[layer], f2[layer], 0, 0, out, parameters)
             self.duals.append(out[:, 0].reshape(len(k), -1))
             self.derivatives.append(out[:, 1].reshape(len(k), -1))

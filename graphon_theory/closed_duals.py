@@ -226,7 +226,7 @@ def _exponential_moments(q12: FloatArray, q11: FloatArray, q22: FloatArray) -> t
 
 EXP = ClosedForm(
     _exponential_moments,
-    lambda mu, q: _stack(mu + 0.5 * q),
+    lambda mu, q: _stack(np.asarray(mu) + 0.5 * q),
     blocks.exponential_block,
     lambda mu, q: np.exp(mu + 0.5 * q),
     takes_means=True,

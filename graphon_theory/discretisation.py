@@ -187,11 +187,12 @@ class Sample:
 
 @dataclass
 class _State:
-    """C and Cdot T (positions, pairs), over the panels that carry them."""
+    """C and Cdot T (positions, pairs) and m, over the panels that carry them."""
 
     panels: Panels
     dual: FloatArray
     tangent: FloatArray
+    mean: FloatArray  # (positions, inputs); no inputs in a network without drift
 
 
 class _Refinement:
@@ -204,6 +205,7 @@ class _Refinement:
         # two ladders of orders, so that successive discretisations share no nodes
         self.orders = (6, 10, 16, 24, 34) if shift == 0 else (7, 12, 18, 27, 38)
         self.products = sample.products()
+        self.drifting = any(layer.connectivity.has_drift for layer in layers)
         self.worst = 1
         self.most = 0
 
@@ -242,18 +244,27 @@ class _Refinement:
             t += op.variance @ below.tangent
         return k, t
 
-    def _state(self, op: LayerOperator, below: _State | None) -> tuple[FloatArray, FloatArray]:
-        """C and Cdot T (points, pairs) of a layer, by the compiled pass of the engine itself."""
+    def _state(self, op: LayerOperator, below: _State | None) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """C and Cdot T (points, pairs) and m (points, inputs) of a layer, by the compiled pass of the engine itself."""
         k, t = self._moments(op, below)
         points, size = len(k), self.sample.size
-        features = np.ascontiguousarray(self.activation.features(np.maximum(k[:, self.sample.diagonal], 0.0)))
+        variance = np.maximum(k[:, self.sample.diagonal], 0.0)
+        mean = self._means(op, below)
+        duals = self.activation.prepared(float(np.abs(mean).max()), float(variance.max(initial=0.0)))
+        features = np.ascontiguousarray(duals.features(mean, variance))
         state = np.stack([k, t], axis=1).reshape(points, 2, size, size)
         out = np.empty_like(state)
         terms = 1 if below is None else below.panels.size
-        parameters = self.activation.block_parameters(terms)
         none = np.zeros((points, size, size))
-        self.activation.block(state, none, False, 0.0, 0.0, features, features, 0, 0, out, parameters)
-        return out[:, 0].reshape(points, -1), out[:, 1].reshape(points, -1)
+        duals.block(state, none, False, 0.0, 0.0, features, features, 0, 0, out, duals.parameters(terms))
+        first = duals.mean(mean, variance) if self.drifting else np.zeros((points, 0))
+        return out[:, 0].reshape(points, -1), out[:, 1].reshape(points, -1), first
+
+    def _means(self, op: LayerOperator, below: _State | None) -> FloatArray:
+        """mu (points, inputs) of a layer."""
+        if op.drift is None:
+            return np.zeros((len(op.variance), self.sample.size))
+        return op.drift @ (self.sample.inputs.T if below is None else below.mean)
 
     def _panels(self, layer: Layer, edges: FloatArray, operator: _Rows, below: _State | None) -> Panels:
         if layer.constant_in_u:
@@ -313,7 +324,7 @@ class _Refinement:
         below: _State | None,
         scale: FloatArray,
     ) -> FloatArray:
-        """For each panel, the last Legendre coefficients of C and Cdot T, each pair relative to its inputs' scale.
+        """For each panel, the last Legendre coefficients of C, Cdot T and m, each pair relative to its inputs' scale.
 
         The scale of an input is the largest of its own (coincident) values met in the layer so far.
         """
@@ -323,13 +334,16 @@ class _Refinement:
         transform = legendre_transform(m)[-2:]
         worst = np.zeros(len(pieces))
         for index, values in enumerate(states):
-            own = np.abs(values[:, self.sample.diagonal]).max(axis=0, initial=0.0)
-            scale[index] = np.maximum(scale[index], own)
-            root = np.sqrt(scale[index])
-            bound = np.outer(root, root).ravel()
+            if index < 2:
+                own = np.abs(values[:, self.sample.diagonal]).max(axis=0, initial=0.0)
+                scale[index] = np.maximum(scale[index], own)
+                root = np.sqrt(scale[index])
+                bound = np.outer(root, root).ravel()
+            else:  # m, on the scale of sqrt(C)
+                bound = np.sqrt(scale[0])[: values.shape[1]]
             inverse = np.divide(1.0, bound, out=np.zeros_like(bound), where=bound > 0)
             coefficients = np.einsum("cm,kmp->kcp", transform, values.reshape(len(pieces), m, -1))
-            worst = np.maximum(worst, (np.abs(coefficients) * inverse).max(axis=(1, 2)))
+            worst = np.maximum(worst, (np.abs(coefficients) * inverse).max(axis=(1, 2), initial=0.0))
         return worst
 
 

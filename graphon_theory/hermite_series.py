@@ -111,15 +111,18 @@ class HermiteSeries:
         inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
         return np.concatenate([np.stack([a0, s, inverse], axis=1), kept], axis=1)
 
-    def diagonal(self, mean: ArrayLike, q: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """E[phi], E[phi^2], E[phi'^2]."""
+    def diagonal(self, mean: ArrayLike, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """E[phi^2] and E[phi'^2]."""
         f = self.features(mean, np.atleast_2d(q))
         n = self.offset + self.stride * np.arange(f.shape[1] - 3)
         squares = f[:, 3:] ** 2
-        first = f[:, 0]
-        second = first**2 + f[:, 1] ** 2 * squares.sum(1)
+        second = f[:, 0] ** 2 + f[:, 1] ** 2 * squares.sum(1)
         slope = (squares * (n + 1)[:, None]).sum(1)
-        return first.reshape(q.shape), second.reshape(q.shape), slope.reshape(q.shape)
+        return second.reshape(q.shape), slope.reshape(q.shape)
+
+    def mean(self, mean: ArrayLike, q: FloatArray) -> FloatArray:
+        """E[phi]."""
+        return self.features(mean, np.atleast_2d(q))[:, 0].reshape(q.shape)
 
 
 def _errors(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _ZONAL = 100_000  # pairs from which tabulating the network pays
+_SPREAD = 4.0  # by how much an error of the duals of one layer may grow on its way through the others
 _WATCHED = 5_000_000_000  # pairs x positions beyond which progress is shown
 
 
@@ -46,7 +47,8 @@ def limit_kernel(
     Parameters
     ----------
     network:
-        The :class:`Network`; its graphons must not carry drift.
+        The :class:`Network`; with drift D the means mu^l(u) = sigma_w int D^l m^{l-1} dv are carried along, the duals
+        are taken about them, and K^1 holds V - D^2/d.
     x, x2:
         Inputs (N, d) and (N2, d); x2 None means x.
     rtol:
@@ -65,8 +67,8 @@ def limit_kernel(
     Returns
     -------
     Dataset with ``nngp``, ``ntk`` over ("x", "x2"), a leading "output" if the network has several, and ``mean``
-    ("x",), zero without drift. attrs: the network as text, ``quadrature_error`` (estimate, relative to
-    sqrt(K_ii K_jj)), ``nodes`` per hidden layer, ``route`` ("zonal" where one function of the correlation
+    ("x",) of the outputs on ``x``, zero without drift. attrs: the network as text, ``quadrature_error`` (estimate,
+    relative to sqrt(K_ii K_jj)), ``nodes`` per hidden layer, ``route`` ("zonal" where one function of the correlation
     serves all positions, "general" otherwise).
 
     Raises InputError for bad data, NetworkError where data and network do not fit, QuadratureError where rtol is
@@ -80,7 +82,7 @@ def limit_kernel(
     with single_threaded_blas():
         everything = first if second is None else np.concatenate([first, second])
         grid = discretise(network, _distinct(everything), float(rtol))
-        recursion = Recursion(grid.operators, network.activation, dtype)
+        recursion = Recursion(grid.operators, network.activation, everything, dtype)
         pairs = len(first) * len(first if second is None else second)
         shown = pairs * sum((*grid.sizes, 1)) > _WATCHED if progress is None else progress
         zonal = ZonalKernel.of(recursion, everything) if pairs >= _ZONAL else None
@@ -93,13 +95,13 @@ def limit_kernel(
     single = network.outputs == 1
     dims: tuple[str, ...] = (X, X2) if single else (OUTPUT, X, X2)
     pick = 0 if single else slice(None)
-    mean = np.zeros((network.outputs, len(first)))
+    mean = recursion.diagonal(first).mean if recursion.has_drift else np.zeros((network.outputs, len(first)))
     variables: Variables = {"nngp": (dims, nngp[pick]), "ntk": (dims, ntk[pick]), "mean": (dims[:-1], mean[pick])}
     coords = {**coords_of(x, X), **coords_of(x if x2 is None else x2, X2)}
     if shares is not None:
         variables["ntk_layer"] = ((LAYER, *dims), shares[:, pick])
         coords[LAYER] = np.arange(1, network.depth + 1)
-    error = grid.error if zonal is None else max(grid.error, zonal.error)
+    error = (grid.error if zonal is None else max(grid.error, zonal.error)) + _SPREAD * recursion.dual_error
     attrs = {
         "network": network.describe(),
         "quadrature_error": max(error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS),
@@ -134,7 +136,7 @@ def kernel_density(
         if not isinstance(value, (int, np.integer)) or not least <= value <= most:
             raise NetworkError(f"{name}: expected {least}..{most}, got {value!r}.")
     grid = discretise(network, _distinct(np.concatenate([first, second])), float(rtol))
-    recursion = Recursion(grid.operators, network.activation)
+    recursion = Recursion(grid.operators, network.activation, np.concatenate([first, second]))
     backward = Backward(recursion, first, second)
     d, k = first.shape[1], network.outputs
     nodes = [(np.arange(d) + 0.5) / d, *(p.nodes() for p in grid.panels), (np.arange(k) + 0.5) / k]
@@ -163,11 +165,6 @@ def _check(network: Network, x: FloatArray, x2: FloatArray | None, rtol: float) 
         raise InputError(f"x2: expected {x.shape[1]} inputs like x, got shape {x2.shape}.")
     if not 1e-14 <= float(rtol) < 1:
         raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {rtol!r}.")
-    if network.has_drift:
-        raise NetworkError(
-            "network: a layer carries drift D, which this version of limit_kernel cannot carry through; leave drift "
-            "out to get the (W, V) kernel, knowing that it is biased."
-        )
     if network.parameterization == "standard":
         assert network.widths is not None
         if network.widths[0] != x.shape[1]:

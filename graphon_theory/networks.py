@@ -93,7 +93,7 @@ class Network:
 
         Raises SpecError for callables and for arrays over 4,096 entries: text would not hold them.
         """
-        return tomli_w.dumps(_to_dict(self, _spec))
+        return tomli_w.dumps(_to_dict(self, _spec, _activation_spec))
 
     @classmethod
     def from_toml(cls, text: str) -> Network:
@@ -109,6 +109,8 @@ class Network:
         _known_keys(data, known, "network")
         if not isinstance(data.get("layer"), list) or not data["layer"]:
             raise SpecError("layer: expected at least one [[layer]] table, from input to output.")
+        if "activation" in data:
+            data["activation"] = _activation_from_spec(data["activation"])
         layers = []
         for number, table in enumerate(data.pop("layer"), 1):
             _known_keys(table, {"mask", "variance", "drift"}, f"layer {number}")
@@ -123,7 +125,7 @@ class Network:
 
     def describe(self) -> str:
         """Text for result attributes: TOML where possible, callables by name and large arrays by shape and hash."""
-        return tomli_w.dumps(_to_dict(self, _summary))
+        return tomli_w.dumps(_to_dict(self, _summary, _activation_summary))
 
     def __repr__(self) -> str:
         parts = [f"[{', '.join(_layer_repr(layer) for layer in self.layers)}]", f"activation={self.activation.name!r}"]
@@ -195,9 +197,9 @@ def _layer_repr(layer: Connectivity) -> str:
     return repr(layer.mask) if plain else repr(layer)
 
 
-def _to_dict(network: Network, graphon: Any) -> dict[str, Any]:
+def _to_dict(network: Network, graphon: Any, activation: Any) -> dict[str, Any]:
     out: dict[str, Any] = {
-        "activation": network.activation.name,
+        "activation": activation(network.activation),
         "weight_variance": _one_or_many(network.weight_variance),
         "bias_variance": network.bias_variance,
         "parameterization": network.parameterization,
@@ -214,6 +216,28 @@ def _to_dict(network: Network, graphon: Any) -> dict[str, Any]:
             table["drift"] = graphon(layer.drift)
         out["layer"].append(table)
     return out
+
+
+def _activation_spec(activation: Activation) -> Any:
+    """An activation as TOML data: its name, or a table with its expression."""
+    if activation.named:
+        return activation.name
+    if activation.expression is None:
+        raise SpecError(f"activation: {activation!r}: a callable cannot be written as text; use an expression in z.")
+    return {"expression": expressions.text(activation.expression)}
+
+
+def _activation_summary(activation: Activation) -> str:
+    return activation.name
+
+
+def _activation_from_spec(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    _known_keys(value, {"expression"}, "activation")
+    if not isinstance(value.get("expression"), str):
+        raise SpecError('activation: expected a name, or a table such as {expression = "Max(z, z**2/10)"}.')
+    return Activation(value["expression"])
 
 
 def _spec(graphon: Graphon) -> Any:

@@ -12,14 +12,14 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.core.dispatcher import Dispatcher
 from numpy.typing import DTypeLike
 
 from graphon_theory._kernels.tiles import LANES, narrow_tile
-from graphon_theory.activations import Activation
+from graphon_theory.activations import Activation, DualPass
 from graphon_theory.operators import LayerOperator
 from graphon_theory.rules import FloatArray
 from graphon_theory.tiles import Plan, Tile, TileFunction, fill, identical_rows
@@ -32,6 +32,7 @@ _LOW_RANK = 16  # positions from which a low rank of an operator is looked for
 _NARROW = 16  # positions from which BLAS multiplies faster than a compiled loop
 _STRIP = 2048  # pairs times positions of a strip of a narrow network
 _NARROW_TILE = 1 << 18  # pairs times profiles of its tile
+_PREPARED = 4096  # inputs whose largest variance is looked for at a time
 _FEATURES = 12_000_000  # bytes of the inputs' own features (variances and their roots) held at a time
 
 
@@ -155,14 +156,33 @@ class Product:
         np.matmul(left, middle, out=out)
 
 
+class Diagonal(NamedTuple):
+    """Every input with itself: results (outputs, N), and means and variances (positions, N) of every hidden layer."""
+
+    nngp: FloatArray
+    ntk: FloatArray
+    mean: FloatArray
+    variances: list[FloatArray]
+    means: list[FloatArray]
+
+
+def _means(op: LayerOperator, below: FloatArray, like: FloatArray) -> FloatArray:
+    """mu = D m, zeros without drift."""
+    return np.zeros_like(like) if op.drift is None else op.drift @ below
+
+
 class Recursion:
-    """The discretised network, ready for any pair of inputs.
+    """The discretised network, ready for any pair among ``inputs``, whose means and variances its duals are made for.
 
     ``dtype`` is that of the pairs; the diagonal and everything that belongs to one input alone stay in float64.
     """
 
     def __init__(
-        self, operators: tuple[LayerOperator, ...], activation: Activation, dtype: DTypeLike = np.float64
+        self,
+        operators: tuple[LayerOperator, ...],
+        activation: Activation,
+        inputs: FloatArray,
+        dtype: DTypeLike = np.float64,
     ) -> None:
         self.dtype = np.dtype(dtype)
         self.activation = activation
@@ -171,42 +191,86 @@ class Recursion:
         self.hidden = operators[1:]
         self.products = [(Product(op.variance), None if op.own is None else Product(op.own)) for op in self.hidden]
         self.outputs = len(operators[-1].variance)
-        below = [self.entry.terms, *(len(op.variance) for op in operators)]
+        self.passes = self._passes(inputs)
+        below = [self.entry.terms, *(len(op.variance) for op in operators[:-1])]
         eps = float(np.finfo(self.dtype).eps)
-        self.parameters = [activation.block_parameters(terms, eps) for terms in below]
+        self.parameters = [duals.parameters(terms, eps) for duals, terms in zip(self.passes, below, strict=False)]
         self.pair_entry = self.entry.astype(self.dtype)
         self.pair_products = [
             (signal.astype(self.dtype), None if own is None else own.astype(self.dtype))
             for signal, own in self.products
         ]
 
-    def diagonal(self, x: FloatArray) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
-        """NNGP and NTK of every input with itself, (outputs, N) each, and the variances (positions, N) by layer."""
+    @property
+    def has_drift(self) -> bool:
+        return any(op.drift is not None for op in self.operators)
+
+    @property
+    def dual_error(self) -> float:
+        """Bound of the error of the duals of all layers together, relative to their scales; 0 for closed forms."""
+        return sum(duals.error for duals in self.passes)
+
+    def _passes(self, inputs: FloatArray) -> list[DualPass]:
+        """The duals of every hidden layer, for the means and variances that these inputs reach."""
+        if self.activation.bounded and not self.has_drift:
+            return [self.activation.prepared()] * len(self.hidden)
+        bounds = np.zeros((len(self.hidden), 2))
+        for start in range(0, len(inputs), _PREPARED):
+            diagonal = self._layers(inputs[start : start + _PREPARED], None)
+            reached = [
+                [np.abs(mean).max(), q.max()] for mean, q in zip(diagonal.means, diagonal.variances, strict=True)
+            ]
+            bounds = np.maximum(bounds, np.reshape(reached, bounds.shape))
+        return [self.activation.prepared(*map(float, bound)) for bound in bounds]
+
+    def diagonal(self, x: FloatArray) -> Diagonal:
+        """The recursion of every input with itself."""
+        return self._layers(x, self.passes)
+
+    def _layers(self, x: FloatArray, passes: list[DualPass] | None) -> Diagonal:
+        """Without ``passes`` each layer's are made for these inputs alone."""
         # the very products that the pairs go through, so that nearly coincident pairs see the same roundings
         entry = self.entry
         gram = entry.profiles @ (x * x).T
         k = entry.variance_mix @ gram + entry.bias
         t = (entry.variance_mix if entry.own_mix is None else entry.own_mix) @ gram + entry.own_bias
-        variances = []
-        for op, (signal, own) in zip(self.hidden, self.products, strict=True):
+        mean = _means(self.operators[0], x.T, k)
+        means, variances = [], []
+        for layer, (op, (signal, own)) in enumerate(zip(self.hidden, self.products, strict=True)):
             k = np.maximum(k, 0.0)
+            means.append(mean)
             variances.append(k)
-            dual, derivative = self.activation.moments(k, k, k)
+            if passes is None:
+                duals = self.activation.prepared(float(np.abs(mean).max()), float(k.max()))
+            else:
+                duals = passes[layer]
+            below = mean if op.drift is None else duals.mean(mean, k)
+            dual, derivative = duals.diagonal(mean, k)
             k = signal(dual)
             t = (k if own is None else own(dual)) + op.own_bias + signal(derivative * t)
             k = k + op.bias
-        return k, t, variances
+            mean = _means(op, below, k)
+        return Diagonal(k, t, mean, variances, means)
 
     def features(self, x: FloatArray) -> list[FloatArray]:
-        """What the compiled duals need of the variances, by hidden layer (positions, F, N)."""
-        return [self.activation.features(q).astype(self.dtype, order="C") for q in self.diagonal(x)[2]]
+        """What the compiled duals need of means and variances, by hidden layer (positions, F, N)."""
+        diagonal = self.diagonal(x)
+        return [
+            duals.features(mean, q).astype(self.dtype, order="C")
+            for duals, mean, q in zip(self.passes, diagonal.means, diagonal.variances, strict=True)
+        ]
 
     @property
     def held_inputs(self) -> int:
         """Inputs whose features fit the memory set aside for them."""
-        features = len(self.activation.features(np.ones((1, 1)))[0])
-        each = 8 * (features + 2) * sum(len(op.variance) for op in self.operators)
-        return max(1, _FEATURES // each)
+        each = sum((n + 2) * len(op.variance) for n, op in zip(self._features_each, self.operators, strict=False))
+        return max(1, _FEATURES // (8 * max(1, each)))
+
+    @cached_property
+    def _features_each(self) -> list[int]:
+        """Features of a position and an input, by hidden layer."""
+        one = np.zeros((1, 1))
+        return [duals.features(one, one).shape[1] for duals in self.passes]
 
     def plan(self, n1: int, n2: int) -> Plan:
         """The tiles for n1 x n2 pairs; a function of the problem alone."""
@@ -224,7 +288,10 @@ class Recursion:
     def narrow(self) -> NarrowNetwork | None:
         """The network in the form of the compiled recursion, if no layer has more positions than that is good for."""
         widest = max(len(self.entry.profiles), *(len(op.variance) for op in self.operators))
-        if widest >= _NARROW or not self.hidden or not isinstance(self.activation.block, Dispatcher):
+        if widest >= _NARROW or not self.hidden or not isinstance(self.passes[0].block, Dispatcher):
+            return None
+        kinds = {(duals.block, features) for duals, features in zip(self.passes, self._features_each, strict=True)}
+        if len(kinds) > 1 or len({len(p) for p in self.parameters}) > 1:
             return None
         return NarrowNetwork.of(self)
 
@@ -253,7 +320,7 @@ class NarrowNetwork:
             np.array(shared),
             np.concatenate([m.ravel() for m in matrices]),
             np.array([[op.bias, op.own_bias] for op in r.operators]),
-            np.array(r.parameters[: len(r.hidden)]),
+            np.array(r.parameters),
             max(int(sizes.max()), len(entry.profiles)),
         )
 
@@ -278,7 +345,7 @@ def _narrow_tile(
         r.pair_entry.gram(x1[tile.i0 : tile.i1], x2[tile.j0 : tile.j1], gram)
         out = work.view(work.state, r.outputs, 2, n1, n2)
         narrow_tile(
-            r.activation.block,
+            r.passes[0].block,
             network.sizes,
             network.shared,
             network.matrices,
@@ -349,7 +416,7 @@ def _wide_tile(
 
     for layer, op in enumerate(r.hidden):
         duals = work.view(work.duals, rows, 2, n)
-        r.activation.block(
+        r.passes[layer].block(
             state.reshape(rows, 2, n1, n2),
             extra.reshape(rows, n1, n2),
             shared,
@@ -414,9 +481,8 @@ def all_pairs(
     """NNGP and NTK by tiles; pairs of identical rows get the value of the diagonal recursion exactly."""
     nngp, ntk = fill(x, x2, recursion.outputs, recursion.dtype, plan, prepare, workspace, **options)
     blocks = (x[start : start + plan.held] for start in range(0, len(x), plan.held))
-    own_nngp, own_ntk = (
-        np.concatenate(parts, axis=1) for parts in zip(*(recursion.diagonal(b)[:2] for b in blocks), strict=True)
-    )
+    own = [recursion.diagonal(block) for block in blocks]
+    own_nngp, own_ntk = (np.concatenate([getattr(d, name) for d in own], axis=1) for name in ("nngp", "ntk"))
     for i, j in identical_rows(x, x if x2 is None else x2):
         nngp[:, i, j], ntk[:, i, j] = own_nngp[:, i], own_ntk[:, i]
     return nngp, ntk

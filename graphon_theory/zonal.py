@@ -55,6 +55,8 @@ class ZonalKernel:
     @classmethod
     def of(cls, recursion: Recursion, inputs: FloatArray) -> ZonalKernel | None:
         """The zonal form of a discretised network on ``inputs`` (N, d), or None where the premises fail."""
+        if recursion.has_drift:
+            return None
         return cls._homogeneous(recursion) or cls._equal_norms(recursion, inputs)
 
     @classmethod

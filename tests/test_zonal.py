@@ -46,7 +46,7 @@ def test_agrees_with_the_general_route(name: str) -> None:
     sphere = name in ON_SPHERE
     network = ON_SPHERE[name] if sphere else NETWORKS[name]
     x = _inputs(sphere)
-    recursion = Recursion(discretise(network, x, 1e-10).operators, network.activation)
+    recursion = Recursion(discretise(network, x, 1e-10).operators, network.activation, x)
     zonal = ZonalKernel.of(recursion, x)
     assert zonal is not None
     assert zonal.homogeneous is not sphere
@@ -76,7 +76,7 @@ def test_agrees_with_the_general_route(name: str) -> None:
 )
 def test_not_taken_where_a_premise_fails(network: gt.Network, sphere: bool) -> None:
     x = _inputs(sphere)
-    recursion = Recursion(discretise(network, x, 1e-10).operators, network.activation)
+    recursion = Recursion(discretise(network, x, 1e-10).operators, network.activation, x)
     assert ZonalKernel.of(recursion, x) is None
 
 

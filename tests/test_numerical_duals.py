@@ -1,0 +1,166 @@
+"""Activations without a closed form: duals against brute force, reported errors, kinks found, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import graphon_theory as gt
+from graphon_theory.activations import as_activation
+from tests.dual_references import CUSTOM, KINKS, NAMED, load, points
+
+REFERENCE = load()
+POINTS = points()
+
+
+def activation_of(name: str) -> gt.Activation:
+    return gt.Activation(CUSTOM[name]) if name in CUSTOM else as_activation(name)
+
+
+@pytest.mark.parametrize("name", [*NAMED, *CUSTOM])
+def test_duals_stay_within_the_reported_error(name: str) -> None:
+    """36 moments each: variances 1e-12 to 1e6, |rho| to 1 - 1e-6, three pairs of means."""
+    activation, rows, resolution = activation_of(name), REFERENCE[name], REFERENCE[f"{name} error"]
+    checked = 0
+    for (means, q), row, unresolved in zip(POINTS, rows, resolution, strict=True):
+        if unresolved > 1e-13:  # sin and cos at deviations of 1,000
+            continue
+        bound = activation.prepared(max(map(abs, means)), max(q[1:])).error
+        assert bound <= 1e-10
+        got = [float(value) for value in activation.duals(*q, *means)]
+        for value, want, scale in zip(got, row[:2], row[2:], strict=True):
+            assert abs(value - want) <= (bound + 2e-13) * scale + unresolved, (means, q)
+        checked += 1
+    assert checked >= 24
+
+
+@pytest.mark.parametrize("name", [*NAMED, *CUSTOM])
+def test_coincident_pairs_are_the_diagonal(name: str) -> None:
+    activation = activation_of(name)
+    for q, mean in ((0.3, 0.0), (2.0, 0.8), (9.0, -1.1)):
+        made = activation.prepared(abs(mean), q)
+        second, slope = (float(v[0]) for v in made.diagonal(np.array([mean]), np.array([q])))
+        first = float(made.mean(np.array([mean]), np.array([q]))[0])
+        assert (second, slope) == pytest.approx([float(v) for v in activation.duals(q, q, q, mean, mean)], rel=1e-11)
+        assert first == pytest.approx(float(activation.mean(mean, q)), rel=1e-12, abs=1e-14)
+        assert second >= first**2
+
+
+# --- what a user writes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kinks"),
+    [
+        ("Max(z, 0)", (0.0,)),
+        ("Max(-1, Min(1, z))", (-1.0, 1.0)),
+        ("abs(z - 1/2) + abs(z + 3)", (-3.0, 0.5)),
+        ("Piecewise((z, z > 0), (exp(z) - 1, True))", (0.0,)),
+        ("Max(exp(z) - 2, 0)", (float(np.log(2)),)),
+        ("z*tanh(z)", ()),
+        ("Heaviside(z - 1)", (1.0,)),
+    ],
+)
+def test_kinks_of_expressions_are_found(text: str, kinks: tuple[float, ...]) -> None:
+    np.testing.assert_allclose(gt.Activation(text).kinks, kinks, rtol=1e-15)
+
+
+def test_piecewise_linear_expressions_are_the_closed_form() -> None:
+    """alpha z below 0 and beta z above, however it is written: derived, not declared."""
+    for text, name in (
+        ("Max(z, 0)", "relu"),
+        ("(z + abs(z))/2", "relu"),
+        ("Max(z, z/100)", "leaky_relu"),
+        ("Piecewise((-z, z < 0), (z, True))", "abs"),
+        ("z", "identity"),
+    ):
+        own, named = gt.Activation(text), as_activation(name)
+        assert own.homogeneous
+        assert own.route == "closed form"
+        np.testing.assert_allclose(own.duals(0.3, 0.7, 1.9), named.duals(0.3, 0.7, 1.9), rtol=1e-15)
+    assert not gt.Activation("Max(z, 0) + 1").homogeneous
+    assert not gt.Activation("tanh(z)").homogeneous
+
+
+def test_expression_and_callable_agree() -> None:
+    z = sp.Symbol("z")
+    expression = gt.Activation(z * sp.tanh(z) + sp.Abs(z))
+    given = gt.Activation(lambda z: z * np.tanh(z) + np.abs(z), kinks=(0,))
+    with_slope = gt.Activation(
+        lambda z: z * np.tanh(z) + np.abs(z),
+        kinks=(0,),
+        derivative=lambda z: np.tanh(z) + z / np.cosh(z) ** 2 + np.sign(z),
+    )
+    want = expression.duals(0.5, 1.0, 2.0)
+    np.testing.assert_allclose(given.duals(0.5, 1.0, 2.0), want, rtol=1e-10)
+    np.testing.assert_allclose(with_slope.duals(0.5, 1.0, 2.0), want, rtol=1e-10)
+    assert expression.kinked
+
+
+def test_a_custom_activation_goes_through_a_network() -> None:
+    """A rectifier written three ways gives one kernel; a softened one is close to it."""
+    x = np.random.default_rng(2).standard_normal((6, 3))
+    blocks = [[0.9, 0.2], [0.3, 0.7]]
+
+    def kernel(activation: str | gt.Activation) -> np.ndarray:
+        return np.asarray(gt.limit_kernel(gt.Network([blocks, blocks, 1.0], activation, bias_variance=0.1), x).ntk)
+
+    want = kernel("relu")
+    np.testing.assert_allclose(kernel(gt.Activation("Max(0, z)")), want, rtol=1e-13)
+    np.testing.assert_allclose(kernel(gt.Activation(lambda z: np.maximum(z, 0), kinks=(0,))), want, rtol=1e-9)
+    np.testing.assert_allclose(kernel(gt.Activation("z/(1 + exp(-200*z))")), want, rtol=2e-2)
+
+
+def test_activations_of_expressions_are_written_to_files() -> None:
+    network = gt.Network([0.5, 1.0], gt.Activation("Max(z, z**2/10)"))
+    again = gt.Network.from_toml(network.to_toml())
+    assert again.activation.kinks == network.activation.kinks == (0.0, 10.0)
+    assert again.to_toml() == network.to_toml()
+    with pytest.raises(gt.SpecError, match=r"activation: .*callable"):
+        gt.Network([0.5, 1.0], gt.Activation(np.tanh)).to_toml()
+    assert "tanh" in gt.Network([0.5, 1.0], gt.Activation(np.tanh)).describe()
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_growth_beyond_the_gaussian_is_refused() -> None:
+    with pytest.raises(gt.ActivationError, match=r"'exp': E\[phi\^2\] overflows .*below 350"):
+        as_activation("exp").duals(0.0, 400.0, 1.0)
+    with pytest.raises(gt.ActivationError):
+        gt.Activation("exp(z**2/3)").duals(0.5, 1.0, 1.0)
+    x = 30 * np.ones((1, 2))
+    with pytest.raises(gt.ActivationError, match="overflows"):
+        gt.limit_kernel(gt.Network([1.0, 1.0], "exp"), x)
+
+
+def test_an_undeclared_jump_is_refused() -> None:
+    with pytest.raises(gt.ActivationError, match="jump"):
+        gt.Activation(lambda z: np.where(z > 0.3, 1.0, np.tanh(z))).duals(0.5, 1.0, 1.0)
+    declared = gt.Activation(lambda z: np.where(z > 0.3, 1.0, 0.0), kinks=(0.3,))
+    assert float(declared.mean(0.3, 1.0)) == pytest.approx(0.5, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: gt.Activation(3.0), "function: expected a SymPy expression in z, its text, or a callable, got float"),
+        (lambda: gt.Activation("x + 1"), "the name 'x' is not allowed"),
+        (lambda: gt.Activation("__import__('os')"), "not allowed"),
+        (lambda: gt.Activation("z", kinks=(0,)), "kinks, derivative: an expression's own are found"),
+        (lambda: gt.Activation(np.tanh, kinks=("a",)), "kinks: expected numbers"),
+        (lambda: gt.Activation(np.tanh, kinks=(np.inf,)), "kinks: expected finite places"),
+        (lambda: gt.Activation(lambda z: 1.0), "must be vectorised"),
+        (lambda: gt.Activation("abs(sin(z))"), "more than 64 kinks"),
+        (lambda: as_activation("swish"), "expected an Activation or one of 'relu'"),
+    ],
+)
+def test_what_is_no_activation_is_refused(make: object, message: str) -> None:
+    with pytest.raises(gt.GraphonError, match=message):
+        make()  # type: ignore[operator]
+
+
+def test_kink_tables_cover_the_named_ones() -> None:
+    for name, kinks in KINKS.items():
+        np.testing.assert_allclose(activation_of(name).kinks, kinks, rtol=1e-14)
