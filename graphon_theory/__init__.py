@@ -47,7 +47,9 @@ _ROOMS = {
     "limits": ("kernel_density", "limit_kernel"),
     "graphon_spectra": ("graphon_spectrum",),
     "spectra": ("extend", "spectrum"),
-    "dynamics": ("critical_learning_rate", "gradient_flow"),
+    "dynamics": ("critical_learning_rate", "gradient_descent", "gradient_flow", "steps_to_loss", "time_to_loss"),
+    "ensembles": ("training_ensemble",),
+    "regressions": ("kernel_regression", "nngp_posterior"),
     "coherences": ("Coherence", "CoherenceWarning", "coherence", "coherence_growth"),
     "distances": ("align", "cut_distance", "cut_norm", "l2_distance", "operator_norm"),
     "estimation": ("estimate_graphon",),
@@ -87,7 +89,11 @@ if TYPE_CHECKING:
     from graphon_theory.distances import l2_distance as l2_distance
     from graphon_theory.distances import operator_norm as operator_norm
     from graphon_theory.dynamics import critical_learning_rate as critical_learning_rate
+    from graphon_theory.dynamics import gradient_descent as gradient_descent
     from graphon_theory.dynamics import gradient_flow as gradient_flow
+    from graphon_theory.dynamics import steps_to_loss as steps_to_loss
+    from graphon_theory.dynamics import time_to_loss as time_to_loss
+    from graphon_theory.ensembles import training_ensemble as training_ensemble
     from graphon_theory.errors import ActivationError as ActivationError
     from graphon_theory.errors import ConnectivityError as ConnectivityError
     from graphon_theory.errors import ConvergenceError as ConvergenceError
@@ -119,6 +125,8 @@ if TYPE_CHECKING:
     from graphon_theory.pruning import random_pruning as random_pruning
     from graphon_theory.pruning import saliency_pruning as saliency_pruning
     from graphon_theory.pruning import unit_pruning as unit_pruning
+    from graphon_theory.regressions import kernel_regression as kernel_regression
+    from graphon_theory.regressions import nngp_posterior as nngp_posterior
     from graphon_theory.spectra import extend as extend
     from graphon_theory.spectra import spectrum as spectrum
     from graphon_theory.units import trace_units as trace_units

@@ -1,4 +1,4 @@
-"""Training in the limit: gradient flow on squared loss in closed form (THEORY §7)."""
+"""Training in the limit on squared loss, in closed form: gradient flow and gradient descent (THEORY §7)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphon_theory.errors import InputError, KernelError
-from graphon_theory.results import (
-    MODE,
-    TARGET,
-    TIME,
-    X_TEST,
-    FloatArray,
-    Variables,
-    X,
-    as_kernel,
-    coords_of,
-    dataset,
-)
-from graphon_theory.spectra import extend, spectrum
+from graphon_theory.errors import ConvergenceError, InputError
+from graphon_theory.linear_training import LinearTraining, checked_positive, checked_steps, checked_times
+from graphon_theory.results import MODE, FloatArray, Variables
+from graphon_theory.spectra import spectrum
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,15 +24,21 @@ def gradient_flow(
     *,
     test_kernel: ArrayLike | xr.DataArray | None = None,
     learning_rate: float = 1.0,
+    ridge: float = 0.0,
+    initial: ArrayLike | xr.DataArray | None = None,
+    test_initial: ArrayLike | xr.DataArray | None = None,
+    y_test: ArrayLike | xr.DataArray | None = None,
 ) -> xr.Dataset:
-    """Loss and predictions in time of gradient flow on L = 1/(2N) sum (f - y)^2 from f(0) = 0 (THEORY §7).
+    """Loss and predictions in time of gradient flow on L = 1/(2N) sum (f - y)^2 from f_0 (THEORY §7).
 
-    With lambda_i, phi_i the modes of the kernel (`spectrum`) and c_i = (1/N) sum_n phi_i(x_n) y_n,
+    With lambda_i, phi_i the modes of the kernel (`spectrum`) and c_i = (1/N) sum_n phi_i(x_n) (y_n - f_0(x_n)),
 
-        f(t) = sum_i (1 - exp(-eta lambda_i t)) c_i phi_i,    L(t) = 1/2 sum_i c_i^2 exp(-2 eta lambda_i t),
+        f(t) = f_0 + sum_i g_i(t) c_i phi_i,                  L(t) = 1/2 sum_i c_i^2 (1 - g_i(t))^2,
+        g_i(t) = lambda_i / (lambda_i + ridge) (1 - exp(-eta (lambda_i + ridge) t)),
 
     at new inputs with phi_i extended by the test kernel. Modes at rounding level (``rounding_level`` of
-    `spectrum`) are null: they never learn. Infinite time is therefore kernel regression by pseudo-inverse.
+    `spectrum`) are null: they never learn. Infinite time is therefore kernel regression by pseudo-inverse, with
+    a ridge Theta (Theta + N ridge)^-1.
 
     Args:
         kernel: (N, N), symmetric positive semi-definite: ``limit_kernel(network, x).ntk``.
@@ -51,151 +47,212 @@ def gradient_flow(
             at that learning rate.
         test_kernel: (M, N), new inputs by training inputs: ``limit_kernel(network, x_new, x).ntk``.
         learning_rate: eta > 0.
+        ridge: weight of 1/2 |theta - theta_0|^2 beside the loss; ``loss`` is reported without it.
+        initial, test_initial: f_0 at the training inputs, shaped like ``y``, and at the new ones; 0 if left out.
+        y_test: targets of the new inputs, for ``test_loss``. Where it is least is the time to stop.
 
     Returns a Dataset: ``loss`` ("time"), ``prediction`` ("time", "x"[, "target"]), with a test kernel also
-    ``test_prediction`` ("time", "x_test"[, "target"]), and over "mode" the ``rate`` eta lambda_i (0 for null
-    modes) and ``target_power`` p_i = 1/2 sum_targets c_i^2, so that L(t) = sum_i p_i exp(-2 rate_i t). The
-    predictions of T times take T * N * k numbers. attrs: ``learning_rate``, ``null_modes`` (how many).
+    ``test_prediction`` ("time", "x_test"[, "target"]) and ``test_loss`` ("time") = 1/(2M) sum of squares, and over
+    "mode" the ``rate`` eta (lambda_i + ridge) (0 for null modes), the ``floor`` 1 - g_i(inf), and ``target_power``
+    p_i = 1/2 sum_targets c_i^2, so that L(t) = sum_i p_i (floor_i + (1 - floor_i) exp(-rate_i t))^2. The
+    predictions of T times take T * N * k numbers. attrs: ``learning_rate``, ``ridge``, ``null_modes`` (how many).
 
-    Raises KernelError (either kernel) and InputError (``y``, ``times``, ``learning_rate``).
+    Raises KernelError (either kernel) and InputError (all else).
     """
-    matrix = as_kernel(kernel)
-    targets = _checked_targets(y, len(matrix))
-    moments = _checked_times(times)
-    eta = _checked_rate(learning_rate)
-    if test_kernel is not None:
-        _check_cross(test_kernel, len(matrix))
-
-    modes = spectrum(kernel)
-    size = len(matrix)
-    values, functions = modes.eigenvalue.values, modes.eigenfunction.values
-    learns = values > modes.attrs["rounding_level"]
-    rates = np.where(learns, eta * values, 0.0)
-    coefficients = functions.T @ targets.reshape(size, -1) / size  # (mode, target)
-    power = 0.5 * np.sum(coefficients**2, axis=1)
-
-    # rate * time, where neither 0 * inf (a null mode at infinite time) nor inf * 0 must become NaN.
-    exponent = np.zeros((len(moments), size))
-    with np.errstate(over="ignore"):  # an infinite exponent is a mode that has been learned
-        np.multiply(moments[:, None], rates, out=exponent, where=(rates > 0) & (moments[:, None] > 0))
-    learned = -np.expm1(-exponent)  # (time, mode), full precision where little is learned
-
-    labels = (TIME, X) if targets.ndim == 1 else (TIME, X, TARGET)
-    shape = targets.shape[1:]
+    problem = LinearTraining.of(kernel, y, initial)
+    moments = checked_times(times)
+    eta, delta = checked_positive(learning_rate, "learning_rate"), checked_positive(ridge, "ridge", zero=True)
     variables: Variables = {
-        "loss": ((TIME,), np.exp(-2 * exponent) @ power),
-        "prediction": (labels, _over_modes(functions, learned, coefficients, shape)),
-        "rate": ((MODE,), rates),
-        "target_power": ((MODE,), power),
+        "rate": ((MODE,), np.where(problem.learns, eta * (problem.values + delta), 0.0)),
+        "floor": ((MODE,), 1 - problem.share(delta)),
     }
-    coords = {TIME: moments, MODE: modes[MODE].values, **coords_of(kernel, X)}
-    if targets.ndim == 2:
-        coords |= coords_of(y, TARGET, axis=1)
-    if test_kernel is not None:
-        extended = extend(modes.isel({MODE: learns}), test_kernel).values
-        test = _over_modes(extended, learned[:, learns], coefficients[learns], shape)
-        variables["test_prediction"] = ((TIME, X_TEST, *labels[2:]), test)
-        coords |= coords_of(test_kernel, X_TEST)
-    attrs = {"learning_rate": eta, "null_modes": int(size - learns.sum())}
-    return dataset(variables, coords=coords, attrs=attrs)
+    attrs = {"learning_rate": eta, "ridge": delta}
+    learned = problem.flow(moments, eta, delta)
+    return problem.dataset(moments, learned, variables, attrs, test_kernel, test_initial, y_test)
 
 
-def critical_learning_rate(kernel: ArrayLike | xr.DataArray) -> float:
-    """The largest stable step of gradient descent on the loss of `gradient_flow`: 2 / lambda_1 (THEORY §7).
+def gradient_descent(
+    kernel: ArrayLike | xr.DataArray,
+    y: ArrayLike | xr.DataArray,
+    steps: ArrayLike,
+    *,
+    learning_rate: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    test_kernel: ArrayLike | xr.DataArray | None = None,
+    ridge: float = 0.0,
+    initial: ArrayLike | xr.DataArray | None = None,
+    test_initial: ArrayLike | xr.DataArray | None = None,
+    y_test: ArrayLike | xr.DataArray | None = None,
+) -> xr.Dataset:
+    """Loss and predictions after whole steps of full-batch gradient descent on the loss of `gradient_flow`.
 
-    lambda_1 is the kernel's largest eigenvalue divided by N. Raises KernelError as `spectrum` does.
+    In mode i, with z = eta (lambda_i + ridge), what is left to learn obeys
+
+        e_{k+1} = (1 - z + beta) e_k - beta e_{k-1}              heavy ball, e_1 = (1 - z) e_0,
+        e_{k+1} = (1 - z) ((1 + beta) e_k - beta e_{k-1})        Nesterov,   e_1 = (1 - (1 + beta) z) e_0,
+
+    which is torch.optim.SGD with that momentum (and ``nesterov``), and weight decay towards theta_0. The recursion is
+    not stepped through: powers of its 2 x 2 matrix are taken, so late steps cost no more than early ones.
+
+    ``learning_rate`` and ``steps`` (increasing whole numbers) as in training; the rest as in `gradient_flow`. A rate
+    above `critical_learning_rate` diverges, and is computed as long as numbers hold it.
+
+    Returns the Dataset of `gradient_flow` with ``time`` counting steps, without ``floor`` and ``rate``; over "mode"
+    there is the ``multiplier``, the largest modulus of what one step multiplies e_i by (below 1: stable). attrs:
+    ``learning_rate``, ``momentum``, ``nesterov``, ``ridge``, ``null_modes``.
+
+    Raises as `gradient_flow`, and ConvergenceError where the numbers overflow.
     """
-    return 2.0 / float(spectrum(kernel, 1).eigenvalue[0])
+    problem = LinearTraining.of(kernel, y, initial)
+    counts = checked_steps(steps)
+    eta, delta = checked_positive(learning_rate, "learning_rate"), checked_positive(ridge, "ridge", zero=True)
+    beta = _checked_momentum(momentum, nesterov)
+    z = np.where(problem.learns, eta * (problem.values + delta), 0.0)
+    left = _left_after(counts, z, beta, nesterov)
+    if not np.isfinite(left).all():
+        first = counts[int(np.argmin(np.isfinite(left).all(axis=1)))]
+        raise ConvergenceError(
+            f"learning_rate: gradient descent diverges and overflows by step {first:.0f}; stay below "
+            f"critical_learning_rate = {_critical(float(problem.values[0]) + delta, beta, nesterov):.6g}."
+        )
+    learned = (1 - left) * problem.share(delta)
+    variables: Variables = {"multiplier": ((MODE,), _moduli(z, beta, nesterov))}
+    attrs = {"learning_rate": eta, "momentum": beta, "nesterov": int(nesterov), "ridge": delta}
+    return problem.dataset(counts, learned, variables, attrs, test_kernel, test_initial, y_test)
+
+
+def critical_learning_rate(
+    kernel: ArrayLike | xr.DataArray, *, momentum: float = 0.0, nesterov: bool = False, ridge: float = 0.0
+) -> float:
+    """The largest stable step of gradient descent on the loss of `gradient_flow` (THEORY §7).
+
+    2 / lambda_1; with momentum beta 2 (1 + beta) / lambda_1, Nesterov's 2 (1 + beta) / ((1 + 2 beta) lambda_1).
+    lambda_1 is the kernel's largest eigenvalue divided by N, plus the ridge.
+
+    Raises KernelError as `spectrum` does, InputError for the numbers.
+    """
+    beta = _checked_momentum(momentum, nesterov)
+    top = float(spectrum(kernel, 1).eigenvalue[0]) + checked_positive(ridge, "ridge", zero=True)
+    return _critical(top, beta, nesterov)
 
 
 def time_to_loss(flow: xr.Dataset, level: float) -> float:
     """The time at which the training loss of `gradient_flow` has fallen to ``level``.
 
-    Solved on L(t) = sum_i target_power_i exp(-2 rate_i t), not on the flow's own times: 0 if the loss starts
-    below the level, infinity if null modes keep it above.
+    Solved on L(t) = sum_i p_i (floor_i + (1 - floor_i) exp(-rate_i t))^2, not on the flow's own times: 0 if the
+    loss starts below the level, infinity if null modes or the ridge keep it above.
 
-    Raises InputError when ``level`` is not a positive number.
+    Raises InputError when ``level`` is not a positive number, or ``flow`` is not what `gradient_flow` returned.
     """
     from scipy.optimize import brentq
 
-    if not (isinstance(level, int | float | np.number) and 0 < level < math.inf):
-        raise InputError(f"level: expected a positive number, got {level!r}.")
-    rates, power = flow.rate.values, flow.target_power.values
-    learns = rates > 0
-    if power.sum() <= level:
+    level = checked_positive(level, "level")
+    if "rate" not in flow or "floor" not in flow:
+        raise InputError("flow: expected the Dataset that gradient_flow() returns; steps of descent: steps_to_loss().")
+    rates, power, floor = flow.rate.values, flow.target_power.values, flow.floor.values
+
+    def loss(time: float) -> float:
+        return float(power @ (floor + (1 - floor) * np.exp(-rates * time)) ** 2)
+
+    if loss(0.0) <= level:
         return 0.0
-    if power[~learns].sum() >= level:
+    if power @ floor**2 >= level:
         return math.inf
-
-    def excess(log_time: float) -> float:
-        return float(power @ np.exp(-2 * rates * math.exp(log_time))) / level - 1
-
-    # The loss is convex, so it is above its tangent at 0; every mode falls at least as fast as the slowest.
-    early = math.log((power.sum() - level) / (2 * (rates @ power)))
-    room = (level - power[~learns].sum()) / power[learns].sum()
-    late = math.log(-math.log(room) / (2 * rates[learns].min()))
-    if excess(early) <= 0:
-        return math.exp(early)
-    if excess(late) >= 0:
-        return math.exp(late)
-    return math.exp(float(brentq(excess, early, late, xtol=1e-13)))
+    # no mode falls faster than the fastest, so the loss is above its start times exp(-2 rate t)
+    early = math.log(level / loss(0.0)) / (-2 * rates.max())
+    late = 2 * early
+    while loss(late) > level:
+        early, late = late, 2 * late
+    if loss(early) <= level:
+        return early
+    log_time = brentq(lambda s: loss(math.exp(s)) / level - 1, math.log(early), math.log(late), xtol=1e-13)
+    return math.exp(float(log_time))
 
 
-def _over_modes(
-    functions: FloatArray, learned: FloatArray, coefficients: FloatArray, shape: tuple[int, ...]
-) -> FloatArray:
-    """Sum over modes of functions (x, mode) * learned (time, mode) * coefficients (mode, target)."""
-    weighted = learned[:, :, None] * coefficients  # (time, mode, target)
-    times, modes, targets = weighted.shape
-    flat = functions @ weighted.transpose(1, 0, 2).reshape(modes, times * targets)
-    return flat.reshape(len(functions), times, targets).transpose(1, 0, 2).reshape(times, -1, *shape)
+def steps_to_loss(
+    kernel: ArrayLike | xr.DataArray, y: ArrayLike | xr.DataArray, level: float, learning_rate: float
+) -> float:
+    """The number of plain gradient descent steps from f_0 = 0 after which the training loss is at most ``level``.
 
+    Least k with 1/2 sum_i c_i^2 (1 - eta lambda_i)^(2k) <= level; infinity if null modes keep the loss above.
 
-def _checked_targets(y: ArrayLike | xr.DataArray, size: int) -> FloatArray:
-    targets = np.asarray(getattr(y, "values", y))
-    if targets.dtype.kind not in "fiub":
-        raise InputError(f"y: expected real numbers, got dtype {targets.dtype}; encode labels as numbers (one-hot).")
-    if targets.ndim not in (1, 2) or len(targets) != size or 0 in targets.shape:
+    Raises KernelError, and InputError also for a learning rate that is not below `critical_learning_rate`.
+    """
+    problem = LinearTraining.of(kernel, y)
+    level, eta = checked_positive(level, "level"), checked_positive(learning_rate, "learning_rate")
+    critical = _critical(float(problem.values[0]), 0.0, False)
+    if eta >= critical:
         raise InputError(
-            f"y: expected shape ({size},) or ({size}, targets), one row per training input, got shape {targets.shape}."
+            f"learning_rate: {eta:.6g} is not below critical_learning_rate = {critical:.6g}; training diverges."
         )
-    targets = targets.astype(np.float64)
-    if not np.isfinite(targets).all():
-        bad = int(np.sum(~np.isfinite(targets)))
-        raise InputError(f"y: {bad} of {targets.size} values are not finite; drop or impute those samples.")
-    return targets
+    return steps_of(problem, level, eta)
 
 
-def _checked_times(times: ArrayLike) -> FloatArray:
-    moments = np.atleast_1d(np.asarray(getattr(times, "values", times)))
-    if moments.ndim != 1 or not moments.size or moments.dtype.kind not in "fiu":
-        raise InputError(f"times: expected a list of real numbers, got shape {moments.shape} of dtype {moments.dtype}.")
-    moments = moments.astype(np.float64)
-    if np.isnan(moments).any():
-        raise InputError(f"times: {int(np.isnan(moments).sum())} of {len(moments)} are NaN; leave them out.")
-    if moments.min() < 0:
-        raise InputError(f"times: expected no negative time, got {moments.min():.6g}; training starts at 0.")
-    falls = np.flatnonzero(np.diff(moments, prepend=-1.0) <= 0)
-    if len(falls):
-        at = int(falls[0])
-        raise InputError(
-            f"times: expected increasing times, but times[{at}] = {moments[at]:.6g} follows "
-            f"{moments[at - 1]:.6g}; pass numpy.unique(times)."
-        )
-    return moments
+def steps_of(problem: LinearTraining, level: float, eta: float) -> float:
+    """`steps_to_loss` for a problem and a stable rate."""
+    squares = np.where(problem.learns, (1 - eta * problem.values) ** 2, 1.0)
+    power = problem.power
+
+    def reached(steps: int) -> bool:
+        return float(power @ squares**steps) <= level
+
+    if reached(0):
+        return 0.0
+    if power[~problem.learns].sum() >= level:
+        return math.inf
+    low, high = 0, 1
+    while not reached(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return float(high)
 
 
-def _checked_rate(learning_rate: float) -> float:
-    real = isinstance(learning_rate, int | float | np.number) and not isinstance(learning_rate, bool)
-    if not real or not 0 < learning_rate < math.inf:
-        raise InputError(f"learning_rate: expected a positive number, got {learning_rate!r}.")
-    return float(learning_rate)
+def _critical(top: float, beta: float, nesterov: bool) -> float:
+    return 2 * (1 + beta) / ((1 + 2 * beta) * top if nesterov else top)
 
 
-def _check_cross(test_kernel: ArrayLike | xr.DataArray, size: int) -> None:
-    shape = as_kernel(test_kernel, "test_kernel", square=False).shape
-    if shape[1] != size:
-        raise KernelError(
-            f"test_kernel: expected {size} columns, one per training input, got shape {shape}; pass "
-            "limit_kernel(network, x_new, x).ntk."
-        )
+def _matrices(z: FloatArray, beta: float, nesterov: bool) -> FloatArray:
+    """(mode, 2, 2): from (e_k, e_{k-1}) to (e_{k+1}, e_k)."""
+    out = np.zeros((len(z), 2, 2))
+    out[:, 0, 0] = (1 + beta) * (1 - z) if nesterov else 1 - z + beta
+    out[:, 0, 1] = -beta * (1 - z) if nesterov else -beta
+    out[:, 1, 0] = 1.0
+    return out
+
+
+def _left_after(counts: FloatArray, z: FloatArray, beta: float, nesterov: bool) -> FloatArray:
+    """e_k / e_0 for every step count and mode."""
+    out = np.empty((len(counts), len(z)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if beta == 0.0:
+            return np.asarray(np.power(1 - z, counts[:, None]))
+        first = 1 - (1 + beta) * z if nesterov else 1 - z
+        state, now = np.stack([first, np.ones_like(z)], axis=1), 1  # e_1, e_0
+        step = _matrices(z, beta, nesterov)
+        for row, count in enumerate(counts.astype(np.int64)):
+            if count == 0:
+                out[row] = 1.0
+                continue
+            ahead = np.linalg.matrix_power(step, int(count - now)) if count > now else None
+            if ahead is not None:
+                state, now = np.einsum("mij,mj->mi", ahead, state), int(count)
+            out[row] = state[:, 0]
+    return out
+
+
+def _moduli(z: FloatArray, beta: float, nesterov: bool) -> FloatArray:
+    if beta == 0.0:
+        return np.abs(1 - z)
+    return np.asarray(np.abs(np.linalg.eigvals(_matrices(z, beta, nesterov))).max(axis=1))
+
+
+def _checked_momentum(momentum: float, nesterov: bool) -> float:
+    beta = checked_positive(momentum, "momentum", zero=True)
+    if beta >= 1:
+        raise InputError(f"momentum: expected a number from 0 to below 1, got {momentum!r}.")
+    if nesterov and beta == 0.0:
+        raise InputError("nesterov: it changes nothing without momentum; give momentum, or leave it out.")
+    return beta

@@ -11,8 +11,14 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
-from graphon_theory.dynamics import critical_learning_rate, gradient_flow, time_to_loss
-from graphon_theory.errors import InputError, KernelError
+from graphon_theory.dynamics import (
+    critical_learning_rate,
+    gradient_descent,
+    gradient_flow,
+    steps_to_loss,
+    time_to_loss,
+)
+from graphon_theory.errors import ConvergenceError, InputError, KernelError
 
 Array = NDArray[np.float64]
 SIZE, NEW, TARGETS = 12, 5, 3
@@ -216,3 +222,152 @@ def test_refuses_kernels() -> None:
         gradient_flow(np.diag([1.0, -1.0]), [1.0, 2.0], [1.0])
     with pytest.raises(KernelError, match="expected a square matrix"):
         critical_learning_rate(np.ones((2, 3)))
+
+
+def starts(seed: int = 9) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((SIZE, TARGETS)), rng.standard_normal((NEW, TARGETS))
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.05])
+def test_from_anywhere_with_a_ridge_equals_a_fine_integration(
+    problem: tuple[Array, Array, Array], ridge: float
+) -> None:
+    # weights theta in a feature space: df/dt = -eta (Theta (f - y) / N + ridge (f - f_0)), old and new inputs alike
+    kernel, cross, y = problem
+    start, new_start = starts()
+    rows, first = np.vstack([kernel, cross]), np.concatenate([start, new_start])
+
+    def slope(_: float, state: Array) -> Array:
+        f = state.reshape(first.shape)
+        return np.asarray(-0.7 * (rows @ (f[:SIZE] - y) / SIZE + ridge * (f - first))).ravel()
+
+    times = np.array([0.0, 0.3, 2.0, 30.0])
+    path = solve_ivp(slope, (0, 30), first.ravel(), "DOP853", t_eval=times, rtol=1e-12, atol=1e-13)
+    states = path.y.T.reshape(len(times), -1, TARGETS)
+    y_test = np.arange(NEW * TARGETS).reshape(NEW, TARGETS) / 10
+    flow = gradient_flow(
+        kernel, y, times, test_kernel=cross, learning_rate=0.7, ridge=ridge, initial=start, test_initial=new_start,
+        y_test=y_test,
+    )  # fmt: skip
+    np.testing.assert_allclose(flow.prediction, states[:, :SIZE], atol=1e-8)
+    np.testing.assert_allclose(flow.test_prediction, states[:, SIZE:], atol=1e-8)
+    np.testing.assert_allclose(flow.loss, ((states[:, :SIZE] - y) ** 2).sum(axis=(1, 2)) / (2 * SIZE), atol=1e-8)
+    np.testing.assert_allclose(
+        flow.test_loss, ((states[:, SIZE:] - y_test) ** 2).sum(axis=(1, 2)) / (2 * NEW), atol=1e-8
+    )
+
+
+def test_infinite_time_with_a_ridge_is_kernel_ridge_regression(problem: tuple[Array, Array, Array]) -> None:
+    kernel, cross, y = problem
+    flow = gradient_flow(kernel, y, [math.inf], test_kernel=cross, ridge=0.1)
+    solved = np.linalg.solve(kernel + 0.1 * SIZE * np.eye(SIZE), y)
+    np.testing.assert_allclose(flow.prediction[0], kernel @ solved, atol=1e-12)
+    np.testing.assert_allclose(flow.test_prediction[0], cross @ solved, atol=1e-12)
+    level = 1.5 * float(flow.loss[0])
+    time = time_to_loss(flow, level)
+    assert gradient_flow(kernel, y, [time], ridge=0.1).loss.item() == pytest.approx(level, rel=1e-9)
+    assert time_to_loss(flow, 0.5 * float(flow.loss[0])) == math.inf
+
+
+def explicit(
+    rows: Array, y: Array, start: Array, steps: int, step: float, beta: float, nesterov: bool, ridge: float
+) -> list[Array]:
+    """torch.optim.SGD written out, on the predictions at old and new inputs."""
+    f, buffer, path = start.copy(), np.zeros_like(start), [start]
+    for number in range(steps):
+        gradient = rows @ (f[: len(y)] - y) / len(y) + ridge * (f - start)
+        buffer = gradient if number == 0 else beta * buffer + gradient
+        f = f - step * (gradient + beta * buffer if nesterov else buffer)
+        path.append(f)
+    return path
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.02])
+@pytest.mark.parametrize(("beta", "nesterov"), [(0.0, False), (0.9, False), (0.6, True)])
+def test_descent_equals_explicit_iteration(
+    problem: tuple[Array, Array, Array], beta: float, nesterov: bool, ridge: float
+) -> None:
+    kernel, cross, y = problem
+    start, new_start = starts()
+    rows, first = np.vstack([kernel, cross]), np.concatenate([start, new_start])
+    rate = 0.8 * critical_learning_rate(kernel, momentum=beta, nesterov=nesterov, ridge=ridge)
+    path = explicit(rows, y, first, 300, rate, beta, nesterov, ridge)
+    steps = [0, 1, 2, 3, 7, 50, 299, 300]
+    found = gradient_descent(
+        kernel, y, steps, learning_rate=rate, momentum=beta, nesterov=nesterov, ridge=ridge, test_kernel=cross,
+        initial=start, test_initial=new_start,
+    )  # fmt: skip
+    states = np.array([path[k] for k in steps])
+    np.testing.assert_allclose(found.prediction, states[:, :SIZE], atol=1e-12)
+    np.testing.assert_allclose(found.test_prediction, states[:, SIZE:], atol=1e-12)
+    np.testing.assert_allclose(found.loss, ((states[:, :SIZE] - y) ** 2).sum(axis=(1, 2)) / (2 * SIZE), atol=1e-12)
+
+
+@pytest.mark.parametrize(("beta", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_the_critical_step_with_momentum(problem: tuple[Array, Array, Array], beta: float, nesterov: bool) -> None:
+    kernel, _, y = problem
+    critical = critical_learning_rate(kernel, momentum=beta, nesterov=nesterov)
+
+    def run(factor: float) -> float:
+        path = explicit(kernel, y, np.zeros_like(y), 4000, factor * critical, beta, nesterov, 0.0)
+        return float(np.abs(path[-1] - y).max())
+
+    def largest(factor: float) -> float:
+        found = gradient_descent(
+            kernel, y, [5], learning_rate=factor * critical, momentum=beta, nesterov=nesterov
+        ).multiplier
+        return float(found.max())
+
+    assert run(0.99) < np.abs(y).max()
+    assert run(1.01) > 1e6
+    assert largest(0.99) < 1 < largest(1.01)
+
+
+def test_descent_that_overflows_is_refused(problem: tuple[Array, Array, Array]) -> None:
+    kernel, _, y = problem
+    rate = 1.5 * critical_learning_rate(kernel)
+    assert gradient_descent(kernel, y, [100], learning_rate=rate).loss[0] > 1e10
+    with pytest.raises(ConvergenceError, match="diverges and overflows by step 100000; stay below critical"):
+        gradient_descent(kernel, y, [1, 100_000], learning_rate=rate)
+
+
+def test_steps_to_loss_is_the_first_step_below(problem: tuple[Array, Array, Array]) -> None:
+    kernel, _, y = problem
+    rate = 0.5 * critical_learning_rate(kernel)
+    steps = steps_to_loss(kernel, y, 1e-3, rate)
+    losses = gradient_descent(kernel, y, [steps - 1, steps], learning_rate=rate).loss.values
+    assert losses[0] > 1e-3 >= losses[1]
+    assert steps_to_loss(kernel, y, 1e3, rate) == 0.0
+    assert steps_to_loss(np.diag([4.0, 0.0]), [2.0, 1.0], 0.2, 0.1) == math.inf
+    with pytest.raises(InputError, match=r"learning_rate: .* is not below critical_learning_rate"):
+        steps_to_loss(kernel, y, 1e-3, 2.1 * rate)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate: expected a positive number, got 0.0"),
+        ({"momentum": 1.0}, "momentum: expected a number from 0 to below 1, got 1.0"),
+        ({"momentum": -0.1}, "momentum: expected a number of at least 0"),
+        ({"nesterov": True}, "nesterov: it changes nothing without momentum"),
+        ({"ridge": -1.0}, "ridge: expected a number of at least 0, got -1.0"),
+        ({"steps": [0.5]}, r"steps: expected whole numbers, got 0.5 at \[0\]"),
+        ({"steps": [3, 2]}, r"steps: expected increasing times, but steps\[1\] = 2 follows 3"),
+        ({"initial": [1.0]}, r"initial: expected real numbers of shape \(2,\), got shape \(1,\)"),
+        ({"initial": [1.0, 2.0], "test_kernel": np.ones((1, 2))}, "test_initial: training does not start from 0"),
+        ({"test_initial": [1.0], "test_kernel": np.ones((1, 2))}, "initial: training does not start from 0"),
+        ({"y_test": [1.0]}, "test_kernel: expected the kernel of new by training inputs"),
+        ({"y_test": [1.0, 2.0], "test_kernel": np.ones((1, 2))}, r"y_test: expected real numbers of shape \(1,\)"),
+        ({"initial": [1.0, np.nan]}, "initial: 1 of 2 values are not finite"),
+    ],
+)
+def test_descent_refuses(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        gradient_descent(np.eye(2), [1.0, 2.0], **{"steps": [1], "learning_rate": 0.1, **options})
+
+
+def test_time_to_loss_wants_a_flow() -> None:
+    descent = gradient_descent(np.eye(2), [1.0, 2.0], [1], learning_rate=0.1)
+    with pytest.raises(InputError, match="flow: expected the Dataset that gradient_flow"):
+        time_to_loss(descent, 0.1)
