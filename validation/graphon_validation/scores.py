@@ -197,23 +197,22 @@ def synflow(model: MaskedMLP, data: Data | None, rng: np.random.Generator) -> li
 
     Raises InputError when no path of surviving connections leads from the inputs to the outputs.
     """
-    sizes = [(layer.weight * layer.mask).abs() for layer in model.linears]
+    sizes = [(layer.weight * layer.mask).abs_() for layer in model.linears]
     ahead = [torch.ones_like(sizes[0][0])]
     for size in sizes[:-1]:
         ahead.append(_normalised(size @ ahead[-1]))
     behind = torch.ones_like(sizes[-1][:, 0])
-    scores = []
     for size, flow in zip(reversed(sizes), reversed(ahead), strict=True):
-        score = size * behind[:, None] * flow
-        total = score.sum()
+        below = size.T @ behind
+        total = below @ flow
         if total == 0:
             raise InputError(
                 "prune: no path of surviving connections leads from the inputs to the outputs, so SynFlow has nothing "
                 "to keep; use a higher density or more rounds."
             )
-        scores.append(score / total)
-        behind = _normalised(size.T @ behind)
-    return scores[::-1]
+        size.mul_((behind / total)[:, None]).mul_(flow)  # the layer's scores, in the memory of its sizes
+        behind = _normalised(below)
+    return sizes
 
 
 def _normalised(vector: Tensor) -> Tensor:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 _BITS = 16
+_BINS = 1 << _BITS
 _INTEGER = {torch.float32: torch.int32, torch.float64: torch.int64}
+# Elements looked at together: on CPUs what stays in a core's cache, elsewhere what few launches can carry.
+_PART = {"cpu": 1 << 17}
+_LARGE_PART = 1 << 25
 
 
 def keep_best(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: int) -> list[Tensor]:
@@ -22,46 +26,64 @@ def keep_best(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: int
     ties = count - above
     kept = []
     for score, candidate in zip(scores, candidates, strict=True):
-        chosen = candidate & (score > threshold)
-        if ties > 0:
-            tied = (candidate & (score == threshold)).flatten().nonzero()[:ties, 0]
-            chosen.view(-1)[tied] = True
-            ties -= len(tied)
+        chosen = torch.empty_like(candidate, memory_format=torch.contiguous_format)
+        for values, allowed, out in _parts(score, candidate, chosen):
+            torch.gt(values, threshold, out=out).logical_and_(allowed)
+            if ties > 0:
+                tied = (values == threshold).logical_and_(allowed)
+                if tied.any():
+                    first = tied.nonzero()[:ties, 0]
+                    out[first] = True
+                    ties -= len(first)
         kept.append(chosen)
     return kept
 
 
+def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Flat views of the tensors, a stretch of each at a time."""
+    size = _PART.get(tensors[0].device.type, _LARGE_PART)
+    yield from zip(*(tensor.reshape(-1).split(size) for tensor in tensors), strict=True)
+
+
 def _keys(score: Tensor, candidate: Tensor) -> Tensor:
-    """The candidates as integers in the order of the floats: below zero the magnitude's bits are flipped."""
-    chosen = score.flatten() if candidate.all() else score[candidate]
-    bits = (chosen + 0.0).view(_INTEGER[score.dtype])  # + 0.0 makes -0.0 tie with 0.0
-    return torch.where(bits < 0, bits ^ torch.iinfo(bits.dtype).max, bits)
+    """Scores as integers in the order of the floats, below zero with the magnitude's bits flipped.
+
+    What is no candidate gets the least integer, which stands for no finite float.
+    """
+    # By bits and not by torch.where, which waits for a branch at every element: ten times slower.
+    bits = (score + 0.0).view(_INTEGER[score.dtype])  # + 0.0 makes -0.0 tie with 0.0
+    info = torch.iinfo(bits.dtype)
+    keys = bits.bitwise_xor((bits >> (info.bits - 1)).bitwise_and_(info.max))
+    inside = candidate.to(bits.dtype)
+    return keys.bitwise_and_(-inside).bitwise_or_((inside - 1).bitwise_and_(info.min))
 
 
 def _threshold(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: int) -> tuple[float, int]:
     """(the count-th best score among the candidates, number of candidates above it)."""
     dtype = scores[0].dtype
     shift = 8 * dtype.itemsize - _BITS
-    half = 1 << (_BITS - 1)  # the top digit is signed
-    histogram = torch.zeros(2 * half, dtype=torch.int64)
+    half = _BINS // 2  # the top digit is signed
+    histogram = torch.zeros(_BINS, dtype=torch.int64)
     for score, candidate in zip(scores, candidates, strict=True):
-        digits = (_keys(score, candidate) >> shift) + half
-        histogram += torch.bincount(digits, minlength=2 * half).cpu()
+        for values, allowed in _parts(score, candidate):
+            digits = (_keys(values, allowed) >> shift).add_(half)
+            histogram += torch.bincount(digits, minlength=_BINS).cpu()
     digit, above = _bin(histogram, count)
     prefix = digit - half
-    # only the scores that share the top digit can decide what is left, and they are few
-    few = []
-    for score, candidate in zip(scores, candidates, strict=True):
-        keys = _keys(score, candidate)
-        few.append(keys[(keys >> shift) == prefix].cpu())
-    left = torch.cat(few)
     while shift:
         shift -= _BITS
-        digits = (left >> shift) & (2 * half - 1)
-        digit, more = _bin(torch.bincount(digits, minlength=2 * half), count - above)
+        histogram.zero_()
+        for score, candidate in zip(scores, candidates, strict=True):
+            for values, allowed in _parts(score, candidate):
+                keys = _keys(values, allowed)
+                # scores that do not share the digits found so far go to a bin of their own
+                same = ((keys >> (shift + _BITS)) == prefix).to(keys.dtype)
+                digits = (keys >> shift).bitwise_and_((_BINS - 1) * same).add_(_BINS * (1 - same))
+                histogram += torch.bincount(digits, minlength=_BINS + 1)[:_BINS].cpu()
+        digit, more = _bin(histogram, count - above)
         above += more
-        left = left[digits == digit]
-    key = left[:1]
+        prefix = (prefix << _BITS) + digit
+    key = torch.tensor([prefix], dtype=_INTEGER[dtype])
     bits = torch.where(key < 0, key ^ torch.iinfo(key.dtype).max, key)
     return float(bits.view(dtype)), above
 
