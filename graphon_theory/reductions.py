@@ -24,23 +24,11 @@ from graphon_theory.activations import Activation
 from graphon_theory.connectivity import Connectivity
 from graphon_theory.discretisation import discretise
 from graphon_theory.errors import ClosedFormError, NetworkError, QuadratureError
-from graphon_theory.exact_graphons import (
-    MAX_BLOCKS,
-    Profile,
-    T,
-    V,
-    act,
-    exact_edges,
-    profile_graphon,
-    rational,
-    resolved,
-    separated,
-    tidy,
-    value,
-)
+from graphon_theory.exact_graphons import MAX_BLOCKS, V, act, exact_edges, profile_graphon, resolved, separated
 from graphon_theory.graphons import AnalyticGraphon, FunctionGraphon, Graphon, StepGraphon, between
 from graphon_theory.networks import Network
 from graphon_theory.operators import LayerOperator
+from graphon_theory.profiles import Profile, T, rational, tidy, value
 from graphon_theory.rules import FloatArray
 
 EPS = float(np.finfo(float).eps)
@@ -97,7 +85,7 @@ def scalar_reduction(network: Network) -> ScalarReduction:
 
     Derived from the objects: phi is seen to be two straight lines through 0 at 400 arguments of either sign from
     1e-8 to 1e8, products r(u) c(v) are seen on grids that reach both sides of every break, to 32 roundings. Numbers in
-    step graphons and formulas are read as in :mod:`graphon_theory.exact_graphons`, so the scalars of rational data
+    step graphons and formulas are read as in :mod:`graphon_theory.profiles`, so the scalars of rational data
     are rational.
 
     Returns a :class:`ScalarReduction`. Its ``reason`` names the first premise that breaks, in the order drift,

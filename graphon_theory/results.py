@@ -28,10 +28,14 @@ TIME = "time"  # training time
 U = "u"  # receiving positions
 V = "v"  # sending positions
 NETWORK = "network"  # networks compared with each other
+MAP = "map"  # layers between hidden ones, 2..L-1, as maps of positions to themselves
 WIDTH = "width"  # hidden width of a finite network
 SEED = "seed"  # of a finite network
 TARGET = "target"  # columns of the training targets
 X_TEST = "x_test"  # new inputs, rows of a test kernel
+DEGREE = "degree"  # of spherical harmonics, from 0
+RADIAL = "radial"  # eigenmodes of one degree, counted 1.. from the largest
+SIZE = "size"  # of a training set
 
 FloatArray = NDArray[np.float64]
 Variables = dict[str, tuple[tuple[str, ...], NDArray[Any]]]

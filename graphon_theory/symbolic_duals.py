@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from graphon_theory.activations import Activation
-from graphon_theory.exact_graphons import rational
+from graphon_theory.profiles import rational
 
 Duals = Callable[[sp.Expr, sp.Expr, sp.Expr], tuple[sp.Expr, sp.Expr]]  # q11, q12, q22 -> C, Cdot
 
