@@ -47,6 +47,7 @@ _ROOMS = {
     "limits": ("kernel_density", "limit_kernel"),
     "graphon_spectra": ("graphon_spectrum",),
     "spectra": ("extend", "spectrum"),
+    "zonal_spectra": ("zonal_spectrum",),
     "dynamics": ("critical_learning_rate", "gradient_descent", "gradient_flow", "steps_to_loss", "time_to_loss"),
     "ensembles": ("training_ensemble",),
     "regressions": ("kernel_regression", "nngp_posterior"),
@@ -56,6 +57,7 @@ _ROOMS = {
     "masks": ("PackedMask",),
     "network_estimates": ("estimate_network",),
     "units": ("trace_units",),
+    "graphon_paths": ("graphon_path", "network_path", "spectrum_path"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -105,6 +107,9 @@ if TYPE_CHECKING:
     from graphon_theory.errors import QuadratureError as QuadratureError
     from graphon_theory.errors import SpecError as SpecError
     from graphon_theory.estimation import estimate_graphon as estimate_graphon
+    from graphon_theory.graphon_paths import graphon_path as graphon_path
+    from graphon_theory.graphon_paths import network_path as network_path
+    from graphon_theory.graphon_paths import spectrum_path as spectrum_path
     from graphon_theory.graphon_spectra import graphon_spectrum as graphon_spectrum
     from graphon_theory.graphons import AnalyticGraphon as AnalyticGraphon
     from graphon_theory.graphons import ConstantGraphon as ConstantGraphon
@@ -129,4 +134,5 @@ if TYPE_CHECKING:
     from graphon_theory.regressions import nngp_posterior as nngp_posterior
     from graphon_theory.spectra import extend as extend
     from graphon_theory.spectra import spectrum as spectrum
+    from graphon_theory.zonal_spectra import zonal_spectrum as zonal_spectrum
     from graphon_theory.units import trace_units as trace_units

@@ -11,7 +11,7 @@ import numpy as np
 from graphon_theory.clusters import Seen
 from graphon_theory.errors import InputError
 from graphon_theory.graphons import StepGraphon
-from graphon_theory.masks import FloatArray, IntArray, Mask, as_mask, refuse_dead
+from graphon_theory.masks import FloatArray, IntArray, Mask, as_mask, edges_of, refuse_dead
 
 _DRAWS = 200  # random masks behind a null that needs only their degrees
 _FEW = 20  # and behind one that estimates each of them
@@ -80,7 +80,7 @@ def estimate_graphon(
     """
     checked = as_mask(mask)
     p = refuse_dead(checked, "mask") / (checked.shape[0] * checked.shape[1])
-    shape = _bins(bins, checked.shape)
+    shape = check_bins(bins, checked.shape)
     if method not in _METHODS:
         raise InputError(f"method: expected one of {', '.join(_METHODS)}, got {method!r}.")
     if not smoothing >= 0:
@@ -143,8 +143,7 @@ def _estimate(
     rows, columns, table = _METHODS[method](mask, bins, rng)
     if smoothing:
         table = _smooth(table, smoothing)
-    edges = [np.concatenate([[0.0], np.cumsum(np.bincount(one))[:-1] / len(one), [1.0]]) for one in (rows, columns)]
-    estimate = GraphonEstimate(table, *edges)
+    estimate = GraphonEstimate(table, *(edges_of(np.bincount(one)) for one in (rows, columns)))
     estimate.method, estimate.row_labels, estimate.column_labels = method, rows, columns
     return estimate
 
@@ -175,8 +174,8 @@ Found = tuple[IntArray, IntArray, FloatArray]
 
 
 def _sas(mask: Mask, bins: tuple[int, int], rng: np.random.Generator) -> Found:
-    rows, columns = (_by_rank(degree, b) for degree, b in zip(mask.degrees(), bins, strict=True))
-    return rows, columns, _means(mask, rows, columns)
+    rows, columns = (by_rank(degree, b) for degree, b in zip(mask.degrees(), bins, strict=True))
+    return rows, columns, block_means(mask, rows, columns)
 
 
 def _sba(mask: Mask, bins: tuple[int, int], rng: np.random.Generator) -> Found:
@@ -185,7 +184,7 @@ def _sba(mask: Mask, bins: tuple[int, int], rng: np.random.Generator) -> Found:
         _by_level(_pivots(_distances(side), b, rng), degree)
         for side, b, degree in zip((dense, dense.T), bins, mask.degrees(), strict=True)
     )
-    return rows, columns, _means(mask, rows, columns)
+    return rows, columns, block_means(mask, rows, columns)
 
 
 def _usvt(mask: Mask, bins: tuple[int, int], rng: np.random.Generator) -> Found:
@@ -279,21 +278,22 @@ def _by_level(labels: IntArray, degrees: FloatArray) -> IntArray:
     return np.argsort(np.argsort(means, kind="stable"))[labels]
 
 
-def _by_rank(degrees: FloatArray, bins: int) -> IntArray:
+def by_rank(degrees: FloatArray, bins: int) -> IntArray:
     """Bin of every unit when units are sorted by degree, ascending, ties by index."""
     labels = np.empty(len(degrees), dtype=np.intp)
     labels[np.argsort(degrees, kind="stable")] = np.repeat(np.arange(bins), np.diff(cuts(len(degrees), bins)))
     return labels
 
 
-def _means(mask: Mask, rows: IntArray, columns: IntArray) -> FloatArray:
+def block_means(mask: Mask, rows: IntArray, columns: IntArray) -> FloatArray:
+    """Densities between blocks of rows and of columns."""
     sizes = np.bincount(rows), np.bincount(columns)
     return mask.block_counts(rows, len(sizes[0]), columns, len(sizes[1])) / np.outer(*sizes)
 
 
 def _sorted(matrix: Any, bins: tuple[int, int]) -> Found:
     """A matrix of probabilities sorted by its row and column means and averaged over bins."""
-    rows, columns = (_by_rank(matrix.mean(axis=1 - axis, dtype=np.float64), b) for axis, b in enumerate(bins))
+    rows, columns = (by_rank(matrix.mean(axis=1 - axis, dtype=np.float64), b) for axis, b in enumerate(bins))
     over, across = (np.argsort(one, kind="stable") for one in (rows, columns))
     starts = (cuts(n, b)[:-1] for n, b in zip(matrix.shape, bins, strict=True))
     ordered = matrix[np.ix_(over, across)].astype(float)
@@ -316,7 +316,8 @@ def _smooth(table: FloatArray, weight: float) -> FloatArray:
     return np.asarray(denoise_tv_chambolle(table, weight=weight), dtype=float)
 
 
-def _bins(bins: Any, shape: tuple[int, int]) -> tuple[int, int]:
+def check_bins(bins: Any, shape: tuple[int, int]) -> tuple[int, int]:
+    """Numbers of bins (rows, columns); see :func:`estimate_graphon`."""
     if bins is None:
         return math.isqrt(shape[0]), math.isqrt(shape[1])
     pair = (bins, bins) if isinstance(bins, (int, np.integer)) else tuple(bins) if np.ndim(bins) == 1 else ()

@@ -139,6 +139,11 @@ def add_by(labels: IntArray, blocks: int, values: FloatArray) -> FloatArray:
     return np.stack([np.bincount(labels, weights=column, minlength=blocks) for column in values.T], axis=1)
 
 
+def edges_of(sizes: Any) -> FloatArray:
+    """Edges in [0, 1] of blocks of so many units."""
+    return np.concatenate([[0.0], np.cumsum(sizes)[:-1] / np.sum(sizes), [1.0]])
+
+
 def as_mask(obj: Any, name: str = "mask") -> Mask:
     """A Mask from a 2-D array of zeros and ones, a PackedMask, a SciPy sparse matrix or a torch tensor.
 

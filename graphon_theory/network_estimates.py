@@ -16,7 +16,17 @@ from graphon_theory.coherences import Coherence, CoherenceWarning, layer_coheren
 from graphon_theory.connectivity import Connectivity
 from graphon_theory.errors import InputError
 from graphon_theory.graphons import StepGraphon
-from graphon_theory.masks import FloatArray, IntArray, Mask, add_by, as_masks, as_weights, map_runs
+from graphon_theory.masks import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Mask,
+    add_by,
+    as_masks,
+    as_weights,
+    edges_of,
+    map_runs,
+)
 from graphon_theory.units import UnitReport, trace_units
 
 _CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -96,52 +106,86 @@ def estimate_network(
     Raises InputError for masks that are not such or do not chain, a layer of density 0, no path from input to output,
     and weights that are not finite or do not fit. THEORY §2, §8.
     """
-    layers = as_masks(masks)
-    values = None if weights is None else _as_weights(weights, layers)
-    scales = _as_scales(dense_std, len(layers))
-    groups = _input_groups(layers[0].shape[1], inputs)
-    outputs = np.arange(layers[-1].shape[0])
-    units = trace_units(layers)
-    if not units.connected:
-        raise InputError(
-            "masks: no path of surviving connections leads from an input to an output; prune less, or layer by layer. "
-            f"What is left:\n{units}"
-        )
+    given = None if weights is None else [weights]
+    return estimate_together([masks], given, blocks, dense_std, inputs=inputs, drift=drift, starts=starts, rng=rng)[0]
+
+
+def estimate_together(
+    masks: Sequence[Sequence[Any]],
+    weights: Sequence[Sequence[Any]] | None,
+    blocks: int | str,
+    dense_std: float | Sequence[float] | None,
+    *,
+    inputs: int | None,
+    drift: bool,
+    starts: int,
+    rng: np.random.Generator | int,
+) -> list[NetworkEstimate]:
+    """Estimates of one network at several times, its units in the same blocks at all of them.
+
+    A unit is in a block of dead ones if it is on no path at any time; ``blocks="auto"`` asks the last time's masks.
+    """
+    history = [as_masks(one) for one in masks]
+    _refuse_other_shapes(history)
+    layers = history[-1]
+    depth = len(layers)
+    values = None if weights is None else [_as_weights(w, one) for w, one in zip(weights, history, strict=True)]
+    scales = _as_scales(dense_std, depth)
+    groups, outputs = _input_groups(layers[0].shape[1], inputs), np.arange(layers[-1].shape[0])
+    units = [trace_units(one) for one in history]
+    for one in units:
+        if not one.connected:
+            raise InputError(
+                "masks: no path of surviving connections leads from an input to an output; prune less, or layer by "
+                f"layer. What is left:\n{one}"
+            )
+    reached = [np.any([one.reached[k] for one in units], axis=0) for k in range(depth + 1)]
+    heard = [np.any([one.heard[k] for one in units], axis=0) for k in range(depth + 1)]
+    alive = [r & h for r, h in zip(reached, heard, strict=True)]
+    alive[0][:] = alive[-1][:] = True  # inputs and outputs keep their places, dead or not
     generator = np.random.default_rng(rng)
-    alive = [np.ones(layers[0].shape[1], dtype=bool), *units.alive[1:-1], np.ones(layers[-1].shape[0], dtype=bool)]
     held_out = None
     if blocks == "auto":
-        held_out = _score_counts(layers, alive, groups, outputs, generator, starts)
+        held_out = _score_counts(layers, alive, groups, outputs, generator, _positive("starts", starts))
         count = max(held_out, key=lambda b: held_out[b])
     else:
         count = _positive("blocks", blocks)
-    evidence = [Seen([mask], alive[k + 1], alive[k]) for k, mask in enumerate(layers)]
+    evidence = [Seen([one[k] for one in history], alive[k + 1], alive[k]) for k in range(depth)]
     found = find_partition(evidence, groups, outputs, count, generator, _positive("starts", starts))
+    labels = [groups, *(_whole(found.labels[k], reached[k], heard[k]) for k in range(1, depth)), outputs]
+    labels = [groups, *_in_order(labels, layers), outputs]
 
-    labels = [groups, *(_whole(found.labels[k], units, k) for k in range(1, len(layers))), outputs]
-    labels = [labels[0], *_in_order(labels, layers), labels[-1]]
+    made = []
+    for t, at_time in enumerate(history):
+        estimate = _tabulate(at_time, None if values is None else values[t], scales, labels, drift)
+        estimate.units, estimate.held_out, estimate.log_likelihood = units[t], held_out, found.log_likelihood
+        made.append(estimate)
+    return made
+
+
+def _tabulate(
+    layers: list[Mask], weights: list[Any] | None, scales: list[float], labels: list[IntArray], drift: bool
+) -> NetworkEstimate:
+    """(W, V, D) over the blocks of ``labels``."""
     made = NetworkEstimate()
-    made.labels, made.units, made.held_out, made.log_likelihood = labels, units, held_out, found.log_likelihood
-    made.positions = [_positions(one) for one in labels]
-    made.coherence = None if values is None else [layer_coherence(*pair) for pair in zip(layers, values, strict=True)]
-    made.drift = None if values is None else []
-    for k, mask in enumerate(layers):
-        moments = block_moments(mask, None if values is None else values[k], labels[k + 1], labels[k])
-        if values is None:
+    made.labels, made.positions = labels, [_positions(one) for one in labels]
+    if weights is None:
+        made.coherence = made.drift = None
+        for k, mask in enumerate(layers):
+            moments = block_moments(mask, None, labels[k + 1], labels[k])
             made.append(Connectivity(moments.step(moments.mask)))
-            continue
+        return made
+    made.coherence = [layer_coherence(*pair) for pair in zip(layers, weights, strict=True)]
+    made.drift = []
+    for k, mask in enumerate(layers):
+        moments = block_moments(mask, weights[k], labels[k + 1], labels[k])
         variance = moments.square / scales[k] ** 2
         estimate = shrink_drift(moments, mask.shape[1])
-        assert made.drift is not None
         made.drift.append(estimate)
-        made.append(
-            Connectivity(
-                moments.step(moments.mask),
-                moments.step(variance),
-                moments.step(estimate.shrunk * np.sqrt(variance)) if drift and estimate.shrunk.any() else None,
-            )
-        )
-    if made.coherence is not None and not drift:
+        kept = estimate.shrunk * np.sqrt(variance) if drift and estimate.shrunk.any() else None
+        w, v, d = (None if one is None else moments.step(one) for one in (moments.mask, variance, kept))
+        made.append(Connectivity(w, v, d))
+    if not drift:
         _warn(made.coherence)
     return made
 
@@ -204,11 +248,6 @@ def shrink_drift(moments: Moments, n_in: int) -> DriftEstimate:
     return DriftEstimate(delta, error, shrunk, mean, math.sqrt(spread2))
 
 
-def edges_of(sizes: FloatArray) -> FloatArray:
-    """Edges in [0, 1] of blocks of units."""
-    return np.concatenate([[0.0], np.cumsum(sizes)[:-1] / sizes.sum(), [1.0]])
-
-
 def _beyond_noise(values: FloatArray, variances: FloatArray) -> bool:
     """Whether values with known variances have a mean, or a mean square, that noise does not explain."""
     mean = abs((values / variances).sum()) / math.sqrt((1 / variances).sum())
@@ -250,9 +289,8 @@ def _score_counts(
     return scores
 
 
-def _whole(labels: IntArray, units: UnitReport, layer: int) -> IntArray:
+def _whole(labels: IntArray, reached: BoolArray, heard: BoolArray) -> IntArray:
     """Labels of all units of a hidden layer: dead ones behind the others, the unreached apart from the unheard."""
-    reached, heard = units.reached[layer], units.heard[layer]
     out = np.empty(len(reached), dtype=np.intp)
     out[reached & heard] = labels
     out[~reached] = labels.max() + 1
@@ -288,6 +326,16 @@ def _input_groups(count: int, groups: int | None) -> IntArray:
     return np.asarray((np.arange(count) * wanted) // count, dtype=np.intp)
 
 
+def _refuse_other_shapes(history: list[list[Mask]]) -> None:
+    shapes = [[mask.shape for mask in layers] for layers in history]
+    for index, one in enumerate(shapes):
+        if one != shapes[0]:
+            raise InputError(
+                f"masks: the network at time {index} has layers of shape {one}, at time 0 of {shapes[0]}; a path needs "
+                "the same units at all times."
+            )
+
+
 def _as_weights(weights: Any, layers: list[Mask]) -> list[Any]:
     if isinstance(weights, (str, np.ndarray)) or not isinstance(weights, Sequence) or len(weights) != len(layers):
         got = len(weights) if isinstance(weights, Sequence) else type(weights).__name__
@@ -316,4 +364,4 @@ def _positive(name: str, value: Any) -> int:
 def _warn(coherences: list[Coherence]) -> None:
     for number, one in enumerate(coherences, start=1):
         if max(abs(one.z), one.rows_z, one.columns_z) >= 3:
-            warnings.warn(f"layer {number}: {one.verdict}", CoherenceWarning, stacklevel=3)
+            warnings.warn(f"layer {number}: {one.verdict}", CoherenceWarning, stacklevel=5)
