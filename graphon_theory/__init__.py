@@ -134,5 +134,5 @@ if TYPE_CHECKING:
     from graphon_theory.regressions import nngp_posterior as nngp_posterior
     from graphon_theory.spectra import extend as extend
     from graphon_theory.spectra import spectrum as spectrum
-    from graphon_theory.zonal_spectra import zonal_spectrum as zonal_spectrum
     from graphon_theory.units import trace_units as trace_units
+    from graphon_theory.zonal_spectra import zonal_spectrum as zonal_spectrum
