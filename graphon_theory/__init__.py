@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _ROOMS = {
     "errors": (
         "ActivationError",
+        "ClosedFormError",
         "ConnectivityError",
         "ConvergenceError",
         "ExpressionError",
@@ -45,6 +46,11 @@ _ROOMS = {
         "unit_pruning",
     ),
     "limits": ("kernel_density", "limit_kernel"),
+    "closed_forms": ("closed_form",),
+    "criticality": ("criticality",),
+    "exact_graphons": ("exact_degrees", "exact_mean", "exact_product", "exact_spectrum"),
+    "initialisations": ("balanced",),
+    "reductions": ("scalar_reduction",),
     "graphon_spectra": ("graphon_spectrum",),
     "spectra": ("extend", "spectrum"),
     "zonal_spectra": ("zonal_spectrum",),
@@ -80,11 +86,13 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from graphon_theory.activations import Activation as Activation
+    from graphon_theory.closed_forms import closed_form as closed_form
     from graphon_theory.coherences import Coherence as Coherence
     from graphon_theory.coherences import CoherenceWarning as CoherenceWarning
     from graphon_theory.coherences import coherence as coherence
     from graphon_theory.coherences import coherence_growth as coherence_growth
     from graphon_theory.connectivity import Connectivity as Connectivity
+    from graphon_theory.criticality import criticality as criticality
     from graphon_theory.distances import align as align
     from graphon_theory.distances import cut_distance as cut_distance
     from graphon_theory.distances import cut_norm as cut_norm
@@ -97,6 +105,7 @@ if TYPE_CHECKING:
     from graphon_theory.dynamics import time_to_loss as time_to_loss
     from graphon_theory.ensembles import training_ensemble as training_ensemble
     from graphon_theory.errors import ActivationError as ActivationError
+    from graphon_theory.errors import ClosedFormError as ClosedFormError
     from graphon_theory.errors import ConnectivityError as ConnectivityError
     from graphon_theory.errors import ConvergenceError as ConvergenceError
     from graphon_theory.errors import ExpressionError as ExpressionError
@@ -110,6 +119,10 @@ if TYPE_CHECKING:
     from graphon_theory.graphon_paths import graphon_path as graphon_path
     from graphon_theory.graphon_paths import network_path as network_path
     from graphon_theory.graphon_paths import spectrum_path as spectrum_path
+    from graphon_theory.exact_graphons import exact_degrees as exact_degrees
+    from graphon_theory.exact_graphons import exact_mean as exact_mean
+    from graphon_theory.exact_graphons import exact_product as exact_product
+    from graphon_theory.exact_graphons import exact_spectrum as exact_spectrum
     from graphon_theory.graphon_spectra import graphon_spectrum as graphon_spectrum
     from graphon_theory.graphons import AnalyticGraphon as AnalyticGraphon
     from graphon_theory.graphons import ConstantGraphon as ConstantGraphon
@@ -117,6 +130,7 @@ if TYPE_CHECKING:
     from graphon_theory.graphons import Graphon as Graphon
     from graphon_theory.graphons import StepGraphon as StepGraphon
     from graphon_theory.graphons import as_graphon as as_graphon
+    from graphon_theory.initialisations import balanced as balanced
     from graphon_theory.limits import kernel_density as kernel_density
     from graphon_theory.limits import limit_kernel as limit_kernel
     from graphon_theory.masks import PackedMask as PackedMask
@@ -132,6 +146,7 @@ if TYPE_CHECKING:
     from graphon_theory.pruning import unit_pruning as unit_pruning
     from graphon_theory.regressions import kernel_regression as kernel_regression
     from graphon_theory.regressions import nngp_posterior as nngp_posterior
+    from graphon_theory.reductions import scalar_reduction as scalar_reduction
     from graphon_theory.spectra import extend as extend
     from graphon_theory.spectra import spectrum as spectrum
     from graphon_theory.units import trace_units as trace_units
