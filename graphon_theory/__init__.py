@@ -47,7 +47,7 @@ _ROOMS = {
     ),
     "limits": ("kernel_density", "limit_kernel"),
     "closed_forms": ("closed_form",),
-    "criticality": ("criticality",),
+    "variance_maps": ("criticality",),
     "exact_graphons": ("exact_degrees", "exact_mean", "exact_product", "exact_spectrum"),
     "initialisations": ("balanced",),
     "reductions": ("scalar_reduction",),
@@ -92,7 +92,6 @@ if TYPE_CHECKING:
     from graphon_theory.coherences import coherence as coherence
     from graphon_theory.coherences import coherence_growth as coherence_growth
     from graphon_theory.connectivity import Connectivity as Connectivity
-    from graphon_theory.criticality import criticality as criticality
     from graphon_theory.distances import align as align
     from graphon_theory.distances import cut_distance as cut_distance
     from graphon_theory.distances import cut_norm as cut_norm
@@ -150,4 +149,5 @@ if TYPE_CHECKING:
     from graphon_theory.spectra import extend as extend
     from graphon_theory.spectra import spectrum as spectrum
     from graphon_theory.units import trace_units as trace_units
+    from graphon_theory.variance_maps import criticality as criticality
     from graphon_theory.zonal_spectra import zonal_spectrum as zonal_spectrum

@@ -11,7 +11,6 @@ import numpy as np
 from scipy.optimize import brentq
 
 from graphon_theory.connectivity import Connectivity
-from graphon_theory.criticality import SMALL, Moments, Repeated, check, rows_of, spectral_radius, to_outputs
 from graphon_theory.discretisation import discretise, layers_of
 from graphon_theory.errors import ClosedFormError, NetworkError
 from graphon_theory.exact_graphons import exact_degrees
@@ -20,6 +19,7 @@ from graphon_theory.networks import Network
 from graphon_theory.operators import Layer
 from graphon_theory.profiles import tidy
 from graphon_theory.rules import FloatArray, Panels
+from graphon_theory.variance_maps import SMALL, Moments, Repeated, check, rows_of, spectral_radius, to_outputs
 
 
 def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str = "variance") -> Network:
