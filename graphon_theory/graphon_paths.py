@@ -35,9 +35,9 @@ def graphon_path(
     Units are sorted by their degrees summed over all times: one order for the whole path. Returns ``graphon``
     ("time", "u", "v"; block means at the middles of the bins), ``density`` ("time"), and from each time to the one
     before (0 at the first) the L2 distance ``step`` and the bounds ``step_cut_lower``, ``step_cut_upper`` of the cut
-    norm, as well as the share of connections ``changed``. ``noise`` is the L2 distance by which block means of two independent
-    random masks of these densities would differ, sqrt(B_u B_v (p (1 - p) + p' (1 - p')) / (n_out n_in)); masks that
-    share connections differ by less.
+    norm, as well as the share of connections ``changed``. ``noise`` is the L2 distance by which block means of two
+    independent random masks of these densities would differ, sqrt(B_u B_v (p (1 - p) + p' (1 - p')) / (n_out n_in));
+    masks that share connections differ by less.
 
     ``masks`` are of one shape, in any format; ``times`` increase (0, 1, ... if left out); ``bins`` as in
     :func:`estimate_graphon`. Raises InputError otherwise, and for a mask of density 0. THEORY §8.
