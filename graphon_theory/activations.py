@@ -125,7 +125,8 @@ class Activation:
         self._heat: Any = None
         self._made: dict[tuple[float, float], DualPass] = {}
         probes = np.array([-1.0, 0.0, 0.5])
-        for what, values in (("phi", self.phi(probes)), ("phi'", self.derivative(probes))):
+        for what, function in (("phi", self.phi), ("phi'", self.derivative)):
+            values = function(probes)
             if values.shape != probes.shape:
                 raise ActivationError(
                     f"function: {self.name!r} must be vectorised: {what} of an array of shape {probes.shape} has shape "

@@ -104,8 +104,6 @@ class HermiteSeries:
         s = np.sqrt(q)
         a0, b = self._coefficients(np.broadcast_to(np.asarray(mean, dtype=float), q.shape).ravel(), s.ravel())
         a0 = a0.reshape(q.shape)
-        if self.stride == 2 and self.offset == 0:  # odd phi: no mean
-            a0 = np.zeros_like(a0)
         b /= np.sqrt(np.arange(1, self.terms + 1))
         kept = np.moveaxis(b.reshape(*q.shape, -1), -1, 1)[:, self.offset :: self.stride]
         inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)

@@ -14,35 +14,35 @@ from tests.validation.test_sweeps import ENTRIES
 BLOCKS = (0.25, 0.6)
 MASK = np.array([[0.9, 0.3, 0.6], [0.2, 0.8, 0.5], [0.7, 0.4, 0.25]])
 VARIANCE = MASK * np.array([[1.2, 0.8, 1.0], [1.0, 1.5, 0.7], [0.9, 1.0, 2.0]])
-SIGNS = np.array([[1.0, 1.0, -1.0], [1.0, -1.0, 1.0], [1.0, 1.0, 1.0]])
+COHERENCE = 0.5
 
 
-def network(coherence: float, activation: str = "relu") -> gt.Network:
-    """Dense input and output, two hidden layers with D = coherence sqrt(V), mostly of one sign."""
+def network(coherence: float, activation: str) -> gt.Network:
+    """Dense input and output, three hidden layers with D = coherence sqrt(V); an odd activation would not see it."""
     edges = np.array([0.0, *BLOCKS, 1.0])
 
-    def layer(mask: np.ndarray, variance: np.ndarray, signs: np.ndarray) -> gt.Connectivity:
-        steps = (gt.StepGraphon(v, edges, edges) for v in (mask, variance, coherence * signs * np.sqrt(variance)))
+    def layer(mask: np.ndarray, variance: np.ndarray) -> gt.Connectivity:
+        steps = (gt.StepGraphon(v, edges, edges) for v in (mask, variance, coherence * np.sqrt(variance)))
         return gt.Connectivity(*steps)
 
-    layers = [1.0, layer(MASK, VARIANCE, SIGNS), layer(MASK.T, VARIANCE.T, SIGNS[::-1]), 1.0]
+    layers = [1.0, layer(MASK, VARIANCE), layer(MASK.T, VARIANCE.T), layer(MASK, VARIANCE), 1.0]
     return gt.Network(layers, activation, 2.0, 0.1)
 
 
-def check(widths: tuple[int, ...], seeds: int, activation: str, most: float = 3.0) -> xr.Dataset:
+def check(widths: tuple[int, ...], seeds: int, activation: str) -> xr.Dataset:
     x = gaussian_inputs()
-    drifting = network(0.5, activation)
+    drifting = network(COHERENCE, activation)
     real = gv.width_sweep(drifting, x, widths=widths, seeds=range(seeds), progress=False)
     found = gv.compare(real, gt.limit_kernel(drifting, x), ENTRIES)
-    assert (np.abs(found.fitted_z) < most).all(), found.fitted_z
+    assert (np.abs(found.fitted_z) < 3).all(), found.fitted_z
     without = gt.limit_kernel(network(0.0, activation), x).ntk.values
     finite = real.ntk.isel(width=-1).mean("seed").values
-    # without D the trace is off by a good part of itself
-    assert abs(np.trace(without) / np.trace(finite) - 1) > 0.3
+    # without D the trace is off by more than half
+    assert abs(np.trace(without) / np.trace(finite) - 1) > 0.5
     return found
 
 
-@pytest.mark.parametrize("activation", ["relu", "erf"])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_networks_with_drift_confirm_the_limit(activation: str) -> None:
     check((64, 128, 256, 512), 24, activation)
 
@@ -50,4 +50,4 @@ def test_networks_with_drift_confirm_the_limit(activation: str) -> None:
 @pytest.mark.slow
 def test_wide_networks_with_drift() -> None:
     found = check((512, 2048), 64, "relu")
-    print(found)
+    assert (np.abs(found.z.isel(width=-1)) < 3).all()
