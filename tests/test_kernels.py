@@ -12,7 +12,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from graphon_theory._kernels.arctangent import arctangent_ratio
+from graphon_theory._kernels.arctangent import acute_ratio, arctangent_ratio
 
 mp = mpmath.MPContext()
 mp.dps = 40
@@ -39,6 +39,17 @@ def test_arctangent_ratio_is_right_to_four_ulp() -> None:
 def test_arctangent_ratio_gives_angles(angle: float) -> None:
     tangent = math.tan(angle)
     assert tangent * arctangent_ratio(tangent * tangent) == pytest.approx(angle, rel=1e-15)
+
+
+def test_acute_ratio_is_right_to_two_ulp() -> None:
+    """2 arccos(c / 2) / sqrt(1 - c^2 / 4) on [sqrt(2), 2], its end included."""
+    rng = np.random.default_rng(0)
+    low = math.sqrt(2.0)
+    points = np.concatenate([[low, 2.0, np.nextafter(2, 0)], 2.0 - 10.0 ** rng.uniform(-16, -0.3, 300)])
+    for c in np.append(points, rng.uniform(low, 2.0, 700)).tolist():
+        half = mp.mpf(c) / 2
+        exact = 2 * mp.acos(half) / mp.sqrt(1 - half * half) if c < 2.0 else mp.mpf(2)
+        assert abs(acute_ratio(c) - exact) <= 2 * math.ulp(float(exact)), c
 
 
 SCRIPT = """

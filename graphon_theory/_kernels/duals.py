@@ -67,11 +67,10 @@ def rectifier_block(
                 k = signal[j] + bias
                 t = tangent[j] + (own[j] + own_bias)
                 rho = k * (inverse_i * inverses[j])
-                y = 0.5 - 0.5 * abs(rho)  # sin^2(a / 2)
-                y = y if y > coincident else 0.0
-                near, far = math.sqrt(y), math.sqrt(4.0 - 4.0 * y)
+                cosine = abs(rho)  # of a
+                y = 0.5 - 0.5 * cosine
+                near, far = math.sqrt(y if y > coincident else 0.0), math.sqrt(2.0 + 2.0 * cosine)
                 ratio = acute_ratio(far)
-                cosine = 1.0 - 2.0 * y
                 lift = math.pi if rho >= 0.0 else 0.0
                 r = near * (far - ratio * cosine) + lift * cosine
                 dual[j] = linear * k + (root_i * roots[j]) * r

@@ -6,17 +6,16 @@ on strips of pairs so short that the state of all positions stays in the first-l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import boolean, float32, float64, intp, njit, types, void
+from numba import boolean, float32, float64, from_dtype, intp, njit, types, void
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Indices = np.ndarray[Any, np.dtype[np.intp]]
 
 LANES = 8  # numbers of a vector: strips start at multiples of it
-_BLOCK = 16  # side of the blocks in which a tile is transposed
 
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
 
@@ -59,9 +58,35 @@ def _multiply(matrix: Array, start: int, values: Array, length: int, out: Array)
                     total[j] = a * x[j]
 
 
+class _Pointer(types.WrapperAddressProtocol):
+    """A block kernel, compiled for one floating type, as a function pointer that costs little to pass on."""
+
+    def __init__(self, block: Any, real: Any) -> None:
+        self.type = _block_type(real)
+        compiled = block.get_compile_result(self.type)
+        self.address: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
+        self.library = compiled.library  # keeps the code alive
+
+    def __wrapper_address__(self) -> int:
+        return self.address
+
+    def signature(self) -> Any:
+        return self.type
+
+
+@cache
+def _pointer(block: Any, real: Any) -> _Pointer:
+    return _Pointer(block, real)
+
+
+def narrow_tile(block: Any, *arguments: Any) -> None:
+    """:func:`_narrow_tile` with the compiled block kernel ``block``."""
+    _narrow_tile(_pointer(block, from_dtype(arguments[-1].dtype)), *arguments)
+
+
 @njit([_narrow_type(float64), _narrow_type(float32)], **_options)
-def narrow_tile(
-    block: Callable[..., None],
+def _narrow_tile(
+    block: Any,
     sizes: Indices,
     shared: np.ndarray[Any, np.dtype[np.bool_]],
     matrices: Array,
@@ -102,9 +127,9 @@ def narrow_tile(
                 flat_duals, flat_state = duals.reshape(most, 2 * pairs), state.reshape(most, 2 * pairs)
                 flat_extra = extra.reshape(most, pairs)
             for r in range(profiles):
-                source, product = gram[r, i], flat_duals[r]
+                source, product = gram[r, i, j:right], flat_duals[r]
                 for c in range(pairs):
-                    product[c] = source[j + c]
+                    product[c] = source[c]
             below, matrix, position = profiles, 0, 0
             for layer in range(last + 1):
                 n, bias, own_bias = sizes[layer], biases[layer, 0], biases[layer, 1]
@@ -155,9 +180,10 @@ def place(values: Array, nngp: Array, ntk: Array, i0: int, j0: int, mirrored: bo
                 first = max(0, i0 + i - j0) if mirrored else 0
                 if first < n2:
                     kernel[i0 + i, j0 + first : j0 + n2] = tile[i, first:]
-            if mirrored:  # by blocks, so that the lines of both stay in the cache
-                for left in range(0, n2, _BLOCK):
-                    for top in range(0, n1, _BLOCK):
-                        for j in range(left, min(left + _BLOCK, n2)):
-                            for i in range(top, min(top + _BLOCK, n1, j + j0 - i0)):
-                                kernel[j0 + j, i0 + i] = tile[i, j]
+            if mirrored:  # a few columns at a time: their lines in the results stay in the cache, whatever N is
+                for left in range(0, n2, LANES):
+                    for i in range(min(n1, left + LANES + j0 - i0)):
+                        first = max(left, i0 + i - j0)
+                        row = tile[i, first : min(left + LANES, n2)]
+                        for j in range(len(row)):
+                            kernel[j0 + first + j, i0 + i] = row[j]
