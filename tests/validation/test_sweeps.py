@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,10 @@ from graphon_validation.experiments import (
     gaussian_inputs,
     magnitude_networks,
     main,
+    protocol_experiment,
     structured_network,
+    three_block_experiment,
+    three_block_network,
     width_sweep_experiment,
 )
 from tests.validation.helpers import inputs
@@ -129,11 +133,66 @@ def test_the_experiment_prints_tables_and_writes_files(tmp_path: Path, capsys: p
     shown = capsys.readouterr().out
     assert "log-log slope of the spread" in shown
     assert "z of k" in shown
+    assert "(W, V) applies" in shown  # the sign test, before magnitude masks are held against (W, V)
     names = {"drawn", "magnitude", "magnitude-as-random"}
     assert {path.name for path in tmp_path.iterdir()} == {f"width-sweep-{name}.nc" for name in names}
     saved = load_dataset(tmp_path / "width-sweep-drawn.nc")
     assert saved.ntk.shape == (2, 3, 6, 6)
     assert list(saved["quantity"].values) == ["trace", "[0, 0]", "[0, 5]", "[3, 5]"]
+
+
+def test_three_blocks_confirm_w_v_and_w_v_d_and_refute_w_v_under_drift() -> None:
+    x = gaussian_inputs()
+    plain, drifting = three_block_network(), three_block_network(drift=True)
+    for drawn in (plain, drifting):
+        real = gv.width_sweep(drawn, x, widths=(64, 128, 256), seeds=range(24), progress=False)
+        for theory in (plain, drifting):
+            found = gv.compare(real, gt.limit_kernel(theory, x), ENTRIES)
+            if theory is drawn:
+                assert (np.abs(found.fitted_z) < 3).all()
+            else:
+                assert np.abs(found.z.sel(width=256)).min() > 4
+
+
+@pytest.mark.slow
+def test_the_whole_three_block_sweep(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=110)
+    found = three_block_experiment(tmp_path, [256, 1024, 4096], 32, console=console)
+    for name in ("w-v", "w-v-d"):
+        assert (np.abs(found[name].fitted_z) < 3).all()
+        assert (np.abs(found[name].z) < 4).all()
+    assert np.abs(found["w-v-d-as-w-v"].z.sel(width=4096)).min() > 10
+
+
+def test_the_protocol_experiment_prints_and_separates(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=260)
+    x = 2 * rng.standard_normal((3, 10))[labels] + rng.standard_normal((260, 10))
+    console = Console(file=io.StringIO(), width=120, record=True)
+    found = protocol_experiment(
+        tmp_path, "magnitude", 0.2, [64, 256], 6, blocks=2, hidden=2, data=(x, labels), console=console
+    )
+    text = console.export_text()
+    assert "(W, V) applies" in text
+    assert "top-10 energy" in text
+    assert set(found) == {
+        (p, t) for p in ("drawn", "redrawn", "signs", "own") for t in ("layers", "(W, W)", "(W, V)", "(W, V, D)", "law")
+    }
+    for protocol, theory in (("drawn", "(W, W)"), ("redrawn", "(W, W)"), ("signs", "(W, V)"), ("own", "law")):
+        assert np.abs(found[protocol, theory].z).max() < 6  # six networks: Student's t, and O(1/n) bias at 64
+    assert float(found["own", "(W, W)"].z.sel(width=256, quantity="trace")) > 8
+    saved = load_dataset(tmp_path / "protocols-magnitude.nc")
+    assert saved["real_own"].shape == (2, 6, 40, 40)
+
+
+def test_protocols_run_as_a_command_with_the_input_layer_pruned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["protocols", "--out", str(tmp_path), "--method", "random", "--widths", "24", "--seeds", "3"]
+    assert main([*command, "--blocks", "2", "--hidden", "2", "--prune-input"]) == 0
+    shown = capsys.readouterr().out
+    assert "finite d = 64" in shown
+    assert "(W, V, D)" in shown
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
 
+from graphon_theory.connectivity import Connectivity
 from graphon_theory.errors import GraphonError, InputError, SpecError
 from graphon_theory.graphons import StepGraphon
 from graphon_theory.limits import limit_kernel
@@ -21,6 +22,13 @@ from graphon_theory.networks import Network
 from graphon_theory.pruning import magnitude_pruning, random_pruning
 from graphon_theory.results import save_dataset
 from graphon_validation.comparison import compare
+from graphon_validation.kernels import empirical_kernel
+from graphon_validation.losses import Data
+from graphon_validation.models import build, dense
+from graphon_validation.protocols import PROTOCOLS, apply_protocol, law_network, theories
+from graphon_validation.pruning import prune
+from graphon_validation.scores import METHODS
+from graphon_validation.sign_tests import applicability, applicability_table
 from graphon_validation.sweeps import width_sweep
 
 INPUTS, SAMPLES = 8, 6
@@ -53,6 +61,27 @@ def magnitude_networks(density: float = DENSITY) -> tuple[Network, Network, Netw
     return network(1.0, 1.0), network(magnitude, magnitude), network(random, random)
 
 
+def three_block_network(drift: bool = False) -> Network:
+    """Three unequal blocks in every hidden layer, V unlike W, with ``drift`` coherences D / sqrt(V) up to 0.8.
+
+    Asymmetric, dense inputs, ReLU, biases; block edges are eighths (see :func:`structured_network`).
+    """
+    edges = [0, 0.25, 0.625, 1]
+    w = np.array([[0.9, 0.2, 0.4], [0.1, 0.6, 0.3], [0.5, 0.15, 0.8]])
+    ratio = np.array([[1.0, 2.5, 1.5], [3.0, 1.2, 2.0], [1.3, 2.8, 0.7]])
+    coherence = np.array([[0.6, 0.2, 0.8], [0.5, 0.7, -0.3], [0.1, 0.8, 0.6]])
+
+    def layer(w: NDArray[np.float64], ratio: NDArray[np.float64], c: NDArray[np.float64], *rows: Any) -> Connectivity:
+        v = w * ratio
+        graphons = (w, v, c * np.sqrt(v)) if drift else (w, v)
+        return Connectivity(*(StepGraphon(values, *rows) for values in graphons))
+
+    hidden = layer(w, ratio, coherence, edges, edges)
+    turned = layer(w.T, ratio[::-1], coherence.T, edges, edges)
+    readout = layer(w[:1], ratio[:1], coherence[:1], [0, 1], edges)
+    return Network([1.0, hidden, turned, readout], activation="relu", weight_variance=1.5, bias_variance=0.1)
+
+
 def gaussian_inputs(seed: int = 0) -> NDArray[np.float64]:
     """Six inputs of eight standard normals."""
     return np.random.default_rng(seed).standard_normal((SAMPLES, INPUTS))
@@ -71,10 +100,13 @@ def width_sweep_experiment(
     console = console or _wide_console()
     x = gaussian_inputs()
     structured = structured_network()
-    dense, paired, unpaired = magnitude_networks()
-    pruning = {"method": "magnitude", "density": DENSITY, "scope": "layer", "layers": [1, 2]}
+    dense_network, paired, unpaired = magnitude_networks()
+    pruning: dict[str, Any] = {"method": "magnitude", "density": DENSITY, "scope": "layer", "layers": [1, 2]}
     drawn = width_sweep(structured, x, widths=widths, seeds=range(seeds))
-    pruned = width_sweep(dense, x, widths=widths, seeds=range(seeds), prune=pruning)
+    pruned = width_sweep(dense_network, x, widths=widths, seeds=range(seeds), prune=pruning)
+    n = max(widths)
+    probe = prune(build(dense_network, (INPUTS, *[n] * (dense_network.depth - 1), 1), 0), **pruning)
+    console.print(applicability_table(applicability(probe, x), f"magnitude, width {n:,}, density {DENSITY:g}"))
     found: dict[str, Dataset] = {}
     for name, title, real, network in (
         ("drawn", "masks drawn from step graphons, against (W, W)", drawn, structured),
@@ -86,6 +118,139 @@ def width_sweep_experiment(
         for table in comparison_tables(found[name], title):
             console.print(table)
     return found
+
+
+def three_block_experiment(
+    out: Path, widths: Sequence[int], seeds: int, *, console: Console | None = None
+) -> dict[str, Dataset]:
+    """Networks drawn from three-block (W, V) and (W, V, D) against their limits, trace and three entries.
+
+    The (W, V, D) networks are also held against (W, V), which must fail. Writes ``three-blocks-NAME.nc``.
+    """
+    console = console or _wide_console()
+    x = gaussian_inputs()
+    plain, drifting = three_block_network(), three_block_network(drift=True)
+    sweeps = {one: width_sweep(one, x, widths=widths, seeds=range(seeds)) for one in (plain, drifting)}
+    found: dict[str, Dataset] = {}
+    for name, title, drawn, theory in (
+        ("w-v", "drawn from three-block (W, V), against (W, V)", plain, plain),
+        ("w-v-d", "drawn from three-block (W, V, D), against (W, V, D)", drifting, drifting),
+        ("w-v-d-as-w-v", "the same networks with drift, against (W, V): must fail", drifting, plain),
+    ):
+        found[name] = compare(sweeps[drawn], limit_kernel(theory, x), ENTRIES)
+        save_dataset(_merged(sweeps[drawn], found[name]), out / f"three-blocks-{name}.nc")
+        for table in comparison_tables(found[name], title):
+            console.print(table)
+    return found
+
+
+def protocol_experiment(
+    out: Path,
+    method: str,
+    density: float,
+    widths: Sequence[int],
+    seeds: int,
+    *,
+    blocks: int = 8,
+    hidden: int = 3,
+    prune_input: bool = False,
+    data: Data | None = None,
+    console: Console | None = None,
+) -> dict[tuple[str, str], Dataset]:
+    """Networks pruned by ``method``: four protocols, each held against every theory (THEORY §9).
+
+    Every network is held against the theories of its own masks and weights. The input layer stays dense unless
+    ``prune_input``; then its rows are taken as positions, and the floor that means of duals leave is printed. The
+    output layer stays dense. Prints whether (W, V) applies, then one table per width. Writes
+    ``protocols-METHOD.nc`` with all kernels. Returns the comparisons by (protocol, theory).
+    """
+    console = console or _wide_console()
+    x, labels = digits() if data is None else data
+    train, probe = (x[:200], labels[:200]), x[200:240]
+    kernels: dict[str, list[Any]] = {f"real {name}": [] for name in PROTOCOLS}
+    classes = int(labels.max()) + 1
+    layers = list(range(0 if prune_input else 1, hidden))
+    for width in widths:
+        for seed in range(seeds):
+            counts = (x.shape[1], *[width] * hidden, classes)
+            model = dense(counts, [seed, width])
+            prune(model, method, density, train, layers=layers, rng=[seed, width, 1])
+            if seed == 0:
+                title = f"{method}, width {width:,}, density {density:g}"
+                console.print(applicability_table(applicability(model, probe), title))
+            found = theories(model, blocks=blocks, input_rows=prune_input)
+            law = law_network(model, method)
+            if law is not None and not prune_input:
+                found["law"] = law
+            for name, network in found.items():
+                kernels.setdefault(f"theory {name}", []).append(limit_kernel(network, probe).ntk.mean("output"))
+            if prune_input and seed == 0:
+                rows, means = (
+                    kernels["theory (W, V)"][-1]
+                    if rows
+                    else limit_kernel(theories(model, blocks=blocks, names=["(W, V)"])["(W, V)"], probe).ntk.mean(
+                        "output"
+                    )
+                    for rows in (True, False)
+                )
+                floor = float(np.linalg.norm(rows - means) / np.linalg.norm(rows))
+                console.print(f"finite d = {x.shape[1]}: without rows as positions (W, V) would be {floor:.1%} off.")
+            for protocol in PROTOCOLS:
+                given = apply_protocol(model, protocol, [seed, width, 2], found["(W, W)"])
+                kernels[f"real {protocol}"].append(empirical_kernel(given, probe).ntk.mean("output"))
+    shaped = {
+        name: np.stack([one.values for one in many]).reshape(len(widths), seeds, len(probe), len(probe))
+        for name, many in kernels.items()
+    }
+    data_of = {
+        name: Dataset({"ntk": (("width", "seed", "x", "x2"), values)}, {"width": list(widths), "seed": range(seeds)})
+        for name, values in shaped.items()
+    }
+    names = [name.removeprefix("theory ") for name in shaped if name.startswith("theory ")]
+    results_by: dict[tuple[str, str], Dataset] = {
+        (protocol, theory): compare(data_of[f"real {protocol}"], data_of[f"theory {theory}"])
+        for protocol in PROTOCOLS
+        for theory in names
+    }
+    everything = {name.replace(" ", "_"): one.ntk for name, one in data_of.items()}
+    attrs = {"method": method, "density": density, "blocks": blocks, "hidden": hidden, "prune_input": int(prune_input)}
+    save_dataset(Dataset(everything, attrs=attrs), out / f"protocols-{method}.nc")
+    for width in widths:
+        console.print(_protocol_table(results_by, width, f"{method}, width {width:,}, {seeds} networks"))
+    return results_by
+
+
+def _protocol_table(found: dict[tuple[str, str], Dataset], width: int, title: str) -> Table:
+    table = Table(title=title, caption="scale: best factor of the theory; shape: what it leaves (seeds alone)")
+    for heading in ("protocol", "theory", "scale ± error", "shape (noise)", "z of trace", "top-10 energy", "predicted"):
+        table.add_column(heading, justify="left" if heading in ("protocol", "theory") else "right")
+    last = ""
+    for (protocol, theory), one in found.items():
+        row = one.sel(width=width)
+        if protocol != last and last:
+            table.add_section()
+        table.add_row(
+            "" if protocol == last else protocol,
+            theory,
+            f"{float(row['scale']):.3f} ± {float(row.scale_error):.3f}",
+            f"{float(row.shape_error):.3f} ({float(row.shape_noise):.3f})",
+            f"{float(row.z.sel(quantity='trace')):+.1f}",
+            f"{float(row.energy):.3f} ± {float(row.energy_error):.3f}",
+            f"{float(row.limit_energy):.3f}",
+        )
+        last = protocol
+    return table
+
+
+def digits() -> Data:
+    """The 1,797 handwritten digits of scikit-learn in a fixed random order, centred, each of mean square 1."""
+    from sklearn.datasets import load_digits
+
+    x, labels = load_digits(return_X_y=True)
+    x = x - x.mean()
+    x = x / np.sqrt((x**2).mean(1, keepdims=True))
+    order = np.random.default_rng(0).permutation(len(x))
+    return x[order], labels[order]
 
 
 def quickstart_sweep(network: Path, inputs: Path, widths: Sequence[int], seeds: int, out: Path) -> Dataset:
@@ -161,7 +326,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quick = commands.add_parser("quickstart-sweep", help="a short sweep of a network given as TOML")
     quick.add_argument("--network", type=Path, required=True, help="TOML file of the network")
     quick.add_argument("--inputs", type=Path, required=True, help=".npy file of inputs (samples, inputs)")
-    for command, widths, seeds in ((sweep, [128, 256, 512, 1024, 2048], 32), (quick, [64, 256], 8)):
+    blocks = commands.add_parser("three-blocks", help="networks drawn from three-block (W, V) and (W, V, D)")
+    protocols = commands.add_parser("protocols", help="pruned networks: four protocols against every theory")
+    protocols.add_argument("--method", choices=sorted(set(METHODS) - {"imp"}), default="magnitude")
+    protocols.add_argument("--density", type=float, default=DENSITY)
+    protocols.add_argument("--blocks", type=int, default=8, help="blocks of units per hidden layer")
+    protocols.add_argument("--hidden", type=int, default=3, help="hidden layers")
+    protocols.add_argument("--prune-input", action="store_true", help="prune the input layer too")
+    for command, widths, seeds in (
+        (sweep, [128, 256, 512, 1024, 2048], 32),
+        (quick, [64, 256], 8),
+        (blocks, [256, 1024, 4096], 32),
+        (protocols, [256, 512, 1024], 8),
+    ):
         command.add_argument("--out", type=Path, required=True, help="folder for the results")
         command.add_argument("--widths", type=int, nargs="+", default=widths, help="hidden widths")
         command.add_argument("--seeds", type=int, default=seeds, help="networks per width (at least 3)")
@@ -169,6 +346,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.experiment == "width-sweep":
             width_sweep_experiment(chosen.out, chosen.widths, chosen.seeds)
+        elif chosen.experiment == "three-blocks":
+            three_block_experiment(chosen.out, chosen.widths, chosen.seeds)
+        elif chosen.experiment == "protocols":
+            protocol_experiment(
+                chosen.out,
+                chosen.method,
+                chosen.density,
+                chosen.widths,
+                chosen.seeds,
+                blocks=chosen.blocks,
+                hidden=chosen.hidden,
+                prune_input=chosen.prune_input,
+            )
         else:
             quickstart_sweep(chosen.network, chosen.inputs, chosen.widths, chosen.seeds, chosen.out)
     except GraphonError as error:
