@@ -32,7 +32,7 @@ _ROOMS = {
         "StepGraphon",
         "as_graphon",
     ),
-    "activations": ("Activation",),
+    "activations": ("Activation", "as_activation"),
     "connectivity": ("Connectivity",),
     "networks": ("Network",),
     "pruning": (
@@ -86,6 +86,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from graphon_theory.activations import Activation as Activation
+    from graphon_theory.activations import as_activation as as_activation
     from graphon_theory.closed_forms import closed_form as closed_form
     from graphon_theory.coherences import Coherence as Coherence
     from graphon_theory.coherences import CoherenceWarning as CoherenceWarning
@@ -115,13 +116,13 @@ if TYPE_CHECKING:
     from graphon_theory.errors import QuadratureError as QuadratureError
     from graphon_theory.errors import SpecError as SpecError
     from graphon_theory.estimation import estimate_graphon as estimate_graphon
-    from graphon_theory.graphon_paths import graphon_path as graphon_path
-    from graphon_theory.graphon_paths import network_path as network_path
-    from graphon_theory.graphon_paths import spectrum_path as spectrum_path
     from graphon_theory.exact_graphons import exact_degrees as exact_degrees
     from graphon_theory.exact_graphons import exact_mean as exact_mean
     from graphon_theory.exact_graphons import exact_product as exact_product
     from graphon_theory.exact_graphons import exact_spectrum as exact_spectrum
+    from graphon_theory.graphon_paths import graphon_path as graphon_path
+    from graphon_theory.graphon_paths import network_path as network_path
+    from graphon_theory.graphon_paths import spectrum_path as spectrum_path
     from graphon_theory.graphon_spectra import graphon_spectrum as graphon_spectrum
     from graphon_theory.graphons import AnalyticGraphon as AnalyticGraphon
     from graphon_theory.graphons import ConstantGraphon as ConstantGraphon
@@ -143,9 +144,9 @@ if TYPE_CHECKING:
     from graphon_theory.pruning import random_pruning as random_pruning
     from graphon_theory.pruning import saliency_pruning as saliency_pruning
     from graphon_theory.pruning import unit_pruning as unit_pruning
+    from graphon_theory.reductions import scalar_reduction as scalar_reduction
     from graphon_theory.regressions import kernel_regression as kernel_regression
     from graphon_theory.regressions import nngp_posterior as nngp_posterior
-    from graphon_theory.reductions import scalar_reduction as scalar_reduction
     from graphon_theory.spectra import extend as extend
     from graphon_theory.spectra import spectrum as spectrum
     from graphon_theory.units import trace_units as trace_units
