@@ -30,7 +30,7 @@ from graphon_theory.recursion import InputLayer, Recursion, all_pairs, kernels
 from graphon_theory.rules import FloatArray
 from graphon_theory.tiles import Plan, Tile
 
-_DEGREES = (31, 35, 39, 43, 47, 55, 63, 79)  # tried in turn; the coefficients fill whole passes of the compiled loop
+_DEGREES = (28, 35, 42, 49, 56, 63, 77)  # tried in turn; the coefficients fill whole passes of the compiled loop
 _DIGITS = 30
 _ERROR = 1e-16  # of the polynomials, relative to their value at coincidence
 _SERIES = (32, 48, 64, 96, 128)  # degrees tried for inputs of equal norms

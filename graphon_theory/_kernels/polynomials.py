@@ -13,7 +13,7 @@ from numba import njit
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-STRIDE = 4  # coefficients of one pass over a row: enough arithmetic a load, few enough registers
+STRIDE = 7  # coefficients of one pass over a row: enough arithmetic a load, few enough registers
 
 
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
@@ -45,8 +45,8 @@ def zonal_tile(
 ) -> None:
     """out[f, i, j] = sqrt(g_i g_j) p_f(w) for two functions f, with cos theta = gram[i, j] / sqrt(g_i g_j).
 
-    ``roots`` (2, N) hold sqrt(g) and its inverse (0 where g = 0); ``coefficients`` (2, n), highest first, n a multiple
-    of 4; ``coincident``: |cos theta| this close to 1 counts as 1; ``w`` (n2,) is scratch. ``upper``: nothing below the
+    ``roots`` (2, N) hold sqrt(g) and its inverse (0 where g = 0); ``coefficients`` (2, n), highest first, n - 1 a
+    multiple of 7; ``coincident``: |cos theta| this close to 1 counts as 1; ``w`` (n2,) is scratch. ``upper``: nothing below the
     diagonal of the kernel is needed.
     """
     n1, n2 = gram.shape
@@ -57,14 +57,15 @@ def zonal_tile(
         x, a, b = w[first:n2], out[0, i, first:], out[1, i, first:]
         _correlations(gram[i, first:], roots1[1, i0 + i], roots2[1, j0 + first : j0 + n2], coincident, x)
         for j in range(len(x)):
-            a[j] = 0.0
-            b[j] = 0.0
-        for k in range(0, terms, STRIDE):
-            a0, a1, a2, a3 = coefficients[0, k], coefficients[0, k + 1], coefficients[0, k + 2], coefficients[0, k + 3]
-            b0, b1, b2, b3 = coefficients[1, k], coefficients[1, k + 1], coefficients[1, k + 2], coefficients[1, k + 3]
+            a[j] = coefficients[0, 0]
+            b[j] = coefficients[1, 0]
+        for k in range(1, terms, STRIDE):
+            a0, a1, a2, a3, a4, a5, a6 = coefficients[0, k : k + STRIDE]
+            b0, b1, b2, b3, b4, b5, b6 = coefficients[1, k : k + STRIDE]
             for j in range(len(x)):
-                a[j] = (((a[j] * x[j] + a0) * x[j] + a1) * x[j] + a2) * x[j] + a3
-                b[j] = (((b[j] * x[j] + b0) * x[j] + b1) * x[j] + b2) * x[j] + b3
+                z = x[j]
+                a[j] = ((((((a[j] * z + a0) * z + a1) * z + a2) * z + a3) * z + a4) * z + a5) * z + a6
+                b[j] = ((((((b[j] * z + b0) * z + b1) * z + b2) * z + b3) * z + b4) * z + b5) * z + b6
         for j in range(len(x)):
             scale = root * roots[j]
             a[j] *= scale
