@@ -15,7 +15,7 @@ from rich.table import Table
 
 from graphon_theory import __version__
 from graphon_theory.errors import GraphonError, InputError, SpecError
-from graphon_theory.results import MODE, TIME, FloatArray, load_dataset, save_dataset
+from graphon_theory.results import MODE, TIME, FloatArray, load_dataset, save_dataset, whole_file
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     dynamics.add_argument("--learning-rate", type=float, default=1.0)
     dynamics.set_defaults(run=_dynamics)
+
+    estimate = commands.add_parser(
+        "estimate", help="a network of graphons from the masks (and weights) of a pruned one"
+    )
+    _add_estimate(estimate)
+    estimate.set_defaults(run=_estimate)
     return parser
 
 
@@ -95,6 +101,27 @@ def _add_source(command: argparse.ArgumentParser) -> None:
     command.add_argument("--kind", choices=("ntk", "nngp"), default="ntk", help="which kernel (default ntk)")
     command.add_argument("--output", type=int, default=0, help="which output of the network (default 0)")
     command.add_argument("--out", type=Path, metavar="FILE.nc", help="netCDF file to write")
+
+
+def _add_estimate(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "masks",
+        type=Path,
+        nargs="+",
+        metavar="MASKS",
+        help="masks (receiving, sending units) from input to output: a .npy a layer, or one .npz with all of them",
+    )
+    command.add_argument("--weights", type=Path, nargs="+", metavar="FILE", help="weights, as the masks: gives V and D")
+    command.add_argument("--blocks", default="16", help='blocks a hidden layer, or "auto" (default 16)')
+    command.add_argument(
+        "--inputs", type=int, metavar="GROUPS", help="group the inputs, in their order (default: none)"
+    )
+    command.add_argument("--dense-std", type=float, nargs="+", help="deviation of dense weights: one, or one a layer")
+    command.add_argument("--no-drift", action="store_true", help="leave the drift D out")
+    command.add_argument("--activation", default="relu", help="default relu")
+    command.add_argument("--weight-variance", type=float, default=2.0, help="default 2")
+    command.add_argument("--bias-variance", type=float, default=0.0, help="default 0")
+    command.add_argument("--out", type=Path, required=True, metavar="SPEC.toml", help="network to write")
 
 
 def _quickstart(chosen: argparse.Namespace, console: Console) -> None:
@@ -143,6 +170,61 @@ def _dynamics(chosen: argparse.Namespace, console: Console) -> None:
     _say(console, f"time in steps of learning rate {chosen.learning_rate:g}, loss 1/(2N) sum (f - y)^2")
     _say(console, f"largest stable learning rate of gradient descent: {critical_learning_rate(kernel):.6g}")
     _save(flow, chosen.out, console)
+
+
+def _estimate(chosen: argparse.Namespace, console: Console) -> None:
+    from graphon_theory.network_estimates import estimate_network
+    from graphon_theory.networks import Network
+
+    masks = _layers(chosen.masks)
+    weights = None if chosen.weights is None else _layers(chosen.weights)
+    scales = chosen.dense_std[0] if chosen.dense_std and len(chosen.dense_std) == 1 else chosen.dense_std
+    blocks = int(chosen.blocks) if chosen.blocks.isdecimal() else chosen.blocks
+    found = estimate_network(masks, weights, blocks, scales, inputs=chosen.inputs, drift=not chosen.no_drift)
+    network = Network(
+        list(found),
+        activation=chosen.activation,
+        weight_variance=chosen.weight_variance,
+        bias_variance=chosen.bias_variance,
+        outputs=len(found.labels[-1]),
+    )
+    try:
+        text = network.to_toml()
+    except SpecError as error:
+        raise SpecError(f"{error} On the command line: fewer --blocks, or group the inputs by --inputs 64.") from None
+    table = _table(
+        "Estimated network", "layer", "units", "dead", "blocks", "density", "effective", "V / W", "coherence", "z"
+    )
+    for k, layer in enumerate(found):
+        signs = (
+            ("", "") if found.coherence is None else (f"{found.coherence[k].value:.3f}", f"{found.coherence[k].z:.1f}")
+        )
+        table.add_row(
+            str(k + 1),
+            f"{len(found.labels[k])} -> {len(found.labels[k + 1])}",
+            str(found.units.dead[k + 1]),
+            f"{found.blocks[k]} -> {found.blocks[k + 1]}",
+            f"{found.units.density[k]:.4f}",
+            f"{found.units.effective_density[k]:.4f}",
+            f"{layer.variance.mean() / layer.mask.mean():.4f}",
+            *signs,
+        )
+    console.print(table)
+    with whole_file(chosen.out) as part:
+        part.write_text(text, encoding="utf-8")
+    _say(console, f"written to {chosen.out}")
+
+
+def _layers(paths: Sequence[Path]) -> list[FloatArray]:
+    """Matrices of all layers: one a .npy file, all those of a .npz file in the order they were saved."""
+    found: list[FloatArray] = []
+    for path in paths:
+        try:
+            loaded = np.load(path, allow_pickle=False)
+            found.extend(dict(loaded).values() if isinstance(loaded, np.lib.npyio.NpzFile) else [loaded])
+        except (ValueError, EOFError, BadZipFile) as error:
+            raise InputError(f"{path}: expected layers as .npy or .npz, but reading it fails: {error}") from None
+    return found
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -187,3 +187,54 @@ def test_as_a_program(folder: Path) -> None:
     assert failed.stderr.startswith("graphon-theory: ")
     assert "Traceback" not in failed.stderr
     assert program("no-such-command").returncode == 2
+
+
+# --- estimate
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> tuple[list[Array], list[Array]]:
+    """Masks and weights of a small network, as one .npz each and as a .npy a layer."""
+    rng = np.random.default_rng(5)
+    masks = [(rng.random(shape) < 0.4).astype(float) for shape in ((60, 9), (50, 60), (2, 50))]
+    weights = [3 * rng.standard_normal(mask.shape) for mask in masks]
+    np.savez(tmp_path / "masks.npz", *masks)
+    np.savez(tmp_path / "weights.npz", *weights)
+    for k, mask in enumerate(masks):
+        np.save(tmp_path / f"mask{k}.npy", mask)
+    return masks, weights
+
+
+def test_estimate_writes_the_librarys_network(
+    tmp_path: Path, layers: tuple[list[Array], list[Array]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks, weights = layers
+    files = [tmp_path / f"mask{k}.npy" for k in range(3)]
+    assert run("estimate", *files, "--blocks", "3", "--inputs", "4", "--out", tmp_path / "plain.toml") == 0
+    wanted = gt.Network(gt.estimate_network(masks, blocks=3, inputs=4), outputs=2)
+    assert gt.Network.from_toml((tmp_path / "plain.toml").read_text()) == wanted
+    arguments = ["--weights", tmp_path / "weights.npz", "--dense-std", "3", "--activation", "erf", "--no-drift"]
+    assert run("estimate", tmp_path / "masks.npz", *arguments, "--blocks", "2", "--out", tmp_path / "full.toml") == 0
+    full = gt.estimate_network(masks, weights, 2, 3.0, drift=False)
+    assert gt.Network.from_toml((tmp_path / "full.toml").read_text()) == gt.Network(full, activation="erf", outputs=2)
+    assert "Estimated network" in capsys.readouterr().out
+
+
+def test_estimate_says_what_is_wrong(
+    tmp_path: Path, layers: tuple[list[Array], list[Array]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "net.toml"
+    assert run("estimate", tmp_path / "mask1.npy", tmp_path / "mask0.npy", "--out", out) == 2
+    assert "layer 1 has 50 receiving units, but layer 2 has 9 sending ones" in capsys.readouterr().err
+    assert run("estimate", tmp_path / "masks.npz", "--blocks", "few", "--out", out) == 2
+    assert 'blocks: expected a positive whole number or "auto"' in capsys.readouterr().err
+    (tmp_path / "text.npy").write_text("no array")
+    assert run("estimate", tmp_path / "text.npy", "--out", out) == 2
+    assert "text.npy: expected layers as .npy or .npz" in capsys.readouterr().err
+    np.save(tmp_path / "wide.npy", np.ones((900, 900)))
+    np.save(tmp_path / "last.npy", np.ones((1, 900)))
+    assert run("estimate", tmp_path / "wide.npy", tmp_path / "last.npy", "--blocks", "16", "--out", out) == 0
+    mask = np.random.default_rng(6).random((900, 900)) < 0.5
+    np.save(tmp_path / "wide.npy", mask)
+    assert run("estimate", tmp_path / "wide.npy", tmp_path / "last.npy", "--blocks", "16", "--out", out) == 2
+    assert "group the inputs by --inputs 64" in capsys.readouterr().err
