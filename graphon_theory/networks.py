@@ -7,6 +7,7 @@ import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,10 @@ class Network:
 
     def describe(self) -> str:
         """Text for result attributes: TOML where possible, callables by name and large arrays by shape and hash."""
+        return self._description
+
+    @cached_property
+    def _description(self) -> str:
         return tomli_w.dumps(_to_dict(self, _summary, _activation_summary))
 
     def __repr__(self) -> str:

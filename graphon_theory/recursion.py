@@ -31,7 +31,7 @@ _LANES = 16  # sides are multiples of this where they can be
 _LOW_RANK = 16  # positions from which a low rank of an operator is looked for
 _NARROW = 16  # positions from which BLAS multiplies faster than a compiled loop
 _STRIP = 2048  # pairs times positions of a strip of a narrow network
-_NARROW_TILE = 1 << 18  # pairs times profiles of its tile
+_NARROW_TILE = 1 << 17  # pairs times profiles of its tile
 _PREPARED = 4096  # inputs whose largest variance is looked for at a time
 _FEATURES = 12_000_000  # bytes of the inputs' own features (variances and their roots) held at a time
 
@@ -252,9 +252,12 @@ class Recursion:
             mean = _means(op, below, k)
         return Diagonal(k, t, mean, variances, means)
 
-    def features(self, x: FloatArray) -> list[FloatArray]:
-        """What the compiled duals need of means and variances, by hidden layer (positions, F, N)."""
-        diagonal = self.diagonal(x)
+    def features(self, x: FloatArray, diagonal: Diagonal | None = None) -> list[FloatArray]:
+        """What the compiled duals need of means and variances, by hidden layer (positions, F, N).
+
+        ``diagonal``: that of ``x``, if it is known already.
+        """
+        diagonal = self.diagonal(x) if diagonal is None else diagonal
         return [
             duals.features(mean, q).astype(self.dtype, order="C")
             for duals, mean, q in zip(self.passes, diagonal.means, diagonal.variances, strict=True)
@@ -454,9 +457,10 @@ def kernels(
     """
     other = x if x2 is None else x2
     plan = recursion.plan(len(x), len(other))
+    own = recursion.diagonal(x) if len(x) <= plan.block else None  # one block
 
     def prepare(rows: slice, columns: slice) -> TileFunction:
-        f1 = recursion.features(x[rows])
+        f1 = recursion.features(x[rows], own)
         f2 = f1 if x2 is None and rows == columns else recursion.features(other[columns])
         x1, y1 = (z.astype(recursion.dtype, copy=False) for z in (x[rows], other[columns]))
         if recursion.narrow is not None:
@@ -466,7 +470,7 @@ def kernels(
     def workspace() -> _Workspace:
         return _Workspace(recursion, plan.rows * plan.columns)
 
-    return all_pairs(recursion, x, x2, plan, prepare, workspace, **options)
+    return all_pairs(recursion, x, x2, plan, prepare, workspace, own, **options)
 
 
 def all_pairs(
@@ -476,13 +480,17 @@ def all_pairs(
     plan: Plan,
     prepare: Callable[[slice, slice], TileFunction],
     workspace: Callable[[], Any],
+    own: Diagonal | None = None,
     **options: Any,
 ) -> tuple[FloatArray, FloatArray]:
-    """NNGP and NTK by tiles; pairs of identical rows get the value of the diagonal recursion exactly."""
+    """NNGP and NTK by tiles; pairs of identical rows get the value of the diagonal recursion exactly.
+
+    ``own``: the diagonal of ``x``, if it is known already.
+    """
     nngp, ntk = fill(x, x2, recursion.outputs, recursion.dtype, plan, prepare, workspace, **options)
     blocks = (x[start : start + plan.held] for start in range(0, len(x), plan.held))
-    own = [recursion.diagonal(block) for block in blocks]
-    own_nngp, own_ntk = (np.concatenate([getattr(d, name) for d in own], axis=1) for name in ("nngp", "ntk"))
+    parts = [recursion.diagonal(block) for block in blocks] if own is None else [own]
+    own_nngp, own_ntk = (np.concatenate([getattr(d, name) for d in parts], axis=1) for name in ("nngp", "ntk"))
     for i, j in identical_rows(x, x if x2 is None else x2):
         nngp[:, i, j], ntk[:, i, j] = own_nngp[:, i], own_ntk[:, i]
     return nngp, ntk

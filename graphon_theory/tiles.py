@@ -42,6 +42,12 @@ class Plan(NamedTuple):
     columns: int
     held: int
 
+    @property
+    def block(self) -> int:
+        """Inputs of a block: about ``held``, whole tiles."""
+        step = max(self.rows, self.columns)
+        return max(1, self.held // step) * step
+
 
 # (workspace, tile) -> NNGP and NTK (outputs, 2, n1, n2), above the diagonal at least
 TileFunction = Callable[[Any, Tile], FloatArray]
@@ -87,9 +93,8 @@ def fill(
 
 
 def _blocks(n: int, n2: int, plan: Plan, symmetric: bool) -> Iterator[tuple[slice, slice]]:
-    """Blocks of about ``held`` rows and columns, whole tiles each; for a symmetric kernel the same for both."""
-    step = max(plan.rows, plan.columns)
-    size = max(1, plan.held // step) * step
+    """Blocks of rows and columns; for a symmetric kernel the same for both."""
+    size = plan.block
     for i in range(0, n, size):
         for j in range(i if symmetric else 0, n2, size):
             yield slice(i, min(i + size, n)), slice(j, min(j + size, n2))
@@ -110,8 +115,9 @@ def _pairs(tile: Tile) -> int:
     """Pairs that a tile has to fill."""
     if not tile.upper:
         return (tile.i1 - tile.i0) * (tile.j1 - tile.j0)
-    first = np.maximum(np.arange(tile.i0, tile.i1), tile.j0)
-    return int(np.maximum(tile.j1 - first, 0).sum())
+    i0, i1, j0, j1, _ = tile
+    before, after = max(0, min(i1, j0) - i0), max(0, min(i1, j1) - max(i0, j0))  # rows above the diagonal; cut by it
+    return before * (j1 - j0) + after * (j1 - max(i0, j0)) - after * (after - 1) // 2
 
 
 def identical_rows(x: FloatArray, x2: FloatArray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
