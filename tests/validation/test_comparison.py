@@ -61,6 +61,15 @@ def test_the_bias_is_fitted_and_the_errors_are_honest() -> None:
     assert abs(np.mean(residuals) - 2) < 4 * 2 / np.sqrt(60)
 
 
+def test_intervals_cover_as_often_as_they_say() -> None:
+    inside = []
+    for seed in range(200):
+        found = gv.compare(sweep(seeds=5, seed=seed), limit(), [(0, 1)]).sel(quantity="[0, 1]")
+        truth = 0.5 - 2.0 / WIDTHS
+        inside += list((found.interval[:, 0] < truth) & (truth < found.interval[:, 1]))
+    assert abs(np.mean(inside) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / len(inside))
+
+
 def test_a_wrong_limit_is_seen() -> None:
     found = gv.compare(sweep(), limit(1.2 * LIMIT))
     assert np.abs(found.fitted_z).min() > 5

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 from xarray import DataArray, Dataset
 
 from graphon_theory import results
@@ -29,11 +30,11 @@ def compare(real: Dataset, kern: Dataset, entries: Sequence[Entry] | None = None
 
     Entry by entry ("width", "x", "x2"): ``mean`` over seeds, ``error`` = mean - limit, ``standard_error``.
 
-    Per tested ``quantity``: ``value`` with ``value_error``, its ``limit``, and ``z`` = (value - limit) /
-    error at each width. With two widths or more the means are fitted by k + c / n, weighted by their
-    errors: ``fitted`` k and ``bias`` c with ``fitted_error`` and ``bias_error``, ``fitted_z`` = (k - limit)
-    / error, the verdict after the O(1/n) bias is taken off, and ``residual_z`` = (value - k - c/n) /
-    value_error at each width, which shows whether 1/n is enough.
+    Per tested ``quantity``: ``value`` with ``value_error``, its ``limit``, ``z`` = (value - limit) / error at
+    each width, and ``interval`` (..., "end"), 95% by Student's t. With two widths or more the means are fitted
+    by k + c / n, weighted by their errors: ``fitted`` k and ``bias`` c with ``fitted_error`` and
+    ``bias_error``, ``fitted_z`` = (k - limit) / error, the verdict after the O(1/n) bias is taken off, and
+    ``residual_z`` = (value - k - c/n) / value_error at each width, which shows whether 1/n is enough.
 
     Per width: ``scale``, the factor of the limit closest to the mean kernel in the Frobenius norm, and
     ``scale_error``; ``shape_error``, what the best factor leaves, relative to it, beside ``shape_noise``,
@@ -156,11 +157,13 @@ def _tested(
 ) -> dict[str, tuple[tuple[str, ...], FloatArray]]:
     value = chosen.mean(1)
     error = chosen.std(1, ddof=1) / np.sqrt(chosen.shape[1])
+    reach = float(stats.t.ppf(0.975, chosen.shape[1] - 1)) * error
     out: dict[str, tuple[tuple[str, ...], FloatArray]] = {
         "limit": (("quantity",), limits),
         "value": (("width", "quantity"), value),
         "value_error": (("width", "quantity"), error),
         "z": (("width", "quantity"), (value - limits) / error),
+        "interval": (("width", "quantity", "end"), np.stack([value - reach, value + reach], axis=-1)),
     }
     if len(widths) > 1:
         fits = [fit_line(1 / widths, value[:, i], error[:, i]) for i in range(len(names))]
