@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours: told apart with any colour vision. Line styles tell them apart without colour.
 _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#000000", "linestyle": "-"},
+    {"color": "#7F7F7F", "linestyle": (0, (3.5, 1.2))},
     {"color": "#0072B2", "linestyle": (0, (6, 1.5))},
     {"color": "#D55E00", "linestyle": (0, (6, 1.5, 1.2, 1.5))},
     {"color": "#009E73", "linestyle": (0, (1.6, 1.2))},

@@ -1,4 +1,4 @@
-"""The main job on real data: four connectivities of one network, compared on handwritten digits.
+"""The main job on real data: five connectivities of one network, compared on handwritten digits.
 
 Graphons -> limit kernels -> spectra -> training curves and test accuracy, and, where torch is installed, a
 few finite networks to hold against the limit. Needs scikit-learn and matplotlib (the ``examples`` extra).
@@ -24,7 +24,7 @@ from graphon_theory.graphons import AnalyticGraphon, StepGraphon
 from graphon_theory.limits import limit_kernel
 from graphon_theory.networks import Network
 from graphon_theory.plots import quickstart_figure, save_figure
-from graphon_theory.pruning import magnitude_pruning
+from graphon_theory.pruning import magnitude_pruning, random_pruning
 from graphon_theory.results import (
     MODE,
     NETWORK,
@@ -68,7 +68,13 @@ def networks() -> dict[str, Network]:
         v_edges=[0, 0.25, 0.5, 1],
     )
     smooth = AnalyticGraphon("0.9*(1 - u)**2*(1 - v) + 0.8*u**3*v**3")
-    hidden = {"dense": 1.0, "step": step, "smooth": smooth, "magnitude": magnitude_pruning(DENSITY)}
+    hidden = {
+        "dense": 1.0,
+        "random": random_pruning(DENSITY),  # the scale of the density alone: what differs from it is structure
+        "step": step,
+        "smooth": smooth,
+        "magnitude": magnitude_pruning(DENSITY),
+    }
     return {
         name: Network([1.0, layer, layer, 1.0], activation="relu", weight_variance=2.0, bias_variance=0.1)
         for name, layer in hidden.items()
