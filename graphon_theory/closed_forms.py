@@ -137,6 +137,11 @@ class _Unrolled:
     def form(self) -> ClosedForm:
         network = self.network
         cells: list[_Cell] | None = None
+        blocks = sum(len(layer.variance.u_breaks) - 1 for layer in network.layers[:-1])
+        if 4 * blocks > MAX_NAMES:
+            raise ClosedFormError(
+                f"network: {4 * blocks} named quantities would be needed, at most {MAX_NAMES} are made."
+            )
         for number, layer in enumerate(network.layers, 1):
             sigma = rational(network.weight_variance[number - 1])
             last = number == network.depth
@@ -180,8 +185,6 @@ class _Unrolled:
         def name(text: str, meaning: sp.Expr) -> sp.Expr:
             if meaning == 0:
                 return sp.Integer(0)
-            if len(self.definitions) >= MAX_NAMES:
-                raise ClosedFormError(f"more than {MAX_NAMES} named quantities would be needed.")
             symbol = sp.Symbol(text, real=True)
             self.definitions[symbol] = meaning
             return symbol

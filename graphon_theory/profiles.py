@@ -33,9 +33,10 @@ def rational(x: float) -> sp.Rational:
     return sp.Rational(read.numerator, read.denominator)
 
 
+@lru_cache(maxsize=65_536)
 def value(number: sp.Expr) -> float:
     """An exact number in floating point, to its last digit or two."""
-    return float(sp.N(number, 25))
+    return int(number.p) / int(number.q) if number.is_Rational else float(sp.N(number, 25))
 
 
 @dataclass(frozen=True)
