@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 
 from graphon_theory._kernels import heat_flows as _compiled
 from graphon_theory.errors import ActivationError
-from graphon_theory.heat_tables import FloatArray, Function, RangeError, Table, slope_of, span
+from graphon_theory.heat_tables import Table, span
+from graphon_theory.piecewise import FloatArray, Function, RangeError, slope_of
 
 heat_flow_block = _compiled.heat_flow_block
 
@@ -88,7 +89,7 @@ class HeatFlow:
         if key not in self._tables:
             with np.errstate(all="ignore"):
                 table = Table(self.phi, self._derivative, self.kinks, mean, s, least)
-            self._tables[key] = PreparedHeatFlow(table.values[1:], table.error, mean, s * s)
+            self._tables[key] = PreparedHeatFlow(table.values[1:], max(table.errors.values()), mean, s * s)
         made = self._tables[key]
         if made.error > rtol:
             raise ActivationError(

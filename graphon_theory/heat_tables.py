@@ -1,86 +1,37 @@
 """Tables of the heat flow S(x, tau) = E[phi(x + tau e)], e ~ N(0, 1), of an activation and its derivative.
 
-Near a kink z, S is a function of (x - z) / tau whatever tau, so every octave of tau has a list of cells of its own,
+Near a kink z, S is a function of (x - z) / tau whatever tau, so every half-octave of tau has cells of its own there,
 whose edges z + xi tau move with tau; farther off than 8 tau, S is as smooth as phi, and all smaller tau share cells.
-On each cell S is a polynomial; cells are halved until it is. At tau = 0 there is one list per octave of the standard
-deviation s, because phi near 0 is wanted to the accuracy of the smallest s in question. The layout is that of
-``_kernels.heat_flows``, which reads the table.
+On each cell S is a polynomial; cells are halved until it is, to an accuracy that the octave of the standard deviation
+s decides. The layout is that of ``_kernels.heat_flows``, which reads the table.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from graphon_theory._kernels.heat_flows import TERMS, expectations
+from graphon_theory._kernels.heat_flows import ENTRY, SLABS, TERMS, expectations
 from graphon_theory.errors import ActivationError
+from graphon_theory.piecewise import FloatArray, Function, RangeError, chebyshev, evenly_large, resolved
 
-FloatArray = NDArray[np.float64]
-Function = Callable[[FloatArray], FloatArray]
 Edge = tuple[float, float]  # a + b tau
+Row = list[int]  # positions of cells
 
-_ROUNDING = 2e-16  # of a value, relative to the largest on its cell
-_RESOLVED = 4e-15  # last coefficients of a cell, relative to the scale there
-_BLURRED = 2e-14  # the same for S, whose values come from a quadrature
-_FAINT = 1e-20  # of what phi reaches closer to 0: smaller values need not be known relative to themselves
-_TOLERABLE = 1e-10  # the same where halving a cell no longer helps: phi is rounded no better
+_BLURRED = 2e-14  # error of a cell relative to what is wanted
+_TOLERABLE = 1e-10  # the same where halving a cell no longer helps
+_ROUNDING = 2e-16
 _KINK = 8.0  # distance from a kink in units of tau where its mark has sunk below rounding
 _INNER = 1.6  # width of cells near a kink in units of tau
-_REACH = 13.0  # standard deviations integrated over for S
-_CLOSEST = -27  # octave of sqrt(1 - rho^2) for the closest pair that does not coincide
+_REACH = 9.5, 13.0  # standard deviations integrated over for S about 0 alone, and where faint values count
 _FAR = 60.0  # standard deviations within which the Gaussian has to win
 _NEGLIGIBLE = 40.0  # exp(-40) of the integrand's peak
-_NARROW = 256  # a cell this much narrower than its distance from all centres marks a new one
-_CENTRES = 64
+_ORDERS = (8, 12, 18, 24)  # numbers of powers of tau to try
 _CELLS = 20_000
-_CHECKS = np.array([-1 + 1e-7, -0.6123, 0.2345, 1 - 1e-7])  # places of a cell where its polynomial is held against phi
-
-
-class RangeError(ActivationError):
-    """phi overflows or outgrows the Gaussian in the range asked for; a smaller range might do."""
-
-
-class _Centre(Exception):
-    """A place that has to be treated as a kink."""
-
-    def __init__(self, place: float) -> None:
-        self.place = place
-
-
-@cache
-def _chebyshev(n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """n Chebyshev points of [-1, 1], the matrix from values there to coefficients, and the one from these to powers."""
-    points = np.cos(np.pi * (np.arange(n, dtype=np.float64) + 0.5) / n).astype(np.float64)
-    transform: FloatArray = np.polynomial.chebyshev.chebvander(points, n - 1).T * (2.0 / n)
-    transform[0] *= 0.5
-    powers: FloatArray = np.zeros((n, n))
-    for k in range(n):
-        converted = np.polynomial.chebyshev.cheb2poly(np.eye(n)[k])
-        powers[: len(converted), k] = converted
-    return points, transform, powers
-
-
-@cache
-def _slope(n: int) -> FloatArray:
-    """The matrix from Chebyshev coefficients to those of the derivative."""
-    out = np.zeros((n, n))
-    for k in range(1, n):
-        out[:k, k] = np.polynomial.chebyshev.chebder(np.eye(n)[k])[:k]
-    return out
-
-
-def _evenly_large(values: FloatArray) -> FloatArray:
-    """The least, over the thirds of the last axis, of the largest |value|: what a cell reaches all over."""
-    parts = np.array_split(np.abs(values), 3, axis=-1)
-    out: FloatArray = np.min([part.max(axis=-1) for part in parts], axis=0)
-    return out
 
 
 def windows(
@@ -123,209 +74,24 @@ def span(phi: Function, derivative: Function | None, mean: float, largest: float
     return reach
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """phi and phi' as polynomials on an interval: powers (2, TERMS), and how well and how large they are, (2,) each."""
+@dataclass
+class _Cell:
+    """A cell that was fitted: what the table says of it, and for each octave of s how good it is."""
 
-    powers: FloatArray
-    tail: FloatArray
-    large: FloatArray
-
-
-class _Line:
-    """phi and phi' as piecewise polynomials on [-span, span], to the accuracy of any scale."""
-
-    def __init__(
-        self, phi: Function, derivative: Function | None, kinks: Sequence[float], span: float, least: int, local: bool
-    ) -> None:
-        self.phi, self.derivative, self.span = phi, derivative, span
-        self.kinks = [z for z in kinks if abs(z) < span]
-        self.local = local
-        self.pieces: dict[tuple[float, float], _Piece] = {}
-        self.least = least
-        self.error = 0.0
-        octaves = np.arange(least - 2, math.ceil(math.log2(span)) + 1)
-        radii = np.minimum(2.0 ** octaves[:, None] * np.linspace(0.5, 1.0, 17), span)
-        y = np.concatenate([-radii, radii], axis=1)
-        sizes = [np.abs(self._call(phi, y)).max(1)]
-        if derivative is not None:
-            sizes.append(np.abs(self._call(derivative, y)).max(1))
-        self.envelope = np.maximum.accumulate(np.array(sizes), axis=1)  # (1 or 2, octaves)
-        if derivative is None:
-            slopes = np.abs(self.slope(y, least)).max(1)
-            self.envelope = np.concatenate([self.envelope, np.maximum.accumulate(slopes)[None]])
-
-    def slope(self, y: FloatArray, octave: int) -> FloatArray:
-        """phi' from the pieces for scale 2^octave; the mean of both sides where they meet in a kink."""
-        pieces = self.cover(octave)
-        a, b = np.array(pieces).T
-        powers = np.array([self.pieces[p].powers[1] for p in pieces])
-
-        def one_side(side: Literal["left", "right"]) -> FloatArray:
-            at = np.clip(np.searchsorted(a, y.ravel(), side=side) - 1, 0, len(a) - 1)
-            v = (2 * y.ravel() - a[at] - b[at]) / (b[at] - a[at])
-            out: FloatArray = np.einsum("ik,ik->i", powers[at], v[:, None] ** np.arange(TERMS)).reshape(y.shape)
-            return out
-
-        return 0.5 * (one_side("left") + one_side("right"))
-
-    def _call(self, function: Function, y: FloatArray) -> FloatArray:
-        values = np.asarray(function(y), dtype=float)
-        if values.shape != y.shape:
-            raise ActivationError(f"phi: expected one value for each of {y.shape} places, got shape {values.shape}.")
-        wrong = ~np.isfinite(values)
-        if wrong.any():
-            raise RangeError(f"phi is not finite at {y[wrong][0]:.6g}.")
-        return values
-
-    def wanted(self, large: FloatArray, radius: float) -> FloatArray:
-        """What errors of phi and phi' at this distance from 0 are to be measured by: their size within the radius.
-
-        A centred Gaussian that gets there weighs no smaller distance less. About other means it does, and what counts
-        is how ``large`` they are nearby.
-        """
-        octave = math.floor(math.log2(max(radius, 2.0 ** (self.least - 2)))) - (self.least - 2)
-        within = self.envelope[:, min(octave, self.envelope.shape[1] - 1)]
-        large = large[: len(within)]
-        if self.local:
-            return np.minimum(within, np.maximum(large, _FAINT * within))
-        return np.where(within > 0, within, large)
-
-    def _fit(self, intervals: list[tuple[float, float]]) -> None:
-        """Polynomials on intervals not met before."""
-        new = [p for p in intervals if p not in self.pieces]
-        if not new:
-            return
-        if len(self.pieces) + len(new) > _CELLS:
-            raise ActivationError(
-                f"phi: no table within {_CELLS} pieces over |z| <= {self.span:.4g}; it is rough or oscillates too fast "
-                f"near {new[0][0]:.6g}. Declare its kinks=(...), or ask for smaller variances."
-            )
-        points, transform, powers = _chebyshev(TERMS)
-        a, b = np.array(new).T
-        half = 0.5 * (b - a)
-        y = (0.5 * (a + b))[:, None] + half[:, None] * np.concatenate([points, _CHECKS])
-        values = self._call(self.phi, y)
-        coefficients = values[:, :TERMS] @ transform.T
-        tail = self._tail(values, coefficients)
-        if self.derivative is None:
-            slopes = coefficients @ _slope(TERMS).T / half[:, None]
-            slope_values = slopes @ np.polynomial.chebyshev.chebvander(points, TERMS - 1).T
-            slope_tail = tail * (TERMS * TERMS / 4) / half
-        else:
-            slope_values = self._call(self.derivative, y)
-            slopes = slope_values[:, :TERMS] @ transform.T
-            slope_tail = self._tail(slope_values, slopes)
-        for k, interval in enumerate(new):
-            self.pieces[interval] = _Piece(
-                np.array([coefficients[k], slopes[k]]) @ powers.T,
-                np.array([tail[k], slope_tail[k]]),
-                _evenly_large(np.array([v[k, TERMS - 1 :: -1] for v in (values, slope_values)])),
-            )
-
-    @staticmethod
-    def _tail(values: FloatArray, coefficients: FloatArray) -> FloatArray:
-        """How far polynomials may be from the function: last coefficients, misfit in between, roundings."""
-        checks = np.polynomial.chebyshev.chebvander(_CHECKS, TERMS - 1).T
-        misfit = np.abs(coefficients @ checks - values[:, TERMS:]).max(1)
-        last = np.abs(coefficients[:, -2:]).max(1)
-        out: FloatArray = np.maximum(np.maximum(last, misfit), _ROUNDING * np.abs(values).max(1))
-        return out
-
-    def cover(self, octave: int) -> list[tuple[float, float]]:
-        """Adjoining intervals over [-span, span] on which phi and phi' are polynomials at scale 2^octave.
-
-        Raises ActivationError at a jump that was not declared, _Centre at a kink.
-        """
-        edges = sorted({-self.span, 0.0, self.span, *self.kinks})
-        work = [(p, math.inf, 0) for p in pairwise(edges)]
-        done = []
-        while work:
-            self._fit([p for p, _, _ in work])
-            halves = []
-            for (a, b), before, stuck in work:
-                piece = self.pieces[a, b]
-                radius = max(0.0 if a <= 0.0 <= b else min(abs(a), abs(b)), 2.0**octave)
-                share = self._ratio(piece, radius)
-                ratio = share if self.derivative is not None else self._ratio(piece, radius, 1)
-                stuck = stuck + 1 if ratio > 0.8 * before else 0
-                width = b - a
-                tiny = width < max(2.0**-44 * max(abs(a), abs(b)), 2.0 ** (octave - 64))
-                fine = ratio <= _RESOLVED or (stuck >= 3 and ratio <= _TOLERABLE)
-                if tiny and not fine:
-                    fine = a in self.kinks or b in self.kinks or (a <= 0.0 <= b and ratio <= 1e-3)
-                    share = 0.0
-                    if not fine:
-                        self._rough(a, b, float(self.wanted(piece.large, radius)[0]))
-                if fine:
-                    self.error = max(self.error, share)
-                    done.append((a, b))
-                    continue
-                middle = 0.5 * (a + b)
-                halves += [((a, middle), ratio, stuck), ((middle, b), ratio, stuck)]
-            work = halves
-        return sorted(done)
-
-    def _ratio(self, piece: _Piece, radius: float, functions: int = 2) -> float:
-        """The error of phi (functions = 1), and of phi' if known, in units of what is wanted at this radius."""
-        scale = self.wanted(piece.large, radius)[:functions]
-        tail = piece.tail[: len(scale)]
-        return float(np.divide(tail, scale, out=np.zeros(len(scale)), where=scale > 0).max())
-
-    def _rough(self, a: float, b: float, scale: float) -> None:
-        """What to do about a place that no halving makes smooth."""
-        width = b - a
-        ends = self._call(self.phi, np.array([max(a - 2 * width, -self.span), min(b + 2 * width, self.span)]))
-        place = 0.5 * (a + b)
-        if abs(ends[1] - ends[0]) > 1e-7 * scale:
-            raise ActivationError(
-                f"phi jumps near {place:.12g}, from {ends[0]:.6g} to {ends[1]:.6g}: "
-                f"declare it in kinks=({place:.12g},)."
-            )
-        raise _Centre(place)
-
-    def narrow(self) -> float | None:
-        """A place that pieces close in on although it is no kink, or None."""
-        centres = np.array([0.0, *self.kinks])
-        a, b = np.array(self.cover(self.least)).T
-        ratio = (b - a) / np.abs(0.5 * (a + b)[:, None] - centres).min(1)
-        k = int(ratio.argmin())
-        return float(0.5 * (a[k] + b[k])) if ratio[k] < 1.0 / _NARROW and len(centres) < _CENTRES else None
-
-
-def _resolved_line(
-    phi: Function, derivative: Function | None, kinks: Sequence[float], span: float, least: int, local: bool
-) -> _Line:
-    """The line with every kink and narrow place that it takes among its kinks."""
-    known = list(kinks)
-    while True:
-        try:
-            line = _Line(phi, derivative, sorted(known), span, least, local)
-            place = line.narrow()
-            if place is None:
-                return line
-        except _Centre as found:
-            place = found.place
-        if len(known) > _CENTRES or place in known:
-            raise ActivationError(f"phi: no table, it is rough near {place:.9g}; declare its kinks=(...).") from None
-        known.append(place)
-
-
-def slope_of(phi: Function, kinks: Sequence[float], y: FloatArray) -> FloatArray:
-    """phi' almost everywhere, by piecewise polynomials. Raises ActivationError at jumps that were not declared."""
-    top = float(np.abs(y).max(initial=1.0)) + 1.0
-    for reach in (2.0 ** math.ceil(math.log2(top)), top):
-        try:
-            return _resolved_line(phi, None, kinks, reach, 0, False).slope(y, 0)
-        except RangeError as error:
-            reason = error
-    raise reason
+    variable: tuple[float, float, float]
+    powers: FloatArray  # (n, 2 TERMS)
+    order: int
+    along_x: list[float]  # error in units of what is wanted
+    along_tau: list[float]
+    at: int = -1  # where it stands in the table
 
 
 class Table:
-    """The table for |mean| <= mean and s from least to largest: ``values`` with entry 0 left 0, and ``error``.
+    """The table for |mean| <= mean and s from least to largest.
 
-    Raises RangeError where the range cannot be had, ActivationError where phi cannot be tabulated.
+    ``values`` have entry 0 left 0. ``errors`` bound the error for s from each octave up (:attr:`octaves`), relative to
+    sqrt(C11 C22) and sqrt(Cdot11 Cdot22). Raises RangeError where the range cannot be had, ActivationError where phi
+    cannot be tabulated.
     """
 
     def __init__(
@@ -340,37 +106,44 @@ class Table:
         octaves = range(math.floor(math.log2(least)), math.floor(math.log2(largest)) + 1)
         deviations = [min(2.0 ** (m + 1), largest) for m in octaves]
         ends = windows(phi, derivative, mean, deviations)
-        self.reach = mean + max(s * max(-low, high) for s, (low, high) in zip(deviations, ends, strict=True))
-        line = _resolved_line(phi, derivative, kinks, self.reach + (_REACH + 1) * largest, octaves[0], mean > 0)
-        self.line, self.centres = line, sorted({0.0, *line.kinks})
-        self.error = 0.0
-        self._parts: list[FloatArray] = [np.zeros(7)]
-        self._size = 7
-        self._shared: dict[tuple[float, float], tuple[float, int]] = {}  # interval: largest tau, position
-        self._count = 0
-
-        known: dict[tuple[float, float], int] = {}
-        directory = []
-        for octave, (low, high) in zip(octaves, ends, strict=True):
-            positions = []
-            for a, b in line.cover(octave):
-                if (a, b) not in known:
-                    known[a, b] = self._cell((a, 0.0), (b, 0.0), 0.0, 1.0, False, line.pieces[a, b].powers[:, None, :])
-                positions.append(known[a, b])
-            directory.append([self._put(np.array(positions, dtype=float)), len(positions), low, high])
+        self._reaches = {
+            m: mean + s * max(-low, high) for m, s, (low, high) in zip(octaves, deviations, ends, strict=True)
+        }
+        self.reach = max(self._reaches.values())
+        self.octaves = octaves
+        self.line = resolved(phi, derivative, kinks, self.reach + (_REACH[1] + 1) * largest, octaves, mean > 0)
+        self._blur_reach = _REACH[int(mean > 0 or self.line.faint)]
+        self._parts: list[FloatArray] = [np.zeros(4 + ENTRY * len(octaves))]
+        self._size = self._parts[0].size
+        self._cells: dict[tuple[Edge, Edge, float], _Cell] = {}  # by edges and largest tau, negative where from 0 on
+        self._shared: dict[tuple[Edge, Edge, int], float] = {}  # by edges and octave: largest tau of the cell from 0 on
+        # largest tau at which a cell is too wide for polynomials in x: so it is for smaller tau and octaves that follow
+        self._rough: dict[tuple[Edge, Edge], float] = {}
         head = self._parts[0]
-        head[1:4] = octaves[0], len(octaves), self._put(np.array(directory))
+        head[1:4] = octaves[0], len(octaves), 4
+        directory = head[4:].reshape(len(octaves), ENTRY)
+        directory[:, :2] = ends
+        known: dict[tuple[float, float], int] = {}
+        for octave, entry in zip(octaves, directory, strict=True):
+            row = []
+            for a, b in self.line.cover(octave):
+                if (a, b) not in known:
+                    powers = self.line.pieces[a, b].powers.reshape(1, -1)
+                    known[a, b] = self._put_cell((a, 0.0), (b, 0.0), (0.0, 1.0, 0.0), powers)
+                row.append(known[a, b])
+            entry[2:4] = self._put(np.array(row, dtype=float)), len(row)
         self._line_table = np.concatenate(self._parts)
 
-        lists = []
-        for octave in range(octaves[-1], octaves[0] + _CLOSEST - 1, -1):
-            edges = self._edges(octave)
-            positions = [p for pair in pairwise(edges) for p in self._flow(*pair, octave)]
-            lists.append([self._put(np.array(positions, dtype=float)), len(positions), 0.0, 0.0])
-        head[4:7] = octaves[0] + _CLOSEST, len(lists), self._put(np.array(lists[::-1]))
+        self._error = 0.0
+        self._enough = {m: min(_BLURRED + self.line.errors[m], _TOLERABLE) for m in octaves}
+        self.errors: dict[int, float] = {}
+        for octave, entry in zip(reversed(octaves), directory[::-1], strict=True):
+            for k in range(1, SLABS + 1):
+                row = self._row(octave, k - 2 * (octave + 1))
+                entry[2 + 2 * k : 4 + 2 * k] = self._put(np.array(row, dtype=float)), len(row)
+            # tails of phi reach the result as phi and through S, those of S once; then roundings
+            self.errors[octave] = 4 * (max(self.line.errors[m] for m in octaves if m >= octave) + self._error) + 1e-14
         self.values = np.concatenate(self._parts)
-        # tails of phi reach the result once as phi and once through S, those of S once; then roundings
-        self.error = 8 * (line.error + self.error) + 1e-14
 
     def _put(self, values: FloatArray) -> int:
         """Append, and say where."""
@@ -379,15 +152,21 @@ class Table:
         self._size += self._parts[-1].size
         return at
 
-    def _cell(self, left: Edge, right: Edge, centre: float, scale: float, square: bool, powers: FloatArray) -> int:
-        head = np.array([*left, *right, centre, scale, float(square), powers.shape[1]])
-        return self._put(np.concatenate([head, powers.ravel()]))
+    def _put_cell(self, left: Edge, right: Edge, place: tuple[float, float, float], powers: FloatArray) -> int:
+        return self._put(np.concatenate([[*left, *right, *place, len(powers)], powers.ravel()]))
 
-    def _edges(self, octave: int) -> list[Edge]:
-        """Where to divide the x axis for tau from 2^octave to twice that, before anything is halved."""
-        t = 2.0**octave
+    def _row(self, octave: int, slab: int) -> Row:
+        """Cells that cover the x axis for s = 2^octave and tau in [2^(-slab / 2), 2^((1 - slab) / 2))."""
+        end = min(2.0 ** math.ceil(math.log2(self._reaches[octave])), self.reach)
+        edges = self._edges(2.0 ** (-slab / 2), end)
+        return [p for pair in pairwise(edges) for p in self._cover(*pair, slab, octave)]
+
+    def _edges(self, t: float, end: float) -> list[Edge]:
+        """Where to divide the x axis up to +-end for tau from t to sqrt(2) t, before anything is halved."""
         groups: list[list[float]] = []
-        for z in self.centres:  # what tau blurs into one
+        for z in self.line.kinks:  # what tau blurs into one
+            if abs(z) > end + 2 * _KINK * t:
+                continue
             if groups and z - groups[-1][0] <= 0.5 * t:
                 groups[-1].append(z)
             else:
@@ -395,95 +174,132 @@ class Table:
         centres = [0.5 * (g[0] + g[-1]) for g in groups]
         steps = [_INNER * k for k in range(1, round(_KINK / _INNER) + 1)]
         edges: set[Edge] = {(z, 0.0) for z in centres}
-        far = 4 * _KINK * t
         for k, z in enumerate(centres):
             for sign in (-1, 1):
                 beyond = k + sign
-                end = abs(centres[beyond] - z) / 2 if 0 <= beyond < len(centres) else math.inf
-                if end > 2.5 * _KINK * t:  # a kink of its own on this side
+                half = abs(centres[beyond] - z) / 2 if 0 <= beyond < len(centres) else math.inf
+                if half > 2 * _KINK * t:  # a kink of its own on this side
                     edges |= {(z, sign * xi) for xi in steps}
-                    if end < math.inf:
+                    if half < math.inf:
                         edges.add((0.5 * (z + centres[beyond]), 0.0))
-                    distance = far
-                    while distance < 0.75 * min(end, 2 * self.reach):
+                    # distances from the kink at powers of 2, so that smaller tau find the same ones
+                    distance = 2.0 ** math.ceil(math.log2(2 * _KINK * t))
+                    while distance < 0.75 * min(half, 4 * end):
                         edges.add((z + sign * distance, 0.0))
                         distance *= 2
                 elif sign > 0:
-                    n = math.ceil(2 * end / (_INNER * t))
-                    edges |= {(z + 2 * end * i / n, 0.0) for i in range(1, n)}
-        limit = self.reach - 0.1 * t
-        inside = [e for e in edges if max(abs(e[0] + e[1] * t), abs(e[0] + 2 * e[1] * t)) < limit]
-        return sorted([(-self.reach, 0.0), (self.reach, 0.0), *inside], key=lambda e: e[0] + e[1] * t)
+                    n = math.ceil(2 * half / (_INNER * t))
+                    edges |= {(z + 2 * half * i / n, 0.0) for i in range(1, n)}
+        limit = end - 0.1 * t
+        if not centres:
+            edges.add((0.0, 0.0))
+        inside = [e for e in edges if max(abs(e[0] + e[1] * t), abs(e[0] + math.sqrt(2) * e[1] * t)) < limit]
+        return sorted([(-end, 0.0), (end, 0.0), *inside], key=lambda e: e[0] + e[1] * t)
 
-    def _flow(self, left: Edge, right: Edge, octave: int, depth: int = 0) -> list[int]:
-        """Positions of cells from edge to edge for this octave of tau."""
-        t = 2.0**octave
-        fixed = left[1] == right[1] == 0.0
+    def _cover(self, left: Edge, right: Edge, slab: int, octave: int, depth: int = 0) -> Row:
+        """Positions of the cells from edge to edge that this octave can get to."""
+        t = 2.0 ** (-slab / 2)
+        top = math.sqrt(2) * t
+        reach = self._reaches[octave]
+        if left[0] + min(left[1] * t, left[1] * top) > reach or right[0] + max(right[1] * t, right[1] * top) < -reach:
+            return []
+        if top <= self._rough.get((left, right), 0.0):
+            return self._halved(left, right, slab, octave, depth)
         a, b = left[0], right[0]
-        if fixed and self._shared.get((a, b), (0.0, 0))[0] >= 2 * t:
-            return [self._shared[a, b][1]]
-        self._count += 1
-        if depth > 40 or self._count > _CELLS:
+        if left[1] == right[1] == 0.0 and all(max(a - z, z - b) >= 0.999 * _KINK * top for z in self.line.kinks):
+            wide = self._shared.get((left, right, octave), math.inf)  # served this octave, or if negative failed
+            if wide >= top and wide < math.inf:
+                return [self._placed(left, right, -wide)]
+            if wide > 0 or top < 0.51 * -wide:
+                cell = self._fitted(left, right, 0.0, top, octave)
+                if self._serves(cell, octave):
+                    self._shared[left, right, octave] = top
+                    return [self._placed(left, right, -top)]
+                if cell.along_x[octave - self.octaves[0]] > self._enough[octave]:
+                    self._rough[left, right] = top
+                    return self._halved(left, right, slab, octave, depth)
+                self._shared[left, right, octave] = -top
+        cell = self._fitted(left, right, t, top, octave)
+        if self._serves(cell, octave):
+            return [self._placed(left, right, top)]
+        if cell.along_x[octave - self.octaves[0]] > self._enough[octave]:
+            self._rough[left, right] = top
+        return self._halved(left, right, slab, octave, depth)
+
+    def _halved(self, left: Edge, right: Edge, slab: int, octave: int, depth: int) -> Row:
+        if depth > 30 or len(self._cells) > _CELLS:
             raise ActivationError(
-                f"phi: no table near {a + left[1] * t:.6g} at tau = {t:.3g}, it is rough or oscillates too fast there; "
-                "declare its kinks=(...), or ask for smaller variances."
+                f"phi: no table near {left[0]:.6g} at standard deviation {2.0 ** (-slab / 2):.3g}, it is rough or "
+                "oscillates too fast there; declare its kinks=(...), or ask for smaller variances."
             )
-        if fixed and min(max(a - z, z - b) for z in self.centres) >= 0.999 * 2 * _KINK * t:
-            middle, radius = 2 * t * t, 2 * t * t
-            powers, _, along_tau = self._fit(left, right, middle, radius, True, depth)
-            if powers is not None:
-                at = self._cell(left, right, middle, 1.0 / radius, True, powers)
-                self._shared[a, b] = 2 * t, at
-                return [at]
-            if not along_tau:
-                return self._halved(left, right, octave, depth)
-        powers, _, _ = self._fit(left, right, 1.5 * t, 0.5 * t, False, depth)
-        if powers is not None:
-            return [self._cell(left, right, 1.5 * t, 2.0 / t, False, powers)]
-        return self._halved(left, right, octave, depth)
-
-    def _halved(self, left: Edge, right: Edge, octave: int, depth: int) -> list[int]:
         middle = 0.5 * (left[0] + right[0]), 0.5 * (left[1] + right[1])
-        return self._flow(left, middle, octave, depth + 1) + self._flow(middle, right, octave, depth + 1)
+        return self._cover(left, middle, slab, octave, depth + 1) + self._cover(middle, right, slab, octave, depth + 1)
 
-    def _fit(
-        self, left: Edge, right: Edge, centre: float, radius: float, square: bool, depth: int
-    ) -> tuple[FloatArray | None, float, bool]:
-        """Powers (2, n, TERMS) of S and S1 on a cell, None where they are not resolved; and whether tau is to blame."""
-        x_points, x_transform, x_powers = _chebyshev(TERMS)
-        along_tau = False
-        for n in (10, 16, 24):
-            points, transform, powers = _chebyshev(n)
-            u = centre + radius * points
-            tau = np.sqrt(u) if square else u
-            a, b = left[0] + left[1] * tau, right[0] + right[1] * tau
-            x = (0.5 * (a + b))[:, None] + (0.5 * (b - a))[:, None] * x_points
-            four = np.empty((4, x.size))
-            expectations(self._line_table, x.ravel(), np.repeat(tau, TERMS), _REACH, four)
-            values = four[:2].reshape(2, n, TERMS)
-            coefficients = transform @ values @ x_transform.T
-            nearest = (
-                0.0 if (a.min() <= 0.0 <= b.max()) else min(abs(a.min()), abs(a.max()), abs(b.min()), abs(b.max()))
-            )
-            scale = self.line.wanted(
-                _evenly_large(np.abs(values).max(axis=1)), max(nearest, 0.0 if square else tau.min())
-            )
-            size = np.abs(coefficients) / np.where(scale > 0, scale, 1.0)[:, None, None]
-            along_x, tail = float(size[:, :, -2:].max()), float(size[:, -2:, :].max())
-            along_x = max(
-                along_x, _ROUNDING * float((np.abs(values).max(axis=(1, 2)) / np.where(scale > 0, scale, 1.0)).max())
-            )
-            enough = min(_BLURRED * 4.0 ** max(0, depth - 5), _TOLERABLE)
-            # x itself is rounded; what that costs counts tau / s times only
-            blur = 0.0 if square else 8 * _ROUNDING * max(float(np.abs(a).max()), float(np.abs(b).max())) / tau.min()
-            enough += blur
-            along_tau = tail > enough
-            if along_x > enough:
-                return None, along_x, along_tau
-            if not along_tau:
-                # powers of tau that do not count are left out
-                heavy = np.flatnonzero(size.max(axis=(0, 2)) > 1e-17)
-                keep = int(heavy.max(initial=0)) + 1
-                self.error = max(self.error, along_x - blur, tail - blur)
-                return powers[:keep, :keep] @ coefficients[:, :keep] @ x_powers.T, max(along_x, tail), False
-        return None, tail, along_tau
+    def _placed(self, left: Edge, right: Edge, key: float) -> int:
+        """Where a cell stands in the table, to which it is added if need be."""
+        cell = self._cells[left, right, key]
+        if cell.at < 0:
+            cell.at = self._put_cell(left, right, cell.variable, cell.powers)
+        return cell.at
+
+    def _serves(self, cell: _Cell, octave: int) -> bool:
+        """Whether a cell is good enough for s = 2^octave."""
+        at = octave - self.octaves[0]
+        error = max(cell.along_x[at], cell.along_tau[at])
+        if error > self._enough[octave]:
+            return False
+        self._error = max(self._error, error)
+        return True
+
+    def _fitted(self, left: Edge, right: Edge, low: float, top: float, octave: int) -> _Cell:
+        """The cell for tau from low (0: in powers of tau^2) to top, with as many powers of tau as it takes."""
+        key, at, enough = (left, right, top if low else -top), octave - self.octaves[0], self._enough[octave]
+        cell = self._cells.get(key)
+        for order in _ORDERS:
+            if cell is None or cell.order < order:
+                cell = self._fit(left, right, low, top, order)
+                self._cells[key] = cell
+            tail = cell.along_tau[at]
+            # coefficients fall geometrically: where even the highest order will not do, none is tried
+            if cell.along_x[at] > enough or tail <= enough or tail ** (_ORDERS[-1] / order) > 10 * enough:
+                break
+        assert cell is not None
+        return cell
+
+    def _fit(self, left: Edge, right: Edge, low: float, top: float, order: int) -> _Cell:
+        """S and S1 on a cell by interpolation at Chebyshev points."""
+        x_points, x_transform, x_powers = chebyshev(TERMS)
+        points, transform, powers = chebyshev(order)
+        square = low == 0.0
+        centre, radius = (0.5 * top * top,) * 2 if square else (0.5 * (low + top), 0.5 * (top - low))
+        u = centre + radius * points
+        tau = np.sqrt(u) if square else u
+        a, b = left[0] + left[1] * tau, right[0] + right[1] * tau
+        x = (0.5 * (a + b))[:, None] + (0.5 * (b - a))[:, None] * x_points
+        four = np.empty((4, x.size))
+        expectations(self._line_table, x.ravel(), np.repeat(tau, TERMS), self._blur_reach, four)
+        values = four[:2].reshape(2, order, TERMS)
+        coefficients = transform @ values @ x_transform.T
+        size = np.abs(coefficients)
+        largest = np.abs(values).max(axis=(1, 2))
+        nearest = 0.0 if a.min() <= 0.0 <= b.max() else float(min(np.abs(a).min(), np.abs(b).min()))
+        large = evenly_large(np.abs(values).max(axis=1))
+        wanted = self.line.wanted_by(large, max(nearest, low))
+        # powers of tau that count nowhere are left out
+        counts = (size.max(axis=2) > 1e-17 * wanted[:, :1]).any(axis=0)
+        keep = int(np.flatnonzero(counts).max(initial=0)) + 1
+        in_powers = powers[:keep, :keep] @ coefficients[:, :keep] @ x_powers.T
+        # x is rounded, too; what that comes to counts tau / s times only
+        blur = 0.0 if square else 8 * _ROUNDING * float(max(np.abs(a).max(), np.abs(b).max())) / low
+
+        def short(error: FloatArray) -> list[float]:
+            ratio = np.divide(error[:, None], wanted, out=np.zeros_like(wanted), where=wanted > 0).max(axis=0)
+            return [float(r) for r in np.maximum(ratio - blur, 0.0)]
+
+        return _Cell(
+            variable=(centre, 1.0 / radius, float(square)),
+            powers=in_powers.transpose(1, 0, 2).reshape(keep, 2 * TERMS),
+            order=order,
+            along_x=short(np.maximum(size[:, :, -2:].max(axis=(1, 2)), _ROUNDING * largest)),
+            along_tau=short(size[:, -2:].max(axis=(1, 2))),
+        )

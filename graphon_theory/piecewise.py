@@ -1,0 +1,359 @@
+"""A function and its derivative as piecewise polynomials, to the accuracy of any scale.
+
+Between declared kinks, intervals are halved until a polynomial of degree ``TERMS - 1`` through Chebyshev points agrees
+with the function. What counts as agreement depends on the distance from 0 and on the scale of the Gaussian that will
+look at it (:meth:`Pieces.wanted`). Kinks that were not declared are found where halving does not end, and so are jumps,
+which are refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphon_theory._kernels.heat_flows import TERMS
+from graphon_theory.errors import ActivationError
+
+FloatArray = NDArray[np.float64]
+Function = Callable[[FloatArray], FloatArray]
+Interval = tuple[float, float]
+
+_ROUNDING = 2.5e-16
+_RESOLVED = 4e-15  # error of a polynomial relative to what is wanted
+_NOISY = 1e-4  # least such error that is not put down to roundings of phi where halving does not reduce it
+_FAINT = 1e-20  # of what phi reaches closer to 0: smaller values need not be known relative to themselves
+_FINEST = 2.0**-44  # width of an interval relative to its place
+_NARROW = 256  # intervals this much narrower than their distance from all centres mark a new one
+_CENTRES = 64
+_PIECES = 20_000
+_CHECKS = np.array([-1 + 1e-7, -0.6123, 0.2345, 1 - 1e-7])  # places of an interval where its polynomial is held to phi
+
+
+class RangeError(ActivationError):
+    """phi overflows or outgrows the Gaussian in the range asked for; a smaller range might do."""
+
+
+class _Centre(Exception):
+    """A place that has to be treated as a kink."""
+
+    def __init__(self, interval: Interval) -> None:
+        self.interval = interval
+
+
+@cache
+def chebyshev(n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """n Chebyshev points of [-1, 1], the matrix from values there to coefficients, and the one from these to powers."""
+    points: FloatArray = np.array([math.cos(math.pi * (k + 0.5) / n) for k in range(n)])
+    transform: FloatArray = np.polynomial.chebyshev.chebvander(points, n - 1).T * (2.0 / n)
+    transform[0] *= 0.5
+    powers: FloatArray = np.zeros((n, n))
+    for k in range(n):
+        powers[: k + 1, k] = np.polynomial.chebyshev.cheb2poly(np.eye(n)[k])[: k + 1]
+    return points, transform, powers
+
+
+@cache
+def _slope(n: int) -> FloatArray:
+    """The matrix from Chebyshev coefficients to those of the derivative."""
+    out: FloatArray = np.zeros((n, n))
+    for k in range(1, n):
+        out[:k, k] = np.polynomial.chebyshev.chebder(np.eye(n)[k])[:k]
+    return out
+
+
+def evenly_large(values: FloatArray) -> FloatArray:
+    """The least, over the thirds of the last axis, of the largest |value|: what an interval reaches all over."""
+    parts = np.array_split(np.abs(values), 3, axis=-1)
+    out: FloatArray = np.min([part.max(axis=-1) for part in parts], axis=0)
+    return out
+
+
+@dataclass(frozen=True)
+class Piece:
+    """phi and phi' on an interval: powers (2, TERMS) of the place mapped to [-1, 1], and their quality, (2,) each."""
+
+    powers: FloatArray
+    misfit: FloatArray  # last coefficients, and distance from the function in between
+    noise: FloatArray  # what roundings of phi, and of the places themselves, can come to
+    largest: FloatArray
+    large: FloatArray  # all over
+
+
+class Pieces:
+    """phi and phi' on [-span, span] for standard deviations from 2^octaves[0] to 2^(octaves[-1] + 1).
+
+    ``local`` says that they may be looked at about other means than 0. Raises ActivationError at jumps that were not
+    declared; _Centre where a kink has to be added.
+    """
+
+    def __init__(
+        self,
+        phi: Function,
+        derivative: Function | None,
+        kinks: Sequence[float],
+        span: float,
+        octaves: range,
+        local: bool,
+    ) -> None:
+        self.phi, self.derivative, self.span, self.local = phi, derivative, span, local
+        self.kinks = [z for z in kinks if abs(z) < span]
+        self.pieces: dict[Interval, Piece] = {}
+        self.errors: dict[int, float] = {}
+        self._covers: dict[int, list[Interval]] = {}
+        self._lowest, self._count = octaves[0] - 2, len(octaves)
+        radii = 2.0 ** np.arange(self._lowest, math.ceil(math.log2(span)) + 1.0)
+        y = np.minimum(radii[:, None] * np.linspace(0.5, 1.0, 17), span)
+        y = np.concatenate([-y, y], axis=1)
+        sizes = [np.abs(self._call(phi, y)).max(1)]
+        if derivative is not None:
+            sizes.append(np.abs(self._call(derivative, y)).max(1))
+        self._envelope = np.maximum.accumulate(np.array(sizes), axis=1)
+        if derivative is None:
+            slopes = np.abs(self.slope(y, octaves[0])).max(1)
+            self._envelope = np.concatenate([self._envelope, np.maximum.accumulate(slopes)[None]])
+            self._covers.clear()
+
+    def _call(self, function: Function, y: FloatArray) -> FloatArray:
+        values = np.asarray(function(y), dtype=float)
+        if values.shape != y.shape:
+            raise ActivationError(f"phi: expected one value for each of {y.shape} places, got shape {values.shape}.")
+        wrong = ~np.isfinite(values)
+        if wrong.any():
+            raise RangeError(f"phi is not finite at {y[wrong][0]:.6g}.")
+        return values
+
+    def wanted(self, large: FloatArray, radius: float, octave: int) -> FloatArray:
+        """What errors of phi and phi' at this distance from 0 are measured by for s = 2^octave.
+
+        It is how large they are within the radius (or s): a centred Gaussian that gets there weighs no smaller distance
+        less. About other means it does, and what counts is how ``large`` they are nearby.
+        """
+        return self.wanted_by(large, radius)[:, octave - self._lowest - 2]
+
+    def wanted_by(self, large: FloatArray, radius: float) -> FloatArray:
+        """The same for all octaves, in columns."""
+        least = math.floor(math.log2(max(radius, 2.0**self._lowest))) - self._lowest
+        at = np.maximum(np.arange(2, 2 + self._count), least)
+        within = self._envelope[:, np.minimum(at, self._envelope.shape[1] - 1)]
+        large = large[: len(within), None]
+        if self.local:
+            return np.minimum(within, np.maximum(large, _FAINT * within))
+        return np.where(within > 0, within, np.maximum(large, _FAINT * self._envelope[:, -1:]))
+
+    @property
+    def faint(self) -> bool:
+        """Whether phi or phi' vanishes around 0."""
+        return bool((self._envelope[:, 0] == 0).any())
+
+    def slope(self, y: FloatArray, octave: int) -> FloatArray:
+        """phi' from the pieces for s = 2^octave; the mean of both sides where two of them meet."""
+        pieces = self.cover(octave)
+        a, b = np.array(pieces).T
+        powers = np.array([self.pieces[p].powers[1] for p in pieces])
+
+        def one_side(side: Literal["left", "right"]) -> FloatArray:
+            at = np.clip(np.searchsorted(a, y.ravel(), side=side) - 1, 0, len(a) - 1)
+            v = (2 * y.ravel() - a[at] - b[at]) / (b[at] - a[at])
+            out: FloatArray = np.einsum("ik,ik->i", powers[at], v[:, None] ** np.arange(TERMS)).reshape(y.shape)
+            return out
+
+        return 0.5 * (one_side("left") + one_side("right"))
+
+    def cover(self, octave: int) -> list[Interval]:
+        """Adjoining intervals over [-span, span] whose pieces serve s = 2^octave; their error goes to ``errors``."""
+        if octave in self._covers:
+            return self._covers[octave]
+        edges = sorted({-self.span, 0.0, self.span, *self.kinks})
+        done: list[Interval] = []
+        error = 0.0
+        # intervals with the misfit of the one they come from
+        work: list[tuple[Interval, Interval]] = []
+        first = list(pairwise(edges))
+        self._fit(first)
+        tested = [p for p in first if not self._fine(p, octave)]
+        done += [p for p in first if p not in tested]
+        while tested:
+            work = [(p, half) for p in tested for half in self._halves(p, octave)]
+            self._fit([half for _, half in work])
+            tested = []
+            for k in range(0, len(work), 2):
+                parent, left, right = work[k][0], work[k][1], work[k + 1][1]
+                if self._noisy(parent, (left, right), octave):
+                    done += [left, right]
+                    continue
+                for half in (left, right):
+                    (done if self._fine(half, octave) else tested).append(half)
+        for interval in done:
+            if interval[1] - interval[0] > self._tiny(interval, octave):
+                error = max(error, self._ratio(interval, octave))
+        self.errors[octave] = error
+        self._covers[octave] = sorted(done)
+        return self._covers[octave]
+
+    def _scale(self, interval: Interval, octave: int) -> FloatArray:
+        a, b = interval
+        radius = 0.0 if a <= 0.0 <= b else min(abs(a), abs(b))
+        return self.wanted(self.pieces[interval].large, radius, octave)
+
+    def _ratio(self, interval: Interval, octave: int) -> float:
+        """The error of phi and phi' in units of what is wanted."""
+        scale, piece = self._scale(interval, octave), self.pieces[interval]
+        error = np.maximum(piece.misfit, piece.noise)[: len(scale)]
+        return float(np.divide(error, scale, out=np.zeros(len(scale)), where=scale > 0).max())
+
+    def _fine(self, interval: Interval, octave: int) -> bool:
+        """Whether the piece is as good as its roundings and these are small, or nothing more can be done."""
+        scale, piece = self._scale(interval, octave), self.pieces[interval]
+        n = 1 if self.derivative is None else 2
+        good = piece.misfit[:n] <= _RESOLVED * scale[:n] + piece.noise[:n]
+        flat = _ROUNDING * piece.largest[:n] <= _RESOLVED * scale[:n]
+        if bool((good & flat).all()):
+            return True
+        a, b = interval
+        if b - a > self._tiny(interval, octave):
+            return False
+        if a in self.kinks or b in self.kinks or (a <= 0.0 <= b and bool((good | ~flat).all())):
+            return True
+        self._rough(interval, float(scale[0]))
+        raise _Centre(interval)
+
+    def _noisy(self, parent: Interval, halves: tuple[Interval, Interval], octave: int) -> bool:
+        """Whether halving leaves the misfit as it is on both sides: not so at a kink, which is on one of them."""
+        scale = self._scale(parent, octave)[0]
+        before = self.pieces[parent].misfit[0]
+        pieces = [self.pieces[h] for h in halves]
+        return before < _NOISY * scale and all(p.misfit[0] > max(0.3 * before, 4 * p.noise[0]) for p in pieces)
+
+    @staticmethod
+    def _tiny(interval: Interval, octave: int) -> float:
+        return max(_FINEST * max(abs(interval[0]), abs(interval[1])), 2.0 ** (octave - 64))
+
+    def _halves(self, interval: Interval, octave: int) -> tuple[Interval, Interval]:
+        a, b = interval
+        middle = 0.5 * (a + b)
+        return (a, middle), (middle, b)
+
+    def _rough(self, interval: Interval, scale: float) -> None:
+        """Raise where no halving makes phi continuous."""
+        a, b = interval
+        ends = np.clip([a - 2 * (b - a), b + 2 * (b - a)], -self.span, self.span)
+        low, high = self._call(self.phi, ends)
+        if abs(high - low) > 1e-7 * scale:
+            place = _simplest(interval)
+            raise ActivationError(
+                f"phi jumps near {place:.12g}, from {low:.6g} to {high:.6g}: declare it in kinks=({place:.12g},)."
+            )
+
+    def _fit(self, intervals: list[Interval]) -> None:
+        """Polynomials on intervals not met before."""
+        new = [p for p in intervals if p not in self.pieces]
+        if not new:
+            return
+        if len(self.pieces) + len(new) > _PIECES:
+            raise ActivationError(
+                f"phi: no table within {_PIECES} pieces over |z| <= {self.span:.4g}; it is rough or oscillates "
+                f"too fast near {new[0][0]:.6g}. Declare its kinks=(...), or ask for smaller variances."
+            )
+        points, transform, powers = chebyshev(TERMS)
+        a, b = np.array(new).T
+        half = 0.5 * (b - a)
+        y = (0.5 * (a + b))[:, None] + half[:, None] * np.concatenate([points, _CHECKS])
+        values = self._call(self.phi, y)
+        coefficients = values[:, :TERMS] @ transform.T
+        slopes = coefficients @ _slope(TERMS).T / half[:, None]
+        quality = _quality(y, half, values, coefficients, slopes)
+        if self.derivative is None:
+            slope_values = slopes @ np.polynomial.chebyshev.chebvander(points, TERMS - 1).T
+            slope_quality = tuple(q * (TERMS * TERMS / 4) / half for q in quality)
+        else:
+            slope_values = self._call(self.derivative, y)
+            slopes = slope_values[:, :TERMS] @ transform.T
+            slope_quality = _quality(y, half, slope_values, slopes, slopes @ _slope(TERMS).T / half[:, None])
+        # columns of the intervals, pairs of phi and phi' in front
+        both: Any = [np.array(pair) for pair in zip(quality, slope_quality, strict=True)]
+        largest = np.array([np.abs(values).max(1), np.abs(slope_values).max(1)])
+        large = np.array([evenly_large(v[:, TERMS - 1 :: -1]) for v in (values, slope_values)])
+        for k, interval in enumerate(new):
+            self.pieces[interval] = Piece(
+                np.array([coefficients[k], slopes[k]]) @ powers.T,
+                both[0][:, k],
+                both[1][:, k],
+                largest[:, k],
+                large[:, k],
+            )
+
+    def narrow(self, octave: int) -> Interval | None:
+        """Where pieces close in on a place that is no kink, or None."""
+        centres = np.array([0.0, *self.kinks])
+        if len(centres) > _CENTRES:
+            return None
+        pieces = self.cover(octave)
+        a, b = np.array(pieces).T
+        ratio = (b - a) / np.abs(0.5 * (a + b)[:, None] - centres).min(1)
+        k = int(ratio.argmin())
+        return pieces[k] if ratio[k] < 1.0 / _NARROW else None
+
+
+def _quality(
+    y: FloatArray, half: FloatArray, values: FloatArray, coefficients: FloatArray, slopes: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Misfit and noise of polynomials on intervals of half-width ``half``, sampled at ``y``."""
+    checks = np.polynomial.chebyshev.chebvander(_CHECKS, TERMS - 1).T
+    between = np.abs(coefficients @ checks - values[:, TERMS:]).max(1)
+    misfit: FloatArray = np.maximum(np.abs(coefficients[:, -2:]).max(1), between)
+    place = np.abs(y).max(1)
+    # no excuse on narrow intervals, where a jump would pass for a steep slope
+    place = np.where(half > 2.0**-34 * place, place, 0.0)
+    noise: FloatArray = _ROUNDING * (2 * np.abs(values).max(1) + place * np.abs(slopes).sum(1))
+    return misfit, noise
+
+
+def _simplest(interval: Interval) -> float:
+    """The decimal with the fewest digits that the interval and its neighbours hold: kinks are round numbers."""
+    a, b = interval
+    middle, reach = 0.5 * (a + b), 2 * (b - a)
+    for digits in range(10):
+        if abs(round(middle, digits) - middle) <= reach:
+            return round(middle, digits) + 0.0
+    return middle
+
+
+def resolved(
+    phi: Function,
+    derivative: Function | None,
+    kinks: Sequence[float],
+    span: float,
+    octaves: range,
+    local: bool = False,
+) -> Pieces:
+    """The pieces, with every kink and narrow place that was found among their kinks."""
+    known = sorted(kinks)
+    while True:
+        try:
+            pieces = Pieces(phi, derivative, known, span, octaves, local)
+            interval = pieces.narrow(octaves[0])
+            if interval is None:
+                return pieces
+        except _Centre as found:
+            interval = found.interval
+        place = _simplest(interval)
+        if len(known) > _CENTRES or place in known:
+            raise ActivationError(f"phi: no table, it is rough near {place:.9g}; declare its kinks=(...).")
+        known = sorted([*known, place])
+
+
+def slope_of(phi: Function, kinks: Sequence[float], y: FloatArray) -> FloatArray:
+    """phi' almost everywhere, by piecewise polynomials. Raises ActivationError at jumps that were not declared."""
+    top = float(np.abs(y).max(initial=1.0)) + 1.0
+    try:
+        pieces = resolved(phi, None, kinks, 2.0 ** math.ceil(math.log2(top)), range(1))
+    except RangeError:
+        pieces = resolved(phi, None, kinks, top, range(1))
+    return pieces.slope(y, 0)
