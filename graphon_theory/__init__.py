@@ -57,6 +57,10 @@ _ROOMS = {
     "dynamics": ("critical_learning_rate", "gradient_descent", "gradient_flow", "steps_to_loss", "time_to_loss"),
     "ensembles": ("training_ensemble",),
     "regressions": ("kernel_regression", "nngp_posterior"),
+    "generalisation": ("eigenlearning", "learning_curve", "measured_learning_curve"),
+    "alignments": ("target_alignment",),
+    "marginals": ("marginals",),
+    "comparisons": ("compare_networks", "comparison_table"),
     "coherences": ("Coherence", "CoherenceWarning", "coherence", "coherence_growth"),
     "distances": ("align", "cut_distance", "cut_norm", "l2_distance", "operator_norm"),
     "estimation": ("estimate_graphon",),
@@ -87,11 +91,14 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from graphon_theory.activations import Activation as Activation
     from graphon_theory.activations import as_activation as as_activation
+    from graphon_theory.alignments import target_alignment as target_alignment
     from graphon_theory.closed_forms import closed_form as closed_form
     from graphon_theory.coherences import Coherence as Coherence
     from graphon_theory.coherences import CoherenceWarning as CoherenceWarning
     from graphon_theory.coherences import coherence as coherence
     from graphon_theory.coherences import coherence_growth as coherence_growth
+    from graphon_theory.comparisons import compare_networks as compare_networks
+    from graphon_theory.comparisons import comparison_table as comparison_table
     from graphon_theory.connectivity import Connectivity as Connectivity
     from graphon_theory.distances import align as align
     from graphon_theory.distances import cut_distance as cut_distance
@@ -120,6 +127,9 @@ if TYPE_CHECKING:
     from graphon_theory.exact_graphons import exact_mean as exact_mean
     from graphon_theory.exact_graphons import exact_product as exact_product
     from graphon_theory.exact_graphons import exact_spectrum as exact_spectrum
+    from graphon_theory.generalisation import eigenlearning as eigenlearning
+    from graphon_theory.generalisation import learning_curve as learning_curve
+    from graphon_theory.generalisation import measured_learning_curve as measured_learning_curve
     from graphon_theory.graphon_paths import graphon_path as graphon_path
     from graphon_theory.graphon_paths import network_path as network_path
     from graphon_theory.graphon_paths import spectrum_path as spectrum_path
@@ -133,6 +143,7 @@ if TYPE_CHECKING:
     from graphon_theory.initialisations import balanced as balanced
     from graphon_theory.limits import kernel_density as kernel_density
     from graphon_theory.limits import limit_kernel as limit_kernel
+    from graphon_theory.marginals import marginals as marginals
     from graphon_theory.masks import PackedMask as PackedMask
     from graphon_theory.network_estimates import estimate_network as estimate_network
     from graphon_theory.networks import Network as Network

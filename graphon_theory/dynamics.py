@@ -145,12 +145,20 @@ def time_to_loss(flow: xr.Dataset, level: float) -> float:
 
     Raises InputError when ``level`` is not a positive number, or ``flow`` is not what `gradient_flow` returned.
     """
-    from scipy.optimize import brentq
-
     level = checked_positive(level, "level")
     if "rate" not in flow or "floor" not in flow:
         raise InputError("flow: expected the Dataset that gradient_flow() returns; steps of descent: steps_to_loss().")
-    rates, power, floor = flow.rate.values, flow.target_power.values, flow.floor.values
+    return _time(flow.rate.values, flow.target_power.values, flow.floor.values, level)
+
+
+def time_of(problem: LinearTraining, level: float, ridge: float = 0.0) -> float:
+    """`time_to_loss` for a problem, at learning rate 1."""
+    rates = np.where(problem.learns, problem.values + ridge, 0.0)
+    return _time(rates, problem.power, 1 - problem.share(ridge), level)
+
+
+def _time(rates: FloatArray, power: FloatArray, floor: FloatArray, level: float) -> float:
+    from scipy.optimize import brentq
 
     def loss(time: float) -> float:
         return float(power @ (floor + (1 - floor) * np.exp(-rates * time)) ** 2)
@@ -189,17 +197,17 @@ def steps_to_loss(
     return steps_of(problem, level, eta)
 
 
-def steps_of(problem: LinearTraining, level: float, eta: float) -> float:
+def steps_of(problem: LinearTraining, level: float, eta: float, ridge: float = 0.0) -> float:
     """`steps_to_loss` for a problem and a stable rate."""
-    squares = np.where(problem.learns, (1 - eta * problem.values) ** 2, 1.0)
-    power = problem.power
+    step = np.where(problem.learns, 1 - eta * (problem.values + ridge), 1.0)
+    power, share = problem.power, problem.share(ridge)
 
     def reached(steps: int) -> bool:
-        return float(power @ squares**steps) <= level
+        return float(power @ (1 - share * (1 - step**steps)) ** 2) <= level
 
     if reached(0):
         return 0.0
-    if power[~problem.learns].sum() >= level:
+    if power @ (1 - share) ** 2 >= level:
         return math.inf
     low, high = 0, 1
     while not reached(high):

@@ -40,23 +40,30 @@ def kernel_regression(
     """
     problem = LinearTraining.of(kernel, y)
     delta = checked_positive(ridge, "ridge", zero=True)
-    targets = problem.functions @ problem.coefficients
     share = problem.share(delta)
     test = problem.extension(test_kernel) @ (share[:, None] * problem.coefficients)[problem.learns]
-    left_out = np.full_like(targets, np.nan)
-    if problem.learns.all() or delta > 0:
-        inverse = 1 / (problem.values + delta)
-        diagonal = problem.functions**2 @ inverse / problem.size
-        left_out = targets - problem.functions @ (inverse[:, None] * problem.coefficients) / diagonal[:, None]
     tail = (TARGET,) if problem.shape else ()
     variables: Variables = {
         "prediction": ((X, *tail), _shaped(problem.functions @ (share[:, None] * problem.coefficients), problem)),
         "test_prediction": ((X_TEST, *tail), _shaped(test, problem)),
-        "left_out": ((X, *tail), _shaped(left_out, problem)),
+        "left_out": ((X, *tail), _shaped(left_out(problem, delta), problem)),
     }
     coords = {key: value for key, value in problem.coords.items() if key in (X, TARGET)}
     attrs = {"ridge": delta, "null_modes": int(problem.size - problem.learns.sum())}
     return dataset(variables, {**coords, **coords_of(test_kernel, X_TEST)}, attrs)
+
+
+def left_out(problem: LinearTraining, ridge: float) -> FloatArray:
+    """What regression on all other inputs predicts at each one, (N, targets): y_i - [A^-1 y]_i / [A^-1]_ii.
+
+    A = Theta + N ridge; NaN where it is singular.
+    """
+    targets = problem.functions @ problem.coefficients
+    if ridge == 0 and not problem.learns.all():
+        return np.full_like(targets, np.nan)
+    inverse = 1 / (problem.values + ridge)
+    diagonal = problem.functions**2 @ inverse / problem.size
+    return np.asarray(targets - problem.functions @ (inverse[:, None] * problem.coefficients) / diagonal[:, None])
 
 
 def nngp_posterior(
