@@ -59,7 +59,7 @@ _ROOMS = {
     "regressions": ("kernel_regression", "nngp_posterior"),
     "generalisation": ("eigenlearning", "learning_curve", "measured_learning_curve"),
     "alignments": ("target_alignment",),
-    "marginals": ("marginals",),
+    "densities": ("marginals",),
     "comparisons": ("compare_networks", "comparison_table"),
     "coherences": ("Coherence", "CoherenceWarning", "coherence", "coherence_growth"),
     "distances": ("align", "cut_distance", "cut_norm", "l2_distance", "operator_norm"),
@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from graphon_theory.comparisons import compare_networks as compare_networks
     from graphon_theory.comparisons import comparison_table as comparison_table
     from graphon_theory.connectivity import Connectivity as Connectivity
+    from graphon_theory.densities import marginals as marginals
     from graphon_theory.distances import align as align
     from graphon_theory.distances import cut_distance as cut_distance
     from graphon_theory.distances import cut_norm as cut_norm
@@ -143,7 +144,6 @@ if TYPE_CHECKING:
     from graphon_theory.initialisations import balanced as balanced
     from graphon_theory.limits import kernel_density as kernel_density
     from graphon_theory.limits import limit_kernel as limit_kernel
-    from graphon_theory.marginals import marginals as marginals
     from graphon_theory.masks import PackedMask as PackedMask
     from graphon_theory.network_estimates import estimate_network as estimate_network
     from graphon_theory.networks import Network as Network
