@@ -78,7 +78,8 @@ def theories(
     - "(W, W)", "(W, V)", "(W, V, D)": step graphons from ``estimate_network`` (``blocks`` and further ``options`` go
       there), one position per unit.
 
-    Layers with a full mask are taken as dense, V = W = 1: nobody pruned them.
+    Layers with a full mask are taken as dense, V = W = 1: nobody pruned them. But a unit's block is known from the
+    masks around it, which may know the signs of its own dense weights: with D these layers have drift too.
 
     ``input_rows`` gives every unit of the first hidden layer its own row of the input mask (and of V, D) as its
     position. At finite d the limit is the mean of duals over these rows, not the dual of their means; :func:`mixture`
@@ -101,7 +102,7 @@ def theories(
             if estimate is None:
                 estimate = gt.estimate_network(masks, weights, blocks, stds, rng=rng, **options)
             layers = [
-                Connectivity(1.0) if mask.all() else _reduced(layer, name)
+                _full(layer, name) if mask.all() else _reduced(layer, name)
                 for mask, layer in zip(masks, estimate, strict=True)
             ]
             if input_rows and not masks[0].all():
@@ -177,6 +178,10 @@ def rows_as_positions(mask: NDArray[np.bool_], weights: FloatArray, theory: str)
         return Connectivity(w)
     drift = StepGraphon(np.sqrt(mask.shape[1]) * kept) if theory == "(W, V, D)" else None
     return Connectivity(w, StepGraphon(kept**2), drift)
+
+
+def _full(layer: Connectivity, theory: str) -> Connectivity:
+    return Connectivity(1.0, None, layer.drift if theory == "(W, V, D)" else None)
 
 
 def _reduced(layer: Connectivity, theory: str) -> Connectivity:
