@@ -306,8 +306,11 @@ class StepGraphon(Graphon):
         edges = np.append(panels.a, panels.b[-1])  # one node a panel: shares of blocks, no quadrature needed
         points = np.atleast_1d(np.asarray(u, dtype=float))
         middles = (self.v_edges[:-1] + self.v_edges[1:]) / 2
+        values = self(points[:, None], middles[None, :])
+        if np.array_equal(edges, self.v_edges):
+            return values * np.diff(edges)
         shares: FloatArray = _overlaps(edges, self.v_edges) * np.diff(edges)[:, None]
-        out: FloatArray = self(points[:, None], middles[None, :]) @ shares.T
+        out: FloatArray = values @ shares.T
         return out
 
     def averaged_rows(self, u_edges: ArrayLike, panels: Panels) -> FloatArray:

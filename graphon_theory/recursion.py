@@ -26,9 +26,11 @@ from graphon_theory.tiles import Plan, Tile, TileFunction, fill, identical_rows
 
 _CACHE = 3_000_000  # bytes of state per tile: what stays close to a core
 _WORK = 2_500_000_000  # multiplications of a tile and half of it, at most: an interrupt waits for its end
+_FEW = 64  # pairs below which the operators' matrices would be read too often
 _SIDE = 256  # largest side of a tile
 _LANES = 16  # sides are multiples of this where they can be
 _LOW_RANK = 16  # positions from which a low rank of an operator is looked for
+_SKETCHED = 512  # positions from which it is looked for by random vectors: a decomposition cannot be interrupted
 _NARROW = 16  # positions from which BLAS multiplies faster than a compiled loop
 _STRIP = 2048  # pairs times positions of a strip of a narrow network
 _NARROW_TILE = 1 << 17  # pairs times profiles of its tile
@@ -105,11 +107,40 @@ def _column_blocks(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def truncated(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """matrix = left @ right by a singular value decomposition cut at rounding level, each row to its own scale."""
+    """matrix = left @ right by a singular value decomposition cut at rounding level, each row to its own scale.
+
+    Of a large matrix only what its action on a few random vectors spans is decomposed, if that is all there is;
+    otherwise the factors are (matrix, identity) and save nothing.
+    """
     scales = np.abs(matrix).max(axis=1, keepdims=True)
-    u, s, vt = np.linalg.svd(matrix / np.where(scales > 0, scales, 1.0), full_matrices=False)
+    scaled = matrix / np.where(scales > 0, scales, 1.0)
+    if min(matrix.shape) <= _SKETCHED:
+        left, right = _cut(scaled)
+        return scales * left, right
+    step = [-(-n // (_SKETCHED // 2)) for n in matrix.shape]
+    some = len(_cut(scaled[:: step[0], :: step[1]])[1])  # the rank of the whole is at least that of a part
+    if some <= _SKETCHED // 8:
+        directions = np.random.default_rng(0).standard_normal((matrix.shape[1], 2 * some + 16))
+        basis = np.linalg.qr(_in_parts(scaled, directions))[0]
+        inside = _in_parts(np.ascontiguousarray(scaled.T), basis).T
+        left, right = _cut(inside)
+        missed = np.abs(scaled - _in_parts(basis, inside)).max()
+        if missed <= np.finfo(float).eps * np.sqrt(matrix.size):  # as a full decomposition would
+            return scales * (basis @ left), right
+    return matrix, np.eye(matrix.shape[1])
+
+
+def _cut(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """left @ right = matrix with as many columns and rows as singular values above rounding."""
+    u, s, vt = np.linalg.svd(matrix, full_matrices=False)
     rank = max(1, int((s > 4 * np.finfo(float).eps * s[0]).sum()))
-    return scales * (u[:, :rank] * s[:rank]), vt[:rank]
+    return u[:, :rank] * s[:rank], vt[:rank]
+
+
+def _in_parts(matrix: FloatArray, values: FloatArray) -> FloatArray:
+    """matrix @ values, by so few rows at a time that an interrupt does not wait."""
+    rows = max(1, _WORK // values.size)
+    return np.concatenate([matrix[start : start + rows] @ values for start in range(0, len(matrix), rows)])
 
 
 class Product:
@@ -126,9 +157,10 @@ class Product:
 
     def astype(self, dtype: DTypeLike) -> Product:
         out = copy(self)
-        out.matrix = self.matrix.astype(dtype)
+        out.matrix = self.matrix.astype(dtype, copy=False)
         if self.factors is not None:
-            out.factors = self.factors[0].astype(dtype), self.factors[1].astype(dtype)
+            left, right = self.factors
+            out.factors = left.astype(dtype, copy=False), right.astype(dtype, copy=False)
         return out
 
     @property
@@ -282,8 +314,8 @@ class Recursion:
             return Plan(min(n1, max(1, _NARROW_TILE // (columns * self.narrow.positions))), columns, self.held_inputs)
         sizes = [len(self.entry.profiles), *(len(op.variance) for op in self.operators)]
         work = sum(a * b for a, b in pairwise(sizes))
-        pairs = min(_CACHE // (8 * (4 * max(sizes[1:-1], default=1) + sizes[0])), _WORK // work)
-        side = min(_SIDE, int(np.sqrt(pairs)))
+        cached = _CACHE // (8 * (4 * max(sizes[1:-1], default=1) + sizes[0]))
+        side = min(_SIDE, int(np.sqrt(min(max(cached, _FEW), _WORK // work))))
         side = side // _LANES * _LANES if side >= _LANES else max(1, side)  # whole vectors in the compiled loops
         return Plan(min(side, n1), min(side, n2), self.held_inputs)
 

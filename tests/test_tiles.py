@@ -1,4 +1,4 @@
-"""Tiles: their places, their threads, and the two ways of computing one."""
+"""Tiles: their places and their threads."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
-import graphon_theory as gt
-from graphon_theory import recursion, tiles
+from graphon_theory import tiles
 from graphon_theory._kernels.tiles import place
 
 FloatArray = NDArray[np.float64]
@@ -93,42 +92,3 @@ def test_callers_in_several_threads_do_not_wait_for_one_another() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(call, (0, 0))) == [5, 5]
-
-
-@pytest.mark.parametrize("activation", ["relu", "erf", "identity"])
-@pytest.mark.parametrize("sizes", [(4, 4, 4), (1, 7, 5), (3, 2, 13)])
-def test_narrow_and_wide_tiles_agree(
-    activation: str, sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The compiled recursion against matrix products, V and W apart, several outputs, on and off the diagonal."""
-    rng = np.random.default_rng(sum(sizes))
-    masks = [rng.uniform(0.1, 0.9, shape) for shape in ((sizes[0], 9), sizes[1::-1], sizes[:0:-1], (3, sizes[2]))]
-    layers = [gt.Connectivity(m, m * rng.uniform(0.5, 3, m.shape)) if n % 2 else m for n, m in enumerate(masks)]
-    network = gt.Network(layers, activation, 1.5, 0.2, outputs=3)
-    x = rng.standard_normal((150, 9))
-    x[7], x[9] = x[3], -x[3]
-
-    def both() -> list[FloatArray]:
-        square, cross = gt.limit_kernel(network, x, threads=2), gt.limit_kernel(network, x[:20], x[15:])
-        return [k[key].values for k in (square, cross) for key in ("nngp", "ntk")]
-
-    monkeypatch.setattr(recursion, "_STRIP", 200)  # several strips a row
-    narrow = both()
-    monkeypatch.setattr(recursion, "_NARROW", 0)
-    for got, want in zip(narrow, both(), strict=True):
-        np.testing.assert_allclose(got, want, rtol=0, atol=4e-15 * np.abs(want).max())
-
-
-def test_inputs_taken_in_blocks_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((300, 7))
-    x[280] = x[5]
-    blocks = rng.uniform(0.1, 0.9, (4, 4))
-    network = gt.Network([blocks, blocks, blocks], bias_variance=0.1, outputs=2)
-    monkeypatch.setattr(recursion, "_STRIP", 64)
-    whole = gt.limit_kernel(network, x)
-    monkeypatch.setattr(recursion, "_FEATURES", 1)  # a block is a tile
-    parts, cross = gt.limit_kernel(network, x), gt.limit_kernel(network, x, x[:170])
-    for key in ("nngp", "ntk"):
-        np.testing.assert_allclose(parts[key].values, whole[key].values, rtol=1e-13)
-        np.testing.assert_allclose(cross[key].values, whole[key].values[:, :, :170], rtol=1e-13)
