@@ -19,19 +19,20 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Comparison], Pa
 
 
 def test_every_contender_is_right(page: tuple[list[Comparison], Path]) -> None:
-    dense, common, general, *_ = page[0]
+    dense, common, general, equal, *_ = page[0]
     assert [row.name for row in dense.rows] == [f"{ENGINE}, zonal route", PRODUCT, PLAIN]
     assert [row.name for row in common.rows] == [f"{ENGINE}, zonal route", PLAIN]
     assert [row.name for row in general.rows] == [f"{ENGINE}, general route", PLAIN]
-    for comparison in (dense, common, general):
+    assert [row.name for row in equal.rows] == [f"{ENGINE}, general route", PLAIN]
+    for comparison in (dense, common, general, equal):
         errors = {row.name: row.error for row in comparison.rows if row.error is not None}
         assert max(errors.values()) < 1e-13, errors
 
 
 def test_a_finite_network_is_far_from_the_limit_and_not_elsewhere(page: tuple[list[Comparison], Path]) -> None:
-    if len(page[0]) == 3:
+    if len(page[0]) == 4:
         pytest.skip("needs torch")
-    limit, finite = page[0][3].rows
+    limit, finite = page[0][4].rows
     assert limit.error is not None
     assert finite.error is not None
     assert limit.error < 1e-13

@@ -36,7 +36,7 @@ from benchmarks.common import (
 )
 from benchmarks.growth import BIAS, Growth, draw, measure_growth
 from benchmarks.peers import Peer
-from benchmarks.step_networks import StepNetwork, dense, exact_pairs, plain_numpy, random_blocks
+from benchmarks.step_networks import StepNetwork, dense, equal_blocks, exact_pairs, plain_numpy, random_blocks
 
 ENGINE = "graphon-theory"
 PRODUCT = "NumPy X @ X.T"
@@ -237,12 +237,14 @@ def run(sizes: Sizes, out: Path, peer_python: str | None = None) -> list[Compari
     plain_net = dense(3, _D)
     common_net = random_blocks(4, 3, _D, 1, common_inputs=True)
     general_net = random_blocks(4, 3, _D, 2, bias_variance=BIAS)
+    equal_net = equal_blocks(4, 3, _D, 3)
     left_out = []
     with contextlib.ExitStack() as stack:
         peer = None
         if peer_python is not None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             cases = {"dense": (plain_net, large), "common": (common_net, small), "general": (general_net, small)}
+            cases["equal"] = (equal_net, small)
             peer = stack.enter_context(Peer(peer_python, cases, folder))
         else:
             left_out.append(f"{PEER} is left out: `--peer-python` was not given.")
@@ -265,6 +267,16 @@ def run(sizes: Sizes, out: Path, peer_python: str | None = None) -> list[Compari
             ),
             compare(
                 f"{blocks}: bias, structured inputs", against, general_net, small, sizes.rounds, "general", peer, False
+            ),
+            compare(
+                f"The same 4 x 4 blocks in every layer, 3 hidden layers, N = {sizes.blocks:,}: no bias",
+                against,
+                equal_net,
+                small,
+                sizes.rounds,
+                "equal",
+                peer,
+                False,
             ),
         ]
         extra = {} if peer is None else {PEER: peer.version}

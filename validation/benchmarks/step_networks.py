@@ -68,6 +68,14 @@ def random_blocks(
     return StepNetwork(edges, (first, *hidden, rng.uniform(0.1, 1.0, (1, positions))), **options)
 
 
+def equal_blocks(positions: int, depth: int, d: int, seed: int) -> StepNetwork:
+    """One matrix of densities for every layer, input layer included, on blocks of equal length; ``positions`` must
+    divide d. No bias."""
+    values = np.random.default_rng(seed).uniform(0.1, 1.0, (positions, positions))
+    first, last = np.repeat(values, d // positions, axis=1), values.mean(axis=0, keepdims=True)
+    return StepNetwork(np.linspace(0, 1, positions + 1), (first, *[values] * (depth - 1), last))
+
+
 def plain_numpy(net: StepNetwork, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     """NNGP and NTK (N, N) as one writes them down: a loop over layers, positions and pairs in arrays [CS]."""
     first, *others = net.operators
