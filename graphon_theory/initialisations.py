@@ -90,7 +90,7 @@ def _by_layer(network: Network, q: float, goal: str) -> Network:
             if goal == "variance" or number == 0 or last:
                 sigma = (1 - network.bias_variance) / mean
             else:
-                sigma = _critical_variance(current, number, q)
+                sigma = _critical_variance(current, number)
             if not last:
                 signal = moments(sigma * bare + network.bias_variance)[0]
             sigmas[number] = sigma
@@ -104,9 +104,9 @@ def _mean_row(layer: Layer, below: Panels | None, signal: FloatArray | None, q: 
     return float((to_outputs(layer, 1, below) @ values)[0])
 
 
-def _critical_variance(network: Network, index: int, q: float) -> float:
+def _critical_variance(network: Network, index: int) -> float:
     """sigma_w^2 of layer ``index`` + 1 at which chi of the repeated layer is 1."""
-    one = Repeated.of(network, index, q, 1e-10, lambda panels: panels)
+    one = Repeated.of(network, index, 1e-10, lambda panels: panels)
     sigma = network.weight_variance[index]
     bare = replace(one, matrix=one.matrix / sigma)
     if one.moments.linear is not None:

@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.activations import Activation
-from graphon_theory.discretisation import FLOOR, Discretisation, discretise, layers_of
+from graphon_theory.discretisation import FLOOR, discretise, layers_of
 from graphon_theory.errors import ActivationError, ConvergenceError, InputError, NetworkError
 from graphon_theory.networks import Network
 from graphon_theory.operators import Layer
 from graphon_theory.reductions import slopes
-from graphon_theory.results import LAYER, MAP, Variables, dataset
+from graphon_theory.results import LAYER, REPEATED, Variables, dataset
 from graphon_theory.results import U as U_DIM
 from graphon_theory.rules import LEFT, PLAIN, RIGHT, FloatArray, Panels
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _POSITIONS = 64
-_STEPS = 2_000  # of the plain iteration towards a fixed point
+_STEPS = 200  # of the plain iteration towards a fixed point, before Newton's
 _NEWTON = 80
 _STILL = 1e-13  # relative move that ends the iteration
 _CRITICAL = 1e-9  # distance of a linear map's radius from 1 that counts as criticality
@@ -63,8 +63,9 @@ def criticality(
     -------
     Dataset: ``variance`` ("layer", "u"), K^l(u) of the hidden layers l = 1..L-1 as they stand; ``gradient`` ("layer"),
     int B^l(v) dv, the mean squared derivative of an output by the pre-activations (times the width). For every layer l
-    between two hidden ones, as if repeated for ever ("map", 2..L-1): ``fixed_point`` ("map", "u"), reached from K^l,
-    infinite where the variance grows without bound; ``jacobian_radius`` and ``chi``, the two spectral radii there.
+    between two hidden ones, as if repeated for ever ("repeated", 2..L-1): ``fixed_point`` ("repeated", "u"), reached
+    from K^l, infinite where the variance grows without bound; ``jacobian_radius`` and ``chi``, the two spectral radii
+    there.
     attrs: ``output_variance`` (mean NNGP of the outputs), ``quadrature_error`` (largest relative move of any of these
     on panels cut in half).
 
@@ -86,11 +87,11 @@ def criticality(
     variables: Variables = {
         "variance": ((LAYER, U_DIM), variance),
         "gradient": ((LAYER,), gradient),
-        "fixed_point": ((MAP, U_DIM), fixed),
-        "jacobian_radius": ((MAP,), radius),
-        "chi": ((MAP,), chi),
+        "fixed_point": ((REPEATED, U_DIM), fixed),
+        "jacobian_radius": ((REPEATED,), radius),
+        "chi": ((REPEATED,), chi),
     }
-    coords = {LAYER: np.arange(1, network.depth), MAP: np.arange(2, max(2, network.depth)), U_DIM: points}
+    coords = {LAYER: np.arange(1, network.depth), REPEATED: np.arange(2, max(2, network.depth)), U_DIM: points}
     attrs = {
         "network": network.describe(),
         "q": float(q),
@@ -176,24 +177,29 @@ def _found(
     """variance, gradient, output variance, fixed points, Jacobian radii and chi on given panels."""
     moments = Moments(network.activation)
     layers = layers_of(network)
-    variance, transfer, derivatives = [], [], []
-    signal: FloatArray | None = None  # E[phi^2] on the panels below
+    variance, transfer, derivatives, signals = [], [], [], [np.array([q])]  # signals: E[phi^2] on the panels below
     for number, layer in enumerate(layers[:-1]):
         below = panels[number - 1] if number else None
-        variance.append(_raised(layer, points, below, signal, q))
-        step = rows_of(layer, panels[number].nodes(), below)
-        k = _raised(layer, panels[number].nodes(), below, signal, q)
-        signal, derivative = moments(k)
-        transfer.append(step)
+        step = rows_of(layer, np.concatenate([points, panels[number].nodes()]), below)
+        k = step @ signals[-1] + layer.scales.bias
+        variance.append(k[: len(points)])
+        signal, derivative = moments(k[len(points) :])
+        transfer.append(step[len(points) :])
+        signals.append(signal)
         derivatives.append(derivative)
     last = to_outputs(layers[-1], network.outputs, panels[-1] if panels else None)
-    output = last @ (np.array([q]) if signal is None else signal) + layers[-1].scales.bias
+    output = last @ signals[-1] + layers[-1].scales.bias
     gradients = []
     beta = np.full(network.outputs, 1 / network.outputs)
     for step, derivative in zip([*transfer[1:], last][::-1], derivatives[::-1], strict=True):
         beta = derivative * (step.T @ beta)
         gradients.append(beta.sum())
-    maps = [Repeated.of(network, number, q, rtol, refine) for number in range(1, network.depth - 1)]
+    maps: list[Repeated] = []
+    for number in range(1, network.depth - 1):
+        alike = next((m for m in maps if m.repeats(network, number)), None)
+        one = Repeated.of(network, number, rtol, refine) if alike is None else replace(alike, number=number)
+        start = rows_of(one.layer, one.panels.nodes(), panels[number - 1]) @ signals[number] + one.layer.scales.bias
+        maps.append(replace(one, start=start))
     found = [one.at_rest(points, variance[1 + i]) for i, one in enumerate(maps)]
     fixed = np.array([f[0] for f in found]).reshape(len(maps), len(points))
     radii = np.array([f[1:] for f in found]).reshape(len(maps), 2)
@@ -211,13 +217,6 @@ def to_outputs(layer: Layer, outputs: int, below: Panels | None) -> FloatArray:
     return op.variance
 
 
-def _raised(layer: Layer, points: FloatArray, below: Panels | None, signal: FloatArray | None, q: float) -> FloatArray:
-    """K of a layer at ``points``."""
-    values = np.array([q]) if signal is None else signal
-    out: FloatArray = rows_of(layer, points, below) @ values + layer.scales.bias
-    return out
-
-
 @dataclass(frozen=True)
 class Repeated:
     """One hidden layer's map from a layer to itself."""
@@ -230,23 +229,20 @@ class Repeated:
     number: int
 
     @classmethod
-    def of(cls, network: Network, index: int, q: float, rtol: float, refine: Callable[[Panels], Panels]) -> Repeated:
-        """Of layer ``index`` + 1, on panels that resolve four repetitions of it, from the variances that reach it."""
+    def of(cls, network: Network, index: int, rtol: float, refine: Callable[[Panels], Panels]) -> Repeated:
+        """Of layer ``index``, counted from 0, on panels that resolve four repetitions of it; started at variance 1."""
         own, sigma = network.layers[index], network.weight_variance[index]
-        repeated = Network(
-            [*network.layers[: index + 1], *[own] * 4, 1.0],
-            network.activation,
-            [*network.weight_variance[: index + 1], *[sigma] * 4, 1.0],
-            network.bias_variance,
-        )
-        grid = discretise(repeated, np.full((1, 1), math.sqrt(q)), rtol)
-        layer = layers_of(repeated)[index]
-        panels = refine(grid.panels[-1])
-        moments = Moments(network.activation)
-        start = _forward(repeated, grid, q, moments)[index]
-        below = grid.panels[index - 1]
-        k = _raised(layer, panels.nodes(), below, moments(start)[0], q)
-        return cls(layer, panels, rows_of(layer, panels.nodes(), panels), moments, k, index + 1)
+        layers, sigmas = [1.0, *[own] * 4, 1.0], [1.0, *[sigma] * 4, 1.0]
+        repeated = Network(layers, network.activation, sigmas, network.bias_variance)
+        panels = refine(discretise(repeated, np.ones((1, 1)), rtol).panels[-1])
+        layer = layers_of(repeated)[1]
+        matrix = rows_of(layer, panels.nodes(), panels)
+        return cls(layer, panels, matrix, Moments(network.activation), np.ones(panels.size), index)
+
+    def repeats(self, network: Network, index: int) -> bool:
+        """Whether layer ``index`` of the network is this very one."""
+        same = network.layers[index] == network.layers[self.number]
+        return same and network.weight_variance[index] == network.weight_variance[self.number]
 
     def __call__(self, k: FloatArray) -> FloatArray:
         out: FloatArray = self.matrix @ self.moments(k)[0] + self.layer.scales.bias
@@ -304,12 +300,14 @@ class Repeated:
         if radius < 1 - _CRITICAL:
             return np.zeros_like(self.start)
         k = self.start
-        for _ in range(50 * _STEPS):
+        for _ in range(500 * _STEPS):
             after = step @ k / radius
             move, k = np.abs(after - k).max(), after
             if move <= _STILL * k.max():
                 return k
-        raise ConvergenceError(f"layer {self.number}: at chi = 1 its variances do not settle; it acts like a cycle.")
+        raise ConvergenceError(
+            f"layer {self.number + 1}: at chi = 1 its variances do not settle; it acts like a cycle."
+        )
 
     def _newton(self, k: FloatArray) -> FloatArray:
         """From where plain iteration is slow: the stable fixed point nearby."""
@@ -325,20 +323,9 @@ class Repeated:
                     break
                 return k
         raise ConvergenceError(
-            f"layer {self.number}: no fixed point of the variance map was found from the variances that reach it; its "
-            "network is too close to criticality, or cycles."
+            f"layer {self.number + 1}: no fixed point of the variance map was found from the variances that reach it; "
+            "it is too close to criticality, or a cycle."
         )
-
-
-def _forward(network: Network, grid: Discretisation, q: float, moments: Moments) -> list[FloatArray]:
-    """K of what lies below each weight layer: entry l is that of hidden layer l (entry 0 the inputs')."""
-    values, signal = [np.array([q])], None
-    for number, layer in enumerate(layers_of(network)[:-1]):
-        below = grid.panels[number - 1] if number else None
-        k = _raised(layer, grid.panels[number].nodes(), below, signal, q)
-        values.append(k)
-        signal = moments(k)[0]
-    return values
 
 
 def spectral_radius(matrix: FloatArray) -> float:
