@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphon_theory.results import MODE, TIME, whole_file
+from graphon_theory.densities import marginals
+from graphon_theory.errors import InputError
+from graphon_theory.results import MODE, TIME, U, V, whole_file
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -82,6 +84,68 @@ def quickstart_figure(results: xr.Dataset) -> Figure:
         _label(accuracy, "Test accuracy, kernel regression in time", when, "accuracy on unseen digits (%)")
         accuracy.set_ylim(None, 100)
         below.legend(loc="outside upper center", ncols=len(names), handlelength=3.2)
+    return figure
+
+
+def contributions_figure(kernels: xr.Dataset) -> Figure:
+    """Each layer's share of the tangent kernel's trace, and of its mean over pairs of different inputs.
+
+    ``kernels`` is ``limit_kernel(network, x, contributions=True)`` of a network with one output. What differs between
+    the two bars is told apart by that layer: off the diagonal lies what inputs share.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    if "ntk_layer" not in kernels or kernels.ntk_layer.ndim != 3:
+        raise InputError("kernels: expected limit_kernel(network, x, contributions=True) of one output.")
+    shares = kernels.ntk_layer.values
+    layers, size, _ = shares.shape
+    traces = np.trace(shares, axis1=1, axis2=2)
+    bars = [("trace", traces / traces.sum())]
+    if size > 1:
+        apart = shares.sum(axis=(1, 2)) - traces
+        bars.append(("between inputs", apart / apart.sum()))
+    with mpl.rc_context(_RC):
+        figure = Figure(figsize=(1.2 + 0.9 * layers, 3.2), dpi=150, layout="constrained")
+        axes = figure.subplots()
+        width = 0.8 / len(bars)
+        for number, ((label, heights), style) in enumerate(zip(bars, _STYLES, strict=False)):
+            at = np.arange(1, layers + 1) + (number - (len(bars) - 1) / 2) * width
+            axes.bar(at, 100 * heights, width, label=label, color=style["color"])
+        axes.set_xticks(np.arange(1, layers + 1))
+        axes.grid(visible=False, axis="x")
+        _label(axes, "Where the tangent kernel comes from", "weight layer, from the input", "share (%)")
+        axes.legend()
+    return figure
+
+
+def density_figure(density: xr.Dataset) -> Figure:
+    """A kernel density over connections, with its marginals: which positions learn, and how fast.
+
+    ``density`` is ``kernel_density(network, x1, x2, layer)``. Receiving positions run downwards, as in a mask.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    sums = marginals(density)
+    values = density.density.transpose(U, V).values
+    u_edges, v_edges = (np.concatenate([[0.0], np.cumsum(sums[f"{side}_weight"].values)]) for side in (U, V))
+    with mpl.rc_context({**_RC, "axes.grid": False}):
+        figure = Figure(figsize=(5.6, 5), dpi=150, layout="constrained")
+        grid = figure.add_gridspec(2, 2, width_ratios=(3, 1), height_ratios=(1, 3))
+        centre = figure.add_subplot(grid[1, 0])
+        above, beside = figure.add_subplot(grid[0, 0], sharex=centre), figure.add_subplot(grid[1, 1], sharey=centre)
+        image = centre.pcolormesh(v_edges, u_edges, values, cmap="cividis")
+        centre.set(xlabel="sending position $v$", ylabel="receiving position $u$", xlim=(0, 1), ylim=(1, 0))
+        above.stairs(sums.sending.values, v_edges, color=_STYLES[1]["color"], baseline=None)
+        beside.stairs(
+            sums.receiving.values, u_edges, color=_STYLES[2]["color"], baseline=None, orientation="horizontal"
+        )
+        for axes, name in ((above, "sending"), (beside, "receiving")):
+            axes.set_title(name)
+            axes.tick_params(labelbottom=axes is beside, labelleft=axes is above)
+        figure.colorbar(image, ax=beside, label="kernel density", pad=0.1)
+        figure.suptitle(f"Layer {int(density.attrs['layer'])}: who learns, and how fast", fontsize=10)
     return figure
 
 

@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from graphon_validation.comparison import compare
+from graphon_validation.ensembles import compare_ensemble, trained_ensemble
 from graphon_validation.kernels import empirical_kernel
 from graphon_validation.layers import MaskedLinear
 from graphon_validation.models import MaskedMLP, build, choose_trained, dense
@@ -40,6 +41,7 @@ __all__ = [
     "build",
     "choose_trained",
     "compare",
+    "compare_ensemble",
     "dense",
     "empirical_kernel",
     "law_network",
@@ -48,5 +50,6 @@ __all__ = [
     "prune",
     "theories",
     "train",
+    "trained_ensemble",
     "width_sweep",
 ]
