@@ -36,14 +36,14 @@ _CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 class DriftEstimate:
     """Block means behind a layer's D: ``raw`` as averaged, ``error`` its standard error, ``shrunk`` as used.
 
-    All in units of sqrt(V). ``mean`` is what blocks are drawn to (0 unless their mean is plain), ``spread`` the
-    deviation of blocks from it that the data support.
+    All in units of sqrt(V). ``modes`` is the number of singular modes that stand out of the noise, ``spread`` the
+    deviation from them that single blocks support, in units of the noise.
     """
 
     raw: FloatArray
     error: FloatArray
     shrunk: FloatArray
-    mean: float
+    modes: int
     spread: float
 
 
@@ -95,9 +95,7 @@ def estimate_network(
     With ``weights`` V and D come from the surviving ones; ``dense_std`` s is their deviation before pruning (1 if left
     out; one number or one a layer), ``drift=False`` leaves D out and warns CoherenceWarning where that will be biased.
     Raw block means of D have standard error sqrt(n_{l-1} V / (n_a n_b)), about B sqrt(V / n) with B blocks a side. They
-    are shrunk: delta = D / sqrt(V) of a block is taken as N(mean, spread^2), both estimated (DerSimonian and Laird
-    1986), with mean 0 unless it is three standard errors away from it; blocks far beyond the noise stay as they are. A
-    layer in which neither the mean nor the mean square of delta is three standard errors beyond the noise has D = 0.
+    are shrunk (:func:`shrink_drift`): what stands out of the noise stays, and a layer in which nothing does has D = 0.
     Weights need not be initial ones: trained networks are estimated in the same way.
 
     ``masks`` are dense arrays or torch tensors of zeros and ones, PackedMask or SciPy sparse, from input to output,
@@ -226,46 +224,44 @@ def block_moments(mask: Mask, weights: Any, rows: IntArray, columns: IntArray) -
 
 
 def shrink_drift(moments: Moments, n_in: int) -> DriftEstimate:
-    """D of blocks and what of it the data support, in units of sqrt(V) (see :func:`estimate_network`).
+    """D of blocks and what of it the data support, in units of sqrt(V).
 
-    With delta = sqrt(n_in) mean(m w) / sqrt(mean(m w^2)) and error e^2 = n_in / (n_a n_b) under fair signs:
-    delta' = mean + (delta - mean) spread^2 / (spread^2 + e^2), mean = 0 within three of its errors, spread^2 by
-    moments; delta' = 0 unless sum(delta / e^2) or sum(delta^2 / e^2) is three standard deviations from what noise
-    gives: a drift that is not there would move the mean of every signal.
+    delta = sqrt(n_in) mean(m w) / sqrt(mean(m w^2)) has error e = sqrt(n_in / (n_a n_b)) under fair signs, so
+    Z = delta / e is a matrix of unit noise. A drift that data made is a sum of few products of a function of the
+    receiver and one of the sender (THEORY §10), so
+
+    - singular values s of Z beyond the 99.9% point of noise alone (Johnstone 2001) are kept, each taken to what is best
+      in mean square, sqrt((s^2 - a - b)^2 - 4 a b) / s for a x b blocks (Gavish and Donoho 2017);
+    - of the rest, its mean square t above noise leaves the share t / (1 + t), if it is three standard errors above.
+
+    Where neither is there delta = 0: a drift that is none would move the mean of every signal.
     """
     used = moments.square > 0
     root = np.sqrt(np.where(used, moments.square, 1.0))
     delta = np.where(used, math.sqrt(n_in) * moments.first / root, 0.0)
-    variance = np.broadcast_to(n_in / moments.pairs, delta.shape)
-    if not _beyond_noise(delta[used], variance[used]):
-        return DriftEstimate(delta, np.where(used, np.sqrt(variance), 0.0), np.zeros_like(delta), 0.0, 0.0)
-    mean, spread2 = _random_effects(delta[used], variance[used])
-    shrunk = mean + (delta - mean) * spread2 / (spread2 + variance)
+    error = np.sqrt(n_in / moments.pairs)
+    left, values, right = np.linalg.svd(delta / error, full_matrices=False)
+    a, b = delta.shape
+    modes = int(np.count_nonzero(values > _noise_edge(a, b)))
+    s = values[:modes]
+    kept = np.sqrt(np.maximum((s * s - a - b) ** 2 - 4 * a * b, 0.0)) / s
+    freedom = (a - modes) * (b - modes)
+    excess = float((values[modes:] ** 2).sum()) / freedom - 1 if freedom else 0.0
+    if excess * math.sqrt(freedom / 2) < 3:
+        excess = 0.0
+    scaled = np.concatenate([kept, values[modes:] * excess / (1 + excess)])
+    shrunk = error * ((left * scaled) @ right)
     # a mean can be no larger than the surviving weights allow: (E m w)^2 <= E m E m w^2
     bound = np.sqrt(n_in * moments.mask)
     shrunk = np.where(used, np.clip(shrunk, -bound, bound), 0.0)
-    error = np.where(used, np.sqrt(variance), 0.0)
-    return DriftEstimate(delta, error, shrunk, mean, math.sqrt(spread2))
+    return DriftEstimate(delta, np.where(used, error, 0.0), shrunk, modes, math.sqrt(excess))
 
 
-def _beyond_noise(values: FloatArray, variances: FloatArray) -> bool:
-    """Whether values with known variances have a mean, or a mean square, that noise does not explain."""
-    mean = abs((values / variances).sum()) / math.sqrt((1 / variances).sum())
-    square = ((values**2 / variances).sum() - len(values)) / math.sqrt(2 * len(values))
-    return bool(mean >= 3 or square >= 3)
-
-
-def _random_effects(values: FloatArray, variances: FloatArray) -> tuple[float, float]:
-    """Mean of values with known variances, 0 if that may be, and the variance between them about it."""
-    w = 1 / variances
-    scale = float(w.sum() - (w**2).sum() / w.sum())
-    about = float(w @ (values - w @ values / w.sum()) ** 2) - (len(values) - 1)
-    between = max(0.0, about / scale) if scale > 0 else 0.0
-    v = 1 / (variances + between)
-    mean = float(v @ values / v.sum())
-    if abs(mean) * math.sqrt(v.sum()) >= 3:
-        return mean, between
-    return 0.0, max(0.0, float(w @ values**2 - len(values)) / float(w.sum()))
+def _noise_edge(a: int, b: int) -> float:
+    """What the largest singular value of an a x b matrix of unit noise exceeds once in a thousand (Johnstone 2001)."""
+    rows, columns = math.sqrt(a - 0.5), math.sqrt(b - 0.5)
+    centre, width = (rows + columns) ** 2, (rows + columns) * (1 / rows + 1 / columns) ** (1 / 3)
+    return math.sqrt(centre + 3.27 * width)
 
 
 def _score_counts(
