@@ -97,8 +97,8 @@ def input_layers(draw: st.DrawFn) -> gt.Connectivity:
         return gt.Connectivity(draw(numbers))
     if kind == "formula":
         row, own = draw(st.sampled_from([("u", "u**2"), ("exp(-u)", "1 - u/2"), ("1", "u + 0.1")]))
-        profile = draw(st.sampled_from(["v", "exp(-v)", "1/(1 + v)", "1 - v*(1 - v)"]))
-        return gt.Connectivity(f"({own})*({profile})/2", f"({row})*({profile})")
+        shape = draw(st.sampled_from(["v", "exp(-v)", "1/(1 + v)", "1 - v*(1 - v)"]))
+        return gt.Connectivity(f"({own})*({shape})/2", f"({row})*({shape})")
     columns = draw(st.integers(1, D))
     profile = np.array(draw(st.lists(numbers, min_size=columns, max_size=columns)))
     rows = [np.array(draw(st.lists(numbers, min_size=2, max_size=2))) for _ in range(2)]
