@@ -81,6 +81,7 @@ def large_layer(kind: str, n: int) -> str:
     tracemalloc.start()
     gt.estimate_graphon(mask, BINS)
     more = tracemalloc.get_traced_memory()[1] / 2**30
+    tracemalloc.stop()
     assert found.null is not None
     return f"{kind}|{wall:.2f} s|{cpu:.2f} s|{more:.3f} GiB|{found.null.z:+.1f}"
 
