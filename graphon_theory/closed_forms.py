@@ -56,7 +56,7 @@ def closed_form(network: Network) -> ClosedForm:
 def _reduced(network: Network, reduction: ScalarReduction) -> ClosedForm:
     """sqrt(q11 q22) A  sum_l s_l r_l prod_{k=l}^{L-1} d_k,   r_{l+1} = C(r_l)/C(1),  d_l = Cdot(r_l)/Cdot(1)."""
     depth = network.depth
-    q11, q12, q22 = symbols = sp.symbols("q11 q12 q22", real=True)
+    q11, q12, q22 = symbols = _moment_symbols("")
     assert reduction.profile is not None
     assert reduction.dense is not None
     moments = Moments(symbols, reduction.dense.layers[0].mask, reduction.profile)
@@ -102,6 +102,11 @@ def _reduced(network: Network, reduction: ScalarReduction) -> ClosedForm:
         assert isinstance(reduction.nngp, tuple)
         nngp = tuple(scale * a * cosines[-1] for a in reduction.nngp)
     return ClosedForm(nngp, ntk, definitions, (moments,), network.outputs, reduction)
+
+
+def _moment_symbols(suffix: str) -> tuple[sp.Symbol, sp.Symbol, sp.Symbol]:
+    first, second = (sp.Symbol(f"q{at}{suffix}", nonnegative=True) for at in ("11", "22"))
+    return first, sp.Symbol(f"q12{suffix}", real=True), second
 
 
 def _own_factors(network: Network) -> list[sp.Expr]:
@@ -185,7 +190,7 @@ class _Unrolled:
         def name(text: str, meaning: sp.Expr) -> sp.Expr:
             if meaning == 0:
                 return sp.Integer(0)
-            symbol = sp.Symbol(text, real=True)
+            symbol = sp.Symbol(text, **({"real": True} if not text.endswith(("__11", "__22")) else {"nonnegative": True}))
             self.definitions[symbol] = meaning
             return symbol
 
@@ -275,8 +280,7 @@ class _Unrolled:
         key = (one.expression(V),)
         if key not in self.profiles:
             suffix = "" if self._one_profile else f"_{len(self.profiles) + 1}"
-            symbols = sp.symbols(f"q11{suffix} q12{suffix} q22{suffix}", real=True)
-            self.profiles[key] = Moments(symbols, profile_graphon(one), one.expression(V))
+            self.profiles[key] = Moments(_moment_symbols(suffix), profile_graphon(one), one.expression(V))
         a, b, c = self.profiles[key].symbols
         return scale * a, scale * b, scale * c
 
