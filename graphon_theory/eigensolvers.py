@@ -72,8 +72,10 @@ def check_positive(matrix: FloatArray, values: FloatArray, slack: float) -> None
             return
     else:
         if top > 0:
-            shifted = np.array(matrix, order="F")
+            shifted = np.array(matrix, order="K")
             shifted.flat[:: len(matrix) + 1] += slack * top
+            # LAPACK wants columns; of a symmetric matrix the rows are as good, and cost no transposition
+            shifted = shifted if shifted.flags.f_contiguous else shifted.T
             try:
                 cholesky(shifted, lower=True, overwrite_a=True, check_finite=False)
                 return
