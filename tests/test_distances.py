@@ -107,6 +107,10 @@ def test_cut_norm_of_smooth_graphons_is_bracketed() -> None:
     lower, upper = gt.cut_norm(gt.AnalyticGraphon("u"), gt.AnalyticGraphon("v"))
     assert lower <= wanted <= upper
     assert upper < 1.2 * wanted
+
+
+@pytest.mark.slow
+def test_cut_norm_of_kinked_graphons_is_bracketed() -> None:
     kinked_lower, kinked_upper = gt.cut_norm("min(u, v)", "u*v")  # positive: the whole square is best
     assert kinked_lower <= 1 / 3 - 1 / 4 <= kinked_upper
 
