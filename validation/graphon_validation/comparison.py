@@ -23,10 +23,11 @@ def compare(real: Dataset, kern: Dataset, entries: Sequence[Entry] | None = None
 
     ``real`` is what :func:`width_sweep` returns, S seeds at each width n; ``kern`` what ``limit_kernel``
     returns on the same inputs, or predictions for every network, over ("width", "seed", ...) like real's:
-    then each network is held against its own, by taking the predictions' departures from their mean off the
-    sample; ``limit`` is that mean. ``entries`` are the kernel entries to test, (row, column), with several
-    outputs (output, row, column); name them before looking. Left out: the first diagonal entry, the first
-    row's last, and the middle row's last. A kernel of one input set also gets its "trace".
+    then each network is held against its own, by taking off the sample how far its prediction departs from
+    their mean over seeds; ``limit`` is that mean, one for every width, and k and c are fitted to the
+    differences. ``entries`` are the kernel entries to test, (row, column), with several outputs (output,
+    row, column); name them before looking. Left out: the first diagonal entry, the first row's last, and
+    the middle row's last. A kernel of one input set also gets its "trace".
 
     Entry by entry ("width", "x", "x2"): ``mean`` over seeds, ``error`` = mean - limit, ``standard_error``.
 
@@ -61,14 +62,16 @@ def compare(real: Dataset, kern: Dataset, entries: Sequence[Entry] | None = None
     }
     names, chosen, limits = _quantities(sample, limit, entries)
     variables |= _tested(widths, chosen, limits, names)
-    variables |= _per_width(widths, sample.reshape(*sample.shape[:2], -1), limit.ravel())
+    variables |= _per_width(widths, sample.reshape(*sample.shape[:2], -1), limit.reshape(len(limit), -1))
+    if "seed" not in kern["ntk"].dims:
+        variables["limit"] = (("quantity",), limits[0])
     if _is_symmetric(limit):
         own = _energies(real["ntk"].values.astype(float))
         predicted = _energies(kern["ntk"].values.astype(float))
         variables |= {
             "energy": (("width",), own.mean(1)),
             "energy_error": (("width",), own.std(1, ddof=1) / np.sqrt(seeds)),
-            "limit_energy": ((), predicted.mean()),
+            "limit_energy": ((("width",), predicted.mean(1)) if predicted.ndim else ((), predicted)),
         }
     coords = {**{str(k): v for k, v in kern.ntk.coords.items() if k != "seed"}, "width": real["width"].values}
     return results.dataset(variables, {**coords, "quantity": names}, {"seeds": seeds})
@@ -104,9 +107,9 @@ def _arrays(real: Dataset, kern: Dataset) -> tuple[FloatArray, FloatArray, tuple
     if not value.any():
         raise InputError("kern: the limit kernel is zero everywhere, so nothing is relative to it.")
     if paired:
-        centre = value.mean((0, 1))
-        sample, value = sample - (value - centre), centre
-    return sample, value, dims
+        centre = value.mean(1)
+        return sample - (value - centre[:, None]), centre, dims
+    return sample, np.broadcast_to(value, (len(sample), *value.shape)), dims
 
 
 def _is_symmetric(limit: FloatArray) -> bool:
@@ -117,7 +120,7 @@ def _energies(kernels: FloatArray, count: int = 10) -> FloatArray:
     """Share of the trace in the largest eigenvalues, kernel by kernel; mean over outputs."""
     values = np.linalg.eigvalsh(kernels)[..., ::-1]
     share: FloatArray = values[..., :count].sum(-1) / values.sum(-1)
-    return share.mean(-1) if kernels.ndim == 5 else share
+    return share.mean(-1) if kernels.ndim in (3, 5) else share  # over outputs
 
 
 def _quantities(
@@ -125,23 +128,24 @@ def _quantities(
 ) -> tuple[list[str], FloatArray, FloatArray]:
     """Names, values (width, seed, quantity) and limits of what is tested."""
     rows, columns = limit.shape[-2:]
+    shape = limit.shape[1:]
     names, chosen, limits = [], [], []
     if _is_symmetric(limit):
         names.append("trace")
         axes = tuple(range(2, sample.ndim - 1))
         chosen.append(np.diagonal(sample, axis1=-2, axis2=-1).sum(axes))
-        limits.append(float(np.diagonal(limit, axis1=-2, axis2=-1).sum()))
+        limits.append(np.diagonal(limit, axis1=-2, axis2=-1).sum(tuple(range(1, limit.ndim - 1))))
     if entries is None:
         pairs = dict.fromkeys([(0, 0), (0, columns - 1), (rows // 2, columns - 1)])
-        entries = [(*(0,) * (limit.ndim - 2), *pair) for pair in pairs]
+        entries = [(*(0,) * (len(shape) - 2), *pair) for pair in pairs]
     for entry in entries:
-        inside = len(entry) == limit.ndim and all(0 <= i < n for i, n in zip(entry, limit.shape, strict=True))
+        inside = len(entry) == len(shape) and all(0 <= i < n for i, n in zip(entry, shape, strict=True))
         if not inside:
-            raise InputError(f"entries: expected indices into a kernel of shape {limit.shape}, got {entry}.")
+            raise InputError(f"entries: expected indices into a kernel of shape {shape}, got {entry}.")
         names.append(str(list(entry)))
-        flat = np.ravel_multi_index(entry, limit.shape)
+        flat = np.ravel_multi_index(entry, shape)
         chosen.append(sample.reshape(*sample.shape[:2], -1)[..., flat])
-        limits.append(float(limit[entry]))
+        limits.append(limit.reshape(len(limit), -1)[:, flat])
     values = np.stack(chosen, axis=-1)
     still = (values.std(1) <= 1e-14 * np.abs(values).max(1)).any(0)
     if still.any():
@@ -149,7 +153,7 @@ def _quantities(
             f"entries: {names[int(np.argmax(still))]} is the same for every seed and has no z-score; take "
             "entries of inputs that are not zero."
         )
-    return names, values, np.array(limits)
+    return names, values, np.stack(limits, axis=-1)
 
 
 def _tested(
@@ -159,20 +163,21 @@ def _tested(
     error = chosen.std(1, ddof=1) / np.sqrt(chosen.shape[1])
     reach = float(stats.t.ppf(0.975, chosen.shape[1] - 1)) * error
     out: dict[str, tuple[tuple[str, ...], FloatArray]] = {
-        "limit": (("quantity",), limits),
+        "limit": (("width", "quantity"), limits),
         "value": (("width", "quantity"), value),
         "value_error": (("width", "quantity"), error),
         "z": (("width", "quantity"), (value - limits) / error),
         "interval": (("width", "quantity", "end"), np.stack([value - reach, value + reach], axis=-1)),
     }
     if len(widths) > 1:
-        fits = [fit_line(1 / widths, value[:, i], error[:, i]) for i in range(len(names))]
+        off = value - limits
+        fits = [fit_line(1 / widths, off[:, i], error[:, i]) for i in range(len(names))]
         (k, c), (k_error, c_error) = (np.array([fit[part] for fit in fits]).T for part in (0, 1))
-        residual = value - k - c / widths[:, None]
+        residual = off - k - c / widths[:, None]
         out |= {
-            "fitted": (("quantity",), k),
+            "fitted": (("quantity",), limits.mean(0) + k),
             "fitted_error": (("quantity",), k_error),
-            "fitted_z": (("quantity",), (k - limits) / k_error),
+            "fitted_z": (("quantity",), k / k_error),
             "bias": (("quantity",), c),
             "bias_error": (("quantity",), c_error),
             "residual_z": (("width", "quantity"), residual / error),
@@ -181,12 +186,12 @@ def _tested(
 
 
 def _per_width(widths: FloatArray, sample: FloatArray, limit: FloatArray) -> dict[str, tuple[tuple[str, ...], Any]]:
-    """Scale, shape and spread; ``sample`` is (width, seed, entries)."""
+    """Scale, shape and spread; ``sample`` is (width, seed, entries), ``limit`` (width, entries)."""
     seeds = sample.shape[1]
-    norm = np.linalg.norm(limit)
-    scales = sample @ limit / norm**2
+    norm = np.linalg.norm(limit, axis=1)
+    scales = np.einsum("wse,we->ws", sample, limit) / norm[:, None] ** 2
     scale = scales.mean(1)
-    off = sample - scales[..., None] * limit
+    off = sample - scales[..., None] * limit[:, None]
     # E |mean of off|^2 from seeds alone is (their variance) / S
     noise = np.sqrt(off.var(1, ddof=1).sum(1) / seeds)
     distance = ((sample - sample.mean(1, keepdims=True)) ** 2).sum(2)
