@@ -39,9 +39,15 @@ _STEPS = 300
 
 def bound_cut_norm(matrix: FloatArray, rng: np.random.Generator, starts: int) -> tuple[float, float, Witness]:
     """(lower, upper, witness sets) of |matrix|_cut; the bounds hold in exact arithmetic."""
+    scale = float(np.abs(matrix).max())
+    if scale == 0.0:
+        return 0.0, 0.0, tuple(np.zeros(n, dtype=bool) for n in matrix.shape)  # type: ignore[return-value]
+    scaled = matrix / scale  # no overflow, no underflow
     if min(matrix.shape) <= _ENUMERATED:
-        return enumerate_cut_norm(matrix)
-    return relax_cut_norm(matrix, rng, starts)
+        lower, upper, witness = enumerate_cut_norm(scaled)
+    else:
+        lower, upper, witness = relax_cut_norm(scaled, rng, starts)
+    return lower * scale, upper * scale, witness
 
 
 def enumerate_cut_norm(matrix: FloatArray) -> tuple[float, float, Witness]:

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from graphon_theory.cut_norms import bound_cut_norm
 from graphon_theory.errors import GraphonError, InputError
 from graphon_theory.graphons import ConstantGraphon, Graphon, StepGraphon, as_graphon
-from graphon_theory.masks import FloatArray, IntArray, Mask, PackedMask, as_array, as_mask
+from graphon_theory.masks import FloatArray, IntArray, Mask, PackedMask, as_array, as_generator, as_mask
 
 _CELLS = 64  # a side, to which a graphon that is no step function is averaged
 _EPS = float(np.finfo(float).eps)
@@ -120,7 +120,7 @@ def cut_norm(a: Any, b: Any = None, *, starts: int = 64, rng: np.random.Generato
         sides = [step]
     steps = [side for side in sides if isinstance(side, StepGraphon)]
     values, u, v = _difference(*steps)
-    lower, upper, (rows, columns) = bound_cut_norm(values * np.outer(u, v), np.random.default_rng(rng), int(starts))
+    lower, upper, (rows, columns) = bound_cut_norm(values * np.outer(u, v), as_generator(rng), int(starts))
     found = CutNorm((lower, upper + rest))
     found.rows, found.columns = rows, columns
     found.u_edges, found.v_edges = (_refinement([getattr(s, e) for s in steps]) for e in ("u_edges", "v_edges"))

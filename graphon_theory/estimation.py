@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from graphon_theory.clusters import Seen
 from graphon_theory.errors import InputError
 from graphon_theory.graphons import StepGraphon
-from graphon_theory.masks import FloatArray, IntArray, Mask, as_mask, edges_of, refuse_dead
+from graphon_theory.masks import FloatArray, IntArray, Mask, as_generator, as_mask, edges_of, refuse_dead
 
 _DRAWS = 200  # random masks behind a null that needs only their degrees
 _FEW = 20  # and behind one that estimates each of them
@@ -83,10 +84,12 @@ def estimate_graphon(
     shape = check_bins(bins, checked.shape)
     if method not in _METHODS:
         raise InputError(f"method: expected one of {', '.join(_METHODS)}, got {method!r}.")
-    if not smoothing >= 0:
+    if not isinstance(smoothing, Real) or not 0 <= smoothing < math.inf:
         raise InputError(f"smoothing: expected a weight >= 0 of the total variation, got {smoothing!r}.")
     count = (_DRAWS if method == "sas" else _FEW) if draws is None else draws
-    generator = np.random.default_rng(rng)
+    if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 0 or count == 1:
+        raise InputError(f"draws: expected 0 for no null, or at least 2 random masks, got {draws!r}.")
+    generator = as_generator(rng)
     estimate = _estimate(checked, shape, method, smoothing, generator)
     estimate.null = None
     if count:
@@ -95,7 +98,7 @@ def estimate_graphon(
         else:
             found = _drawn_distances(checked.shape, p, shape, method, smoothing, count, generator)
         distance = _to_mean(estimate)
-        mean, std = float(found.mean()), float(found.std(ddof=1)) if count > 1 else 0.0
+        mean, std = float(found.mean()), float(found.std(ddof=1))
         estimate.null = Null(distance, mean, std, (distance - mean) / std if std > 1e-15 else 0.0)
     return estimate
 

@@ -43,7 +43,8 @@ class PackedMask:
 
     @classmethod
     def pack(cls, mask: ArrayLike) -> PackedMask:
-        dense = np.asarray(mask, dtype=bool)
+        """Pack a dense mask. Raises InputError for what is none."""
+        dense = as_mask(mask).dense()
         return cls(np.packbits(dense, axis=1), dense.shape[1])
 
     @property
@@ -191,6 +192,14 @@ def as_masks(masks: Any) -> list[Mask]:
     for index, mask in enumerate(made):
         refuse_dead(mask, f"masks: layer {index + 1}")
     return made
+
+
+def as_generator(rng: Any) -> np.random.Generator:
+    """A Generator from one or from a seed. Raises InputError otherwise."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"rng: expected a numpy Generator or a seed, got {rng!r} ({error}).") from None
 
 
 def refuse_dead(mask: Mask, name: str) -> int:

@@ -22,6 +22,7 @@ from graphon_theory.masks import (
     IntArray,
     Mask,
     add_by,
+    as_generator,
     as_masks,
     as_weights,
     edges_of,
@@ -141,7 +142,7 @@ def estimate_together(
     heard = [np.any([one.heard[k] for one in units], axis=0) for k in range(depth + 1)]
     alive = [r & h for r, h in zip(reached, heard, strict=True)]
     alive[0][:] = alive[-1][:] = True  # inputs and outputs keep their places, dead or not
-    generator = np.random.default_rng(rng)
+    generator = as_generator(rng)
     held_out = None
     if blocks == "auto":
         held_out = _score_counts(layers, alive, groups, outputs, generator, _positive("starts", starts))
@@ -344,9 +345,12 @@ def _as_scales(dense_std: Any, depth: int) -> list[float]:
     given = [given] * depth if isinstance(given, Real) else given
     if isinstance(given, str) or not isinstance(given, (Sequence, np.ndarray)) or len(given) != depth:
         raise InputError(f"dense_std: expected one positive number, or {depth} (one a layer), got {dense_std!r}.")
-    scales = [float(s) for s in given]
+    try:
+        scales = [float(s) for s in given]
+    except (TypeError, ValueError):
+        scales = [math.nan]
     if not all(0 < s < math.inf for s in scales):
-        raise InputError(f"dense_std: expected positive deviations of the dense weights, got {scales}.")
+        raise InputError(f"dense_std: expected positive deviations of the dense weights, got {dense_std!r}.")
     return scales
 
 

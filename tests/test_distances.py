@@ -70,6 +70,13 @@ def test_cut_norm_bounds_hold_on_any_matrix(matrix: FloatArray) -> None:
     assert upper >= wanted * (1 - 1e-15)
 
 
+@pytest.mark.parametrize("size", [5, 20])
+@pytest.mark.parametrize("scale", [1e-200, 1e300])
+def test_cut_norm_bounds_scale(size: int, scale: float) -> None:
+    matrix = np.random.default_rng(4).standard_normal((size, 30)) / 8
+    assert gt.cut_norm(scale * matrix) == pytest.approx([scale * x for x in gt.cut_norm(matrix)], rel=1e-7)
+
+
 def test_balancing_keeps_the_cut_norm() -> None:
     for seed in range(20):
         matrix = random_matrix(seed)[:6, :6]

@@ -128,6 +128,10 @@ def test_total_variation_smoothing_lowers_the_error_of_blocks() -> None:
         ({"bins": 2.0}, r"bins: expected a positive whole number"),
         ({"bins": 4, "method": "sort"}, r"method: expected one of sas, sba, usvt, neighbourhood, got 'sort'"),
         ({"bins": 4, "smoothing": -1.0}, r"smoothing: expected a weight >= 0"),
+        ({"bins": 4, "smoothing": "much"}, r"smoothing: expected a weight >= 0"),
+        ({"bins": 4, "draws": 1}, r"draws: expected 0 for no null, or at least 2"),
+        ({"bins": 4, "draws": 2.5}, r"draws: expected 0 for no null, or at least 2"),
+        ({"bins": 4, "rng": "seed"}, r"rng: expected a numpy Generator or a seed"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:

@@ -269,6 +269,8 @@ def good() -> dict[str, Any]:
         ({"weights": [np.ones((12, 8))]}, r"weights: expected a list of 3 arrays, one for each mask, got 1"),
         ({"weights": "nan"}, r"weights\[1\]: 1 of 120 are not finite, the first is nan at \[2, 3\]"),
         ({"dense_std": 0.0}, r"dense_std: expected positive deviations"),
+        ({"dense_std": ["a", 1, 1]}, r"dense_std: expected positive deviations"),
+        ({"rng": "seed"}, r"rng: expected a numpy Generator or a seed"),
         ({"dense_std": [1.0]}, r"dense_std: expected one positive number, or 3"),
         ({"blocks": 0}, r'blocks: expected a positive whole number or "auto", got 0'),
         ({"blocks": "many"}, r"blocks: expected a positive whole number"),
