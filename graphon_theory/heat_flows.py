@@ -21,7 +21,7 @@ from graphon_theory.piecewise import FloatArray, Function, RangeError, slope_of
 
 heat_flow_block = _compiled.heat_flow_block
 
-_SMALLEST = 1e-24  # variance
+_SMALLEST = 1e-30  # variance
 
 
 class HeatFlow:
@@ -47,7 +47,7 @@ class HeatFlow:
         if not all(math.isfinite(z) for z in places):
             raise ActivationError(f"kinks: expected finite places, got {places}.")
         self.kinks = tuple(places)
-        self._tables: dict[tuple[float, float, float], PreparedHeatFlow] = {}
+        self._tables: dict[tuple[float, float, float, float], PreparedHeatFlow] = {}
 
     def derivative(self, z: ArrayLike) -> FloatArray:
         """phi'(z) almost everywhere, elementwise."""
@@ -85,18 +85,19 @@ class HeatFlow:
             raise ActivationError(f"{error} {self._advice(mean, s, least)}") from None
 
     def _made(self, mean: float, s: float, least: float, rtol: float) -> PreparedHeatFlow:
-        key = mean, s, least
+        key = mean, s, least, rtol
         if key not in self._tables:
             with np.errstate(all="ignore"):
                 table = Table(self.phi, self._derivative, self.kinks, mean, s, least)
-            self._tables[key] = PreparedHeatFlow(table.values[1:], max(table.errors.values()), mean, s * s)
-        made = self._tables[key]
-        if made.error > rtol:
-            raise ActivationError(
-                f"phi: its duals are known to {made.error:.2g} of their scale only, rtol = {rtol:.2g} was asked for. "
-                "Give its derivative, avoid cancellation in phi near 0, or raise smallest_variance."
-            )
-        return made
+            good = [m for m in table.octaves if all(table.errors[k] <= rtol for k in table.octaves if k >= m)]
+            if not good:
+                raise ActivationError(
+                    f"phi: its duals would be known to {table.errors[table.octaves[-1]]:.2g} of their scale only, "
+                    f"rtol = {rtol:.2g} was asked for. Give its derivative, declare its kinks, or smooth its roundings."
+                )
+            error = max(table.errors[m] for m in good)
+            self._tables[key] = PreparedHeatFlow(table.values[1:], error, mean, s * s, 4.0 ** good[0])
+        return self._tables[key]
 
     def _advice(self, mean: float, s: float, least: float) -> str:
         """Which variance would do."""
@@ -153,13 +154,17 @@ class PreparedHeatFlow:
     """The table of one activation for a range of means and variances.
 
     ``parameters`` follow the tolerance of coincidence in the parameters of :func:`heat_flow_block`; ``error`` bounds
-    the error of C and Cdot relative to sqrt(C11 C22) and sqrt(Cdot11 Cdot22).
+    the error of C and Cdot relative to sqrt(C11 C22) and sqrt(Cdot11 Cdot22) for variances from ``smallest_variance``
+    to ``largest_variance``, or 0. About means other than 0 the scales count phi within mean +- s only down to 1e-20 of
+    what it reaches closer to 0, and roundings of x = mean + s c, eps |mean| / s, come on top. For a phi without
+    derivative the scale of Cdot is at least that of C over the variance.
     """
 
     parameters: FloatArray = field(repr=False)
     error: float
     largest_mean: float
     largest_variance: float
+    smallest_variance: float
 
     @property
     def table(self) -> FloatArray:
@@ -189,6 +194,12 @@ class PreparedHeatFlow:
             raise ActivationError(
                 f"mean: expected at most {self.largest_mean:.6g} in size, for which the activation was prepared, "
                 f"got {np.abs(mean).max():.6g}."
+            )
+        low = variance[variance > 0].min(initial=math.inf)
+        if low < self.smallest_variance:
+            raise ActivationError(
+                f"variance: {low:.4g} is below {self.smallest_variance:.4g}, the smallest for which phi is known well "
+                "enough. Where phi is a difference of larger numbers near 0, write it without (expm1, log1p)."
             )
         out = np.empty((4, mean.size))
         _compiled.expectations(self.table, np.ascontiguousarray(mean), np.sqrt(variance), 0.0, out)

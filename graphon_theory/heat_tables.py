@@ -23,15 +23,14 @@ Edge = tuple[float, float]  # a + b tau
 Row = list[int]  # positions of cells
 
 _BLURRED = 2e-14  # error of a cell relative to what is wanted
-_TOLERABLE = 1e-10  # the same where halving a cell no longer helps
 _ROUNDING = 2e-16
 _KINK = 8.0  # distance from a kink in units of tau where its mark has sunk below rounding
 _INNER = 1.6  # width of cells near a kink in units of tau
 _REACH = 9.5, 13.0  # standard deviations integrated over for S about 0 alone, and where faint values count
 _FAR = 60.0  # standard deviations within which the Gaussian has to win
 _NEGLIGIBLE = 40.0  # exp(-40) of the integrand's peak
-_ORDERS = (8, 12, 18, 24)  # numbers of powers of tau to try
-_CELLS = 20_000
+_ORDERS = (8, 12, 18, 24, 40)  # numbers of powers of tau to try
+_CELLS = 8_000
 
 
 def windows(
@@ -67,7 +66,7 @@ def windows(
 def span(phi: Function, derivative: Function | None, mean: float, largest: float) -> float:
     """How far phi is looked at for s up to ``largest``. Raises RangeError where it is not finite within."""
     ((low, high),) = windows(phi, derivative, mean, [largest])
-    reach = mean + largest * (max(-low, high) + _REACH + 1)
+    reach = mean + largest * (max(-low, high) + _REACH[1] + 1)
     ends = np.array([-reach, reach])
     if not np.isfinite(phi(ends)).all() or (derivative is not None and not np.isfinite(derivative(ends)).all()):
         raise RangeError(f"phi is not finite at {reach:.4g} or {-reach:.4g}.")
@@ -103,15 +102,17 @@ class Table:
         largest: float,
         least: float,
     ) -> None:
-        octaves = range(math.floor(math.log2(least)), math.floor(math.log2(largest)) + 1)
+        octaves = range(math.floor(math.log2(least)), math.ceil(math.log2(largest)))
         deviations = [min(2.0 ** (m + 1), largest) for m in octaves]
         ends = windows(phi, derivative, mean, deviations)
         self._reaches = {
             m: mean + s * max(-low, high) for m, s, (low, high) in zip(octaves, deviations, ends, strict=True)
         }
         self.reach = max(self._reaches.values())
-        self.octaves = octaves
-        self.line = resolved(phi, derivative, kinks, self.reach + (_REACH[1] + 1) * largest, octaves, mean > 0)
+        self.octaves, self._largest = octaves, largest
+        self.line = resolved(
+            phi, derivative, kinks, self.reach + (_REACH[1] + 1) * largest, octaves, self._reaches, mean > 0
+        )
         self._blur_reach = _REACH[int(mean > 0 or self.line.faint)]
         self._parts: list[FloatArray] = [np.zeros(4 + ENTRY * len(octaves))]
         self._size = self._parts[0].size
@@ -135,14 +136,14 @@ class Table:
         self._line_table = np.concatenate(self._parts)
 
         self._error = 0.0
-        self._enough = {m: min(_BLURRED + self.line.errors[m], _TOLERABLE) for m in octaves}
+        self._enough = {m: _BLURRED + 2 * self.line.errors[m] for m in octaves}
         self.errors: dict[int, float] = {}
         for octave, entry in zip(reversed(octaves), directory[::-1], strict=True):
             for k in range(1, SLABS + 1):
                 row = self._row(octave, k - 2 * (octave + 1))
                 entry[2 + 2 * k : 4 + 2 * k] = self._put(np.array(row, dtype=float)), len(row)
             # tails of phi reach the result as phi and through S, those of S once; then roundings
-            self.errors[octave] = 4 * (max(self.line.errors[m] for m in octaves if m >= octave) + self._error) + 1e-14
+            self.errors[octave] = 2 * self.line.errors[octave] + 4 * self._error + 1e-14
         self.values = np.concatenate(self._parts)
 
     def _put(self, values: FloatArray) -> int:
@@ -157,6 +158,8 @@ class Table:
 
     def _row(self, octave: int, slab: int) -> Row:
         """Cells that cover the x axis for s = 2^octave and tau in [2^(-slab / 2), 2^((1 - slab) / 2))."""
+        if 2.0 ** (-slab / 2) >= self._largest:
+            return []
         end = min(2.0 ** math.ceil(math.log2(self._reaches[octave])), self.reach)
         edges = self._edges(2.0 ** (-slab / 2), end)
         return [p for pair in pairwise(edges) for p in self._cover(*pair, slab, octave)]
@@ -199,7 +202,7 @@ class Table:
     def _cover(self, left: Edge, right: Edge, slab: int, octave: int, depth: int = 0) -> Row:
         """Positions of the cells from edge to edge that this octave can get to."""
         t = 2.0 ** (-slab / 2)
-        top = math.sqrt(2) * t
+        top = min(math.sqrt(2) * t, self._largest)
         reach = self._reaches[octave]
         if left[0] + min(left[1] * t, left[1] * top) > reach or right[0] + max(right[1] * t, right[1] * top) < -reach:
             return []
@@ -212,7 +215,7 @@ class Table:
                 return [self._placed(left, right, -wide)]
             if wide > 0 or top < 0.51 * -wide:
                 cell = self._fitted(left, right, 0.0, top, octave)
-                if self._serves(cell, octave):
+                if self._serves(cell, octave, depth):
                     self._shared[left, right, octave] = top
                     return [self._placed(left, right, -top)]
                 if cell.along_x[octave - self.octaves[0]] > self._enough[octave]:
@@ -220,14 +223,14 @@ class Table:
                     return self._halved(left, right, slab, octave, depth)
                 self._shared[left, right, octave] = -top
         cell = self._fitted(left, right, t, top, octave)
-        if self._serves(cell, octave):
+        if self._serves(cell, octave, depth):
             return [self._placed(left, right, top)]
         if cell.along_x[octave - self.octaves[0]] > self._enough[octave]:
             self._rough[left, right] = top
         return self._halved(left, right, slab, octave, depth)
 
     def _halved(self, left: Edge, right: Edge, slab: int, octave: int, depth: int) -> Row:
-        if depth > 30 or len(self._cells) > _CELLS:
+        if depth > 20 or len(self._cells) > _CELLS:
             raise ActivationError(
                 f"phi: no table near {left[0]:.6g} at standard deviation {2.0 ** (-slab / 2):.3g}, it is rough or "
                 "oscillates too fast there; declare its kinks=(...), or ask for smaller variances."
@@ -242,11 +245,12 @@ class Table:
             cell.at = self._put_cell(left, right, cell.variable, cell.powers)
         return cell.at
 
-    def _serves(self, cell: _Cell, octave: int) -> bool:
+    def _serves(self, cell: _Cell, octave: int, depth: int) -> bool:
         """Whether a cell is good enough for s = 2^octave."""
         at = octave - self.octaves[0]
         error = max(cell.along_x[at], cell.along_tau[at])
-        if error > self._enough[octave]:
+        # where halving does not help, it is the values that are no better
+        if error > self._enough[octave] * 4.0 ** max(0, depth - 4):
             return False
         self._error = max(self._error, error)
         return True
@@ -260,11 +264,25 @@ class Table:
                 cell = self._fit(left, right, low, top, order)
                 self._cells[key] = cell
             tail = cell.along_tau[at]
-            # coefficients fall geometrically: where even the highest order will not do, none is tried
-            if cell.along_x[at] > enough or tail <= enough or tail ** (_ORDERS[-1] / order) > 10 * enough:
+            # coefficients fall geometrically: cells from 0 on are not worth the highest orders
+            if cell.along_x[at] > enough or tail <= enough or (not low and tail ** (24 / order) > 10 * enough):
                 break
         assert cell is not None
         return cell
+
+    def _near(self, x: float, large: FloatArray) -> FloatArray:
+        """How large phi and phi' are within s / 8 of x, by octave, and at least ``large``; (2, 1) about 0 alone.
+
+        A Gaussian that has its tenth standard deviation at x has a quarter of the weight there s / 8 farther out.
+        """
+        if not self.line.local:
+            return large[:, None]
+        places = x + 2.0 ** np.array(self.octaves)[:, None] / 8 * np.array([-1.0, -0.3, 0.3, 1.0])
+        places = np.clip(places, -self.reach, self.reach)
+        four = np.empty((4, places.size))
+        expectations(self._line_table, places.ravel(), np.zeros(places.size), 0.0, four)
+        around = 0.25 * np.sqrt(four[2:]).reshape(2, *places.shape).max(axis=2)
+        return np.maximum(around, large[:, None])
 
     def _fit(self, left: Edge, right: Edge, low: float, top: float, order: int) -> _Cell:
         """S and S1 on a cell by interpolation at Chebyshev points."""
@@ -283,14 +301,15 @@ class Table:
         size = np.abs(coefficients)
         largest = np.abs(values).max(axis=(1, 2))
         nearest = 0.0 if a.min() <= 0.0 <= b.max() else float(min(np.abs(a).min(), np.abs(b).min()))
-        large = evenly_large(np.abs(values).max(axis=1))
-        wanted = self.line.wanted_by(large, max(nearest, low))
+        # errors below this everywhere cost no more than that part of sqrt(C11 C22), by Cauchy and Schwarz
+        large = evenly_large(np.sqrt(four[2:]).reshape(2, order, TERMS).min(axis=1))
+        wanted = self.line.wanted_by(self._near(0.5 * (a.min() + b.max()), large), max(nearest, low))
         # powers of tau that count nowhere are left out
         counts = (size.max(axis=2) > 1e-17 * wanted[:, :1]).any(axis=0)
         keep = int(np.flatnonzero(counts).max(initial=0)) + 1
         in_powers = powers[:keep, :keep] @ coefficients[:, :keep] @ x_powers.T
         # x is rounded, too; what that comes to counts tau / s times only
-        blur = 0.0 if square else 8 * _ROUNDING * float(max(np.abs(a).max(), np.abs(b).max())) / low
+        blur = 0.0 if square else 40 * _ROUNDING * float(max(np.abs(a).max(), np.abs(b).max())) / low
 
         def short(error: FloatArray) -> list[float]:
             ratio = np.divide(error[:, None], wanted, out=np.zeros_like(wanted), where=wanted > 0).max(axis=0)

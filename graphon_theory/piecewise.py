@@ -9,7 +9,7 @@ which are refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -51,7 +51,7 @@ class _Centre(Exception):
 def chebyshev(n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     """n Chebyshev points of [-1, 1], the matrix from values there to coefficients, and the one from these to powers."""
     points: FloatArray = np.array([math.cos(math.pi * (k + 0.5) / n) for k in range(n)])
-    transform: FloatArray = np.polynomial.chebyshev.chebvander(points, n - 1).T * (2.0 / n)
+    transform: FloatArray = np.array(np.polynomial.chebyshev.chebvander(points, n - 1).T * (2.0 / n), dtype=float)
     transform[0] *= 0.5
     powers: FloatArray = np.zeros((n, n))
     for k in range(n):
@@ -89,8 +89,8 @@ class Piece:
 class Pieces:
     """phi and phi' on [-span, span] for standard deviations from 2^octaves[0] to 2^(octaves[-1] + 1).
 
-    ``local`` says that they may be looked at about other means than 0. Raises ActivationError at jumps that were not
-    declared; _Centre where a kink has to be added.
+    ``reaches`` are the largest |z| that count, by octave; ``local`` says that phi may be looked at about other means
+    than 0. Raises ActivationError at jumps that were not declared; _Centre where a kink has to be added.
     """
 
     def __init__(
@@ -100,8 +100,10 @@ class Pieces:
         kinks: Sequence[float],
         span: float,
         octaves: range,
+        reaches: Mapping[int, float],
         local: bool,
     ) -> None:
+        self.reaches = reaches
         self.phi, self.derivative, self.span, self.local = phi, derivative, span, local
         self.kinks = [z for z in kinks if abs(z) < span]
         self.pieces: dict[Interval, Piece] = {}
@@ -115,10 +117,18 @@ class Pieces:
         if derivative is not None:
             sizes.append(np.abs(self._call(derivative, y)).max(1))
         self._envelope = np.maximum.accumulate(np.array(sizes), axis=1)
+        seen = self.cover(octaves[0])
         if derivative is None:
             slopes = np.abs(self.slope(y, octaves[0])).max(1)
-            self._envelope = np.concatenate([self._envelope, np.maximum.accumulate(slopes)[None]])
-            self._covers.clear()
+            self._envelope = np.concatenate([self._envelope, slopes[None]])
+        outer = np.array([max(-a, b) for a, b in seen])
+        at = np.clip(np.ceil(np.log2(outer)).astype(int) - self._lowest, 0, len(radii) - 1)
+        for k in range(2):  # peaks that the samples have missed
+            np.maximum.at(self._envelope[k], at, [self.pieces[p].largest[k] for p in seen])
+        self._envelope = np.maximum.accumulate(self._envelope, axis=1)
+        if derivative is None:  # slopes that change phi by no more than it is known cannot be told
+            self._envelope[1] = np.maximum(self._envelope[1], self._envelope[0] / radii)
+        self._covers.clear()
 
     def _call(self, function: Function, y: FloatArray) -> FloatArray:
         values = np.asarray(function(y), dtype=float)
@@ -140,12 +150,18 @@ class Pieces:
     def wanted_by(self, large: FloatArray, radius: float) -> FloatArray:
         """The same for all octaves, in columns."""
         least = math.floor(math.log2(max(radius, 2.0**self._lowest))) - self._lowest
-        at = np.maximum(np.arange(2, 2 + self._count), least)
-        within = self._envelope[:, np.minimum(at, self._envelope.shape[1] - 1)]
-        large = large[: len(within), None]
+        octaves, last = np.arange(self._count), self._envelope.shape[1] - 1
+        # a distance of 2 s has weight enough to count as within
+        within = self._envelope[:, np.minimum(np.maximum(octaves + 3, least), last)]
+        large = large[: len(within)]
+        if large.ndim == 1:
+            large = large[:, None]
         if self.local:
             return np.minimum(within, np.maximum(large, _FAINT * within))
-        return np.where(within > 0, within, np.maximum(large, _FAINT * self._envelope[:, -1:]))
+        outside = radius >= 2.0 ** (self._lowest + 3.0 + octaves)
+        within = np.where(outside, np.maximum(within, large), within)
+        beyond = np.maximum(1e-4 * self._envelope[:, np.minimum(octaves + 4, last)], _FAINT * self._envelope[:, -1:])
+        return np.where(within > 0, within, np.maximum(large, beyond))
 
     @property
     def faint(self) -> bool:
@@ -191,8 +207,10 @@ class Pieces:
                 for half in (left, right):
                     (done if self._fine(half, octave) else tested).append(half)
         for interval in done:
-            if interval[1] - interval[0] > self._tiny(interval, octave):
-                error = max(error, self._ratio(interval, octave))
+            if interval[1] < -self.reaches[octave] or interval[0] > self.reaches[octave]:
+                continue
+            weight = min(1.0, (interval[1] - interval[0]) / 2.0**octave)  # of the interval in an integral
+            error = max(error, weight * self._ratio(interval, octave))
         self.errors[octave] = error
         self._covers[octave] = sorted(done)
         return self._covers[octave]
@@ -219,7 +237,10 @@ class Pieces:
         a, b = interval
         if b - a > self._tiny(interval, octave):
             return False
-        if a in self.kinks or b in self.kinks or (a <= 0.0 <= b and bool((good | ~flat).all())):
+        if a in self.kinks or b in self.kinks:
+            self._steep(interval)
+            return True
+        if a <= 0.0 <= b and bool((good | ~flat).all()):
             return True
         self._rough(interval, float(scale[0]))
         raise _Centre(interval)
@@ -239,6 +260,15 @@ class Pieces:
         a, b = interval
         middle = 0.5 * (a + b)
         return (a, middle), (middle, b)
+
+    def _steep(self, interval: Interval) -> None:
+        """Raise where phi leaves a kink with a vertical tangent: S1 would be unbounded."""
+        a, b = interval
+        kink, width = (a, b - a) if a in self.kinks else (b, a - b)
+        near, _, far, farther = self._call(self.phi, kink + width * np.array([0.5, 1.0, 2.0**20, 2.0**21]))
+        close = abs(self._call(self.phi, np.array([kink + width]))[0] - near) / 0.5
+        if close > 8 * abs(farther - far) / 2.0**20:
+            raise ActivationError(f"phi has a vertical tangent at {kink:.6g}; its kernels are not finite there.")
 
     def _rough(self, interval: Interval, scale: float) -> None:
         """Raise where no halving makes phi continuous."""
@@ -271,7 +301,7 @@ class Pieces:
         quality = _quality(y, half, values, coefficients, slopes)
         if self.derivative is None:
             slope_values = slopes @ np.polynomial.chebyshev.chebvander(points, TERMS - 1).T
-            slope_quality = tuple(q * (TERMS * TERMS / 4) / half for q in quality)
+            slope_quality = tuple(q * TERMS / half for q in quality)
         else:
             slope_values = self._call(self.derivative, y)
             slopes = slope_values[:, :TERMS] @ transform.T
@@ -308,10 +338,11 @@ def _quality(
     checks = np.polynomial.chebyshev.chebvander(_CHECKS, TERMS - 1).T
     between = np.abs(coefficients @ checks - values[:, TERMS:]).max(1)
     misfit: FloatArray = np.maximum(np.abs(coefficients[:, -2:]).max(1), between)
+    steepest = np.abs(slopes @ np.polynomial.chebyshev.chebvander(_CHECKS, TERMS - 1).T).max(1)
     place = np.abs(y).max(1)
     # no excuse on narrow intervals, where a jump would pass for a steep slope
     place = np.where(half > 2.0**-34 * place, place, 0.0)
-    noise: FloatArray = _ROUNDING * (2 * np.abs(values).max(1) + place * np.abs(slopes).sum(1))
+    noise: FloatArray = _ROUNDING * (4 * np.abs(values).max(1) + place * steepest)
     return misfit, noise
 
 
@@ -331,13 +362,14 @@ def resolved(
     kinks: Sequence[float],
     span: float,
     octaves: range,
+    reaches: Mapping[int, float],
     local: bool = False,
 ) -> Pieces:
     """The pieces, with every kink and narrow place that was found among their kinks."""
     known = sorted(kinks)
     while True:
         try:
-            pieces = Pieces(phi, derivative, known, span, octaves, local)
+            pieces = Pieces(phi, derivative, known, span, octaves, reaches, local)
             interval = pieces.narrow(octaves[0])
             if interval is None:
                 return pieces
@@ -353,7 +385,7 @@ def slope_of(phi: Function, kinks: Sequence[float], y: FloatArray) -> FloatArray
     """phi' almost everywhere, by piecewise polynomials. Raises ActivationError at jumps that were not declared."""
     top = float(np.abs(y).max(initial=1.0)) + 1.0
     try:
-        pieces = resolved(phi, None, kinks, 2.0 ** math.ceil(math.log2(top)), range(1))
+        pieces = resolved(phi, None, kinks, 2.0 ** math.ceil(math.log2(top)), range(1), {0: math.inf})
     except RangeError:
-        pieces = resolved(phi, None, kinks, top, range(1))
+        pieces = resolved(phi, None, kinks, top, range(1), {0: math.inf})
     return pieces.slope(y, 0)
