@@ -190,7 +190,8 @@ class _Unrolled:
         def name(text: str, meaning: sp.Expr) -> sp.Expr:
             if meaning == 0:
                 return sp.Integer(0)
-            symbol = sp.Symbol(text, **({"real": True} if not text.endswith(("__11", "__22")) else {"nonnegative": True}))
+            kind = "nonnegative" if text.endswith(("__11", "__22")) else "real"
+            symbol = sp.Symbol(text, **{kind: True})
             self.definitions[symbol] = meaning
             return symbol
 

@@ -12,6 +12,7 @@ from graphon_theory.discretisation import EPS, FLOOR, discretise
 from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.networks import Network
 from graphon_theory.recursion import Recursion, kernels
+from graphon_theory.reductions import reduced_operators
 from graphon_theory.results import LAYER, OUTPUT, X2, U, V, Variables, X, as_inputs, coords_of, dataset
 from graphon_theory.rules import FloatArray
 from graphon_theory.tiles import Progress, row_keys, single_threaded_blas
@@ -68,8 +69,9 @@ def limit_kernel(
     -------
     Dataset with ``nngp``, ``ntk`` over ("x", "x2"), a leading "output" if the network has several, and ``mean``
     ("x",) of the outputs on ``x``, zero without drift. attrs: the network as text, ``quadrature_error`` (estimate,
-    relative to sqrt(K_ii K_jj)), ``nodes`` per hidden layer, ``route`` ("zonal" where one function of the correlation
-    serves all positions, "general" otherwise).
+    relative to sqrt(K_ii K_jj)), ``nodes`` per hidden layer, ``route``: "scalar" where the dense kernel and a number
+    per layer do (scalar_reduction), "zonal" where one tabulated function of the correlation serves all positions,
+    else "general".
 
     Raises InputError for bad data, NetworkError where data and network do not fit, QuadratureError where rtol is
     not reached.
@@ -82,7 +84,8 @@ def limit_kernel(
     with single_threaded_blas():
         everything = first if second is None else np.concatenate([first, second])
         grid = discretise(network, _distinct(everything), float(rtol))
-        recursion = Recursion(grid.operators, network.activation, everything, dtype)
+        reduced = reduced_operators(network, grid.operators)
+        recursion = Recursion(reduced or grid.operators, network.activation, everything, dtype)
         pairs = len(first) * len(first if second is None else second)
         shown = pairs * sum((*grid.sizes, 1)) > _WATCHED if progress is None else progress
         zonal = ZonalKernel.of(recursion, everything) if pairs >= _ZONAL else None
@@ -107,7 +110,7 @@ def limit_kernel(
         "quadrature_error": max(error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS),
         "nodes": list(grid.sizes),
         "rtol": float(rtol),
-        "route": "general" if zonal is None else "zonal",
+        "route": "zonal" if zonal is not None else "scalar" if reduced is not None else "general",
     }
     return dataset(variables, coords, attrs)
 

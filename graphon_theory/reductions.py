@@ -142,14 +142,46 @@ def slopes(activation: Activation) -> tuple[float, float] | None:
     return found[0], found[1]
 
 
-def path_integrals(operators: Sequence[LayerOperator]) -> tuple[FloatArray, FloatArray]:
-    """(s_l) for l = 1..L, (L, outputs), and that of the NNGP, on operator matrices whose first acts on one input."""
+def path_integrals(operators: Sequence[LayerOperator], column: int = 0) -> tuple[FloatArray, FloatArray]:
+    """(s_l) for l = 1..L, (L, outputs), and that of the NNGP, on operator matrices; paths start at one input."""
     first = operators[0]
-    signal, own = first.variance[:, 0], [first.own_matrix[:, 0]]
+    signal, own = first.variance[:, column], [first.own_matrix[:, column]]
     for op in operators[1:]:
         own = [op.variance @ s for s in own] + [op.own_matrix @ signal]
         signal = op.variance @ signal
     return np.array(own), signal
+
+
+def reduced_operators(network: Network, operators: tuple[LayerOperator, ...]) -> tuple[LayerOperator, ...] | None:
+    """The same kernels with one position in every hidden layer, or None where the reduction does not hold.
+
+    The input layer is judged by its matrices, that is by what the given inputs can tell: its rows must be multiples
+    of one profile.
+    """
+    if len(operators) < 2 or broken_premise(network) is not None:
+        return None
+    first = operators[0]
+    rows = np.concatenate([first.variance, first.own_matrix])
+    peak, column = np.unravel_index(int(np.argmax(first.variance)), first.variance.shape)
+    profile = first.variance[peak] / max(float(first.variance[peak, column]), 1e-300)
+    products = rows[:, column, None] * profile
+    if (np.abs(rows - products) > _ROUNDING * np.abs(products)).any():
+        return None
+    scalars, signal = path_integrals(operators, int(column))
+    if not (signal > 0).all():
+        return None
+    shares = scalars / signal
+    if all(op.own is None for op in operators):
+        shares = np.ones_like(shares)
+    elif (np.abs(shares - shares[:, :1]) > _ROUNDING * shares).any():
+        return None  # outputs weigh the layers differently
+    middle = [(np.ones((1, 1)), np.ones((1, 1))) for _ in operators[1:-1]]
+    matrices = [(profile[None], profile[None]), *middle, (signal[:, None], signal[:, None])]
+    same = (shares == 1).all()
+    return tuple(
+        LayerOperator(variance, None if same else share * own, 0.0, 0.0)
+        for (variance, own), share in zip(matrices, shares[:, 0], strict=True)
+    )
 
 
 def _reference(graphon: Graphon) -> tuple[float, float]:

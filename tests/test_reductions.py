@@ -11,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphon_theory as gt
+from graphon_theory.adjoint import layer_contributions
+from graphon_theory.discretisation import discretise
+from graphon_theory.recursion import Recursion, kernels
 from graphon_theory.reductions import ScalarReduction, slopes
 
 D = 5
@@ -18,26 +21,28 @@ X, X2 = np.random.default_rng(3).standard_normal((2, 6, D))
 X[5] = 0.0
 
 
-def layers_of(network: gt.Network, x: np.ndarray = X, x2: np.ndarray = X2) -> np.ndarray:
-    """NTK_l (layers, outputs, N, N2)."""
-    found = gt.limit_kernel(network, x, x2, contributions=True).ntk_layer.values
-    return found.reshape(network.depth, network.outputs, len(x), len(x2))
+def general(network: gt.Network, x: np.ndarray = X, x2: np.ndarray = X2) -> tuple[np.ndarray, np.ndarray]:
+    """NNGP (outputs, N, N2) and NTK_l (layers, outputs, N, N2) by the general route, which knows of no reduction."""
+    both = np.concatenate([x, x2])
+    operators = discretise(network, both, 1e-10).operators
+    recursion = Recursion(operators, network.activation, both)
+    return kernels(recursion, x, x2)[0], layer_contributions(recursion, x, x2)
 
 
 def distance(network: gt.Network, found: ScalarReduction) -> float:
     """Of the NNGP, and of every layer's share of the NTK, from scalar times dense, relative to sqrt(K_ii K_jj).
 
-    The shares are those of different inputs: at coincident ones the adjoint pass knows angles to 1e-8 only.
+    The kernels are those of different inputs: at coincident ones the adjoint pass knows angles to 1e-8 only.
     """
     assert found.dense is not None
-    shape = (network.outputs, len(X), len(X))
-    nngp, dense = (gt.limit_kernel(n, X).nngp.values.reshape(shape) for n in (network, found.dense))
+    nngp, layers = general(network)
+    dense, dense_layers = general(found.dense)
     factors = found.nngp if isinstance(found.nngp, tuple) else (found.nngp,)
-    want = np.array([float(s) for s in factors])[:, None, None] * dense
-    diagonal = np.diagonal(want, axis1=1, axis2=2)
-    scalars = found.values[:, :, None, None]
-    own = [np.diagonal(scalars * layers_of(found.dense, x, x), axis1=2, axis2=3) for x in (X, X2)]
-    return max(gap(nngp, want, diagonal, diagonal), gap(layers_of(network), scalars * layers_of(found.dense), *own))
+    factor, scalars = np.array([float(s) for s in factors])[:, None, None], found.values[:, :, None, None]
+    norms = [general(found.dense, x, x) for x in (X, X2)]
+    whole = [np.diagonal(factor * n[0], axis1=1, axis2=2) for n in norms]
+    own = [np.diagonal(scalars * n[1], axis1=2, axis2=3) for n in norms]
+    return max(gap(nngp, factor * dense, *whole), gap(layers, scalars * dense_layers, *own))
 
 
 def gap(got: np.ndarray, want: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
@@ -187,7 +192,7 @@ def test_a_no_is_not_too_careful(network: gt.Network) -> None:
     """In these networks no scalar per layer does: the ratio of kernels is no constant."""
     assert not gt.scalar_reduction(network)
     dense = gt.Network([1.0] * network.depth, network.activation, 2.0, network.bias_variance)
-    ratio = layers_of(network, X[:5]) / layers_of(dense, X[:5])
+    ratio = general(network, X[:5])[1] / general(dense, X[:5])[1]
     spread = np.ptp(ratio, axis=(2, 3)) / np.abs(ratio).mean(axis=(2, 3))
     assert (spread.max(axis=0) > 1e-3).all()
 
@@ -237,6 +242,39 @@ def test_callables_are_floats_by_quadrature() -> None:
 def test_dead_layers_give_zero() -> None:
     found = gt.scalar_reduction(gt.Network([1.0, [[0.0, 0.0], [0.5, 0.0]], [[0.7, 0.0]], 1.0]))
     assert found.scalars == (0, 0, 0, 0)
+
+
+ROUTES = {
+    "shared": gt.Network([0.7, BLOCKS, "min(u, v)", BLOCKS.T], outputs=2),
+    "V != W": gt.Network([1.0, gt.magnitude_pruning(0.2), gt.Connectivity(BLOCKS, 1.7 * BLOCKS.values**2), 0.5]),
+    "profile": gt.Network([[[0.9, 0.2, 0.4], [0.45, 0.1, 0.2]], BLOCKS, 1.0], "abs"),
+    "standard": gt.Network([1.0, BLOCKS, 1.0], "leaky_relu", 2.0, 0.0, "standard", (D, 30, 40)),
+}
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_limit_kernel_takes_the_scalar_route(name: str) -> None:
+    network = ROUTES[name]
+    found = gt.limit_kernel(network, X, X2, contributions=True)
+    assert found.attrs["route"] == "scalar"
+    nngp, layers = general(network)
+    for got, want in ((found.nngp.values, nngp), (found.ntk.values, layers.sum(axis=0)), (found.ntk_layer, layers)):
+        assert np.abs(np.asarray(got).reshape(want.shape) - want).max() <= 1e-13 * np.abs(want).max()
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        gt.Network([1.0, BLOCKS, 1.0], bias_variance=0.1),
+        gt.Network([1.0, BLOCKS, 1.0], "erf"),
+        gt.Network([BLOCKS, BLOCKS, 1.0]),
+        gt.Network([1.0, gt.Connectivity(BLOCKS, drift=BLOCKS), 1.0]),
+        gt.Network([1.0, BLOCKS, gt.Connectivity(BLOCKS, BLOCKS.values**2 + 0.1), [[0.2, 0.3], [0.9, 0.1]]], outputs=2),
+    ],
+    ids=["bias", "erf", "input layer", "drift", "outputs weigh the layers differently"],
+)
+def test_limit_kernel_takes_the_general_route(network: gt.Network) -> None:
+    assert gt.limit_kernel(network, X).attrs["route"] == "general"
 
 
 def test_slopes_are_seen_not_declared() -> None:

@@ -84,7 +84,7 @@ def test_route_is_named_and_agrees_across_the_threshold() -> None:
     x = np.random.default_rng(2).standard_normal((400, 5))
     network = gt.Network([1.0, BLOCKS, BLOCKS, 1.0])
     large, small = gt.limit_kernel(network, x), gt.limit_kernel(network, x[:50])
-    assert (large.attrs["route"], small.attrs["route"]) == ("zonal", "general")
+    assert (large.attrs["route"], small.attrs["route"]) == ("zonal", "scalar")
     np.testing.assert_allclose(large.ntk.values[:50, :50], small.ntk.values, rtol=1e-12, atol=1e-14)
     sphere = x / np.linalg.norm(x, axis=1, keepdims=True)
     curved = gt.Network([1.0, BLOCKS, BLOCKS, 1.0], "erf", bias_variance=0.1)
