@@ -30,12 +30,15 @@ _FEW = 64  # pairs below which the operators' matrices would be read too often
 _SIDE = 256  # largest side of a tile
 _LANES = 16  # sides are multiples of this where they can be
 _LOW_RANK = 16  # positions from which a low rank of an operator is looked for
+_WRITTEN = 8  # multiplications that cost as much as one number of a Gram matrix written and read
 _SKETCHED = 512  # positions from which it is looked for by random vectors: a decomposition cannot be interrupted
 _NARROW = 16  # positions from which BLAS multiplies faster than a compiled loop
 _STRIP = 2048  # pairs times positions of a strip of a narrow network
 _NARROW_TILE = 1 << 17  # pairs times profiles of its tile
 _PREPARED = 4096  # inputs whose largest variance is looked for at a time
 _FEATURES = 12_000_000  # bytes of the inputs' own features (variances and their roots) held at a time
+
+_Form = tuple[FloatArray, tuple[slice, ...] | None, FloatArray, int]  # profiles, supports, mix, terms
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,31 @@ class InputLayer:
     @classmethod
     def of(cls, op: LayerOperator) -> InputLayer:
         rows = op.variance if op.own is None else np.concatenate([op.variance, op.own])
-        profiles, scales, which = _proportional_rows(rows)
-        mix = np.zeros((len(rows), len(profiles)))
-        mix[np.arange(len(rows)), which] = scales
-        terms, supports = 1, None
+        d, n = rows.shape[1], len(op.variance)
+        profiles, mix = _proportional_rows(rows)
+        forms: list[_Form] = [(profiles, None, mix, 1)]
         blocks, block_mix = _column_blocks(rows)
-        # multiplications a pair: a step graphon's blocks of inputs cost d altogether
-        if rows.shape[1] + block_mix.size < profiles.size + mix.size:
-            profiles, mix, terms = blocks, block_mix, len(blocks)
-            ends = [*(int(row.argmax()) for row in blocks != 0), rows.shape[1]]
-            supports = tuple(slice(*ends) for ends in pairwise(ends))
-        elif min(profiles.shape) >= _LOW_RANK:  # fewer Gram matrices where the rows span a small space
+        ends = [*(int(row.argmax()) for row in blocks != 0), d]
+        forms.append((blocks, tuple(slice(*pair) for pair in pairwise(ends)), block_mix, len(blocks)))
+        if min(profiles.shape) >= _LOW_RANK:  # rows that span a small space
             left, right = truncated(profiles)
-            if len(right) <= min(profiles.shape) // 2:
-                profiles, mix, terms = right, mix @ left, (4 + len(right)) ** 2
-        n = len(op.variance)
+            forms.append((right, None, mix @ left, (4 + len(right)) ** 2))
+
+        def cost(form: _Form) -> int:
+            """Multiplications a pair, and what it takes to write a Gram matrix down."""
+            profiles, supports, mix, _ = form
+            products = profiles.size if supports is None else d
+            return products + int(np.count_nonzero(mix)) + _WRITTEN * len(profiles)
+
+        profiles, supports, mix, terms = min(forms, key=cost)
         return cls(profiles, supports, mix[:n], None if op.own is None else mix[n:], op.bias, op.own_bias, terms)
+
+    @cached_property
+    def separate(self) -> FloatArray | None:
+        """The diagonal of ``variance_mix`` (R, 1) where every position has a profile of its own."""
+        mix = self.variance_mix
+        diagonal = np.diagonal(mix)
+        return diagonal[:, None] if mix.shape[0] == mix.shape[1] and np.array_equal(mix, np.diag(diagonal)) else None
 
     def gram(self, x1: FloatArray, x2: FloatArray, out: FloatArray) -> None:
         """sum_j profiles[r, j] x1[i, j] x2[i', j] into ``out`` (R, n1, n2)."""
@@ -90,12 +102,15 @@ class InputLayer:
             np.matmul(profile[columns] * x1[:, columns], x2[:, columns].T, out=products)
 
 
-def _proportional_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray, np.ndarray]:
-    """Rows as multiples of distinct profiles: rows[i] = scales[i] * profiles[which[i]] to the last bit or two."""
+def _proportional_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(profiles, mix), rows = mix @ profiles to a bit or two: distinct rows scaled to 1, in order, and their scales."""
     scales = np.abs(rows).max(axis=1)
     unit = rows / np.where(scales > 0, scales, 1.0)[:, None]
     _, first, which = np.unique(np.round(unit, 14), axis=0, return_index=True, return_inverse=True)
-    return unit[first], scales, which.ravel()
+    order = np.argsort(first)
+    mix = np.zeros((len(rows), len(first)))
+    mix[np.arange(len(rows)), np.argsort(order)[which.ravel()]] = scales
+    return unit[first[order]], mix
 
 
 def _column_blocks(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -443,7 +458,10 @@ def _wide_tile(
     rows = len(entry.variance_mix)
     state = work.view(work.state, rows, 2, n)
     extra = work.view(work.extra, rows, n)
-    np.matmul(entry.variance_mix, gram, out=state[:, 0])
+    if entry.separate is not None:
+        np.multiply(entry.separate, gram, out=state[:, 0])
+    else:
+        np.matmul(entry.variance_mix, gram, out=state[:, 0])
     state[:, 1] = 0.0
     if entry.own_mix is not None:
         np.matmul(entry.own_mix, gram, out=extra)

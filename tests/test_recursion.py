@@ -53,19 +53,27 @@ def test_inputs_taken_in_blocks_give_the_same_numbers(monkeypatch: pytest.Monkey
         np.testing.assert_allclose(cross[key].values, whole[key].values[:, :, :170], rtol=1e-13)
 
 
-def test_blocks_of_inputs_cost_one_product_each() -> None:
-    """A step graphon's columns: equal neighbours share a Gram matrix, a cell across a break has its own."""
-    blocks = np.random.default_rng(0).uniform(0.1, 0.9, (4, 4))
-    for d, supports in ((64, [16] * 4), (30, [7, 1, 7, 7, 1, 7]), (3, [1] * 3)):
+def test_the_input_layer_takes_the_cheapest_form() -> None:
+    """Blocks of equal neighbouring columns, rows, or a basis of them; all give the same Gram matrices."""
+    rng = np.random.default_rng(0)
+    blocks = rng.uniform(0.1, 0.9, (6, 4))
+    cases = [
+        (blocks, 64, [16] * 4),
+        (blocks, 30, [7, 1, 7, 7, 1, 7]),  # a cell across a break is a block of its own
+        (rng.uniform(0.1, 0.9, (4, 20)), 20, None),
+        ("exp(-(u - v)**2/2)", 64, None),
+    ]
+    for layer, d, supports in cases:
         x = np.random.default_rng(1).standard_normal((9, d))
-        network = gt.Network([blocks, blocks, blocks])
-        entry = Recursion(discretise(network, x, 1e-10).operators, network.activation, x).entry
-        assert entry.supports is not None
-        assert [s.stop - s.start for s in entry.supports] == supports
+        network = gt.Network([layer, blocks[:, :2], 0.5])
+        r = Recursion(discretise(network, x, 1e-10).operators, network.activation, x)
+        entry = r.entry
+        assert (None if entry.supports is None else [s.stop - s.start for s in entry.supports]) == supports
+        assert len(entry.profiles) <= 10
         gram = np.empty((len(entry.profiles), 9, 5))
         entry.gram(x, x[:5], gram)
-        direct = np.einsum("pd,id,jd->pij", entry.variance_mix @ entry.profiles, x, x[:5])
-        np.testing.assert_allclose(np.tensordot(entry.variance_mix, gram, 1), direct, rtol=0, atol=1e-14)
+        direct = np.einsum("pd,id,jd->pij", r.operators[0].variance, x, x[:5])
+        np.testing.assert_allclose(np.tensordot(entry.variance_mix, gram, 1), direct, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(
