@@ -74,8 +74,8 @@ def estimate_graphon(
 
     Sorting makes structure of noise. ``result.null`` holds the distance of the estimate to its mean beside that of
     random masks of the same density and shape, ``draws`` of them (200 for "sas", whose null needs only their degrees
-    and block noise; 20 for the others; 0 for none). A layer sorted on its own says nothing of how it composes with the
-    next: see :func:`estimate_network`.
+    and block noise; 20 for the others and with smoothing; 0 for none). A layer sorted on its own says nothing of how it
+    composes with the next: see :func:`estimate_network`.
 
     Raises InputError for what is no mask, a mask of density 0, more bins than units, and an unknown method. THEORY §8.
     """
@@ -86,14 +86,15 @@ def estimate_graphon(
         raise InputError(f"method: expected one of {', '.join(_METHODS)}, got {method!r}.")
     if not isinstance(smoothing, Real) or not 0 <= smoothing < math.inf:
         raise InputError(f"smoothing: expected a weight >= 0 of the total variation, got {smoothing!r}.")
-    count = (_DRAWS if method == "sas" else _FEW) if draws is None else draws
+    by_degrees = method == "sas" and not smoothing
+    count = (_DRAWS if by_degrees else _FEW) if draws is None else draws
     if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 0 or count == 1:
         raise InputError(f"draws: expected 0 for no null, or at least 2 random masks, got {draws!r}.")
     generator = as_generator(rng)
     estimate = _estimate(checked, shape, method, smoothing, generator)
     estimate.null = None
     if count:
-        if method == "sas" and not smoothing:
+        if by_degrees:
             found = sorted_distances(checked.shape, p, shape, count, generator)
         else:
             found = _drawn_distances(checked.shape, p, shape, method, smoothing, count, generator)

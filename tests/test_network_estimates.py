@@ -61,6 +61,25 @@ def test_blocks_of_equal_degrees_are_recovered_too() -> None:
     assert found[0].mask.mean() == pytest.approx(first.mean(), rel=1e-13)
 
 
+@pytest.mark.parametrize(("p", "q", "exact"), [(0.36, 0.12, True), (0.2, 0.17, False)])
+def test_recovery_where_information_theory_promises_it(p: float, q: float, exact: bool) -> None:
+    """Exact where a unit's pairs tell more than ln n nats apart, not where no method could (Abbe and Sandon 2015).
+
+    Two blocks with densities p, q within and between: errors are as rare as exp(-I), I = -pairs ln(sqrt(p q) +
+    sqrt((1 - p) (1 - q))), and none is expected among n units if I > ln n.
+    """
+    n_in, n, n_out = 200, 240, 220
+    information = -(n_in + n_out) * math.log(math.sqrt(p * q) + math.sqrt((1 - p) * (1 - q)))
+    assert (information > 2 * math.log(n)) == exact
+    law = gt.StepGraphon([[p, q], [q, p]])
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(n)
+        first, second = law.sample(n, n_in, rng)[order], law.sample(n_out, n, rng)[:, order]
+        found = gt.estimate_network([first, second, np.ones((1, n_out))], blocks=2)
+        assert same_partition(found.labels[1], order >= n // 2) == exact
+
+
 def test_block_count_by_held_out_likelihood() -> None:
     masks, _ = shuffled((50, 240, 200, 1), 5)
     found = gt.estimate_network(masks, blocks="auto")
