@@ -225,7 +225,7 @@ def exact_mean(graphon: Graphon) -> sp.Expr:
     Raises ClosedFormError where no exact form is found (callables, kinks off the diagonal, such formulas as
     exp(-(u - v)^2)): use ``graphon.mean()``.
     """
-    return sp.nsimplify(tidy(act(graphon, Profile.constant()).integral()))
+    return tidy(act(graphon, Profile.constant()).integral())
 
 
 def exact_degrees(graphon: Graphon, axis: int) -> sp.Expr:
