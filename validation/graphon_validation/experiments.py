@@ -167,46 +167,37 @@ def protocol_experiment(
     console = console or _wide_console()
     x, labels = digits() if data is None else data
     train, probe = (x[:200], labels[:200]), x[200:240]
-    kernels: dict[str, list[Any]] = {f"real {name}": [] for name in PROTOCOLS}
+    kernels: dict[str, list[NDArray[np.float64]]] = {}
     classes = int(labels.max()) + 1
     layers = list(range(0 if prune_input else 1, hidden))
     for width in widths:
         for seed in range(seeds):
-            counts = (x.shape[1], *[width] * hidden, classes)
-            model = dense(counts, [seed, width])
+            model = dense((x.shape[1], *[width] * hidden, classes), [seed, width])
             prune(model, method, density, train, layers=layers, rng=[seed, width, 1])
             if seed == 0:
                 title = f"{method}, width {width:,}, density {density:g}"
                 console.print(applicability_table(applicability(model, probe), title))
-            found = theories(model, blocks=blocks, input_rows=prune_input)
-            law = law_network(model, method)
-            if law is not None and not prune_input:
-                found["law"] = law
-            for name, network in found.items():
-                kernels.setdefault(f"theory {name}", []).append(limit_kernel(network, probe).ntk.mean("output"))
-            if prune_input and seed == 0:
-                rows, means = (
-                    kernels["theory (W, V)"][-1]
-                    if rows
-                    else limit_kernel(theories(model, blocks=blocks, names=["(W, V)"])["(W, V)"], probe).ntk.mean(
-                        "output"
-                    )
-                    for rows in (True, False)
-                )
-                floor = float(np.linalg.norm(rows - means) / np.linalg.norm(rows))
-                console.print(f"finite d = {x.shape[1]}: without rows as positions (W, V) would be {floor:.1%} off.")
+            networks = theories(model, blocks=blocks, input_rows=prune_input)
+            law = None if prune_input else law_network(model, method)
+            networks |= {} if law is None else {"law": law}
+            found = {f"theory {name}": limit_kernel(one, probe) for name, one in networks.items()}
             for protocol in PROTOCOLS:
-                given = apply_protocol(model, protocol, [seed, width, 2], found["(W, W)"])
-                kernels[f"real {protocol}"].append(empirical_kernel(given, probe).ntk.mean("output"))
-    shaped = {
-        name: np.stack([one.values for one in many]).reshape(len(widths), seeds, len(probe), len(probe))
+                given = apply_protocol(model, protocol, [seed, width, 2], networks["(W, W)"])
+                found[f"real {protocol}"] = empirical_kernel(given, probe)
+            for name, kernel in found.items():
+                kernels.setdefault(name, []).append(kernel.ntk.mean("output").values)
+            if prune_input and seed == 0:
+                means = theories(model, blocks=blocks, names=["(W, V)"])["(W, V)"]
+                rows, off = found["theory (W, V)"].ntk, limit_kernel(means, probe).ntk
+                floor = float(np.linalg.norm(rows - off) / np.linalg.norm(rows))
+                console.print(f"finite d = {x.shape[1]}: without rows as positions (W, V) would be {floor:.1%} off.")
+    shape = (len(widths), seeds, len(probe), len(probe))
+    coords = {"width": list(widths), "seed": range(seeds)}
+    data_of = {
+        name: Dataset({"ntk": (("width", "seed", "x", "x2"), np.reshape(many, shape))}, coords)
         for name, many in kernels.items()
     }
-    data_of = {
-        name: Dataset({"ntk": (("width", "seed", "x", "x2"), values)}, {"width": list(widths), "seed": range(seeds)})
-        for name, values in shaped.items()
-    }
-    names = [name.removeprefix("theory ") for name in shaped if name.startswith("theory ")]
+    names = [name.removeprefix("theory ") for name in data_of if name.startswith("theory ")]
     results_by: dict[tuple[str, str], Dataset] = {
         (protocol, theory): compare(data_of[f"real {protocol}"], data_of[f"theory {theory}"])
         for protocol in PROTOCOLS

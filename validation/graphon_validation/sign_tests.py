@@ -32,7 +32,7 @@ _ENTRIES = 1 << 23  # weights whose signs are redrawn at a time
 
 @dataclass(frozen=True)
 class _Layer:
-    """What one hidden layer shows; ``units`` are sums over units, c_i a_i^2 and its mean over signs."""
+    """What one hidden layer shows (see :func:`applicability`)."""
 
     a: float
     a_error: float
