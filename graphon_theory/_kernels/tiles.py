@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import boolean, float32, float64, from_dtype, intp, njit, types, void
+from numba import boolean, float64, from_dtype, intp, njit, types, void
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Indices = np.ndarray[Any, np.dtype[np.intp]]
@@ -24,12 +24,6 @@ def _block_type(real: Any) -> Any:
     """The signature of every block kernel of :mod:`graphon_theory._kernels.duals` for one floating type."""
     three, four = real[:, :, ::1], real[:, :, :, ::1]
     return void(four, three, boolean, float64, float64, three, three, intp, intp, four, float64[::1])
-
-
-def _narrow_type(real: Any) -> Any:
-    block, three, four = types.FunctionType(_block_type(real)), real[:, :, ::1], real[:, :, :, ::1]
-    network = (intp[::1], boolean[::1], real[::1], float64[:, ::1], float64[:, ::1])
-    return void(block, *network, three, three, three, intp, intp, boolean, real[::1], four)
 
 
 @njit(**_options)
@@ -84,7 +78,7 @@ def narrow_tile(block: Any, *arguments: Any) -> None:
     _narrow_tile(_pointer(block, from_dtype(arguments[-1].dtype)), *arguments)
 
 
-@njit([_narrow_type(float64), _narrow_type(float32)], **_options)
+@njit(**_options)
 def _narrow_tile(
     block: Any,
     sizes: Indices,
