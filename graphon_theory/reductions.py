@@ -73,9 +73,9 @@ class ScalarReduction:
             return f"NTK = {self.scalars[0]} x dense NTK"
         return ", ".join(f"NTK_{number} = {s} x dense" for number, s in enumerate(self.scalars, 1))
 
-    def _repr_latex_(self) -> str:
+    def _repr_latex_(self) -> str | None:
         if not self:
-            return rf"no scalar reduction: {self.reason}"
+            return None  # the reason is no formula
         lines = (rf"s_{{{n}}} &= {sp.latex(s)}" for n, s in enumerate(self.scalars, 1))
         return r"$\displaystyle \begin{aligned} " + r" \\ ".join(lines) + r" \end{aligned}$"
 

@@ -67,7 +67,7 @@ def criticality(
     from K^l, infinite where the variance grows without bound; ``jacobian_radius`` and ``chi``, the two spectral radii
     there.
     attrs: ``output_variance`` (mean NNGP of the outputs), ``quadrature_error`` (largest relative move of any of these
-    on panels cut in half).
+    on panels cut in half; activations without closed duals add their own tolerance).
 
     Radii belong to a layer whose rows and columns share their positions, as in a repeated layer; the product of
     different layers is in ``variance`` and ``gradient``, which relabelling a layer does not change.

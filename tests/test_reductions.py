@@ -223,7 +223,8 @@ def test_magnitude_pruning_of_all_layers_is_one_scalar_and_of_some_is_not() -> N
     assert not somewhere.single
     np.testing.assert_allclose(somewhere.values[:, 0], [v, 0.2, v], rtol=1e-14)
     assert "NTK_2 = 1/5" in str(somewhere)
-    assert r"s_{2} &= \frac{1}{5}" in somewhere._repr_latex_()
+    assert r"s_{2} &= \frac{1}{5}" in str(somewhere._repr_latex_())
+    assert gt.scalar_reduction(gt.Network([1.0, 1.0], bias_variance=1.0))._repr_latex_() is None
 
 
 def test_callables_are_floats_by_quadrature() -> None:
