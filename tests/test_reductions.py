@@ -270,12 +270,13 @@ def test_limit_kernel_takes_the_scalar_route(name: str) -> None:
         gt.Network([1.0, BLOCKS, 1.0], "erf"),
         gt.Network([BLOCKS, BLOCKS, 1.0]),
         gt.Network([1.0, gt.Connectivity(BLOCKS, drift=BLOCKS), 1.0]),
+        gt.Network([1.0, BLOCKS, 1.0], gt.Activation(lambda z: np.maximum(z, 0), kinks=(0,))),
         gt.Network([1.0, BLOCKS, gt.Connectivity(BLOCKS, BLOCKS.values**2 + 0.1), [[0.2, 0.3], [0.9, 0.1]]], outputs=2),
     ],
-    ids=["bias", "erf", "input layer", "drift", "outputs weigh the layers differently"],
+    ids=["bias", "erf", "input layer", "drift", "callable", "outputs weigh the layers differently"],
 )
 def test_limit_kernel_takes_the_general_route(network: gt.Network) -> None:
-    assert gt.limit_kernel(network, X).attrs["route"] == "general"
+    assert gt.limit_kernel(network, X[:5]).attrs["route"] == "general"
 
 
 def test_slopes_are_seen_not_declared() -> None:
@@ -289,6 +290,7 @@ def test_slopes_are_seen_not_declared() -> None:
     own = gt.Activation(lambda z: np.where(z > 0, 0.5 * z, 2 * z), kinks=(0,))
     assert slopes(own) == (2.0, 0.5)
     assert slopes(gt.Activation("Max(z, 0) + Max(z - 40, 0)")) is None
+    assert slopes(gt.Activation("Max(z, 0) + exp(-400*(z - 1.2345)**2)/9")) is None
 
 
 def test_refuses_what_is_no_network() -> None:
