@@ -8,8 +8,7 @@ import xarray as xr
 
 import graphon_theory as gt
 import graphon_validation as gv
-from graphon_validation.experiments import gaussian_inputs
-from tests.validation.test_sweeps import ENTRIES
+from graphon_validation.experiments import ENTRIES, gaussian_inputs
 
 BLOCKS = (0.25, 0.6)
 MASK = np.array([[0.9, 0.3, 0.6], [0.2, 0.8, 0.5], [0.7, 0.4, 0.25]])
