@@ -21,7 +21,7 @@ from graphon_theory.piecewise import FloatArray, Function, RangeError, slope_of
 
 heat_flow_block = _compiled.heat_flow_block
 
-_SMALLEST = 1e-30  # variance
+_SMALLEST = 1e-30, 1e-20  # variance about 0, and about other means
 
 
 class HeatFlow:
@@ -62,17 +62,20 @@ class HeatFlow:
         largest_mean: float,
         largest_variance: float,
         rtol: float = 1e-11,
-        smallest_variance: float = _SMALLEST,
+        smallest_variance: float | None = None,
     ) -> PreparedHeatFlow:
-        """The table for |mean| up to ``largest_mean`` and variances from ``smallest_variance`` up, or exactly 0.
+        """The table for |mean| up to ``largest_mean`` and variances from ``smallest_variance`` up, or 0.
 
         Kept for later calls. Raises ActivationError where its error exceeds ``rtol``, besides the reasons above.
         """
         mean, s = abs(float(largest_mean)), math.sqrt(float(largest_variance))
         if not (math.isfinite(mean) and math.isfinite(s)):
             raise ActivationError(f"largest_mean, largest_variance: expected finite numbers, got {mean}, {s * s}.")
-        least = math.sqrt(min(float(smallest_variance), 1.0))
+        least = math.sqrt(min(_SMALLEST[mean > 0] if smallest_variance is None else float(smallest_variance), 1.0))
         s = max(s, 4 * least)
+        for (far, wide_s, tiny, known), made in self._tables.items():
+            if far >= mean and (far > 0) == (mean > 0) and wide_s >= s and tiny <= least and known <= rtol:
+                return made
         # ranges are rounded up, so that few tables serve all calls
         wide = (2.0 ** math.ceil(math.log2(mean)) if mean else 0.0), 2.0 ** math.ceil(math.log2(s))
         try:

@@ -8,6 +8,7 @@ s decides. The layout is that of ``_kernels.heat_flows``, which reads the table.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ _REACH = 9.5, 13.0  # standard deviations integrated over for S about 0 alone, a
 _FAR = 60.0  # standard deviations within which the Gaussian has to win
 _NEGLIGIBLE = 40.0  # exp(-40) of the integrand's peak
 _ORDERS = (8, 12, 18, 24, 40)  # numbers of powers of tau to try
-_CELLS = 8_000
+_SMALL = 1e-7  # an error that is put down to roundings where halving does not reduce it
+_CELLS = 20_000
 
 
 def windows(
@@ -42,9 +44,10 @@ def windows(
     """
     c = np.arange(-_FAR, _FAR + 0.01, 0.125)
     out = []
-    for s in deviations:
+    for top in deviations:
         low, high = -1.0, 1.0
-        for mu in np.linspace(-mean, mean, 9) if mean else (0.0,):
+        # faint tails peak farther out for smaller s
+        for s, mu in itertools.product((top, 0.7 * top, 0.5 * top), np.linspace(-mean, mean, 17) if mean else (0.0,)):
             y = mu + s * c
             size = np.abs(phi(y)) if derivative is None else np.maximum(np.abs(phi(y)), np.abs(derivative(y)))
             wrong = np.flatnonzero(~np.isfinite(size))
@@ -69,8 +72,8 @@ def span(phi: Function, derivative: Function | None, mean: float, largest: float
     reach = mean + largest * (max(-low, high) + _REACH[1] + 1)
     ends = np.array([-reach, reach])
     if not np.isfinite(phi(ends)).all() or (derivative is not None and not np.isfinite(derivative(ends)).all()):
-        raise RangeError(f"phi is not finite at {reach:.4g} or {-reach:.4g}.")
-    return reach
+        raise RangeError(f"phi is not finite at {float(reach):.4g} or {-float(reach):.4g}.")
+    return float(reach)
 
 
 @dataclass
@@ -199,44 +202,55 @@ class Table:
         inside = [e for e in edges if max(abs(e[0] + e[1] * t), abs(e[0] + math.sqrt(2) * e[1] * t)) < limit]
         return sorted([(-end, 0.0), (end, 0.0), *inside], key=lambda e: e[0] + e[1] * t)
 
-    def _cover(self, left: Edge, right: Edge, slab: int, octave: int, depth: int = 0) -> Row:
-        """Positions of the cells from edge to edge that this octave can get to."""
+    def _cover(
+        self, left: Edge, right: Edge, slab: int, octave: int, depth: int = 0, before: float = 1.0, stuck: int = 0
+    ) -> Row:
+        """Positions of the cells from edge to edge that this octave can get to.
+
+        ``before`` is the error of the cell that was halved, ``stuck`` how often that did not help.
+        """
         t = 2.0 ** (-slab / 2)
         top = min(math.sqrt(2) * t, self._largest)
         reach = self._reaches[octave]
         if left[0] + min(left[1] * t, left[1] * top) > reach or right[0] + max(right[1] * t, right[1] * top) < -reach:
             return []
+        where = left, right, slab, octave, depth
         if top <= self._rough.get((left, right), 0.0):
-            return self._halved(left, right, slab, octave, depth)
+            return self._halved(*where, before, stuck)
+        # where halving does not help, it is the values that are no better
+        enough = self._enough[octave] * 4.0 ** max(0, stuck - 1)
         a, b = left[0], right[0]
         if left[1] == right[1] == 0.0 and all(max(a - z, z - b) >= 0.999 * _KINK * top for z in self.line.kinks):
             wide = self._shared.get((left, right, octave), math.inf)  # served this octave, or if negative failed
             if wide >= top and wide < math.inf:
                 return [self._placed(left, right, -wide)]
             if wide > 0 or top < 0.51 * -wide:
-                cell = self._fitted(left, right, 0.0, top, octave)
-                if self._serves(cell, octave, depth):
+                cell = self._fitted(left, right, 0.0, top, octave, enough)
+                if self._serves(cell, octave, enough):
                     self._shared[left, right, octave] = top
                     return [self._placed(left, right, -top)]
-                if cell.along_x[octave - self.octaves[0]] > self._enough[octave]:
+                error = cell.along_x[octave - self.octaves[0]]
+                if error > 30 * enough:
                     self._rough[left, right] = top
-                    return self._halved(left, right, slab, octave, depth)
+                    return self._halved(*where, error, stuck + (0.3 * before < error < _SMALL))
                 self._shared[left, right, octave] = -top
-        cell = self._fitted(left, right, t, top, octave)
-        if self._serves(cell, octave, depth):
+        cell = self._fitted(left, right, t, top, octave, enough)
+        if self._serves(cell, octave, enough):
             return [self._placed(left, right, top)]
-        if cell.along_x[octave - self.octaves[0]] > self._enough[octave]:
+        error = cell.along_x[octave - self.octaves[0]]
+        if error > enough:
             self._rough[left, right] = top
-        return self._halved(left, right, slab, octave, depth)
+        return self._halved(*where, error, stuck + (0.3 * before < error < _SMALL))
 
-    def _halved(self, left: Edge, right: Edge, slab: int, octave: int, depth: int) -> Row:
-        if depth > 20 or len(self._cells) > _CELLS:
+    def _halved(self, left: Edge, right: Edge, slab: int, octave: int, depth: int, before: float, stuck: int) -> Row:
+        if depth > 40 or stuck > 12 or len(self._cells) > _CELLS:
             raise ActivationError(
                 f"phi: no table near {left[0]:.6g} at standard deviation {2.0 ** (-slab / 2):.3g}, it is rough or "
                 "oscillates too fast there; declare its kinks=(...), or ask for smaller variances."
             )
         middle = 0.5 * (left[0] + right[0]), 0.5 * (left[1] + right[1])
-        return self._cover(left, middle, slab, octave, depth + 1) + self._cover(middle, right, slab, octave, depth + 1)
+        more = slab, octave, depth + 1, before, stuck
+        return self._cover(left, middle, *more) + self._cover(middle, right, *more)
 
     def _placed(self, left: Edge, right: Edge, key: float) -> int:
         """Where a cell stands in the table, to which it is added if need be."""
@@ -245,19 +259,18 @@ class Table:
             cell.at = self._put_cell(left, right, cell.variable, cell.powers)
         return cell.at
 
-    def _serves(self, cell: _Cell, octave: int, depth: int) -> bool:
+    def _serves(self, cell: _Cell, octave: int, enough: float) -> bool:
         """Whether a cell is good enough for s = 2^octave."""
         at = octave - self.octaves[0]
         error = max(cell.along_x[at], cell.along_tau[at])
-        # where halving does not help, it is the values that are no better
-        if error > self._enough[octave] * 4.0 ** max(0, depth - 4):
+        if error > enough:
             return False
         self._error = max(self._error, error)
         return True
 
-    def _fitted(self, left: Edge, right: Edge, low: float, top: float, octave: int) -> _Cell:
+    def _fitted(self, left: Edge, right: Edge, low: float, top: float, octave: int, enough: float) -> _Cell:
         """The cell for tau from low (0: in powers of tau^2) to top, with as many powers of tau as it takes."""
-        key, at, enough = (left, right, top if low else -top), octave - self.octaves[0], self._enough[octave]
+        key, at = (left, right, top if low else -top), octave - self.octaves[0]
         cell = self._cells.get(key)
         for order in _ORDERS:
             if cell is None or cell.order < order:

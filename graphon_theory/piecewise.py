@@ -156,9 +156,10 @@ class Pieces:
         large = large[: len(within)]
         if large.ndim == 1:
             large = large[:, None]
-        if self.local:
-            return np.minimum(within, np.maximum(large, _FAINT * within))
         outside = radius >= 2.0 ** (self._lowest + 3.0 + octaves)
+        if self.local:
+            nearby = np.maximum(large, _FAINT * self._envelope[:, -1:])
+            return np.where(outside | (within == 0), nearby, np.minimum(within, nearby))
         within = np.where(outside, np.maximum(within, large), within)
         beyond = np.maximum(1e-4 * self._envelope[:, np.minimum(octaves + 4, last)], _FAINT * self._envelope[:, -1:])
         return np.where(within > 0, within, np.maximum(large, beyond))

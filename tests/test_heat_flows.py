@@ -1,0 +1,240 @@
+"""Duals by tabulated heat flows: against brute force, closed forms and themselves; degenerate places; refusals."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import erf, expit, ndtr
+from scipy.stats import norm
+
+from graphon_theory.errors import ActivationError
+from graphon_theory.heat_flows import HeatFlow, heat_flow_block
+from tests import dual_references
+
+FloatArray = NDArray[np.float64]
+BENT = dual_references.KINKS["bent"]
+
+
+def silu_slope(z: FloatArray) -> FloatArray:
+    return np.asarray(expit(z) * (1 + z * expit(-z)))
+
+
+FLOWS = {
+    "relu": HeatFlow(lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0, kinks=(0,)),
+    "step": HeatFlow(lambda z: (z > 0) * 1.0, np.zeros_like, jumps=(0,)),
+    "erf": HeatFlow(erf, lambda z: 2 / np.sqrt(np.pi) * np.exp(-z * z)),
+    "gelu": HeatFlow(lambda z: z * ndtr(z), lambda z: ndtr(z) + z * norm.pdf(z)),
+    "tanh": HeatFlow(np.tanh, lambda z: 1 / np.cosh(np.clip(z, -350, 350)) ** 2),
+    "silu": HeatFlow(lambda z: z * expit(z), silu_slope),
+    "elu": HeatFlow(
+        lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))), lambda z: np.exp(np.minimum(z, 0)), kinks=(0,)
+    ),
+    "hard tanh": HeatFlow(lambda z: np.clip(z, -1, 1), lambda z: (abs(z) < 1) * 1.0, kinks=(-1, 1)),
+    "bent": HeatFlow(
+        lambda z: np.maximum(z, z * z / 10 - 1),
+        lambda z: np.where((z > BENT[0]) & (z < BENT[1]), 1.0, z / 5),
+        kinks=BENT,
+    ),
+    "swish with a jump": HeatFlow(
+        lambda z: np.where(z < 0.5, z * expit(z), 1.0), lambda z: np.where(z < 0.5, silu_slope(z), 0.0), jumps=(0.5,)
+    ),
+}
+RHO = np.array([0.0, 0.3, -0.5, 0.9, -0.99, 0.999, -(1 - 1e-6), 1 - 1e-9, 1 - 1e-13, 1.0, -1.0])
+
+
+def table_of_errors(name: str, centred: bool) -> tuple[float, float]:
+    """Worst error against the brute-force references, less their own, and the bound that was reported."""
+    flow, data = FLOWS[name], dual_references.load()
+    worst = 0.0
+    bound = flow.prepared(0.0 if centred else 2.5, 1e6).error
+    for k, ((mean1, mean2), q) in enumerate(dual_references.points()):
+        if ((mean1, mean2) == (0.0, 0.0)) != centred:
+            continue
+        exact_c, exact_dot, scale_c, scale_dot = (float(v) for v in data[name][k])
+        c, dot = flow.moments(mean1, mean2, *q)
+        # a mean in units of s: x = mean + s c is rounded
+        conditioning = 1e-16 * max(abs(mean1) / q[1] ** 0.5, abs(mean2) / q[2] ** 0.5)
+        own = float(data[f"{name} error"][k]) + conditioning
+        for found, exact, scale in ((c, exact_c, scale_c), (dot, exact_dot, scale_dot)):
+            if scale > 0:
+                worst = max(worst, abs(float(found) - exact) / scale - own)
+            else:
+                assert abs(float(found)) <= 1e-15
+    return worst, bound
+
+
+@pytest.mark.parametrize("name", ["relu", "step", "tanh", "silu", "elu", "hard tanh", "swish with a jump"])
+def test_brute_force(name: str) -> None:
+    """Variances 1e-12 ... 1e6, |rho| up to 1 - 1e-6: within 1e-12 of the scale and within the reported bound."""
+    worst, bound = table_of_errors(name, centred=True)
+    assert worst <= min(bound, 1e-12)
+    assert bound <= 1e-11
+
+
+@pytest.mark.parametrize("name", ["relu", "silu"])
+def test_brute_force_about_means(name: str) -> None:
+    worst, bound = table_of_errors(name, centred=False)
+    assert worst <= min(bound, 1e-11)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(FLOWS))
+@pytest.mark.parametrize("centred", [True, False])
+def test_brute_force_for_all(name: str, centred: bool) -> None:
+    worst, bound = table_of_errors(name, centred)
+    assert worst <= min(bound, 1e-11)
+
+
+def rectified(rho: FloatArray, gap: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """C / (s1 s2) and Cdot of relu from 1 - |rho|."""
+    sine = np.sqrt(gap * (2 - gap))
+    theta = np.arctan2(sine, np.where(rho > 0, 1 - gap, gap - 1))
+    return (sine + (np.pi - theta) * rho) / (2 * np.pi), (np.pi - theta) / (2 * np.pi)
+
+
+@pytest.mark.parametrize(("s1", "s2"), [(1.0, 1.0), (1e-6, 1e-5), (3e-4, 900.0), (1000.0, 0.5)])
+def test_relu_up_to_coincidence(s1: float, s2: float) -> None:
+    """1 - |rho| down to 1e-13, coincident and opposite, at all scales: within 1e-14 of the closed form."""
+    gap = np.array([0.7, 0.1, 1e-3, 1e-6, 1e-9, 1e-13, 0.0])
+    for sign in (1, -1):
+        q12 = sign * (1 - gap) * s1 * s2
+        c, dot = FLOWS["relu"].moments(0, 0, q12, s1 * s1, s2 * s2)
+        told = np.array(
+            [
+                float(1 - abs(mpmath.mpf(float(q))) / mpmath.mpf(s1 * s1) ** 0.5 / mpmath.mpf(s2 * s2) ** 0.5)
+                for q in q12
+            ]
+        )
+        told = np.maximum(np.where(gap < 1e-5, gap, told), 0)
+        wanted, wanted_dot = rectified(sign * (1 - told), told)
+        np.testing.assert_allclose(c, s1 * s2 * wanted, rtol=0, atol=1e-14 * s1 * s2)
+        # the rounding of q12 moves 1 - |rho|, and Cdot by its root
+        np.testing.assert_allclose(dot, wanted_dot, rtol=0, atol=1e-14 + 2e-16 / np.sqrt(gap + 1e-16).min())
+
+
+def test_block_is_the_moments() -> None:
+    """The compiled pass on a rectangular tile, other offsets, separate A_W C and biases: C and Cdot T."""
+    rng = np.random.default_rng(0)
+    flow, positions, n1, n2 = FLOWS["elu"], 2, 4, 3
+    table = flow.prepared(1.0, 16.0)
+    q1, q2 = rng.uniform(0.1, 9, (positions, 6)), rng.uniform(0.1, 9, (positions, 5))
+    m1, m2 = rng.uniform(-1, 1, (positions, 6)), rng.uniform(-1, 1, (positions, 5))
+    q1[0, 2] = 0.0  # a dead position
+    i0, j0, bias, own_bias = 2, 1, 0.05, 0.3
+    rho = rng.uniform(-1, 1, (positions, n1, n2))
+    cross = rho * np.sqrt(q1[:, i0:, None] * q2[:, None, j0 : j0 + n2])
+    state, extra = rng.standard_normal((positions, 2, n1, n2)), rng.standard_normal((positions, n1, n2))
+    state[:, 0] = cross - bias
+    f1, f2 = table.features(m1, q1), table.features(m2, q2)
+    parameters = np.concatenate([[1e-15], table.parameters])
+    for shared in (False, True):
+        out = np.empty_like(state)
+        heat_flow_block(state, extra, shared, bias, own_bias, f1, f2, i0, j0, out, parameters)
+        c, dot = flow.moments(
+            m1[:, i0:, None], m2[:, None, j0 : j0 + n2], cross, q1[:, i0:, None], q2[:, None, j0 : j0 + n2]
+        )
+        t = state[:, 1] + (state[:, 0] if shared else extra) + own_bias
+        np.testing.assert_allclose(out[:, 0], c, rtol=1e-13, atol=1e-14)
+        np.testing.assert_allclose(out[:, 1], dot * t, rtol=1e-13, atol=1e-13)
+
+
+def test_swapped_inputs_and_diagonal() -> None:
+    """C(1, 2) = C(2, 1) to rounding; C of an input with itself is E[phi^2]; a zero correlation factorises."""
+    flow = FLOWS["swish with a jump"]
+    c, dot = flow.moments(0.4, -0.2, RHO * 1.5, 1.0, 2.25)
+    c2, dot2 = flow.moments(-0.2, 0.4, RHO * 1.5, 2.25, 1.0)
+    np.testing.assert_allclose(c, c2, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(dot, dot2, rtol=0, atol=1e-13)
+    q = np.array([1e-8, 0.3, 1.0, 50.0])
+    c, dot = flow.moments(0, 0, q, q, q)
+    square, slope = flow.diagonal(0, q)
+    np.testing.assert_allclose(c, square, rtol=1e-13)
+    np.testing.assert_allclose(dot, slope, rtol=1e-13)
+    c, _ = flow.moments(0.3, 0.6, 0.0, 1.0, 2.0)
+    assert float(c) == pytest.approx(float(flow.means(0.3, 1.0) * flow.means(0.6, 2.0)), rel=1e-14)
+
+
+def test_means_against_normal_integrals() -> None:
+    mean, q = np.array([-30.0, -2.0, 0.0, 0.5, 8.0]), np.array([4.0, 1.0, 1e-6, 2.0, 0.25])
+    s = np.sqrt(q)
+    wanted = mean * norm.cdf(mean / s) + s * norm.pdf(mean / s)
+    np.testing.assert_allclose(FLOWS["relu"].means(mean, q), wanted, rtol=0, atol=1e-14 * (np.abs(mean) + s))
+
+
+def test_zero_variance() -> None:
+    """f is its mean: phi there, and at a kink the mean of both slopes."""
+    flow = FLOWS["elu"]
+    c, dot = flow.moments(0.0, 2.0, 0.0, 0.0, 0.0)
+    assert float(c) == 0.0
+    assert float(dot) == pytest.approx(1.0)
+    relu = FLOWS["relu"]
+    _, dot = relu.moments(0.0, 0.0, 0.0, 0.0, 1.0)
+    assert float(dot) == pytest.approx(0.25, abs=1e-14)
+    c, _ = relu.moments(1.5, 0.5, 0.0, 0.0, 1.0)
+    assert float(c) == pytest.approx(1.5 * (0.5 * norm.cdf(0.5) + norm.pdf(0.5)), rel=1e-13)
+
+
+def test_derivative_from_phi_alone() -> None:
+    """Without a derivative: phi' by piecewise polynomials, duals as with it and the bound beside it."""
+    for name in ("tanh", "hard tanh"):
+        given = FLOWS[name]
+        flow = HeatFlow(given.phi, None, given.kinks)
+        z = np.linspace(-4.03, 3.9, 41)
+        np.testing.assert_allclose(flow.derivative(z), given.derivative(z), rtol=0, atol=1e-12)
+        for s in (1e-5, 1.0):
+            c, dot = flow.moments(0, 0, RHO * s * s, s * s, s * s)
+            c2, dot2 = given.moments(0, 0, RHO * s * s, s * s, s * s)
+            bound = flow.prepared(0, 1).error + given.prepared(0, 1).error
+            assert np.abs(c - c2).max() <= bound * float(given.diagonal(0, s * s)[0])
+            assert np.abs(dot - dot2).max() <= bound * float(given.diagonal(0, s * s)[1])
+
+
+def test_undeclared_kinks_are_found() -> None:
+    flow = HeatFlow(lambda z: np.maximum(z - 0.3, 0) + z)
+    told = HeatFlow(flow.phi, lambda z: 1.0 + (z > 0.3), kinks=(0.3,))
+    np.testing.assert_allclose(flow.moments(0, 0, RHO, 1, 1), told.moments(0, 0, RHO, 1, 1), rtol=0, atol=1e-10)
+
+
+def test_growth() -> None:
+    """exp: C = exp((q11 + q22) / 2 + q12)."""
+    flow = HeatFlow(np.exp, np.exp)
+    c, dot = flow.moments(0, 0, RHO * 6, 4, 9)
+    scale = np.exp(13.0)
+    np.testing.assert_allclose(c, np.exp(6.5 + RHO * 6), rtol=0, atol=1e-12 * scale)
+    np.testing.assert_allclose(dot, np.exp(6.5 + RHO * 6), rtol=0, atol=1e-12 * scale)
+
+
+def test_refusals() -> None:
+    with pytest.raises(ActivationError, match=r"jumps near 0.7.*kinks=\(0.7,\)"):
+        HeatFlow(lambda z: np.tanh(z) + 0.01 * (z > 0.7)).prepared(0, 1)
+    with pytest.raises(ActivationError, match=r"largest variance that works is about 19\d"):
+        HeatFlow(np.exp, np.exp).prepared(0, 1e4)
+    with pytest.raises(ActivationError, match=r"outweighs the Gaussian of variance 4.*works is about 1\.\d"):
+        HeatFlow(lambda z: np.exp(z * z / 8), lambda z: z / 4 * np.exp(z * z / 8)).prepared(0, 4)
+    with pytest.raises(ActivationError, match="not finite"):
+        HeatFlow(lambda z: np.log(z), kinks=(0,)).prepared(0, 1)
+    with pytest.raises(ActivationError, match="vertical tangent"):
+        HeatFlow(lambda z: np.sign(z) * np.abs(z) ** 0.5, kinks=(0,)).prepared(0, 1)
+    with pytest.raises(ActivationError, match="expected finite places"):
+        HeatFlow(np.tanh, kinks=(np.inf,))
+    table = FLOWS["tanh"].prepared(0, 1)
+    with pytest.raises(ActivationError, match="expected 0 to 1"):
+        table.features(0.0, np.array([[2.0]]))
+    with pytest.raises(ActivationError, match="expected at most 0"):
+        table.features(0.5, np.array([[0.5]]))
+
+
+def test_roundings_of_phi_set_the_smallest_variance() -> None:
+    """exp(z) - 1 loses its digits near 0: the table says from which variance on it can be trusted."""
+    careless = HeatFlow(lambda z: np.where(z > 0, z, np.exp(z) - 1), lambda z: np.exp(np.minimum(z, 0)), kinks=(0,))
+    table = careless.prepared(0, 1)
+    assert 1e-16 < table.smallest_variance < 1e-4
+    assert table.error <= 1e-11
+    q = 4 * table.smallest_variance
+    c, _ = careless.moments(0, 0, 0.5 * q, q, q)
+    exact, _ = FLOWS["elu"].moments(0, 0, 0.5 * q, q, q)
+    assert abs(float(c - exact)) <= 2e-11 * float(FLOWS["elu"].diagonal(0, q)[0])
+    with pytest.raises(ActivationError, match="expm1"):
+        table.features(0.0, np.array([[table.smallest_variance / 8]]))
