@@ -230,7 +230,7 @@ class Table:
                     self._shared[left, right, octave] = top
                     return [self._placed(left, right, -top)]
                 error = cell.along_x[octave - self.octaves[0]]
-                if error > 30 * enough:
+                if error > 30 * enough and not self.line.local:  # else tau = 0 may be much fainter than this tau
                     self._rough[left, right] = top
                     return self._halved(*where, error, stuck + (0.3 * before < error < _SMALL))
                 self._shared[left, right, octave] = -top

@@ -251,7 +251,8 @@ class Pieces:
         scale = self._scale(parent, octave)[0]
         before = self.pieces[parent].misfit[0]
         pieces = [self.pieces[h] for h in halves]
-        return before < _NOISY * scale and all(p.misfit[0] > max(0.3 * before, 4 * p.noise[0]) for p in pieces)
+        small = before < max(_NOISY * scale, 1e-13 * self._envelope[0, -1])
+        return bool(small) and all(p.misfit[0] > max(0.3 * before, 4 * p.noise[0]) for p in pieces)
 
     @staticmethod
     def _tiny(interval: Interval, octave: int) -> float:
