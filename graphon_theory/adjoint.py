@@ -24,7 +24,9 @@ class Backward:
     def __init__(self, recursion: Recursion, x1: FloatArray, x2: FloatArray) -> None:
         self.recursion = recursion
         n1, n2 = len(x1), len(x2)
-        f1, f2 = recursion.features(x1), recursion.features(x2)
+        diagonal = recursion.diagonal(x1)
+        f1, f2 = recursion.features(x1, diagonal), recursion.features(x2)
+        same = np.nonzero((x1[:, None, :] == x2[None, :, :]).all(axis=2))
         # duals[l] is C below weight layer l (counted from 0): the input products first
         self.duals = [(x1[:, None, :] * x2[None, :, :]).reshape(n1 * n2, -1).T]
         self.derivatives: list[FloatArray] = []
@@ -32,6 +34,7 @@ class Backward:
             k = op.variance @ self.duals[-1] + op.bias
             state = np.ones((len(k), 2, n1, n2))
             state[:, 0] = k.reshape(-1, n1, n2)
+            state[:, 0, *same] = diagonal.variances[layer][:, same[0]]  # identical inputs, to the last bit
             out = np.empty_like(state)
             none = np.zeros((len(k), n1, n2))
             block, parameters = recursion.passes[layer].block, recursion.parameters[layer]

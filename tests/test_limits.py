@@ -355,3 +355,13 @@ def test_unreachable_tolerance_names_the_hint() -> None:
 
     with pytest.raises(gt.QuadratureError, match=r"layer 2.*(diagonal=True|u_edges)"):
         gt.limit_kernel(gt.Network([1.0, gt.FunctionGraphon(rough), 1.0]), _inputs(), rtol=1e-12)
+
+
+def test_contributions_of_coincident_inputs_add_up() -> None:
+    """Cdot is steepest at rho = 1: the adjoint pass must see identical inputs as identical."""
+    x = np.random.default_rng(6).standard_normal((5, 7))
+    x[3] = x[0]
+    got = gt.limit_kernel(
+        gt.Network(["exp(-(u - v)**2)", "exp(-2*(u - v)**2)", "Min(u, v)", 1.0]), x, contributions=True
+    )
+    np.testing.assert_allclose(got["ntk_layer"].sum("layer"), got["ntk"], rtol=2e-14)

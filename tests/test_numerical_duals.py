@@ -26,6 +26,10 @@ def test_duals_stay_within_the_reported_error(name: str) -> None:
     for (means, q), row, unresolved in zip(POINTS, rows, resolution, strict=True):
         if unresolved > 1e-13:  # sin and cos at deviations of 1,000
             continue
+        if name == "swish with a jump" and max(q) > 1e3:  # exp(-z) overflows
+            with pytest.raises(gt.ActivationError, match="not finite .* largest variance that works"):
+                activation.duals(*q, *means)
+            continue
         bound = activation.prepared(max(map(abs, means)), max(q[1:])).error
         assert bound <= 1e-10
         got = [float(value) for value in activation.duals(*q, *means)]
@@ -136,7 +140,7 @@ def test_growth_beyond_the_gaussian_is_refused() -> None:
 
 
 def test_an_undeclared_jump_is_refused() -> None:
-    with pytest.raises(gt.ActivationError, match="jump"):
+    with pytest.raises(gt.ActivationError, match=r"(jump|rough).*kinks"):
         gt.Activation(lambda z: np.where(z > 0.3, 1.0, np.tanh(z))).duals(0.5, 1.0, 1.0)
     declared = gt.Activation(lambda z: np.where(z > 0.3, 1.0, 0.0), kinks=(0.3,))
     assert float(declared.mean(0.3, 1.0)) == pytest.approx(0.5, abs=1e-12)

@@ -15,6 +15,7 @@ _ORDERS = (6, 12, 20)
 _RULES = [np.polynomial.legendre.leggauss(n) for n in _ORDERS]
 _NODES = np.concatenate([x for x, _ in _RULES])
 _WEIGHTS = np.concatenate([w for _, w in _RULES])
+_TAIL = 4.0
 _TWO_PI = 2.0 * math.pi
 
 
@@ -33,6 +34,8 @@ def bivariate_cdf(h: float, k: float, rho: float, gap: float) -> float:
     """
     if abs(rho) < 0.925:
         first, count = (0, 6) if abs(rho) < 0.3 else ((6, 12) if abs(rho) < 0.75 else (18, 20))
+        if max(abs(h), abs(k)) > _TAIL:  # to relative precision as well
+            first, count = 18, 20
         squares, angle, total = 0.5 * (h * h + k * k), math.asin(rho), 0.0
         for n in range(first, first + count):
             sine = math.sin(0.5 * angle * (1.0 + _NODES[n]))

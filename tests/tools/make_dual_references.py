@@ -20,7 +20,7 @@ from scipy.special import erf, ndtr
 from tests.dual_references import CUSTOM, DATA, KINKS, NAMED, points
 
 Long = Any  # arrays of np.longdouble
-REACH = 9.5
+REACH = 14.0
 
 
 def rectified(alpha: float, beta: float) -> tuple[Callable[[Long], Long], Callable[[Long], Long]]:
@@ -74,7 +74,7 @@ def rule(splits: Long, order: int, ratio: float, levels: int) -> tuple[Long, Lon
     steps = np.concatenate([[0.0], ratio ** np.arange(levels, -1, -1.0)]).astype(np.longdouble)
     steps = np.concatenate([-steps[::-1], steps[1:]])
     edges = (splits[:, :, None] + steps).reshape(len(splits), -1)
-    units = np.broadcast_to(np.linspace(-REACH, REACH, 20, dtype=np.longdouble), (len(splits), 20))
+    units = np.broadcast_to(np.linspace(-REACH, REACH, 29, dtype=np.longdouble), (len(splits), 29))
     edges = np.concatenate([edges, units], axis=1)
     edges = np.sort(np.clip(edges, -REACH, REACH), axis=1)
     edges = edges[:, np.diff(edges, axis=1, append=np.inf).max(0) > 0]  # panels that are empty in all rows go
@@ -112,7 +112,7 @@ def pair(name: str, means: tuple[float, float], q: tuple[float, float, float], f
     near = (places - m2) / (slope * s1) if slope else places[:0]
     z, w = rule(np.concatenate([own, near])[None], order, ratio, levels)
     totals = [np.longdouble(0), np.longdouble(0)]
-    kept = np.flatnonzero(w[0] > 1e-25)
+    kept = np.flatnonzero(w[0] > 1e-45)
     for part in np.array_split(kept, max(1, len(kept) // 50)):
         f = m1 + s1 * z[0, part]
         middle = m2 + slope * (f - m1)
