@@ -26,7 +26,7 @@ class Backward:
         n1, n2 = len(x1), len(x2)
         diagonal = recursion.diagonal(x1)
         f1, f2 = recursion.features(x1, diagonal), recursion.features(x2)
-        same = np.nonzero((x1[:, None, :] == x2[None, :, :]).all(axis=2))
+        i, j = np.nonzero((x1[:, None, :] == x2[None, :, :]).all(axis=2))  # identical inputs, to the last bit
         # duals[l] is C below weight layer l (counted from 0): the input products first
         self.duals = [(x1[:, None, :] * x2[None, :, :]).reshape(n1 * n2, -1).T]
         self.derivatives: list[FloatArray] = []
@@ -34,7 +34,7 @@ class Backward:
             k = op.variance @ self.duals[-1] + op.bias
             state = np.ones((len(k), 2, n1, n2))
             state[:, 0] = k.reshape(-1, n1, n2)
-            state[:, 0, *same] = diagonal.variances[layer][:, same[0]]  # identical inputs, to the last bit
+            state[:, 0, i, j] = diagonal.variances[layer][:, i]
             out = np.empty_like(state)
             none = np.zeros((len(k), n1, n2))
             block, parameters = recursion.passes[layer].block, recursion.parameters[layer]

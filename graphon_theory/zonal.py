@@ -21,6 +21,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -107,7 +108,7 @@ class ZonalKernel:
         return None
 
     def kernels(
-        self, recursion: Recursion, x: FloatArray, x2: FloatArray | None, **options: object
+        self, recursion: Recursion, x: FloatArray, x2: FloatArray | None, **options: Any
     ) -> tuple[FloatArray, FloatArray]:
         """NNGP and NTK (outputs, N, N2), as :func:`graphon_theory.recursion.kernels`."""
         outputs, _, _ = self.coefficients.shape

@@ -133,7 +133,8 @@ def _step(a: Arithmetic, q: Pair) -> tuple[Any, Any]:
 def _exponentials(a: Arithmetic, q: Pair) -> tuple[Any, Any]:
     """E exp(i(f - f')) and E exp(i(f + f')): the characteristic function."""
     q12, q11, q22 = q
-    return tuple(a.exp(-(q11 + q22 - sign * 2 * q12) / 2) for sign in (1, -1))  # type: ignore[return-value]
+    minus, plus = (a.exp(-(q11 + q22 - sign * 2 * q12) / 2) for sign in (1, -1))
+    return minus, plus
 
 
 def _sin(a: Arithmetic, q: Pair) -> tuple[Any, Any]:

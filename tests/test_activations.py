@@ -157,7 +157,7 @@ def test_coincident_and_opposite_inputs_are_exact(name: str) -> None:
         np.testing.assert_array_equal(opposite, c)
         np.testing.assert_array_equal(opposite_dot, -dot)
     else:
-        known = {"leaky_relu": (-0.01 * q, 0.01), "step": (0.0, 0.0), "exp": (1.0, 1.0)}
+        known: dict[str, tuple[Any, float]] = {"leaky_relu": (-0.01 * q, 0.01), "step": (0.0, 0.0), "exp": (1.0, 1.0)}
         if name in known:  # phi(f) phi(-f), phi'(f) phi'(-f)
             np.testing.assert_allclose(opposite, known[name][0], rtol=2e-15)
             np.testing.assert_allclose(opposite_dot, known[name][1], rtol=2e-15)

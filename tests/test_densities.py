@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from graphon_theory.densities import marginals
 from graphon_theory.errors import InputError
 from graphon_theory.graphons import StepGraphon
 from graphon_theory.limits import kernel_density, limit_kernel
-from graphon_theory.densities import marginals
 from graphon_theory.networks import Network
 
 STEP = StepGraphon([[0.9, 0.1], [0.2, 0.6], [0.3, 0.05]], [0, 0.3, 0.5, 1], [0, 0.6, 1])

@@ -12,7 +12,7 @@ from scipy.special import erf
 
 import graphon_theory as gt
 from graphon_theory.activations import as_activation
-from tests.reference import Duals, Layer, limit_reference, weighted
+from tests.reference import FLOAT, Duals, Layer, limit_reference, weighted
 
 FloatArray = NDArray[np.float64]
 Function = Callable[[Any], Any]
@@ -80,9 +80,9 @@ def test_duals_about_means(name: str) -> None:
         q11, q22 = rng.uniform(0.2, 3.0, 2)
         m1, m2 = rng.normal(0, 1.2, 2)
         q = (float(rho * np.sqrt(q11 * q22)), float(q11), float(q22))
-        got, want = activation.duals(*q, m1, m2), reference.pair(None, m1, m2, q)
+        got, want = activation.duals(*q, m1, m2), reference.pair(FLOAT, m1, m2, q)
         np.testing.assert_allclose(got, want, rtol=0, atol=2e-12 * max(1.0, q11, q22))
-        assert float(activation.mean(m1, q11)) == pytest.approx(reference.mean(None, m1, q11), abs=1e-13)
+        assert float(activation.mean(m1, q11)) == pytest.approx(reference.mean(FLOAT, m1, q11), abs=1e-13)
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, "gelu", "silu"])
@@ -168,7 +168,7 @@ def test_naive_loops_with_analytic_drift(activation: str) -> None:
     )
     got = gt.limit_kernel(network, X)
     z, w = np.polynomial.legendre.leggauss(10)
-    u, w = (z + 1) / 2, w / 2
+    u, w = (z + 1) / 2, (w / 2).tolist()
     a, b = u[:, None], u[None, :]
     cells = (np.arange(4) + 0.5) / 4
     first = Layer(weighted(np.ones((10, 4)), [0.25] * 4), None, weighted(a - cells, [0.25] * 4))

@@ -27,7 +27,7 @@ def test_duals_stay_within_the_reported_error(name: str) -> None:
         if unresolved > 1e-13:  # sin and cos at deviations of 1,000
             continue
         if name == "swish with a jump" and max(q) > 1e3:  # exp(-z) overflows
-            with pytest.raises(gt.ActivationError, match="not finite .* largest variance that works"):
+            with pytest.raises(gt.ActivationError, match=r"not finite .* largest variance that works"):
                 activation.duals(*q, *means)
             continue
         bound = activation.prepared(max(map(abs, means)), max(q[1:])).error
@@ -153,9 +153,12 @@ def test_an_undeclared_jump_is_refused() -> None:
         (lambda: gt.Activation("x + 1"), "the name 'x' is not allowed"),
         (lambda: gt.Activation("__import__('os')"), "not allowed"),
         (lambda: gt.Activation("z", kinks=(0,)), "kinks, derivative: an expression's own are found"),
-        (lambda: gt.Activation(np.tanh, kinks=("a",)), "kinks: expected numbers"),
+        (
+            lambda: gt.Activation(np.tanh, kinks=("a",)),  # type: ignore[arg-type]
+            "kinks: expected numbers",
+        ),
         (lambda: gt.Activation(np.tanh, kinks=(np.inf,)), "kinks: expected finite places"),
-        (lambda: gt.Activation(lambda z: 1.0), "must be vectorised"),
+        (lambda: gt.Activation(lambda z: np.float64(1.0)), "must be vectorised"),  # type: ignore[return-value]
         (lambda: gt.Activation("abs(sin(z))"), "more than 64 kinks"),
         (lambda: as_activation("swish"), "expected an Activation or one of 'relu'"),
     ],

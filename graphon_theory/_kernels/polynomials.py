@@ -46,8 +46,8 @@ def zonal_tile(
     """out[f, i, j] = sqrt(g_i g_j) p_f(w) for two functions f, with cos theta = gram[i, j] / sqrt(g_i g_j).
 
     ``roots`` (2, N) hold sqrt(g) and its inverse (0 where g = 0); ``coefficients`` (2, n), highest first, n - 1 a
-    multiple of 7; ``coincident``: |cos theta| this close to 1 counts as 1; ``w`` (n2,) is scratch. ``upper``: nothing below the
-    diagonal of the kernel is needed.
+    multiple of 7; ``coincident``: |cos theta| this close to 1 counts as 1; ``w`` (n2,) is scratch. ``upper``: nothing
+    below the diagonal of the kernel is needed.
     """
     n1, n2 = gram.shape
     terms = coefficients.shape[1]
