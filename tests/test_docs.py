@@ -26,7 +26,14 @@ def python_blocks(page: Path) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "docs/guide.md", "docs/more_than_a_constant.md", "docs/estimation.md", "docs/validation.md"],
+    [
+        "README.md",
+        "docs/guide.md",
+        "docs/more_than_a_constant.md",
+        "docs/activations.md",
+        "docs/estimation.md",
+        "docs/validation.md",
+    ],
 )
 def test_examples_run(name: str) -> None:
     page = ROOT / name
