@@ -179,7 +179,7 @@ class PreparedHeatFlow:
 
         Raises ActivationError for means or variances outside the table's range.
         """
-        mean, variance = np.broadcast_arrays(np.asarray(mean, dtype=float), variance)
+        mean, variance = np.broadcast_arrays(np.asarray(mean, dtype=float), np.asarray(variance, dtype=float))
         s = np.sqrt(variance)
         four = self.expectations(mean.ravel(), variance.ravel())
         inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
