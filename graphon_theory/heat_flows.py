@@ -202,7 +202,8 @@ class PreparedHeatFlow:
         if low < self.smallest_variance:
             raise ActivationError(
                 f"variance: {low:.4g} is below {self.smallest_variance:.4g}, the smallest for which phi is known well "
-                "enough. Where phi is a difference of larger numbers near 0, write it without (expm1, log1p)."
+                "enough. Inputs that are zero up to rounding should be exactly 0; where phi is a difference of larger "
+                "numbers near 0, write it without (expm1, log1p)."
             )
         out = np.empty((4, mean.size))
         _compiled.expectations(self.table, np.ascontiguousarray(mean), np.sqrt(variance), 0.0, out)
