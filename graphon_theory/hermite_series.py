@@ -25,8 +25,8 @@ FloatArray = NDArray[np.float64]
 Function = Callable[[FloatArray], FloatArray]
 
 EPS = float(np.finfo(float).eps)
-_TERMS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)  # lengths tried, the last only to check
-_ERROR = 1e-12  # of the dual activations, on their scale
+_TERMS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)  # lengths tried, the last only to check
+_ERROR = 2e-12  # of the dual activations, on their scale
 _BATCH = 4_000_000  # values of phi' at a time
 _MEANS = 33  # means at which the error is looked at
 
@@ -68,7 +68,7 @@ class HermiteSeries:
         largest_mean: float,
         largest_variance: float,
     ) -> HermiteSeries | None:
-        """The shortest series whose error stays below 1e-12; None if there is none of moderate length.
+        """The shortest series whose error stays below 2e-12; None if there is none of moderate length.
 
         The error is looked at on a grid of means and variances up to the largest: what a series half as long again
         finds beyond the last term, and how far it moves the others.
