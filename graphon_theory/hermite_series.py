@@ -25,7 +25,7 @@ FloatArray = NDArray[np.float64]
 Function = Callable[[FloatArray], FloatArray]
 
 EPS = float(np.finfo(float).eps)
-_TERMS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)  # lengths tried, the last only to check
+_TERMS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)  # lengths; the last only checks
 _ERROR = 2e-12  # of the dual activations, on their scale
 _BATCH = 4_000_000  # values of phi' at a time
 _MEANS = 33  # means at which the error is looked at
