@@ -23,6 +23,7 @@ from graphon_validation.ensembles import compare_ensemble, trained_ensemble
 from graphon_validation.kernels import empirical_kernel
 from graphon_validation.layers import MaskedLinear
 from graphon_validation.models import MaskedMLP, build, choose_trained, dense
+from graphon_validation.output_moments import sampled_nngp
 from graphon_validation.protocols import apply_protocol, law_network, mixture, theories
 from graphon_validation.pruning import LayerCollapseWarning, prune
 from graphon_validation.rewiring import Rewiring
@@ -48,6 +49,7 @@ __all__ = [
     "mask_history",
     "mixture",
     "prune",
+    "sampled_nngp",
     "theories",
     "train",
     "trained_ensemble",

@@ -161,7 +161,7 @@ def build(
     Raises NetworkError when ``widths`` do not fit the network, ConnectivityError where D^2 > n_{l-1} W V
     (the width is too small for that drift: no law has such moments).
     """
-    counts = _check_widths(network, widths)
+    counts = check_widths(network, widths)
     streams = np.random.default_rng(seed).spawn(3 * network.depth)
     dtype = dtype or torch.float64
     layers = []
@@ -250,7 +250,8 @@ def dense(
 Evaluator = Callable[[Graphon, slice], FloatArray]
 
 
-def _check_widths(network: Network, widths: Sequence[int]) -> tuple[int, ...]:
+def check_widths(network: Network, widths: Sequence[int]) -> tuple[int, ...]:
+    """All unit counts, (n_0, ..., n_L). Raises NetworkError where they do not fit the network."""
     counts = tuple(int(n) for n in widths)
     if len(counts) != network.depth + 1:
         raise NetworkError(
