@@ -203,6 +203,28 @@ def test_refuses_negative_eigenvalues_by_lanczos_too(smooth: Array) -> None:
         spectrum(lowered, 5)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("lowest", "sure", "sound"), [(1e-2, True, True), (0.0, False, True), (-1e-9, False, False)])
+def test_positive_by_single_precision_only_where_it_can_tell(
+    order: Any, lowest: float, sure: bool, sound: bool
+) -> None:
+    matrix = np.asarray(with_eigenvalues(np.append(np.linspace(1, 0.1, 399), lowest)), order=order)
+    before = matrix.copy()
+    assert eigensolvers._surely_positive(matrix) is sure
+    if sound:
+        eigensolvers.check_positive(matrix, np.ones(5), 1e-10)
+    else:
+        with pytest.raises(KernelError, match="smallest eigenvalue is -1e-09"):
+            eigensolvers.check_positive(matrix, np.ones(5), 1e-10)
+    np.testing.assert_array_equal(matrix, before)
+
+
+def test_lanczos_reads_rows_or_columns(smooth: Array) -> None:
+    by_rows, by_columns = spectrum(smooth, 5), spectrum(np.asfortranarray(smooth), 5)
+    assert by_columns.attrs["solver"] == "lanczos"
+    np.testing.assert_allclose(by_columns.eigenvalue, by_rows.eigenvalue, rtol=1e-12)
+
+
 def test_a_single_precision_kernel_is_judged_by_its_own_rounding() -> None:
     values = np.linspace(0, 4, 30)
     single = with_eigenvalues(values).astype(np.float32)
