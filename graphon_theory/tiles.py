@@ -22,6 +22,9 @@ from threadpoolctl import ThreadpoolController
 from graphon_theory._kernels.tiles import LANES, place
 from graphon_theory.rules import FloatArray
 
+_PAGE = 1 << 21  # bytes of a large page (Linux)
+_LARGE = 1 << 22  # bytes from which NumPy asks for them
+
 Progress = Callable[[int, int], None]  # pairs done, pairs in all
 
 
@@ -72,7 +75,7 @@ def fill(
     """
     symmetric = x2 is None
     n, n2 = len(x), len(x if x2 is None else x2)
-    nngp, ntk = np.empty((outputs, n, n2), dtype), np.empty((outputs, n, n2), dtype)
+    nngp, ntk = _empty((outputs, n, n2), dtype), _empty((outputs, n, n2), dtype)
     total = n * (n + 1) // 2 if symmetric else n * n2
     before = 0
     for rows, columns in _blocks(n, n2, plan, symmetric):
@@ -90,6 +93,16 @@ def fill(
 
         before += run_tiles(tiles, run, workspace, threads, report)
     return nngp, ntk
+
+
+def _empty(shape: tuple[int, ...], dtype: DTypeLike) -> FloatArray:
+    """An array not yet written to; a large one starts with a page of the large kind, so that it costs few faults."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size < _LARGE:
+        return np.empty(shape, dtype)
+    room = np.empty(size + 2 * _PAGE, np.uint8)
+    start = -room.ctypes.data % _PAGE
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def _blocks(n: int, n2: int, plan: Plan, symmetric: bool) -> Iterator[tuple[slice, slice]]:
