@@ -97,5 +97,8 @@ def test_callers_in_several_threads_do_not_wait_for_one_another() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_results_start_with_a_large_page(dtype: type) -> None:
     large = tiles._empty((2, 900, 900), dtype)
-    assert large.shape == (2, 900, 900) and large.dtype == dtype and large.flags.c_contiguous and large.flags.writeable
+    assert large.shape == (2, 900, 900)
+    assert large.dtype == dtype
+    assert large.flags.c_contiguous
+    assert large.flags.writeable
     assert large.ctypes.data % (1 << 21) == 0
