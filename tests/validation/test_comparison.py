@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 import graphon_validation as gv
 from graphon_theory.errors import InputError
-from graphon_validation.comparison import fit_line
+from graphon_validation.comparison import fit_line, norm_interval
 
 WIDTHS = np.array([64, 128, 256, 512])
 LIMIT = np.array([[2.0, 0.5, -0.3], [0.5, 1.0, 0.2], [-0.3, 0.2, 3.0]])
@@ -68,6 +69,56 @@ def test_intervals_cover_as_often_as_they_say() -> None:
         truth = 0.5 - 2.0 / WIDTHS
         inside += list((found.interval[:, 0] < truth) & (truth < found.interval[:, 1]))
     assert abs(np.mean(inside) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / len(inside))
+
+
+@pytest.mark.parametrize("seeds", [4, 12])
+def test_scale_and_shape_intervals_cover(seeds: int) -> None:
+    """Against the factor and the shape that the made-up sweeps have, 1.5 limit + BIAS / n."""
+    expected = 1.5 * LIMIT + BIAS / WIDTHS[:, None, None]
+    scale = (expected * LIMIT).sum((1, 2)) / (LIMIT**2).sum()
+    left = expected - scale[:, None, None] * LIMIT
+    shape = np.linalg.norm(left, axis=(1, 2)) / scale / np.linalg.norm(LIMIT)
+    inside: dict[str, list[bool]] = {"scale": [], "shape": []}
+    for seed in range(100):
+        found = gv.compare(sweep(seeds=seeds, noise=0.5, factor=1.5, seed=seed), limit(), [(0, 1)])
+        for name, truth in (("scale", scale), ("shape", shape)):
+            low, high = found[f"{name}_interval"].values.T
+            inside[name] += list((low <= truth) & (truth <= high))
+    error = np.sqrt(0.95 * 0.05 / 400)
+    assert abs(np.mean(inside["scale"]) - 0.95) < 4 * error
+    assert 0.95 - 5 * error < np.mean(inside["shape"]) <= 1
+    assert np.mean(inside["shape"]) < 1  # the interval is not all there is
+
+
+def test_the_shape_interval_leaves_zero_where_the_shape_differs_and_only_there() -> None:
+    turned = LIMIT + np.array([[0.0, 0.4, 0.0], [0.4, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    scale = (LIMIT * turned).sum() / (turned**2).sum()
+    truth = np.linalg.norm(LIMIT - scale * turned) / scale / np.linalg.norm(turned)
+    above, different, inside = [], [], []
+    for seed in range(100):
+        pure = sweep(seeds=6, seed=seed)
+        pure["ntk"] = pure.ntk - BIAS / WIDTHS[:, None, None, None]
+        found = gv.compare(pure, limit(), [(0, 1)])
+        above.append(found.shape_interval.values[:, 0] > 0)
+        # noise alone has a shape error of its own; the interval knows
+        assert (found.shape_interval.values[:, 0] < found.shape_error).all()
+        low, high = gv.compare(pure, limit(turned), [(0, 1)]).shape_interval.values.T
+        different.append(low > 0)
+        inside.append((low <= truth) & (truth <= high))
+    assert np.mean(above) < 0.05
+    assert np.mean(different, axis=0)[-1] > 0.95  # where noise is a sixth of the difference
+    assert 0.9 < np.mean(inside) < 1
+
+
+def test_an_interval_in_one_dimension_is_students() -> None:
+    rng = np.random.default_rng(2)
+    sample = 5 + rng.standard_normal((6, 1))
+    mean = sample.mean(0)
+    low, high = norm_interval(mean, sample - mean)
+    reach = stats.t.ppf(0.975, 5) * sample.std(ddof=1) / np.sqrt(6)
+    np.testing.assert_allclose([low, high], [mean[0] - reach, mean[0] + reach], atol=0.1 * reach)
+    assert norm_interval(np.zeros(2), np.zeros((4, 2))) == (0.0, 0.0)
+    assert norm_interval(np.array([3.0, 4.0]), np.zeros((4, 2))) == pytest.approx((5.0, 5.0))
 
 
 def test_a_wrong_limit_is_seen() -> None:
