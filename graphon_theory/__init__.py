@@ -33,7 +33,7 @@ _ROOMS = {
         "as_graphon",
     ),
     "activations": ("Activation", "as_activation"),
-    "connectivity": ("Connectivity",),
+    "connectivity": ("Connectivity", "Known"),
     "networks": ("Network",),
     "pruning": (
         "Saliency",
@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from graphon_theory.comparisons import compare_networks as compare_networks
     from graphon_theory.comparisons import comparison_table as comparison_table
     from graphon_theory.connectivity import Connectivity as Connectivity
+    from graphon_theory.connectivity import Known as Known
     from graphon_theory.densities import marginals as marginals
     from graphon_theory.distances import align as align
     from graphon_theory.distances import cut_distance as cut_distance

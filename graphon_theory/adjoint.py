@@ -24,8 +24,8 @@ class Backward:
     def __init__(self, recursion: Recursion, x1: FloatArray, x2: FloatArray) -> None:
         self.recursion = recursion
         n1, n2 = len(x1), len(x2)
-        diagonal = recursion.diagonal(x1)
-        f1, f2 = recursion.features(x1, diagonal), recursion.features(x2)
+        diagonal, other = recursion.diagonal(x1), recursion.diagonal(x2)
+        f1, f2 = recursion.features(x1, diagonal), recursion.features(x2, other)
         i, j = np.nonzero((x1[:, None, :] == x2[None, :, :]).all(axis=2))  # identical inputs, to the last bit
         # duals[l] is C below weight layer l (counted from 0): the input products first
         self.duals = [(x1[:, None, :] * x2[None, :, :]).reshape(n1 * n2, -1).T]
@@ -34,6 +34,9 @@ class Backward:
             k = op.variance @ self.duals[-1] + op.bias
             state = np.ones((len(k), 2, n1, n2))
             state[:, 0] = k.reshape(-1, n1, n2)
+            one, two = diagonal.shares[layer], other.shares[layer]
+            if one is not None and two is not None:
+                state[:, 0] -= np.matmul(one.transpose(0, 2, 1), two)
             state[:, 0, i, j] = diagonal.variances[layer][:, i]
             out = np.empty_like(state)
             none = np.zeros((len(k), n1, n2))

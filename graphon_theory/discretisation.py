@@ -242,14 +242,21 @@ class _Refinement:
         t = op.own_matrix @ dual + op.own_bias
         if below is not None:
             t += op.variance @ below.tangent
+        known = op.shares(self._first_moments(below))
+        if known is not None:
+            k -= np.matmul(known.transpose(0, 2, 1), known).reshape(k.shape)
         return k, t
+
+    def _first_moments(self, below: _State | None) -> FloatArray:
+        """The means of what a layer receives: the inputs themselves, or m of the layer below."""
+        return self.sample.inputs.T if below is None else below.mean
 
     def _state(self, op: LayerOperator, below: _State | None) -> tuple[FloatArray, FloatArray, FloatArray]:
         """C and Cdot T (points, pairs) and m (points, inputs) of a layer, by the compiled pass of the engine itself."""
         k, t = self._moments(op, below)
         points, size = len(k), self.sample.size
         variance = np.maximum(k[:, self.sample.diagonal], 0.0)
-        mean = self._means(op, below)
+        mean = op.means(self._first_moments(below)) if self.drifting else np.zeros((points, size))
         duals = self.activation.prepared(float(np.abs(mean).max()), float(variance.max(initial=0.0)))
         features = np.ascontiguousarray(duals.features(mean, variance))
         state = np.stack([k, t], axis=1).reshape(points, 2, size, size)
@@ -259,12 +266,6 @@ class _Refinement:
         duals.block(state, none, False, 0.0, 0.0, features, features, 0, 0, out, duals.parameters(terms))
         first = duals.mean(mean, variance) if self.drifting else np.zeros((points, 0))
         return out[:, 0].reshape(points, -1), out[:, 1].reshape(points, -1), first
-
-    def _means(self, op: LayerOperator, below: _State | None) -> FloatArray:
-        """mu (points, inputs) of a layer."""
-        if op.drift is None:
-            return np.zeros((len(op.variance), self.sample.size))
-        return op.drift @ (self.sample.inputs.T if below is None else below.mean)
 
     def _panels(self, layer: Layer, edges: FloatArray, operator: _Rows, below: _State | None) -> Panels:
         if layer.constant_in_u:

@@ -15,7 +15,7 @@ import tomli_w
 
 from graphon_theory import expressions
 from graphon_theory.activations import Activation, as_activation
-from graphon_theory.connectivity import Connectivity, as_connectivity
+from graphon_theory.connectivity import Connectivity, Known, as_connectivity
 from graphon_theory.errors import GraphonError, NetworkError, SpecError
 from graphon_theory.graphons import AnalyticGraphon, ConstantGraphon, Graphon, StepGraphon
 
@@ -92,9 +92,10 @@ class Network:
     def to_toml(self) -> str:
         """The network as TOML text that :meth:`from_toml` reads back.
 
-        Raises SpecError for callables and for arrays over 4,096 entries: text would not hold them.
+        Raises SpecError for callables, arrays over 4,096 entries and what is ``Known`` of single units: text would not
+        hold them.
         """
-        return tomli_w.dumps(_to_dict(self, _spec, _activation_spec))
+        return tomli_w.dumps(_to_dict(self, _spec, _activation_spec, _known_spec))
 
     @classmethod
     def from_toml(cls, text: str) -> Network:
@@ -117,7 +118,7 @@ class Network:
             _known_keys(table, {"mask", "variance", "drift"}, f"layer {number}")
             if "mask" not in table:
                 raise SpecError(f"layer {number}: the mask is missing; write mask = 0.5, text or a table of values.")
-            parts = {key: _from_spec(value, f"layer {number}, {key}") for key, value in table.items()}
+            parts: dict[str, Any] = {key: _from_spec(v, f"layer {number}, {key}") for key, v in table.items()}
             try:
                 layers.append(Connectivity(**parts))
             except GraphonError as error:
@@ -130,7 +131,7 @@ class Network:
 
     @cached_property
     def _description(self) -> str:
-        return tomli_w.dumps(_to_dict(self, _summary, _activation_summary))
+        return tomli_w.dumps(_to_dict(self, _summary, _activation_summary, _known_summary))
 
     def __repr__(self) -> str:
         parts = [f"[{', '.join(_layer_repr(layer) for layer in self.layers)}]", f"activation={self.activation.name!r}"]
@@ -202,7 +203,7 @@ def _layer_repr(layer: Connectivity) -> str:
     return repr(layer.mask) if plain else repr(layer)
 
 
-def _to_dict(network: Network, graphon: Any, activation: Any) -> dict[str, Any]:
+def _to_dict(network: Network, graphon: Any, activation: Any, known: Any) -> dict[str, Any]:
     out: dict[str, Any] = {
         "activation": activation(network.activation),
         "weight_variance": _one_or_many(network.weight_variance),
@@ -219,6 +220,8 @@ def _to_dict(network: Network, graphon: Any, activation: Any) -> dict[str, Any]:
             table["variance"] = graphon(layer.variance)
         if layer.has_drift:
             table["drift"] = graphon(layer.drift)
+        if layer.known is not None:
+            table["known"] = known(layer.known)
         out["layer"].append(table)
     return out
 
@@ -275,6 +278,16 @@ def _summary(graphon: Graphon) -> Any:
             digest = hashlib.sha256(data).hexdigest()[:16]
             return f"step function, shape {graphon.values.shape}, sha256 {digest}"
         return repr(graphon)
+
+
+def _known_spec(known: Known) -> Any:
+    raise SpecError(
+        f"{known!r}: what is known of single units is not written as text; keep what the network came from."
+    )
+
+
+def _known_summary(known: Known) -> Any:
+    return [str(_summary(graphon)) for graphon in known.graphons]
 
 
 def _from_spec(value: Any, where: str) -> Graphon:

@@ -74,7 +74,7 @@ def saliency_pruning(
     law = weight_law(weights)
     row, column = _factor("row_factor", row_factor, "u"), _factor("column_factor", column_factor, "v")
     scored = _Scored(row, column, law)
-    return scored.connectivity(_solve_threshold(scored.density, _density(density)))
+    return scored.connectivity(solve_threshold(scored.density, _density(density)))
 
 
 def n_m_pruning(n: int, m: int, weights: object = "normal") -> Connectivity:
@@ -230,7 +230,7 @@ def prune_globally(
     def mean(tau: float) -> float:
         return math.fsum(sizes[i] * scored.density(tau / scale) for i, (scored, scale) in layers.items()) / total
 
-    tau = _solve_threshold(mean, target)
+    tau = solve_threshold(mean, target)
     return [layers[i][0].connectivity(tau / layers[i][1]) if i in layers else Connectivity(1.0) for i in range(depth)]
 
 
@@ -297,7 +297,7 @@ class _Surviving(Graphon):
         return rf"{what},\; t = \frac{{{self.tau:.6g}}}{{r(u)\, c(v)}}"
 
 
-def _solve_threshold(mean: Callable[[float], float], target: float) -> float:
+def solve_threshold(mean: Callable[[float], float], target: float) -> float:
     """tau with mean(tau) = target; ``mean`` falls from its value at 0 to 0."""
     reach = mean(0.0)
     if target > reach + 1e-12:

@@ -204,18 +204,17 @@ class Product:
 
 
 class Diagonal(NamedTuple):
-    """Every input with itself: results (outputs, N), and means and variances (positions, N) of every hidden layer."""
+    """Every input with itself: results (outputs, N), and means and variances (positions, N) of every hidden layer.
+
+    ``shares``: of what is known of the parameters of every weight layer (positions, r, N), None where nothing is.
+    """
 
     nngp: FloatArray
     ntk: FloatArray
     mean: FloatArray
     variances: list[FloatArray]
     means: list[FloatArray]
-
-
-def _means(op: LayerOperator, below: FloatArray, like: FloatArray) -> FloatArray:
-    """mu = D m, zeros without drift."""
-    return np.zeros_like(like) if op.drift is None else op.drift @ below
+    shares: list[FloatArray | None]
 
 
 class Recursion:
@@ -240,6 +239,7 @@ class Recursion:
         self.outputs = len(operators[-1].variance)
         self.passes = self._passes(inputs)
         below = [self.entry.terms, *(len(op.variance) for op in operators[:-1])]
+        below = [n + (0 if op.known is None else len(op.known.bias)) for n, op in zip(below, operators, strict=True)]
         eps = float(np.finfo(self.dtype).eps)
         self.parameters = [duals.parameters(terms, eps) for duals, terms in zip(self.passes, below, strict=False)]
         self.pair_entry = self.entry.astype(self.dtype)
@@ -281,10 +281,10 @@ class Recursion:
         gram = entry.profiles @ (x * x).T
         k = entry.variance_mix @ gram + entry.bias
         t = (entry.variance_mix if entry.own_mix is None else entry.own_mix) @ gram + entry.own_bias
-        mean = _means(self.operators[0], x.T, k)
-        means, variances = [], []
+        mean, known = self.operators[0].means(x.T), self.operators[0].shares(x.T)
+        means, variances, shares = [], [], [known]
         for layer, (op, (signal, own)) in enumerate(zip(self.hidden, self.products, strict=True)):
-            k = np.maximum(k, 0.0)
+            k = np.maximum(k if known is None else k - (known**2).sum(axis=1), 0.0)
             means.append(mean)
             variances.append(k)
             if passes is None:
@@ -296,8 +296,11 @@ class Recursion:
             k = signal(dual)
             t = (k if own is None else own(dual)) + op.own_bias + signal(derivative * t)
             k = k + op.bias
-            mean = _means(op, below, k)
-        return Diagonal(k, t, mean, variances, means)
+            mean, known = op.means(below), op.shares(below)
+            shares.append(known)
+        if known is not None:
+            k = np.maximum(k - (known**2).sum(axis=1), 0.0)
+        return Diagonal(k, t, mean, variances, means, shares)
 
     def features(self, x: FloatArray, diagonal: Diagonal | None = None) -> list[FloatArray]:
         """What the compiled duals need of means and variances, by hidden layer (positions, F, N).
@@ -310,10 +313,15 @@ class Recursion:
             for duals, mean, q in zip(self.passes, diagonal.means, diagonal.variances, strict=True)
         ]
 
+    def shares(self, diagonal: Diagonal) -> list[FloatArray | None]:
+        """What is known of every weight layer, of which products of pairs are taken out of K (positions, r, N)."""
+        return [None if known is None else known.astype(self.dtype, copy=False) for known in diagonal.shares]
+
     @property
     def held_inputs(self) -> int:
         """Inputs whose features fit the memory set aside for them."""
         each = sum((n + 2) * len(op.variance) for n, op in zip(self._features_each, self.operators, strict=False))
+        each += sum(op.known.bias.size for op in self.operators if op.known is not None)
         return max(1, _FEATURES // (8 * max(1, each)))
 
     @cached_property
@@ -339,6 +347,8 @@ class Recursion:
         """The network in the form of the compiled recursion, if no layer has more positions than that is good for."""
         widest = max(len(self.entry.profiles), *(len(op.variance) for op in self.operators))
         if widest >= _NARROW or not self.hidden or not isinstance(self.passes[0].block, Dispatcher):
+            return None
+        if any(op.known is not None for op in self.operators):
             return None
         kinds = {(duals.block, features) for duals, features in zip(self.passes, self._features_each, strict=True)}
         if len(kinds) > 1 or len({len(p) for p in self.parameters}) > 1:
@@ -444,12 +454,21 @@ def _wide_tile(
     x2: FloatArray,
     f1: list[FloatArray],
     f2: list[FloatArray],
+    known1: list[FloatArray | None],
+    known2: list[FloatArray | None],
     tile: Tile,
 ) -> FloatArray:
     """NNGP and NTK (outputs, 2, n1, n2) of a tile, a view of the workspace."""
     i0, i1, j0, j1, _ = tile
     n1, n2 = i1 - i0, j1 - j0
     n = n1 * n2
+
+    def take_out_known(layer: int, state: FloatArray) -> None:
+        one, other = known1[layer], known2[layer]
+        if one is not None and other is not None:
+            products = np.matmul(one[:, :, i0:i1].transpose(0, 2, 1), other[:, :, j0:j1])
+            state[:, 0] -= products.reshape(len(state), n)
+
     entry = r.pair_entry
     gram = work.view(work.gram, len(entry.profiles), n1, n2)
     entry.gram(x1[i0:i1], x2[j0:j1], gram)
@@ -466,6 +485,7 @@ def _wide_tile(
     if entry.own_mix is not None:
         np.matmul(entry.own_mix, gram, out=extra)
     bias, own_bias, shared = entry.bias, entry.own_bias, entry.own_mix is None
+    take_out_known(0, state)
 
     for layer, op in enumerate(r.hidden):
         duals = work.view(work.duals, rows, 2, n)
@@ -490,6 +510,7 @@ def _wide_tile(
         if own is not None:
             own.into(duals[:, 0], extra, work.scratch)
         bias, own_bias, shared = op.bias, op.own_bias, own is None
+        take_out_known(layer + 1, state)
 
     nngp, ntk = state[:, 0], state[:, 1]
     ntk += nngp if shared else extra
@@ -510,12 +531,15 @@ def kernels(
     own = recursion.diagonal(x) if len(x) <= plan.block else None  # one block
 
     def prepare(rows: slice, columns: slice) -> TileFunction:
-        f1 = recursion.features(x[rows], own)
-        f2 = f1 if x2 is None and rows == columns else recursion.features(other[columns])
+        one = recursion.diagonal(x[rows]) if own is None else own
+        two = one if x2 is None and rows == columns else recursion.diagonal(other[columns])
+        f1 = recursion.features(x[rows], one)
+        f2 = f1 if one is two else recursion.features(other[columns], two)
         x1, y1 = (z.astype(recursion.dtype, copy=False) for z in (x[rows], other[columns]))
         if recursion.narrow is not None:
             return _narrow_tile(recursion, x1, y1, f1, f2)
-        return lambda work, tile: _wide_tile(recursion, work, x1, y1, f1, f2, tile)
+        known1, known2 = recursion.shares(one), recursion.shares(two)
+        return lambda work, tile: _wide_tile(recursion, work, x1, y1, f1, f2, known1, known2, tile)
 
     def workspace() -> _Workspace:
         return _Workspace(recursion, plan.rows * plan.columns)

@@ -137,7 +137,7 @@ def check_zonal(network: Network, dimension: int) -> None:
     multiples of x . x' if the rows are constant over the inputs.
     """
     first = network.layers[0]
-    if not first.drift.is_zero:
+    if first.has_drift:
         raise NetworkError(
             "network: not zonal: the input layer's drift makes means that depend on the direction of x; zonal spectra "
             "need D^1 = 0."

@@ -260,12 +260,25 @@ def quadrature_duals(
 
 
 @dataclass(frozen=True)
+class KnownParts:
+    """Operator matrices of G_1..G_r, rows g_1..g_r over positions, and the biases' means (THEORY §10)."""
+
+    profiles: Sequence[Matrix]
+    bias: Matrix
+    bias_mean: Sequence[Any]
+
+
+@dataclass(frozen=True)
 class Layer:
-    """Operator matrices (receiving, sending positions) of W, V and D; V = W and D = 0 if left out."""
+    """Operator matrices (receiving, sending positions) of W, V and D; V = W and D = 0 if left out.
+
+    ``known`` goes with a drift (of zeros, if there is none).
+    """
 
     mask: Matrix
     variance: Matrix | None = None
     drift: Matrix | None = None
+    known: KnownParts | None = None
 
 
 def weighted(values: Matrix | ArrayLike, weights: Sequence[Any]) -> Matrix:
@@ -297,6 +310,7 @@ class _Setting:
     masks: list[Matrix]
     variances: list[Matrix]
     drifts: list[Matrix | None]
+    known: list[KnownParts | None]
     duals: Duals
     sw2: list[Any]
     sb2: Any
@@ -336,6 +350,15 @@ def _forward(s: _Setting, x: Sequence[Any], y: Sequence[Any]) -> _Signals:
                     if depth == 0:  # (V - D^2 / d) / d, with the 1/d inside both matrices
                         second = second - drift[i][j] ** 2
                 q = [q[c] + s.sw2[depth] * second * duals[depth][j][c] for c in range(3)]
+            known = s.known[depth]
+            if known is not None:
+                mu = [m + s.a.sqrt(s.sb2) * s.a.number(known.bias_mean[i]) for m in mu]
+                for profile, shares in zip(known.profiles, known.bias, strict=True):
+                    moved = [s.a.sqrt(s.sb2) * s.a.number(shares[i])] * 2
+                    for j in range(len(variance[i])):
+                        factor = s.a.sqrt(s.sw2[depth]) * s.a.number(profile[i][j])
+                        moved = [moved[side] + factor * signal[j][side] for side in (0, 1)]
+                    q = [q[0] - moved[0] * moved[1], q[1] - moved[0] ** 2, q[2] - moved[1] ** 2]
             mean_here.append((mu[0], mu[1]))
             here.append((q[0], q[1], q[2]))
         means.append(mean_here)
@@ -435,6 +458,7 @@ def limit_reference(
         masks=[_numbers(a, layer.mask) for layer in layers],
         variances=[_numbers(a, layer.mask if layer.variance is None else layer.variance) for layer in layers],
         drifts=[None if layer.drift is None else _numbers(a, layer.drift) for layer in layers],
+        known=[layer.known for layer in layers],
         duals=DUALS[activation] if isinstance(activation, str) else activation,
         sw2=sw2,
         sb2=sb2,

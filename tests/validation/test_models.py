@@ -274,3 +274,9 @@ def test_without_torch_the_import_says_what_to_install() -> None:
     assert done.returncode == 1
     assert "ImportError: graphon_validation" in done.stderr
     assert "pip install 'graphon-theory[validation]'" in done.stderr
+
+
+def test_build_refuses_what_is_known_of_single_units() -> None:
+    layer = gt.Connectivity(1.0, known=gt.Known([0.5]))
+    with pytest.raises(gt.ConnectivityError, match="layer 2: known: .* draw a dense network and prune it"):
+        gv.build(gt.Network([1.0, layer, 1.0]), (4, 8, 8, 1), 0)

@@ -159,7 +159,8 @@ def build(
     of their own, so changing one leaves the others as they were. float64 unless ``dtype`` says otherwise.
 
     Raises NetworkError when ``widths`` do not fit the network, ConnectivityError where D^2 > n_{l-1} W V
-    (the width is too small for that drift: no law has such moments).
+    (the width is too small for that drift: no law has such moments) and where a layer holds more than W, V and D
+    (``known``).
     """
     counts = check_widths(network, widths)
     streams = np.random.default_rng(seed).spawn(3 * network.depth)
@@ -298,6 +299,11 @@ def _draw(
     mask = np.empty(shape, dtype=np.bool_)
     weight = np.empty(shape)
     has_drift = connectivity.has_drift
+    if connectivity.known is not None:
+        raise ConnectivityError(
+            "known: weights given what positions tell of their units are not drawn here; draw a dense network and "
+            "prune it (gv.dense, gv.prune)."
+        )
     height = max(1, _CHUNK // n_in)
     for start in range(0, n_out, height):
         rows = slice(start, min(start + height, n_out))
