@@ -66,6 +66,7 @@ _ROOMS = {
     "estimation": ("estimate_graphon",),
     "masks": ("PackedMask",),
     "network_estimates": ("estimate_network",),
+    "saliency_networks": ("saliency_network",),
     "units": ("trace_units",),
     "graphon_paths": ("graphon_path", "network_path", "spectrum_path"),
 }
@@ -159,6 +160,7 @@ if TYPE_CHECKING:
     from graphon_theory.reductions import scalar_reduction as scalar_reduction
     from graphon_theory.regressions import kernel_regression as kernel_regression
     from graphon_theory.regressions import nngp_posterior as nngp_posterior
+    from graphon_theory.saliency_networks import saliency_network as saliency_network
     from graphon_theory.spectra import extend as extend
     from graphon_theory.spectra import spectrum as spectrum
     from graphon_theory.units import trace_units as trace_units

@@ -37,6 +37,7 @@ _STRIP = 2048  # pairs times positions of a strip of a narrow network
 _NARROW_TILE = 1 << 17  # pairs times profiles of its tile
 _PREPARED = 4096  # inputs whose largest variance is looked for at a time
 _FEATURES = 12_000_000  # bytes of the inputs' own features (variances and their roots) held at a time
+_SHARES = 512_000_000  # the same where positions tell of their units, which takes many numbers an input
 
 _Form = tuple[FloatArray, tuple[slice, ...] | None, FloatArray, int]  # profiles, supports, mix, terms
 
@@ -321,8 +322,8 @@ class Recursion:
     def held_inputs(self) -> int:
         """Inputs whose features fit the memory set aside for them."""
         each = sum((n + 2) * len(op.variance) for n, op in zip(self._features_each, self.operators, strict=False))
-        each += sum(op.known.bias.size for op in self.operators if op.known is not None)
-        return max(1, _FEATURES // (8 * max(1, each)))
+        known = sum(op.known.bias.size for op in self.operators if op.known is not None)
+        return max(1, (_SHARES if known else _FEATURES) // (8 * max(1, each + known)))
 
     @cached_property
     def _features_each(self) -> list[int]:
