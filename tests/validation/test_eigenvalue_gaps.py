@@ -13,8 +13,9 @@ from rich.console import Console
 import graphon_theory as gt
 from graphon_theory.errors import InputError
 from graphon_theory.results import load_dataset
+from graphon_validation.digits import upsampled_digits
 from graphon_validation.eigenvalue_gaps import SETTINGS, Setting, eigenvalue_gaps, gap_table, limit_networks
-from graphon_validation.experiments import magnitude_gap_experiment, main, upsampled_digits
+from graphon_validation.experiments import magnitude_gap_experiment, main
 from tests.validation.helpers import inputs
 
 DEPTH = 5

@@ -108,6 +108,42 @@ def test_laws_are_those_of_the_layers_own_densities() -> None:
     assert kept.variance.mean() == pytest.approx(network.layers[1].variance.mean(), rel=0.02)
 
 
+def expected_over_signs(model: gv.MaskedMLP, x: np.ndarray) -> float:
+    """E trace of one output's NTK over new signs, ReLU without bias: gates are fair coins, so paths just add up."""
+    masks = [layer.scale**2 * layer.mask.double().numpy() for layer in model.linears]
+    squares = [layer.effective_weight().detach().numpy() ** 2 for layer in model.linears]
+    back = [np.full(model.widths[-1], 1 / model.widths[-1])]
+    for square in squares[:0:-1]:
+        back.insert(0, back[0] @ square / 2)
+    total, signal = 0.0, (x**2).sum(0)
+    for index, (mask, square) in enumerate(zip(masks, squares, strict=True)):
+        total += float(back[index] @ mask @ signal)
+        signal = square @ signal / 2
+    return total
+
+
+def test_dense_layers_have_the_variance_that_masks_know() -> None:
+    """SynFlow keeps more connections of units with large dense weights: V = 1 in dense layers misses percents."""
+    off, without, sampled = [], [], []
+    x = inputs(12, 16)
+    for seed in range(4):
+        model = gv.dense((16, 256, 256, 256, 10), seed)
+        gv.prune(model, "synflow", 0.2, layers=[1, 2])
+        expected = expected_over_signs(model, x)
+        network = gv.theories(model, blocks=16, names=["(W, V)"])["(W, V)"]
+        plain = gt.Network([1.0, *network.layers[1:-1], 1.0], outputs=10)
+        traces = [np.trace(gt.limit_kernel(one, x).ntk.mean("output")) for one in (network, plain)]
+        off.append(traces[0] / expected - 1)
+        without.append(traces[1] / expected - 1)
+        for redraw in range(8):
+            signs = gv.apply_protocol(model, "signs", [seed, redraw])
+            sampled.append(np.trace(gv.empirical_kernel(signs, x).ntk.mean("output")) / expected - 1)
+    assert np.abs(off).max() < 0.01
+    assert np.mean(without) < -0.02
+    assert max(without) < 0
+    assert abs(np.mean(sampled)) < 4 * np.std(sampled) / math.sqrt(len(sampled))  # the oracle itself
+
+
 def test_input_rows_are_the_units_own() -> None:
     model = gv.prune(random_model((6, 50, 40, 1), (1.0, 1.0, 1.0), "relu"), "random", 0.4, scope="layer", rng=0)
     network = gv.theories(model, blocks=2, names=["(W, V)"], input_rows=True)["(W, V)"]
@@ -121,6 +157,15 @@ def test_input_rows_are_the_units_own() -> None:
     assert isinstance(connectivity.variance, gt.StepGraphon)
     squares = (model.weights[0] * model.masks[0]).detach().numpy() ** 2
     np.testing.assert_array_equal(connectivity.variance.values, squares)
+    # sizes are known, signs are not: sqrt(d) w with new signs
+    assert isinstance(connectivity.drift, gt.StepGraphon)
+    own = (model.weights[0] * model.masks[0]).detach().numpy()
+    np.testing.assert_allclose(np.abs(connectivity.drift.values), math.sqrt(6) * np.abs(own))
+    flipped = (connectivity.drift.values * own < 0).sum() / model.masks[0].sum()
+    assert 0.3 < flipped < 0.7
+    whole = rows_as_positions(model.masks[0].numpy(), model.weights[0].detach().numpy(), "(W, V, D)").drift
+    assert isinstance(whole, gt.StepGraphon)
+    np.testing.assert_allclose(whole.values, math.sqrt(6) * own)
     assert np.isfinite(gt.limit_kernel(network, x).ntk).all()
 
 
@@ -136,6 +181,34 @@ def test_a_masked_input_layer_tends_to_the_mixture_and_not_to_the_kernel_of_the_
     assert np.abs(found["error"]).max() < 0.3 * np.abs(plain["error"]).max()
     full = gt.Network([1.0, 0.5])
     assert gv.mixture(full, 5) is full
+
+
+def test_a_magnitude_mask_on_few_inputs_tends_to_rows_of_weights_and_not_of_masks() -> None:
+    """Surviving weights are not Gaussian, and neither are sums of one or two of them."""
+    law = gt.magnitude_pruning(0.2)
+    network, x = gt.Network([law, 1.0]), inputs(4, 5)
+    prune = {"method": "magnitude", "density": 0.2, "layers": [0]}
+    real = gv.width_sweep(gt.Network([1.0, 1.0]), x, widths=[4000], seeds=range(30), prune=prune, progress=False)
+    entries = [(0, 2), (1, 3)]
+
+    def rows(weights: str | None) -> xr.Dataset:
+        kernels = [
+            gt.limit_kernel(gv.mixture(network, 5, 4000, weights=weights, rng=[seed, 7]), x).ntk.values
+            for seed in range(30)
+        ]
+        return xr.Dataset({"ntk": (real.ntk.dims, np.array(kernels)[None])}, real.coords)
+
+    of_weights, of_masks = (gv.compare(real, rows(weights), entries) for weights in ("normal", None))
+    assert np.abs(of_weights.z).max() < 4
+    assert np.abs(of_masks.z).max() > 5
+    with pytest.raises(InputError, match="not what magnitude pruning leaves of uniform weights"):
+        gv.mixture(network, 5, weights="uniform")
+    with pytest.raises(InputError, match="not what magnitude pruning leaves of normal weights"):
+        gv.mixture(gt.Network([0.2, 1.0]), 5, weights="normal")
+    step = gt.Network([gt.Connectivity(gt.StepGraphon([[1.0, 0.0]])), 1.0])
+    sampled = gv.mixture(step, 4, 8, weights="normal").layers[0]
+    assert isinstance(sampled.mask, gt.StepGraphon)
+    np.testing.assert_array_equal(sampled.mask.values, np.tile([1.0, 1, 0, 0], (8, 1)))
 
 
 def test_sweeps_by_protocol_follow_their_theories() -> None:

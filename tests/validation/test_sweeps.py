@@ -22,12 +22,12 @@ from graphon_validation.experiments import (
     gaussian_inputs,
     magnitude_networks,
     main,
-    protocol_experiment,
     structured_network,
     three_block_experiment,
     three_block_network,
     width_sweep_experiment,
 )
+from graphon_validation.protocol_experiments import finite_d_floor, protocol_experiment
 from tests.validation.helpers import inputs
 
 MAGNITUDE = {"method": "magnitude", "density": DENSITY, "scope": "layer", "layers": [1, 2]}
@@ -183,6 +183,63 @@ def test_the_protocol_experiment_prints_and_separates(tmp_path: Path) -> None:
     assert float(found["own", "(W, W)"].z.sel(width=256, quantity="trace")) > 8
     saved = load_dataset(tmp_path / "protocols-magnitude.nc")
     assert saved["real_own"].shape == (2, 6, 40, 40)
+
+
+def test_the_finite_d_floor_places_networks_between_rows_and_means() -> None:
+    rng = np.random.default_rng(0)
+    rows, means = (one @ one.T for one in rng.standard_normal((2, 5, 5)))
+    scale = np.array([1.0, 0.7, 2.0, 1.3])[:, None, None]
+    own, other = rows * np.ones_like(scale), means * np.ones_like(scale)
+    for share in (0.0, 0.25, 1.0):
+        found = finite_d_floor((1 - share) * own + share * other, own, other)
+        assert found["share"] == pytest.approx(share, abs=1e-12)
+    # a factor of the rows' kernel is no way towards the means
+    assert finite_d_floor(scale * rows, own, other)["share"] == pytest.approx(0, abs=1e-12)
+    assert found["whole"] == pytest.approx(np.linalg.norm(means - rows) / np.linalg.norm(rows))
+    assert found["shape"] == pytest.approx(np.sqrt(1 - (rows * means).sum() ** 2 / (rows**2).sum() / (means**2).sum()))
+
+
+def test_sampled_rows_do_not_draw_networks_towards_means() -> None:
+    """Noise of the rows is in their difference to the means too; the share has to be free of its square."""
+    rng = np.random.default_rng(1)
+    limit = np.diag(np.arange(5.0, 11.0))
+    means = limit + 0.3 * np.eye(6)[::-1]
+    scores, naive = [], []
+    for _ in range(60):
+        real, rows = limit + 0.3 * rng.standard_normal((2, 8, 6, 6))
+        found = finite_d_floor(real, rows, means * np.ones((8, 1, 1)))
+        scores.append(found["share"] / found["error"])
+        off = means - rows.mean(0)
+        naive.append(((real - rows).mean(0) * off).sum() / (off**2).sum())
+    assert np.mean(naive) > 0.2
+    assert abs(np.mean(scores)) < 4 / np.sqrt(60)
+    assert 0.6 < np.std(scores) < 1.6
+    hidden = finite_d_floor(
+        real, limit + np.array([[[-0.1]], [[0.1]]] * 4) * np.eye(6)[::-1], limit * np.ones((8, 1, 1))
+    )
+    assert hidden["shape"] == 0  # rows that differ from the means by noise alone
+    assert np.isnan(hidden["share"])
+    assert np.isnan(hidden["error"])
+
+
+@pytest.mark.parametrize(("method", "theory"), [("random", "law"), ("magnitude", "law"), ("synflow", "(W, V)")])
+def test_networks_with_a_pruned_input_layer_follow_rows_and_not_means(tmp_path: Path, method: str, theory: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=240)
+    x = 2 * rng.standard_normal((3, 10))[labels] + rng.standard_normal((240, 10))
+    console = Console(file=io.StringIO(), width=300, record=True)
+    found = protocol_experiment(
+        tmp_path, method, 0.3, [1024], 6, blocks=2, hidden=1, prune_input=True, data=(x, labels), console=console
+    )
+    assert f"finite d = 10, width 1,024: the {theory} without rows as positions is" in console.export_text()
+    saved = load_dataset(tmp_path / f"protocols-{method}.nc")
+    names = (one.replace(" ", "_") for one in ("real signs", f"theory {theory}", f"theory {theory}, means"))
+    floor = finite_d_floor(*(saved[name].sel(width=1024).values for name in names))
+    assert floor["shape"] > 0.02
+    assert abs(floor["share"]) < 4 * floor["error"]
+    if theory == "law":  # new signs at every position are a noise of their own, which six networks do not beat
+        assert abs(floor["share"] - 1) > 8 * floor["error"]
+    assert float(found["signs", theory].shape_interval[0, 0]) == 0
 
 
 def test_protocols_run_as_a_command_with_the_input_layer_pruned(

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 from xarray import Dataset
 
 from graphon_theory.connectivity import Connectivity
@@ -22,12 +21,12 @@ from graphon_theory.networks import Network
 from graphon_theory.pruning import magnitude_pruning, random_pruning
 from graphon_theory.results import save_dataset
 from graphon_validation.comparison import compare
+from graphon_validation.digits import upsampled_digits
 from graphon_validation.eigenvalue_gaps import eigenvalue_gaps, gap_table
-from graphon_validation.kernels import empirical_kernel
-from graphon_validation.losses import Data
-from graphon_validation.models import build, dense
-from graphon_validation.protocols import PROTOCOLS, apply_protocol, law_network, theories
+from graphon_validation.models import build
+from graphon_validation.protocol_experiments import protocol_experiment
 from graphon_validation.pruning import prune
+from graphon_validation.reports import comparison_tables, wide_console
 from graphon_validation.scores import METHODS
 from graphon_validation.sign_tests import applicability, applicability_table
 from graphon_validation.sweeps import width_sweep
@@ -98,7 +97,7 @@ def width_sweep_experiment(
     magnitude-as-random (the same networks against (W, W), which must fail). Returns the comparisons by
     name.
     """
-    console = console or _wide_console()
+    console = console or wide_console()
     x = gaussian_inputs()
     structured = structured_network()
     dense_network, paired, unpaired = magnitude_networks()
@@ -128,7 +127,7 @@ def three_block_experiment(
 
     The (W, V, D) networks are also held against (W, V), which must fail. Writes ``three-blocks-NAME.nc``.
     """
-    console = console or _wide_console()
+    console = console or wide_console()
     x = gaussian_inputs()
     plain, drifting = three_block_network(), three_block_network(drift=True)
     sweeps = {one: width_sweep(one, x, widths=widths, seeds=range(seeds)) for one in (plain, drifting)}
@@ -145,115 +144,6 @@ def three_block_experiment(
     return found
 
 
-def protocol_experiment(
-    out: Path,
-    method: str,
-    density: float,
-    widths: Sequence[int],
-    seeds: int,
-    *,
-    blocks: int = 8,
-    hidden: int = 3,
-    prune_input: bool = False,
-    data: Data | None = None,
-    console: Console | None = None,
-) -> dict[tuple[str, str], Dataset]:
-    """Networks pruned by ``method``: four protocols, each held against every theory (THEORY §9).
-
-    Every network is held against the theories of its own masks and weights. The input layer stays dense unless
-    ``prune_input``; then its rows are taken as positions, and the floor that means of duals leave is printed. The
-    output layer stays dense. Prints whether (W, V) applies, then one table per width. Writes
-    ``protocols-METHOD.nc`` with all kernels. Returns the comparisons by (protocol, theory).
-    """
-    console = console or _wide_console()
-    x, labels = digits() if data is None else data
-    train, probe = (x[:200], labels[:200]), x[200:240]
-    kernels: dict[str, list[NDArray[np.float64]]] = {}
-    classes = int(labels.max()) + 1
-    layers = list(range(0 if prune_input else 1, hidden))
-    for width in widths:
-        for seed in range(seeds):
-            model = dense((x.shape[1], *[width] * hidden, classes), [seed, width])
-            prune(model, method, density, train, layers=layers, rng=[seed, width, 1])
-            if seed == 0:
-                title = f"{method}, width {width:,}, density {density:g}"
-                console.print(applicability_table(applicability(model, probe), title))
-            networks = theories(model, blocks=blocks, input_rows=prune_input)
-            law = None if prune_input else law_network(model, method)
-            networks |= {} if law is None else {"law": law}
-            found = {f"theory {name}": limit_kernel(one, probe) for name, one in networks.items()}
-            for protocol in PROTOCOLS:
-                given = apply_protocol(model, protocol, [seed, width, 2], networks["(W, W)"])
-                found[f"real {protocol}"] = empirical_kernel(given, probe)
-            for name, kernel in found.items():
-                kernels.setdefault(name, []).append(kernel.ntk.mean("output").values)
-            if prune_input and seed == 0:
-                means = theories(model, blocks=blocks, names=["(W, V)"])["(W, V)"]
-                rows, off = found["theory (W, V)"].ntk, limit_kernel(means, probe).ntk
-                floor = float(np.linalg.norm(rows - off) / np.linalg.norm(rows))
-                console.print(f"finite d = {x.shape[1]}: without rows as positions (W, V) would be {floor:.1%} off.")
-    shape = (len(widths), seeds, len(probe), len(probe))
-    coords = {"width": list(widths), "seed": range(seeds)}
-    data_of = {
-        name: Dataset({"ntk": (("width", "seed", "x", "x2"), np.reshape(many, shape))}, coords)
-        for name, many in kernels.items()
-    }
-    names = [name.removeprefix("theory ") for name in data_of if name.startswith("theory ")]
-    results_by: dict[tuple[str, str], Dataset] = {
-        (protocol, theory): compare(data_of[f"real {protocol}"], data_of[f"theory {theory}"])
-        for protocol in PROTOCOLS
-        for theory in names
-    }
-    everything = {name.replace(" ", "_"): one.ntk for name, one in data_of.items()}
-    attrs = {"method": method, "density": density, "blocks": blocks, "hidden": hidden, "prune_input": int(prune_input)}
-    save_dataset(Dataset(everything, attrs=attrs), out / f"protocols-{method}.nc")
-    for width in widths:
-        console.print(_protocol_table(results_by, width, f"{method}, width {width:,}, {seeds} networks"))
-    return results_by
-
-
-def _protocol_table(found: dict[tuple[str, str], Dataset], width: int, title: str) -> Table:
-    table = Table(title=title, caption="scale: best factor of the theory; shape: what it leaves [95%]")
-    for heading in ("protocol", "theory", "scale ± error", "shape [95%]", "z of trace", "top-10 energy", "predicted"):
-        table.add_column(heading, justify="left" if heading in ("protocol", "theory") else "right")
-    last = ""
-    for (protocol, theory), one in found.items():
-        row = one.sel(width=width)
-        if protocol != last and last:
-            table.add_section()
-        table.add_row(
-            "" if protocol == last else protocol,
-            theory,
-            f"{float(row['scale']):.3f} ± {float(row.scale_error):.3f}",
-            _shape(row),
-            f"{float(row.z.sel(quantity='trace')):+.1f}",
-            f"{float(row.energy):.3f} ± {float(row.energy_error):.3f}",
-            f"{float(row.limit_energy):.3f}",
-        )
-        last = protocol
-    return table
-
-
-def digits() -> Data:
-    """The 1,797 handwritten digits of scikit-learn in a fixed random order, centred, each of mean square 1."""
-    from sklearn.datasets import load_digits
-
-    x, labels = load_digits(return_X_y=True)
-    x = x - x.mean()
-    x = x / np.sqrt((x**2).mean(1, keepdims=True))
-    order = np.random.default_rng(0).permutation(len(x))
-    return x[order], labels[order]
-
-
-def upsampled_digits(count: int, side: int = 28) -> NDArray[np.float64]:
-    """The first ``count`` of :func:`digits`, 8 x 8, interpolated linearly to side x side; mean square 1 again."""
-    from scipy.ndimage import zoom
-
-    images = digits()[0][:count].reshape(-1, 8, 8)
-    x = zoom(images, (1, side / 8, side / 8), order=1, grid_mode=True, mode="nearest").reshape(len(images), -1)
-    return np.asarray(x / np.sqrt((x**2).mean(1, keepdims=True)))
-
-
 def magnitude_gap_experiment(
     out: Path, widths: Sequence[int], seeds: int, *, samples: int = 64, console: Console | None = None
 ) -> dict[tuple[int, str], Dataset]:
@@ -263,7 +153,7 @@ def magnitude_gap_experiment(
     "all layers, Glorot" weights are Glorot uniform and one threshold serves all layers, elsewhere they are N(0, 1)
     with a threshold in each. Writes ``magnitude-gap-WIDTH-INPUTS.nc``. Returns the gaps by (width, inputs).
     """
-    console = console or _wide_console()
+    console = console or wide_console()
     inputs = {
         "digits": upsampled_digits(samples),
         "normal": np.random.default_rng(0).standard_normal((samples, 784)),
@@ -297,51 +187,6 @@ def quickstart_sweep(network: Path, inputs: Path, widths: Sequence[int], seeds: 
     result = _merged(real, compare(real, limit_kernel(net, x)))
     save_dataset(result, out / "quickstart-sweep.nc")
     return result
-
-
-def comparison_tables(found: Dataset, title: str) -> tuple[Table, Table]:
-    """What :func:`compare` found, for the terminal: one row per tested quantity, one per width."""
-    names = [str(name) for name in found["quantity"].values]
-    tested = Table(title=title, caption="fit: mean over seeds = k + c/n; z of k in standard errors")
-    for heading in ("quantity", "limit", "k ± error", "z of k", "c ± error"):
-        tested.add_column(heading, justify="left" if heading == "quantity" else "right")
-    for name in names:
-        row = found.sel(quantity=name)
-        tested.add_row(
-            name,
-            f"{float(row.limit):.6g}",
-            f"{float(row.fitted):.6g} ± {float(row.fitted_error):.2g}",
-            f"{float(row.fitted_z):+.2f}",
-            f"{float(row.bias):+.3g} ± {float(row.bias_error):.2g}",
-        )
-    slope = f"{float(found.spread_slope):+.3f} ± {float(found.spread_slope_error):.3f}"
-    wide = Table(
-        caption=f"z and rest (after c/n) in the order {', '.join(names)}\n"
-        f"log-log slope of the spread: {slope} (theory: -1/2)"
-    )
-    for heading in ("width", "z", "rest", "scale ± error", "shape [95%]", "spread ± error"):
-        wide.add_column(heading, justify="right")
-    for width in found["width"].values:
-        row = found.sel(width=width)
-        wide.add_row(
-            f"{int(width):,}",
-            *(" ".join(f"{z:+.1f}" for z in row[key].values) for key in ("z", "residual_z")),
-            f"{float(row.scale):.4f} ± {float(row.scale_error):.4f}",
-            _shape(row),
-            f"{float(row.spread):.4f} ± {float(row.spread_error):.4f}",
-        )
-    return tested, wide
-
-
-def _shape(row: Dataset) -> str:
-    low, high = row.shape_interval.values
-    return f"{float(row.shape_error):.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _wide_console() -> Console:
-    """The terminal, or 110 columns where output goes to a file: rich would fold the tables at 80."""
-    console = Console()
-    return console if console.is_terminal else Console(width=110)
 
 
 def _merged(real: Dataset, found: Dataset) -> Dataset:

@@ -19,6 +19,7 @@ from graphon_theory.errors import InputError
 from graphon_theory.graphons import ConstantGraphon, StepGraphon
 from graphon_theory.networks import Network
 from graphon_theory.pruning import magnitude_pruning, random_pruning
+from graphon_theory.weight_laws import weight_law
 from graphon_validation.models import MaskedMLP, Seed, build
 
 PROTOCOLS = ("drawn", "redrawn", "signs", "own")
@@ -78,12 +79,14 @@ def theories(
     - "(W, W)", "(W, V)", "(W, V, D)": step graphons from ``estimate_network`` (``blocks`` and further ``options`` go
       there), one position per unit.
 
-    Layers with a full mask are taken as dense, V = W = 1: nobody pruned them. But a unit's block is known from the
-    masks around it, which may know the signs of its own dense weights: with D these layers have drift too.
+    Layers with a full mask have W = 1: nobody pruned them. But a unit's block is known from the masks around it, and
+    these may know the sizes and signs of its dense weights (SynFlow keeps more of what leads to large ones), so that
+    V and D of dense layers depend on the block as well. In "layers" and "(W, W)" they are dense, V = W = 1.
 
-    ``input_rows`` gives every unit of the first hidden layer its own row of the input mask (and of V, D) as its
-    position. At finite d the limit is the mean of duals over these rows, not the dual of their means; :func:`mixture`
-    does the same for a network that is not yet drawn.
+    ``input_rows`` gives every unit of the first hidden layer its own row of the input mask as its position, for (W, V)
+    with the sizes of its weights and new signs, for (W, V, D) with the weights themselves. At finite d the limit is the
+    mean of duals over these rows, not the dual of their means; :func:`mixture` does the same for a network that is not
+    yet drawn.
 
     Raises InputError for other names and what ``estimate_network`` refuses.
     """
@@ -101,13 +104,11 @@ def theories(
         else:
             if estimate is None:
                 estimate = gt.estimate_network(masks, weights, blocks, stds, rng=rng, **options)
-            layers = [
-                _full(layer, name) if mask.all() else _reduced(layer, name)
-                for mask, layer in zip(masks, estimate, strict=True)
-            ]
+            layers = [_reduced(layer, name, full=bool(mask.all())) for mask, layer in zip(masks, estimate, strict=True)]
             if input_rows and not masks[0].all():
                 order = np.argsort(estimate.positions[1])
-                layers[0] = rows_as_positions(masks[0][order], weights[0][order] / stds[0], name)
+                signs = np.random.default_rng(rng).spawn(1)[0]
+                layers[0] = rows_as_positions(masks[0][order], weights[0][order] / stds[0], name, signs)
         found[name] = network_like(model, layers)
     return found
 
@@ -136,25 +137,35 @@ def network_like(model: MaskedMLP, layers: Sequence[object]) -> Network:
     )
 
 
-def mixture(network: Network, inputs: int, rows: int = 1024, *, rng: Seed = 0) -> Network:
-    """``network`` with sampled rows of its input mask as the positions of the first hidden layer (THEORY §9).
+def mixture(network: Network, inputs: int, rows: int = 1024, *, weights: str | None = None, rng: Seed = 0) -> Network:
+    """``network`` with sampled rows of its input layer as the positions of the first hidden layer (THEORY §9).
 
-    ``rows`` rows over ``inputs`` columns are drawn from W^1 at the positions (i + 1/2) / rows; the surviving weights
-    keep second moment V / W and the mean that D gives them. With few inputs the kernel of wide networks tends to the
-    mean over such rows, which differs from ``limit_kernel(network)`` by O(1/d): the floor below which no width brings
-    the two together. It is itself sampled, with an error of order rows^(-1/2).
+    ``rows`` rows over ``inputs`` columns are drawn at the positions (i + 1/2) / rows. With few inputs the kernel of
+    wide networks tends to the mean over such rows, which differs from ``limit_kernel(network)`` by O(1/d): the floor
+    below which no width brings the two together. It is itself sampled, with an error of order rows^(-1/2).
 
-    Returns ``network`` itself where the input mask is full.
+    Without ``weights`` rows of the mask are drawn from W^1, and surviving weights are taken to be Gaussian with second
+    moment V / W and the mean that D gives them: what :func:`build` draws. Masks that choose by |w| leave no Gaussian
+    weights, and of few of them the sum is not Gaussian either. With the law of the dense ``weights`` ("normal",
+    "uniform") whole rows of weights are drawn and those survive that exceed the threshold of W; nothing is random any
+    more at a position.
+
+    Returns ``network`` itself where the input mask is full. Raises InputError where V is not what survives of
+    ``weights`` by magnitude, or with drift beside them.
     """
     first = network.layers[0]
     edges, u = np.linspace(0, 1, inputs + 1), (np.arange(rows) + 0.5) / rows
     w, v, d = (graphon.row_means(u, edges) for graphon in (first.mask, first.variance, first.drift))
     if (w >= 1).all():
         return network
-    mask = np.random.default_rng(rng).random(w.shape) < w
-    safe = np.where(mask, w, 1.0)
-    drift = StepGraphon(np.where(mask, d / safe, 0.0)) if first.has_drift else None
-    sampled = Connectivity(StepGraphon(mask.astype(float)), StepGraphon(np.where(mask, v / safe, 0.0)), drift)
+    generator = np.random.default_rng(rng)
+    if weights is None:
+        mask = generator.random(w.shape) < w
+        safe = np.where(mask, w, 1.0)
+        drift = StepGraphon(np.where(mask, d / safe, 0.0)) if first.has_drift else None
+        sampled = Connectivity(StepGraphon(mask.astype(float)), StepGraphon(np.where(mask, v / safe, 0.0)), drift)
+    else:
+        sampled = _largest(weights, w, v, d, generator)
     return Network(
         [sampled, *network.layers[1:]],
         activation=network.activation,
@@ -166,28 +177,42 @@ def mixture(network: Network, inputs: int, rows: int = 1024, *, rng: Seed = 0) -
     )
 
 
-def rows_as_positions(mask: NDArray[np.bool_], weights: FloatArray, theory: str) -> Connectivity:
+def _largest(weights: str, w: FloatArray, v: FloatArray, d: FloatArray, rng: np.random.Generator) -> Connectivity:
+    """Rows of weights of which the largest survive, a share w of each."""
+    law = weight_law(weights)
+    values, places = np.unique(w, return_inverse=True)
+    threshold = np.array([law.threshold(p) if p > 0 else np.inf for p in np.minimum(values, 1.0)])
+    kept = np.array([law.kept_second_moment(p) if p > 0 else 0.0 for p in np.minimum(values, 1.0)])
+    if not np.allclose(v, kept[places].reshape(w.shape), rtol=1e-6) or d.any():
+        raise InputError(
+            f"weights: the input layer's V (and D) are not what magnitude pruning leaves of {weights} weights; leave "
+            "weights out, or name the law that the network was made from."
+        )
+    drawn = law.draw(rng, w.size).reshape(w.shape)
+    return rows_as_positions(np.abs(drawn) > threshold[places].reshape(w.shape), drawn, "(W, V, D)")
+
+
+def rows_as_positions(mask: NDArray[np.bool_], weights: FloatArray, theory: str, rng: Seed = 0) -> Connectivity:
     """An input layer with one position per row; ``weights`` in units of the dense deviation.
 
-    For (W, V) the surviving weights' squares stand in V; for (W, V, D) the weights themselves in D, which leaves
-    nothing random: V - D^2/d = 0.
+    For (W, V, D) a position knows its surviving weights w, D = sqrt(d) w and V = w^2, which leaves nothing random:
+    V - D^2/d = 0. For (W, V) it knows their sizes, and signs are drawn from ``rng``: with few inputs a sum of weights
+    of given sizes is not Gaussian.
     """
-    kept = np.where(mask, weights, 0.0)
     w = StepGraphon(mask.astype(float))
     if theory == "(W, W)":
         return Connectivity(w)
-    drift = StepGraphon(np.sqrt(mask.shape[1]) * kept) if theory == "(W, V, D)" else None
-    return Connectivity(w, StepGraphon(kept**2), drift)
+    kept = np.where(mask, weights, 0.0)
+    if theory == "(W, V)":
+        kept *= 2.0 * np.random.default_rng(rng).integers(2, size=kept.shape) - 1
+    return Connectivity(w, StepGraphon(kept**2), StepGraphon(np.sqrt(mask.shape[1]) * kept))
 
 
-def _full(layer: Connectivity, theory: str) -> Connectivity:
-    return Connectivity(1.0, None, layer.drift if theory == "(W, V, D)" else None)
-
-
-def _reduced(layer: Connectivity, theory: str) -> Connectivity:
+def _reduced(layer: Connectivity, theory: str, *, full: bool) -> Connectivity:
+    mask = ConstantGraphon(1.0) if full else layer.mask
     if theory == "(W, W)":
-        return Connectivity(layer.mask)
-    return Connectivity(layer.mask, layer.variance, layer.drift if theory == "(W, V, D)" else None)
+        return Connectivity(mask)
+    return Connectivity(mask, layer.variance, layer.drift if theory == "(W, V, D)" else None)
 
 
 def _constants(mask: NDArray[np.bool_], weights: FloatArray, std: float) -> Connectivity:
