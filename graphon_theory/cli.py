@@ -20,6 +20,8 @@ from graphon_theory.results import MODE, TIME, FloatArray, load_dataset, save_da
 if TYPE_CHECKING:
     import xarray as xr
 
+    from graphon_theory.networks import Network
+
 _SOURCE = "a network (.toml, with --inputs) or a kernel file (.nc) written by `graphon-theory kernel`"
 
 
@@ -75,6 +77,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     dynamics.add_argument("--learning-rate", type=float, default=1.0)
     dynamics.set_defaults(run=_dynamics)
+
+    compare = commands.add_parser("compare", help="several networks on one data set: spectrum, speed, errors")
+    compare.add_argument("specs", type=Path, nargs="+", metavar="SPEC.toml", help="networks; a column a file")
+    compare.add_argument(
+        "--inputs", type=Path, required=True, metavar="FILE", help="(samples, inputs) as .npy, .npz or .csv"
+    )
+    compare.add_argument("--targets", type=Path, required=True, metavar="FILE", help="targets, one row an input")
+    compare.add_argument("--test-inputs", type=Path, metavar="FILE", help="new inputs, with --test-targets")
+    compare.add_argument("--test-targets", type=Path, metavar="FILE", help="their targets")
+    compare.add_argument("--level", type=float, default=0.1, help="loss to reach, share of the first (default 0.1)")
+    compare.add_argument("--count", type=int, default=10, help="eigenvalues to show (default 10)")
+    compare.add_argument("--ridge", type=float, default=0.0, help="ridge of the regression (default 0)")
+    compare.add_argument("--kind", choices=("ntk", "nngp"), default="ntk", help="which kernel (default ntk)")
+    compare.add_argument("--out", type=Path, metavar="FILE.nc", help="netCDF file to write")
+    compare.set_defaults(run=_compare)
 
     estimate = commands.add_parser(
         "estimate", help="a network of graphons from the masks (and weights) of a pruned one"
@@ -172,6 +189,29 @@ def _dynamics(chosen: argparse.Namespace, console: Console) -> None:
     _save(flow, chosen.out, console)
 
 
+def _compare(chosen: argparse.Namespace, console: Console) -> None:
+    from graphon_theory.comparisons import compare_networks, comparison_table
+
+    networks = {}
+    for path in chosen.specs:
+        if path.stem in networks:
+            raise InputError(f"{path}: a network is called by its file, and {path.stem} came before; rename one file.")
+        networks[path.stem] = _network(path)
+    tests = [None if path is None else _array(path) for path in (chosen.test_inputs, chosen.test_targets)]
+    found = compare_networks(
+        networks,
+        _array(chosen.inputs),
+        _array(chosen.targets),
+        *tests,
+        level=chosen.level,
+        count=chosen.count,
+        ridge=chosen.ridge,
+        kind=chosen.kind,
+    )
+    console.print(comparison_table(found))
+    _save(found, chosen.out, console)
+
+
 def _estimate(chosen: argparse.Namespace, console: Console) -> None:
     from graphon_theory.network_estimates import estimate_network
     from graphon_theory.networks import Network
@@ -244,15 +284,19 @@ def _save(data: xr.Dataset, out: Path | None, console: Console) -> None:
         _say(console, f"written to {out}")
 
 
-def _limit_kernel(chosen: argparse.Namespace) -> xr.Dataset:
-    from graphon_theory.limits import limit_kernel
+def _network(spec: Path) -> Network:
     from graphon_theory.networks import Network
 
-    spec = getattr(chosen, "spec", None) or chosen.source
     try:
-        network = Network.from_toml(spec.read_text(encoding="utf-8"))
+        return Network.from_toml(spec.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise SpecError(f"{spec}: expected a network as TOML text, but this is no UTF-8 text.") from None
+
+
+def _limit_kernel(chosen: argparse.Namespace) -> xr.Dataset:
+    from graphon_theory.limits import limit_kernel
+
+    network = _network(getattr(chosen, "spec", None) or chosen.source)
     against = getattr(chosen, "against", None)
     second = None if against is None else _array(against)
     return limit_kernel(network, _array(chosen.inputs), second, rtol=chosen.rtol)

@@ -90,6 +90,35 @@ def test_dynamics(folder: Path, inputs: Array, capsys: pytest.CaptureFixture[str
     assert f"{gt.critical_learning_rate(kernel):.6g}" in shown
 
 
+def test_compare(folder: Path, inputs: Array, capsys: pytest.CaptureFixture[str]) -> None:
+    other = gt.Network([0.5, 0.5, 0.5], activation="erf")
+    (folder / "random.toml").write_text(other.to_toml(), encoding="utf-8")
+    np.save(folder / "more.npy", inputs[:4] + 0.1)
+    np.save(folder / "more_y.npy", np.sin(inputs[:4, 0]))
+    files = ["--inputs", folder / "x.npy", "--targets", folder / "y.npy", "--out", folder / "found.nc", "--count", 5]
+    tests = ["--test-inputs", folder / "more.npy", "--test-targets", folder / "more_y.npy"]
+    assert run("compare", folder / "net.toml", folder / "random.toml", *files, *tests) == 0
+    printed = capsys.readouterr().out
+    assert "net" in printed
+    assert "random" in printed
+    found = load_dataset(folder / "found.nc")
+    want = gt.compare_networks(
+        {"net": NETWORK, "random": other},
+        inputs,
+        np.sin(inputs[:, 0]),
+        inputs[:4] + 0.1,
+        np.sin(inputs[:4, 0]),
+        count=5,
+    )
+    assert list(found.network.values) == ["net", "random"]
+    np.testing.assert_allclose(found.test_error, want.test_error, rtol=1e-12)
+    np.testing.assert_allclose(found.log_eigenvalue, want.log_eigenvalue, rtol=1e-12)
+    assert run("compare", folder / "net.toml", folder / "net.toml", *files) == 2
+    assert "net came before; rename one file" in capsys.readouterr().err
+    assert run("compare", folder / "net.toml", *files, *tests[:2]) == 2
+    assert "x_test, y_test: give both, or neither" in capsys.readouterr().err
+
+
 def test_one_output_of_several(folder: Path, inputs: Array, capsys: pytest.CaptureFixture[str]) -> None:
     readout = gt.StepGraphon([[0.9], [0.3]])
     network = gt.Network([1.0, STEP, readout], activation="erf", bias_variance=0.1, outputs=2)
