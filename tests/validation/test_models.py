@@ -278,5 +278,5 @@ def test_without_torch_the_import_says_what_to_install() -> None:
 
 def test_build_refuses_what_is_known_of_single_units() -> None:
     layer = gt.Connectivity(1.0, known=gt.Known([0.5]))
-    with pytest.raises(gt.ConnectivityError, match="layer 2: known: .* draw a dense network and prune it"):
+    with pytest.raises(gt.ConnectivityError, match=r"layer 2: known: .* draw a dense network and prune"):
         gv.build(gt.Network([1.0, layer, 1.0]), (4, 8, 8, 1), 0)

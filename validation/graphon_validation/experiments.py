@@ -27,6 +27,7 @@ from graphon_validation.models import build
 from graphon_validation.protocol_experiments import protocol_experiment
 from graphon_validation.pruning import prune
 from graphon_validation.reports import comparison_tables, wide_console
+from graphon_validation.saliency_experiments import saliency_experiment
 from graphon_validation.scores import METHODS
 from graphon_validation.sign_tests import applicability, applicability_table
 from graphon_validation.sweeps import width_sweep
@@ -208,12 +209,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     protocols.add_argument("--blocks", type=int, default=8, help="blocks of units per hidden layer")
     protocols.add_argument("--hidden", type=int, default=3, help="hidden layers")
     protocols.add_argument("--prune-input", action="store_true", help="prune the input layer too")
+    saliency = commands.add_parser("saliency", help="networks pruned by SNIP against gt.saliency_network")
+    saliency.add_argument("--density", type=float, default=DENSITY)
+    saliency.add_argument("--loss", choices=["cross_entropy", "squared"], default="cross_entropy")
+    saliency.add_argument("--activation", default="relu")
+    saliency.add_argument("--bias-variance", type=float, default=0.0)
+    saliency.add_argument("--hidden", type=int, default=3, help="hidden layers")
+    saliency.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
     gaps = commands.add_parser("magnitude-gap", help="eigenvalues under magnitude pruning over those under random")
     for command, widths, seeds in (
         (sweep, [128, 256, 512, 1024, 2048], 32),
         (quick, [64, 256], 8),
         (blocks, [256, 1024, 4096], 32),
         (protocols, [256, 512, 1024], 8),
+        (saliency, [512, 1024, 2048], 8),
         (gaps, [1024], 24),
     ):
         command.add_argument("--out", type=Path, required=True, help="folder for the results")
@@ -227,6 +236,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             three_block_experiment(chosen.out, chosen.widths, chosen.seeds)
         elif chosen.experiment == "magnitude-gap":
             magnitude_gap_experiment(chosen.out, chosen.widths, chosen.seeds)
+        elif chosen.experiment == "saliency":
+            saliency_experiment(
+                chosen.out,
+                chosen.density,
+                chosen.widths,
+                chosen.seeds,
+                hidden=chosen.hidden,
+                activation=chosen.activation,
+                bias_variance=chosen.bias_variance,
+                loss=chosen.loss,
+                positions=chosen.positions,
+            )
         elif chosen.experiment == "protocols":
             protocol_experiment(
                 chosen.out,
