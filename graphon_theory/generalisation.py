@@ -287,7 +287,7 @@ def _inverse(matrix: FloatArray, diagonal: FloatArray) -> FloatArray:
 def _positive_list(
     values: ArrayLike | xr.DataArray, name: str, size: int | None = None, *, zero: bool = False
 ) -> FloatArray:
-    array = np.asarray(getattr(values, "values", values))
+    array = np.asarray(values)
     if array.ndim != 1 or array.dtype.kind not in "fiu" or not array.size or (size is not None and len(array) != size):
         wanted = "a list of numbers" if size is None else f"{size} numbers, one a mode"
         raise InputError(f"{name}: expected {wanted}, got shape {array.shape} of {array.dtype}.")
@@ -302,7 +302,7 @@ def _positive_list(
 
 
 def _checked_sizes(sizes: ArrayLike, most: int | None) -> NDArray[np.int64]:
-    array = np.atleast_1d(np.asarray(getattr(sizes, "values", sizes)))
+    array = np.atleast_1d(np.asarray(sizes))
     whole = array.dtype.kind in "iu" and array.ndim == 1 and array.size > 0
     if not whole or (np.diff(array) <= 0).any() or array[0] < 1 or (most is not None and array[-1] > most):
         upper = "" if most is None else f" to {most}"

@@ -390,7 +390,7 @@ def _is_symmetric(graphon: Graphon) -> bool:
 
 
 def _positions(points: ArrayLike, name: str) -> FloatArray:
-    out = np.atleast_1d(np.asarray(getattr(points, "values", points)))
+    out = np.atleast_1d(np.asarray(points))
     if out.ndim != 1 or out.dtype.kind not in "fiu" or not out.size:
         raise InputError(f"{name}: expected a list of positions, got shape {out.shape} of dtype {out.dtype}.")
     out = out.astype(float)

@@ -179,7 +179,7 @@ class LinearTraining:
 
 def checked_targets(y: ArrayLike | xr.DataArray, size: int, name: str = "y") -> FloatArray:
     """Targets (size,) or (size, targets) as float64. Raises InputError."""
-    targets = np.asarray(getattr(y, "values", y))
+    targets = np.asarray(y)
     if targets.dtype.kind not in "fiub":
         raise InputError(
             f"{name}: expected real numbers, got dtype {targets.dtype}; encode labels as numbers (one-hot)."
@@ -198,7 +198,7 @@ def checked_targets(y: ArrayLike | xr.DataArray, size: int, name: str = "y") -> 
 
 def checked_like(values: ArrayLike | xr.DataArray, shape: tuple[int, ...], name: str) -> FloatArray:
     """Finite float64 values of exactly this shape. Raises InputError."""
-    array = np.asarray(getattr(values, "values", values))
+    array = np.asarray(values)
     if array.shape != shape or array.dtype.kind not in "fiub":
         raise InputError(f"{name}: expected real numbers of shape {shape}, got shape {array.shape} of {array.dtype}.")
     array = array.astype(np.float64)
@@ -209,7 +209,7 @@ def checked_like(values: ArrayLike | xr.DataArray, shape: tuple[int, ...], name:
 
 def checked_times(times: ArrayLike, name: str = "times") -> FloatArray:
     """Increasing moments from 0 on, infinity allowed. Raises InputError."""
-    moments = np.atleast_1d(np.asarray(getattr(times, "values", times)))
+    moments = np.atleast_1d(np.asarray(times))
     if moments.ndim != 1 or not moments.size or moments.dtype.kind not in "fiu":
         raise InputError(
             f"{name}: expected a list of real numbers, got shape {moments.shape} of dtype {moments.dtype}."

@@ -47,7 +47,7 @@ def as_inputs(x: ArrayLike | xr.DataArray, name: str = "x") -> FloatArray:
     Raises InputError when the rank is not 2, the array is empty, the type is not real, or a value is NaN or
     infinite.
     """
-    array = np.asarray(getattr(x, "values", x))
+    array = np.asarray(x)
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name}: expected real numbers, got dtype {array.dtype}; convert it to float first.")
     if array.ndim != 2:
@@ -72,7 +72,7 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
     Raises KernelError otherwise. A leading output dimension must be selected away first.
     """
     dims = getattr(kernel, "dims", None)
-    matrix = np.asarray(getattr(kernel, "values", kernel), dtype=np.float64)
+    matrix = np.asarray(kernel, dtype=np.float64)
     if matrix.ndim != 2:
         hint = "; select one output first, as in kernel.isel(output=0)" if dims and OUTPUT in dims else ""
         raise KernelError(f"{name}: expected a matrix, got shape {matrix.shape}{hint}.")

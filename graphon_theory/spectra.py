@@ -171,7 +171,7 @@ def _checked_count(count: int | None, size: int) -> int:
 
 
 def _checked_weights(weights: ArrayLike | xr.DataArray, size: int) -> FloatArray:
-    law = np.asarray(getattr(weights, "values", weights))
+    law = np.asarray(weights)
     if law.shape != (size,) or law.dtype.kind not in "fiu":
         raise InputError(f"weights: expected {size} numbers, one an input, got shape {law.shape} of {law.dtype}.")
     law = law.astype(np.float64)
@@ -198,7 +198,7 @@ def _checked_range(fit_range: tuple[int, int], wanted: int) -> tuple[int, int]:
 
 def _precision(kernel: ArrayLike | xr.DataArray) -> float:
     """The unit of rounding the kernel was computed with: float32 kernels are symmetric to float32 only."""
-    dtype = np.asarray(getattr(kernel, "values", kernel)).dtype
+    dtype = np.asarray(kernel).dtype
     return float(np.finfo(dtype if dtype in (np.float16, np.float32) else np.float64).eps)
 
 

@@ -129,3 +129,9 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
         gv.empirical_kernel(model, inputs(3, 5), inputs(3, 4))
     with pytest.raises(InputError, match=r"x: .*not finite"):
         gv.empirical_kernel(model, np.full((2, 5), np.nan))
+
+
+def test_limits_take_tensors() -> None:
+    x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    network = gt.Network([1.0, 0.5, 1.0])
+    np.testing.assert_array_equal(gt.limit_kernel(network, x).ntk, gt.limit_kernel(network, x.numpy()).ntk)

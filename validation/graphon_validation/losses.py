@@ -30,7 +30,7 @@ def loss_sum(outputs: Tensor, targets: Tensor, loss: str) -> Tensor:
 
 
 def _targets(labels: Any, loss: str, count: int, outputs: int) -> Tensor:
-    array = np.asarray(getattr(labels, "values", labels))
+    array = np.asarray(labels)
     if loss == "cross_entropy":
         if outputs < 2:
             raise InputError('loss: cross-entropy needs at least two outputs, the network has one; use loss="squared".')
