@@ -8,8 +8,7 @@ few positions take the same steps inside one compiled pass (:func:`graphon_theor
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -20,188 +19,22 @@ from numpy.typing import DTypeLike
 
 from graphon_theory._kernels.tiles import LANES, narrow_tile
 from graphon_theory.activations import Activation, DualPass
+from graphon_theory.input_layers import InputLayer
 from graphon_theory.operators import LayerOperator
+from graphon_theory.products import WORK, Product
 from graphon_theory.rules import FloatArray
 from graphon_theory.tiles import Plan, Tile, TileFunction, fill, identical_rows
 
 _CACHE = 3_000_000  # bytes of state per tile: what stays close to a core
-_WORK = 2_500_000_000  # multiplications of a tile and half of it, at most: an interrupt waits for its end
 _FEW = 64  # pairs below which the operators' matrices would be read too often
 _SIDE = 256  # largest side of a tile
 _LANES = 16  # sides are multiples of this where they can be
-_LOW_RANK = 16  # positions from which a low rank of an operator is looked for
-_WRITTEN = 8  # multiplications that cost as much as one number of a Gram matrix written and read
-_SKETCHED = 512  # positions from which it is looked for by random vectors: a decomposition cannot be interrupted
 _NARROW = 16  # positions from which BLAS multiplies faster than a compiled loop
 _STRIP = 2048  # pairs times positions of a strip of a narrow network
 _NARROW_TILE = 1 << 17  # pairs times profiles of its tile
 _PREPARED = 4096  # inputs whose largest variance is looked for at a time
 _FEATURES = 12_000_000  # bytes of the inputs' own features (variances and their roots) held at a time
 _SHARES = 512_000_000  # the same where positions tell of their units, which takes many numbers an input
-
-_Form = tuple[FloatArray, tuple[slice, ...] | None, FloatArray, int]  # profiles, supports, mix, terms
-
-
-@dataclass(frozen=True)
-class InputLayer:
-    """The first layer through a few weighted Gram matrices: variance = variance_mix @ profiles, own likewise.
-
-    Rows of ``profiles`` (R, d) are the distinct rows of the two operator matrices, up to factors, or a basis of them.
-    ``supports``: where each profile is not zero, if that is one block of inputs each. ``own_mix`` is None where it
-    equals ``variance_mix``.
-    """
-
-    profiles: FloatArray
-    supports: tuple[slice, ...] | None
-    variance_mix: FloatArray
-    own_mix: FloatArray | None
-    bias: float
-    own_bias: float
-    terms: int  # products whose roundings a moment gathers, for telling coincident inputs
-
-    def astype(self, dtype: DTypeLike) -> InputLayer:
-        own = None if self.own_mix is None else self.own_mix.astype(dtype)
-        profiles, mix = self.profiles.astype(dtype), self.variance_mix.astype(dtype)
-        return replace(self, profiles=profiles, variance_mix=mix, own_mix=own)
-
-    @classmethod
-    def of(cls, op: LayerOperator) -> InputLayer:
-        rows = op.variance if op.own is None else np.concatenate([op.variance, op.own])
-        d, n = rows.shape[1], len(op.variance)
-        profiles, mix = _proportional_rows(rows)
-        forms: list[_Form] = [(profiles, None, mix, 1)]
-        blocks, block_mix = _column_blocks(rows)
-        ends = [*(int(row.argmax()) for row in blocks != 0), d]
-        forms.append((blocks, tuple(slice(*pair) for pair in pairwise(ends)), block_mix, len(blocks)))
-        if min(profiles.shape) >= _LOW_RANK:  # rows that span a small space
-            left, right = truncated(profiles)
-            forms.append((right, None, mix @ left, (4 + len(right)) ** 2))
-
-        def cost(form: _Form) -> int:
-            """Multiplications a pair, and what it takes to write a Gram matrix down."""
-            profiles, supports, mix, _ = form
-            products = profiles.size if supports is None else d
-            return products + int(np.count_nonzero(mix)) + _WRITTEN * len(profiles)
-
-        profiles, supports, mix, terms = min(forms, key=cost)
-        return cls(profiles, supports, mix[:n], None if op.own is None else mix[n:], op.bias, op.own_bias, terms)
-
-    @cached_property
-    def separate(self) -> FloatArray | None:
-        """The diagonal of ``variance_mix`` (R, 1) where every position has a profile of its own."""
-        mix = self.variance_mix
-        diagonal = np.diagonal(mix)
-        return diagonal[:, None] if mix.shape[0] == mix.shape[1] and np.array_equal(mix, np.diag(diagonal)) else None
-
-    def gram(self, x1: FloatArray, x2: FloatArray, out: FloatArray) -> None:
-        """sum_j profiles[r, j] x1[i, j] x2[i', j] into ``out`` (R, n1, n2)."""
-        if self.supports is None:
-            weighted = self.profiles[:, None, :] * x1
-            np.matmul(weighted.reshape(-1, x1.shape[1]), x2.T, out=out.reshape(-1, len(x2)))
-            return
-        for profile, columns, products in zip(self.profiles, self.supports, out, strict=True):
-            np.matmul(profile[columns] * x1[:, columns], x2[:, columns].T, out=products)
-
-
-def _proportional_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(profiles, mix), rows = mix @ profiles to a bit or two: distinct rows scaled to 1, in order, and their scales."""
-    scales = np.abs(rows).max(axis=1)
-    unit = rows / np.where(scales > 0, scales, 1.0)[:, None]
-    _, first, which = np.unique(np.round(unit, 14), axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    mix = np.zeros((len(rows), len(first)))
-    mix[np.arange(len(rows)), np.argsort(order)[which.ravel()]] = scales
-    return unit[first[order]], mix
-
-
-def _column_blocks(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(blocks, mix) with rows = mix @ blocks: blocks of neighbouring columns that are equal, but for roundings."""
-    different = np.abs(np.diff(rows)) > 8 * np.finfo(float).eps * np.abs(rows[:, 1:])
-    block = np.append(0, np.cumsum(different.any(axis=0)))
-    starts = np.searchsorted(block, np.arange(block[-1] + 1))
-    return (block == block[starts][:, None]).astype(float), rows[:, starts]
-
-
-def truncated(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """matrix = left @ right by a singular value decomposition cut at rounding level, each row to its own scale.
-
-    Of a large matrix only what its action on a few random vectors spans is decomposed, if that is all there is;
-    otherwise the factors are (matrix, identity) and save nothing.
-    """
-    scales = np.abs(matrix).max(axis=1, keepdims=True)
-    scaled = matrix / np.where(scales > 0, scales, 1.0)
-    if min(matrix.shape) <= _SKETCHED:
-        left, right = _cut(scaled)
-        return scales * left, right
-    step = [-(-n // (_SKETCHED // 2)) for n in matrix.shape]
-    some = len(_cut(scaled[:: step[0], :: step[1]])[1])  # the rank of the whole is at least that of a part
-    if some <= _SKETCHED // 8:
-        directions = np.random.default_rng(0).standard_normal((matrix.shape[1], 2 * some + 16))
-        basis = np.linalg.qr(_in_parts(scaled, directions))[0]
-        inside = _in_parts(np.ascontiguousarray(scaled.T), basis).T
-        left, right = _cut(inside)
-        missed = np.abs(scaled - _in_parts(basis, inside)).max()
-        if missed <= np.finfo(float).eps * np.sqrt(matrix.size):  # as a full decomposition would
-            return scales * (basis @ left), right
-    return matrix, np.eye(matrix.shape[1])
-
-
-def _cut(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """left @ right = matrix with as many columns and rows as singular values above rounding."""
-    u, s, vt = np.linalg.svd(matrix, full_matrices=False)
-    rank = max(1, int((s > 4 * np.finfo(float).eps * s[0]).sum()))
-    return u[:, :rank] * s[:rank], vt[:rank]
-
-
-def _in_parts(matrix: FloatArray, values: FloatArray) -> FloatArray:
-    """matrix @ values, by so few rows at a time that an interrupt does not wait."""
-    rows = max(1, _WORK // values.size)
-    return np.concatenate([matrix[start : start + rows] @ values for start in range(0, len(matrix), rows)])
-
-
-class Product:
-    """Multiplication by an operator matrix, through its low rank where that saves work."""
-
-    def __init__(self, matrix: FloatArray) -> None:
-        self.matrix = matrix
-        self.factors: tuple[FloatArray, FloatArray] | None = None
-        rows, columns = matrix.shape
-        if min(rows, columns) >= _LOW_RANK:
-            left, right = truncated(matrix)
-            if len(right) * (rows + columns) <= 0.6 * rows * columns:
-                self.factors = np.ascontiguousarray(left), np.ascontiguousarray(right)
-
-    def astype(self, dtype: DTypeLike) -> Product:
-        out = copy(self)
-        out.matrix = self.matrix.astype(dtype, copy=False)
-        if self.factors is not None:
-            left, right = self.factors
-            out.factors = left.astype(dtype, copy=False), right.astype(dtype, copy=False)
-        return out
-
-    @property
-    def rank(self) -> int:
-        """Rows of scratch that a product needs; 0 without factors."""
-        return 0 if self.factors is None else len(self.factors[1])
-
-    def __call__(self, values: FloatArray) -> FloatArray:
-        """matrix @ values."""
-        if self.factors is None:
-            return self.matrix @ values
-        return self.factors[0] @ (self.factors[1] @ values)
-
-    def into(self, values: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
-        """out = matrix @ values."""
-        if self.matrix.size == 1:
-            np.multiply(values, self.matrix[0, 0], out=out)
-            return
-        if self.factors is None:
-            np.matmul(self.matrix, values, out=out)
-            return
-        left, right = self.factors
-        middle = scratch[: len(right) * values.shape[1]].reshape(len(right), -1)
-        np.matmul(right, values, out=middle)
-        np.matmul(left, middle, out=out)
 
 
 class Diagonal(NamedTuple):
@@ -339,7 +172,7 @@ class Recursion:
         sizes = [len(self.entry.profiles), *(len(op.variance) for op in self.operators)]
         work = sum(a * b for a, b in pairwise(sizes))
         cached = _CACHE // (8 * (4 * max(sizes[1:-1], default=1) + sizes[0]))
-        side = min(_SIDE, int(np.sqrt(min(max(cached, _FEW), _WORK // work))))
+        side = min(_SIDE, int(np.sqrt(min(max(cached, _FEW), WORK // work))))
         side = side // _LANES * _LANES if side >= _LANES else max(1, side)  # whole vectors in the compiled loops
         return Plan(min(side, n1), min(side, n2), self.held_inputs)
 

@@ -27,7 +27,8 @@ import mpmath as mp
 import numpy as np
 
 from graphon_theory._kernels.polynomials import chebyshev_tile, zonal_tile
-from graphon_theory.recursion import InputLayer, Recursion, all_pairs, kernels
+from graphon_theory.input_layers import InputLayer
+from graphon_theory.recursion import Recursion, all_pairs, kernels
 from graphon_theory.rules import FloatArray
 from graphon_theory.tiles import Plan, Tile
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 import graphon_theory as gt
 from graphon_theory import recursion
 from graphon_theory.discretisation import discretise
-from graphon_theory.recursion import Recursion, truncated
+from graphon_theory.products import truncated
+from graphon_theory.recursion import Recursion
 
 FloatArray = NDArray[np.float64]
 
