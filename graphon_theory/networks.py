@@ -89,6 +89,21 @@ class Network:
     def has_drift(self) -> bool:
         return any(layer.has_drift for layer in self.layers)
 
+    def with_layers(self, layers: Sequence[object]) -> Network:
+        """The same network with other layers, as many."""
+        made = _layers(layers)
+        if len(made) != self.depth:
+            raise NetworkError(f"layers: expected {self.depth}, as many as there are, got {len(made)}.")
+        return Network(
+            made,
+            activation=self.activation,
+            weight_variance=self.weight_variance,
+            bias_variance=self.bias_variance,
+            parameterization=self.parameterization,
+            widths=self.widths,
+            outputs=self.outputs,
+        )
+
     def to_toml(self) -> str:
         """The network as TOML text that :meth:`from_toml` reads back.
 

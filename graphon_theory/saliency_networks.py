@@ -128,13 +128,7 @@ def saliency_network(
         else:
             mask = np.abs(back) > t
             pruned.append(_between(layer, mask.astype(float), np.where(mask, back**2, 0.0), back**2))
-    return Network(
-        pruned,
-        activation=network.activation,
-        weight_variance=network.weight_variance,
-        bias_variance=network.bias_variance,
-        outputs=network.outputs,
-    )
+    return network.with_layers(pruned)
 
 
 def _forward(

@@ -331,3 +331,11 @@ def test_toml_that_is_no_network_is_refused(text: str, error: type[Exception], m
 def test_only_text_is_read() -> None:
     with pytest.raises(gt.SpecError, match="text: not valid TOML"):
         gt.Network.from_toml(b"[[layer]]\nmask = 1")  # type: ignore[arg-type]
+
+
+def test_with_layers_keeps_everything_else() -> None:
+    first = gt.Network([1.0, 0.5], "erf", (2.0, 1.5), 0.1, "standard", (3, 40), outputs=2)
+    other = first.with_layers([0.2, 1.0])
+    assert other == gt.Network([0.2, 1.0], "erf", (2.0, 1.5), 0.1, "standard", (3, 40), outputs=2)
+    with pytest.raises(gt.NetworkError, match="layers: expected 2, as many as there are, got 1"):
+        first.with_layers([1.0])

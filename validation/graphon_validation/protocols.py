@@ -166,15 +166,7 @@ def mixture(network: Network, inputs: int, rows: int = 1024, *, weights: str | N
         sampled = Connectivity(StepGraphon(mask.astype(float)), StepGraphon(np.where(mask, v / safe, 0.0)), drift)
     else:
         sampled = _largest(weights, w, v, d, generator)
-    return Network(
-        [sampled, *network.layers[1:]],
-        activation=network.activation,
-        weight_variance=network.weight_variance,
-        bias_variance=network.bias_variance,
-        parameterization=network.parameterization,
-        widths=network.widths,
-        outputs=network.outputs,
-    )
+    return network.with_layers([sampled, *network.layers[1:]])
 
 
 def _largest(weights: str, w: FloatArray, v: FloatArray, d: FloatArray, rng: np.random.Generator) -> Connectivity:
