@@ -53,4 +53,6 @@ def test_the_experiment_runs_from_the_command_line(tmp_path: Path, capsys: pytes
     options = ["--widths", "48", "--seeds", "3", "--hidden", "1", "--positions", "48", "--out", str(tmp_path)]
     assert main(["saliency", *options]) == 0
     assert (tmp_path / "saliency-cross_entropy-0.2.nc").exists()
-    assert "own / limit" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "own / limit" in printed
+    assert "SNIP, width 48" in printed  # whether (W, V) applies

@@ -23,7 +23,7 @@ from graphon_theory.results import save_dataset
 from graphon_validation.comparison import compare
 from graphon_validation.digits import upsampled_digits
 from graphon_validation.eigenvalue_gaps import eigenvalue_gaps, gap_table
-from graphon_validation.models import build
+from graphon_validation.models import build, dense
 from graphon_validation.protocol_experiments import protocol_experiment
 from graphon_validation.pruning import prune
 from graphon_validation.reports import comparison_tables, wide_console
@@ -161,6 +161,9 @@ def magnitude_gap_experiment(
     }
     found: dict[tuple[int, str], Dataset] = {}
     for width in widths:
+        model = prune(dense((784, *[width] * 4, 10), [0, width]), "magnitude", DENSITY, scope="layer")
+        title = f"magnitude, width {width:,}, density {DENSITY:g}"
+        console.print(applicability_table(applicability(model, inputs["digits"]), title))
         for name, x in inputs.items():
             one = eigenvalue_gaps(x, widths=(784, *[width] * 4, 10), density=DENSITY, seeds=range(seeds))
             save_dataset(one, out / f"magnitude-gap-{width}-{name}.nc")

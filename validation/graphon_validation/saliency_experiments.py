@@ -20,6 +20,7 @@ from graphon_validation.models import dense
 from graphon_validation.protocols import network_like, theories
 from graphon_validation.pruning import prune
 from graphon_validation.reports import wide_console
+from graphon_validation.sign_tests import applicability, applicability_table
 
 BATCH, PROBES, TOP = 200, 40, 10
 
@@ -43,7 +44,8 @@ def saliency_experiment(
 
     All layers are pruned with one threshold on 200 digits; kernels are those of 40 others. Positions are drawn
     independently of the tested networks. The (W, V) of every network, estimated from its masks and weights with input
-    rows as positions, stands beside it. Prints a table, writes ``saliency-LOSS-DENSITY.nc``.
+    rows as positions, stands beside it, and whether it applies to the first. Prints tables, writes
+    ``saliency-LOSS-DENSITY.nc``.
 
     Returns a Dataset over "width" and "seed": ``trace`` and ``energy`` (share of the top ten) of the "kind" own,
     limit and (W, V), and ``kept`` ("layer"), the densities of own and limit; and over "width" ``ratio`` = mean own
@@ -63,6 +65,9 @@ def saliency_experiment(
             model = dense(counts, [seed, width], activation=activation, bias_variance=bias_variance)
             unpruned = network_like(model, [1.0] * (hidden + 1))
             prune(model, "snip", density, (batch, targets), loss=loss)
+            if seed == 0:
+                title = f"SNIP, width {width:,}, density {density:g}"
+                console.print(applicability_table(applicability(model, probe), title))
             limit = gt.saliency_network(
                 unpruned, batch, targets, density, counts, loss=loss, positions=positions, modes=modes, rng=seed
             )
