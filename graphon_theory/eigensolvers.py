@@ -91,13 +91,16 @@ def _surely_positive(matrix: FloatArray) -> bool:
     (Higham & Mary 2019, probabilistic rounding): as a matrix 2 n u max_i a_ii, twice which must be to spare.
     """
     largest = float(matrix.diagonal().max())
-    if largest <= 0:
+    if not np.finfo(float).tiny < largest < np.inf:
         return False
     single = np.empty(matrix.shape, np.float32)
     rows = matrix if matrix.flags.c_contiguous else matrix.T
     for start in range(0, len(rows), _STRIP):  # the upper triangle is all that is read
         strip = slice(start, start + _STRIP)
-        single[strip, start:] = rows[strip, start:] * (1 / largest)
+        part = rows[strip, start:] * (1 / largest)
+        if not np.abs(part).max() <= 2:  # positive matrices have their largest entry on the diagonal; NaN would pass
+            return False
+        single[strip, start:] = part
     margin = 2 * len(matrix) * float(np.finfo(np.float32).eps)  # eps = 2 u
     return _factorises(single, -margin)
 
@@ -139,7 +142,7 @@ def _lanczos(matrix: FloatArray, count: int) -> tuple[FloatArray, FloatArray] | 
     random = np.random.default_rng(0)  # the same numbers in every run
     basis = np.empty((size, min(most, 8 * count + 20 * _BLOCK)), order="F")
     small = np.zeros((basis.shape[1], basis.shape[1]))
-    dim, look = 0, 2 * count
+    dim, look, largest = 0, 2 * count, 0.0
     before: tuple[int, float] | None = None  # the last look: dimension and log of the residual
     accepted: FloatArray | None = None
     block = np.linalg.qr(random.standard_normal((size, _BLOCK)))[0]
@@ -153,7 +156,8 @@ def _lanczos(matrix: FloatArray, count: int) -> tuple[FloatArray, FloatArray] | 
         near = max(0, dim - _BLOCK) if accepted is None else 0
         small[:end, dim:end] = share = _orthogonalise(image, basis[:, :end], near)
         small[dim:end, :end] = share.T
-        block, rest = _next_block(image, basis[:, :end], np.abs(share).max())
+        largest = max(largest, float(np.abs(share).max()))  # the matrix's scale; the block's own may be rounding
+        block, rest = _next_block(image, basis[:, :end], largest)
         dim = end
         if dim < look:
             continue

@@ -314,3 +314,26 @@ def test_lanczos_on_a_low_rank() -> None:
     np.testing.assert_allclose(modes.eigenvalue, values[:30] / 1200, atol=1e-15)
     functions = modes.eigenfunction.values
     np.testing.assert_allclose(functions.T @ functions / 1200, np.eye(30), atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "rank", "count"), [(1500, 40, 75), (2000, 25, 100)])
+def test_lanczos_stays_orthogonal_beyond_the_rank(size: int, rank: int, count: int) -> None:
+    x = np.random.default_rng(4).standard_normal((size, rank))
+    modes = spectrum(x @ x.T, count)
+    assert modes.attrs["solver"] == "lanczos"
+    functions = modes.eigenfunction.values
+    np.testing.assert_allclose(functions.T @ functions / size, np.eye(count), atol=1e-12)
+    assert float(modes.residual.max()) < 1e-12
+
+
+@pytest.mark.parametrize("scale", [1e40, 2.0])
+def test_large_entries_off_the_diagonal_are_no_kernel(scale: float) -> None:
+    matrix = np.eye(6)
+    matrix[0, 2] = matrix[2, 0] = scale
+    with pytest.raises(KernelError, match="positive semi-definite"):
+        spectrum(matrix, 2)
+
+
+def test_tiny_kernels_are_judged_too() -> None:
+    with pytest.raises(KernelError, match="positive semi-definite"):
+        spectrum(np.kron(np.eye(3), [[1.0, 2.0], [2.0, 1.0]]) * 1e-310, 2)
