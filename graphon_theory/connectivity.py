@@ -31,6 +31,10 @@ class Known:
         bias: g_1..g_r, each a graphon that is read at its u alone (a number, a step function of one column); zero if
             left out.
         bias_mean: the mean of b at u, likewise.
+
+    Raises ConnectivityError for anything else, and for functions of the bias that depend on v. That profiles vanish
+    where W does is checked by :class:`Connectivity`; that coordinates explain no more than V, int G_r G_s / V + g_r g_s
+    <= 1 as matrices, when data come.
     """
 
     __slots__ = ("_bias", "_bias_mean", "_profiles")
@@ -38,9 +42,8 @@ class Known:
     def __init__(
         self, profiles: Sequence[object], bias: Sequence[object] | None = None, bias_mean: object = 0.0
     ) -> None:
-        self._profiles = tuple(_named(f"profiles[{r}]", g) for r, g in enumerate(profiles))
-        shares = [0.0] * len(self._profiles) if bias is None else bias
-        self._bias = tuple(_named(f"bias[{r}]", g) for r, g in enumerate(shares))
+        self._profiles = _all_named("profiles", profiles)
+        self._bias = _all_named("bias", [0.0] * len(self._profiles) if bias is None else bias)
         self._bias_mean = _named("bias_mean", bias_mean)
         if len(self._bias) != len(self._profiles):
             raise ConnectivityError(
@@ -219,6 +222,12 @@ def _named(name: str, obj: object) -> Graphon:
         return as_graphon(obj)
     except GraphonError as error:
         raise type(error)(f"{name}: {error}") from None
+
+
+def _all_named(name: str, many: object) -> tuple[Graphon, ...]:
+    if isinstance(many, str) or not isinstance(many, Sequence):
+        raise ConnectivityError(f"{name}: expected a list of graphons, got {type(many).__name__}.")
+    return tuple(_named(f"{name}[{r}]", one) for r, one in enumerate(many))
 
 
 def _extremes(name: str, graphon: Graphon) -> tuple[float, float]:

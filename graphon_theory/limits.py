@@ -98,7 +98,7 @@ def limit_kernel(
     single = network.outputs == 1
     dims: tuple[str, ...] = (X, X2) if single else (OUTPUT, X, X2)
     pick = 0 if single else slice(None)
-    mean = recursion.diagonal(first).mean if recursion.has_drift else np.zeros((network.outputs, len(first)))
+    mean = recursion.means(first)
     variables: Variables = {"nngp": (dims, nngp[pick]), "ntk": (dims, ntk[pick]), "mean": (dims[:-1], mean[pick])}
     coords = {**coords_of(x, X), **coords_of(x if x2 is None else x2, X2)}
     if shares is not None:

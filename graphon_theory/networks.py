@@ -288,11 +288,15 @@ def _summary(graphon: Graphon) -> Any:
     try:
         return _spec(graphon)
     except SpecError:
-        if isinstance(graphon, StepGraphon):
-            data = b"".join(a.tobytes() for a in (graphon.values, graphon.u_edges, graphon.v_edges))
-            digest = hashlib.sha256(data).hexdigest()[:16]
-            return f"step function, shape {graphon.values.shape}, sha256 {digest}"
+        return _short(graphon)
+
+
+def _short(graphon: Graphon) -> str:
+    """A step function by shape and hash, others as they show themselves."""
+    if not isinstance(graphon, StepGraphon):
         return repr(graphon)
+    data = b"".join(a.tobytes() for a in (graphon.values, graphon.u_edges, graphon.v_edges))
+    return f"step function, shape {graphon.values.shape}, sha256 {hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def _known_spec(known: Known) -> Any:
@@ -302,7 +306,10 @@ def _known_spec(known: Known) -> Any:
 
 
 def _known_summary(known: Known) -> Any:
-    return [str(_summary(graphon)) for graphon in known.graphons]
+    digest = hashlib.sha256()
+    for graphon in known.graphons:
+        digest.update(str(_short(graphon)).encode())
+    return f"{len(known.profiles)} profiles, sha256 {digest.hexdigest()[:16]}"
 
 
 def _from_spec(value: Any, where: str) -> Graphon:

@@ -96,8 +96,9 @@ class Recursion:
         if self.activation.bounded and not self.has_drift:
             return [self.activation.prepared()] * len(self.hidden)
         bounds = np.zeros((len(self.hidden), 2))
-        for start in range(0, len(inputs), _PREPARED):
-            diagonal = self._layers(inputs[start : start + _PREPARED], None)
+        some = min(_PREPARED, _SHARES // (8 * max(1, self._known)))
+        for start in range(0, len(inputs), some):
+            diagonal = self._layers(inputs[start : start + some], None)
             reached = [
                 [np.abs(mean).max(), q.max()] for mean, q in zip(diagonal.means, diagonal.variances, strict=True)
             ]
@@ -136,6 +137,13 @@ class Recursion:
             k = np.maximum(k - (known**2).sum(axis=1), 0.0)
         return Diagonal(k, t, mean, variances, means, shares)
 
+    def means(self, x: FloatArray) -> FloatArray:
+        """The outputs' means (outputs, N)."""
+        if not self.has_drift:
+            return np.zeros((self.outputs, len(x)))
+        held = self.held_inputs
+        return np.concatenate([self.diagonal(x[i : i + held]).mean for i in range(0, len(x), held)], axis=1)
+
     def features(self, x: FloatArray, diagonal: Diagonal | None = None) -> list[FloatArray]:
         """What the compiled duals need of means and variances, by hidden layer (positions, F, N).
 
@@ -155,8 +163,12 @@ class Recursion:
     def held_inputs(self) -> int:
         """Inputs whose features fit the memory set aside for them."""
         each = sum((n + 2) * len(op.variance) for n, op in zip(self._features_each, self.operators, strict=False))
-        known = sum(op.known.bias.size for op in self.operators if op.known is not None)
-        return max(1, (_SHARES if known else _FEATURES) // (8 * max(1, each + known)))
+        return max(1, (_SHARES if self._known else _FEATURES) // (8 * max(1, each + self._known)))
+
+    @cached_property
+    def _known(self) -> int:
+        """Numbers that shares take for one input."""
+        return sum(op.known.bias.size for op in self.operators if op.known is not None)
 
     @cached_property
     def _features_each(self) -> list[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -42,7 +43,7 @@ class _Units:
     weights: FloatArray
     biases: FloatArray | None
     signals: FloatArray
-    modes: FloatArray  # (sending + 1, r); the last row belongs to the bias
+    modes: FloatArray  # (sending + 1, r); the last row belongs to the bias; none in the first layer
 
     @property
     def coordinates(self) -> FloatArray:
@@ -119,8 +120,11 @@ def saliency_network(
         shares = (_LAW.survival(_thresholds(tau, score)).mean() for score in scores)
         return float(sum(size * share for size, share in zip(sizes, shares, strict=True)) / sum(sizes))
 
-    tau = 0.0 if density == 1 else solve_threshold(kept, float(density))
-    thresholds = [_thresholds(tau, score) for score in scores]
+    if density == 1:  # what has no signal is kept as well
+        thresholds = [np.zeros_like(score) for score in scores]
+    else:
+        tau = solve_threshold(kept, float(density))
+        thresholds = [_thresholds(tau, score) for score in scores]
     pruned = [_from_inputs(layers[0], thresholds[0])]
     for number, (layer, t) in enumerate(zip(layers[1:], thresholds[1:], strict=True), 2):
         if number < network.depth:
@@ -152,18 +156,24 @@ def _forward(
         signals = weights @ parts[:-1]
         if biases is not None:
             signals += biases[:, None] * parts[-1]
-        layers.append(_Units(features, weights, biases, signals, _leading(parts, modes)))
+        layers.append(_Units(features, weights, biases, signals, _leading(parts, modes if number > 1 else 0)))
         features = network.activation(signals)
     return layers
 
 
 def _leading(parts: FloatArray, modes: int | None) -> FloatArray:
     """The leading left singular vectors (rows of parts, r): ``modes`` of them, or enough for _SHARE of the squares."""
-    squares, vectors = np.linalg.eigh(parts @ parts.T)
-    squares = np.maximum(squares[::-1], 0.0)
+    if modes == 0:
+        return np.empty((len(parts), 0))
+    if parts.shape[1] > len(parts):
+        squares, vectors = np.linalg.eigh(parts @ parts.T)
+        squares, vectors = np.maximum(squares[::-1], 0.0), vectors[:, ::-1]
+    else:
+        vectors, values, _ = np.linalg.svd(parts, full_matrices=False)
+        squares = values**2
     rank = max(1, int((squares > squares[0] * len(parts) * np.finfo(float).eps).sum()))
     enough = 1 + int(np.searchsorted(np.cumsum(squares), _SHARE * squares.sum())) if modes is None else modes
-    return np.ascontiguousarray(vectors[:, ::-1][:, : min(enough, rank)])
+    return np.ascontiguousarray(vectors[:, : min(enough, rank)])
 
 
 def _backward(
@@ -176,8 +186,8 @@ def _backward(
 ) -> tuple[list[FloatArray], FloatArray]:
     """Gradients of the loss at the pre-activations (units, batch) of every layer, on the scale of the real widths.
 
-    And the weights to the outputs (outputs, units) that made the last hidden gradients: independent of the outputs
-    themselves, as in the limit.
+    And the weights to the outputs (outputs, units) that made the last hidden gradients: those that made the outputs,
+    with signs of their own, so that gradients do not depend on the signs of features, as in the limit.
     """
     outputs = layers[-1].signals
     errors = (softmax(outputs, axis=0) if loss == "cross_entropy" else outputs) - targets
@@ -188,16 +198,14 @@ def _backward(
         signals = layers[number - 1].signals
         scale = np.sqrt(network.weight_variance[number] * counts[number + 1] / (counts[number] * len(above)))
         weights = rng.standard_normal((len(above), len(signals)))
-        gradients.append(network.activation.derivative(signals) * (scale * weights.T @ above))
         if number == network.depth - 1:
-            to_outputs = weights
+            to_outputs = weights = np.abs(layers[-1].weights) * np.sign(weights)
+        gradients.append(network.activation.derivative(signals) * (scale * weights.T @ above))
     return gradients[::-1], to_outputs
 
 
 def _thresholds(tau: float, scores: FloatArray) -> FloatArray:
-    """t = tau / score, infinite where the score is 0; all 0 where nothing is pruned."""
-    if tau == 0.0:
-        return np.zeros_like(scores)
+    """t = tau / score, infinite where the score is 0."""
     with np.errstate(over="ignore"):
         return np.divide(tau, scores, out=np.full_like(scores, np.inf), where=scores > 0)
 
@@ -214,18 +222,19 @@ def _from_inputs(layer: _Units, thresholds: FloatArray) -> Connectivity:
 def _between(layer: _Units, w: FloatArray, v: FloatArray, squares: FloatArray | None = None) -> Connectivity:
     """A layer between drawn units, from W and V given the labels of both ends.
 
-    ``squares`` of the dense weights, where labels tell them: modes are then made orthonormal under these instead of
-    their mean 1, so that what coordinates explain stays below V whatever was drawn.
+    ``squares`` of the dense weights, where labels tell them: modes and coordinates are then made orthonormal under
+    these instead of their mean 1, so that what they explain stays below V whatever was drawn.
     """
     senders, units = len(layer.features), len(layer.weights)
     modes = np.broadcast_to(np.sqrt(senders) * layer.modes[:-1], (units, senders, layer.modes.shape[1]))
     shares = np.broadcast_to(layer.modes[-1], (units, modes.shape[2]))
+    coordinates = layer.coordinates
     if squares is not None:
         gram = np.einsum("uvr,uv,uvs->urs", modes, squares, modes) / senders + shares[:, :, None] * shares[:, None, :]
         values, vectors = np.linalg.eigh(gram)
         turn = (vectors / np.sqrt(values)[:, None, :]) @ vectors.transpose(0, 2, 1)
         modes, shares = modes @ turn, (shares[:, None, :] @ turn)[:, 0]
-    coordinates = layer.coordinates
+        coordinates = np.einsum("us,usr->ur", coordinates, turn)
     drift = v * np.einsum("ur,uvr->uv", coordinates, modes)
     profiles = [StepGraphon(v * modes[:, :, r]) for r in range(modes.shape[2])]
     if layer.biases is None:
@@ -253,17 +262,17 @@ def _checked(
             'network: expected parameterization="ntk"; scores |w dL/dw| are the same in both, so build the network '
             "with it and compare kernels in its units."
         )
-    try:
-        counts = tuple(int(n) for n in widths)
-    except (TypeError, ValueError):
-        counts = ()
+    whole = isinstance(widths, Sequence | np.ndarray) and all(
+        isinstance(n, int | np.integer) and not isinstance(n, bool) for n in widths
+    )
+    counts = tuple(int(n) for n in widths) if whole else ()
     ends = (inputs, network.outputs)
     if len(counts) != network.depth + 1 or min(counts) < 1 or (counts[0], counts[-1]) != ends:
         raise NetworkError(
             f"widths: expected {network.depth + 1} unit counts (n_0, ..., n_{network.depth}) from {inputs} inputs to "
             f"{network.outputs} outputs, got {widths!r}."
         )
-    if isinstance(density, bool) or not 0 < float(density) <= 1:
+    if isinstance(density, bool) or not isinstance(density, Real) or not 0 < float(density) <= 1:
         raise ConnectivityError(f"density: expected a share of weights in (0, 1], got {density!r}.")
     for name, value in (("positions", positions), ("modes", modes)):
         wrong = isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1

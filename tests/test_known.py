@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import graphon_theory as gt
+from graphon_theory import recursion
 from graphon_theory.connectivity import Known
 from tests.reference import KnownParts, Layer, limit_reference, weighted
 from tests.test_drift import DRIFTS, MASKS, VARIANCES, X, duals
@@ -64,6 +65,22 @@ def test_naive_loops_with_what_is_known(activation: str, bias: float) -> None:
         X,
     )
     assert np.abs(without.nngp - got.nngp).max() > 0.01 * float(got.nngp.max())
+
+
+def test_every_way_through_the_engine_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """float32, blocks of a few inputs, threads, and the standard parameterization."""
+    x = np.random.default_rng(8).standard_normal((40, 4))
+    net = network("relu", 0.3)
+    want = gt.limit_kernel(net, x, threads=1)
+    np.testing.assert_array_equal(gt.limit_kernel(net, x, threads=2).ntk, want.ntk)
+    single = gt.limit_kernel(net, x, dtype=np.float32)
+    assert np.abs(single.ntk - want.ntk).max() < 1e-5 * float(want.ntk.max())
+    standard = gt.Network(net.layers, "relu", (2.0, 1.5, 1.2), 0.3, "standard", (4, 20, 30))
+    np.testing.assert_allclose(gt.limit_kernel(standard, x).nngp, want.nngp, rtol=1e-12)
+    monkeypatch.setattr(recursion, "_SHARES", 2_000)
+    blocks = gt.limit_kernel(net, x)
+    np.testing.assert_allclose(blocks.ntk, want.ntk, rtol=1e-12)
+    np.testing.assert_allclose(blocks["mean"], want["mean"], rtol=1e-12)
 
 
 def test_smooth_profiles_go_through_the_quadrature() -> None:
@@ -128,7 +145,8 @@ def test_descriptions_and_equality() -> None:
     assert one.layers[0] == two.layers[0]
     assert one.layers[0] != gt.Connectivity(MASKS[0], VARIANCES[0], DRIFTS[0])
     assert "Known(2 profiles" in repr(one.layers[0])
-    assert "known" in one.describe()
+    assert 'known = "2 profiles, sha256 ' in one.describe()
+    assert len(one.describe()) < 4000
     with pytest.raises(gt.SpecError, match="known of single units is not written"):
         one.to_toml()
 
@@ -147,6 +165,10 @@ def test_refusals() -> None:
         Known([0.1], [0.1, 0.2])
     with pytest.raises(gt.ConnectivityError, match="bias_mean: expected a function of u alone"):
         Known([0.1], [0.1], "u*v")
+    with pytest.raises(gt.ConnectivityError, match="profiles: expected a list of graphons, got float"):
+        Known(0.5)  # type: ignore[arg-type]
+    with pytest.raises(gt.ConnectivityError, match="bias: expected a list of graphons, got str"):
+        Known([0.5], "0.5")
     with pytest.raises(gt.ConnectivityError, match="known: expected a Known, got float"):
         gt.Connectivity(1.0, known=0.1)  # type: ignore[arg-type]
     with pytest.raises(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import graphon_theory as gt
+from graphon_theory import saliency_networks
 
 RNG = np.random.default_rng(2)
 X = RNG.standard_normal((30, 6))
@@ -56,8 +57,25 @@ def test_labels_that_are_not_used_change_nothing(activation: str, bias: float) -
     assert abs(np.mean(found) - want) < 3 * error
 
 
-def test_outputs_on_the_batch_are_what_was_drawn() -> None:
-    """At density 1 with all modes known, the outputs' means on the batch are sure: nothing is left to vary."""
+@pytest.mark.parametrize("bias", [0.0, 0.4])
+def test_outputs_on_the_batch_are_what_was_drawn(bias: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At density 1 with all modes known, the outputs' means are those drawn, if features are: nothing varies."""
+    dense = gt.Network([1.0] * 4, outputs=3, bias_variance=bias)
+    drawn: list[Any] = []
+    forward = saliency_networks._forward
+
+    def keep(*arguments: Any) -> Any:
+        drawn.append(forward(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr(saliency_networks, "_forward", keep)
+    network = gt.saliency_network(dense, X, LABELS, 1.0, WIDTHS, positions=64, modes=64)
+    found = gt.limit_kernel(network, X)
+    np.testing.assert_allclose(found["mean"], drawn[0][-1].signals, atol=1e-10)
+    assert float(np.abs(found.nngp).max()) < 1e-10
+
+
+def test_fewer_modes_leave_outputs_to_vary() -> None:
     network = gt.saliency_network(DENSE, X, LABELS, 1.0, WIDTHS, positions=512, modes=512)
     found = gt.limit_kernel(network, X)
     spread = np.sqrt(np.einsum("oii->oi", found.nngp.values)) / np.sqrt((found["mean"].values ** 2).mean())
@@ -95,7 +113,10 @@ def test_a_network_of_one_layer_is_its_own_weights() -> None:
         ),
         ({"widths": (6, 200, 3)}, r"widths: expected 5 unit counts \(n_0, ..., n_4\) from 6 inputs to 3 outputs"),
         ({"widths": (7, 200, 300, 200, 3)}, "widths: expected 5 unit counts"),
+        ({"widths": (6, 200.5, 300, 200, 3)}, "widths: expected 5 unit counts"),
         ({"density": 0.0}, "density: expected a share"),
+        ({"density": "0.5"}, "density: expected a share"),
+        ({"x": X[:1], "y": LABELS[:1], "density": 0.9}, "density: 0.9 cannot be reached, since only"),
         ({"loss": "hinge"}, "loss: expected one of cross_entropy, squared, got 'hinge'"),
         ({"y": TARGETS}, "y: expected 30 labels, whole numbers"),
         ({"y": LABELS + 1}, "y: expected labels from 0 to 2, got 1 to 3"),

@@ -52,7 +52,7 @@ def test_own_weights_have_the_limit_that_knows_them(tmp_path: Path) -> None:
 def test_the_experiment_runs_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--widths", "48", "--seeds", "3", "--hidden", "1", "--positions", "48", "--out", str(tmp_path)]
     assert main(["saliency", *options]) == 0
-    assert (tmp_path / "saliency-cross_entropy-0.2.nc").exists()
+    assert (tmp_path / "saliency-relu-cross_entropy-0.2.nc").exists()
     printed = capsys.readouterr().out
     assert "own / limit" in printed
     assert "SNIP, width 48" in printed  # whether (W, V) applies

@@ -151,9 +151,13 @@ def mixture(network: Network, inputs: int, rows: int = 1024, *, weights: str | N
     more at a position.
 
     Returns ``network`` itself where the input mask is full. Raises InputError where V is not what survives of
-    ``weights`` by magnitude, or with drift beside them.
+    ``weights`` by magnitude, with drift beside them, or where the input layer has more than W, V and D.
     """
     first = network.layers[0]
+    if first.known is not None:
+        raise InputError(
+            "network: positions of its input layer know their units' weights (known): they are rows already."
+        )
     edges, u = np.linspace(0, 1, inputs + 1), (np.arange(rows) + 0.5) / rows
     w, v, d = (graphon.row_means(u, edges) for graphon in (first.mask, first.variance, first.drift))
     if (w >= 1).all():

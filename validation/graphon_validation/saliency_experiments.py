@@ -12,6 +12,7 @@ from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
+from graphon_theory.errors import InputError
 from graphon_theory.results import save_dataset
 from graphon_validation.digits import digits
 from graphon_validation.kernels import empirical_kernel
@@ -45,13 +46,17 @@ def saliency_experiment(
     All layers are pruned with one threshold on 200 digits; kernels are those of 40 others. Positions are drawn
     independently of the tested networks. The (W, V) of every network, estimated from its masks and weights with input
     rows as positions, stands beside it, and whether it applies to the first. Prints tables, writes
-    ``saliency-LOSS-DENSITY.nc``.
+    ``saliency-ACTIVATION-LOSS-DENSITY.nc``.
 
     Returns a Dataset over "width" and "seed": ``trace`` and ``energy`` (share of the top ten) of the "kind" own,
     limit and (W, V), and ``kept`` ("layer"), the densities of own and limit; and over "width" ``ratio`` = mean own
     trace over mean limit trace with ``ratio_error``, from the spread over seeds of both.
+
+    Raises InputError for fewer than 3 seeds.
     """
     console = console or wide_console()
+    if seeds < 3:
+        raise InputError(f"seeds: expected at least 3, got {seeds}.")
     x, labels = digits() if data is None else data
     batch, probe = x[:BATCH], x[BATCH : BATCH + PROBES]
     classes = int(labels.max()) + 1
@@ -69,7 +74,15 @@ def saliency_experiment(
                 title = f"SNIP, width {width:,}, density {density:g}"
                 console.print(applicability_table(applicability(model, probe), title))
             limit = gt.saliency_network(
-                unpruned, batch, targets, density, counts, loss=loss, positions=positions, modes=modes, rng=seed
+                unpruned,
+                batch,
+                targets,
+                density,
+                counts,
+                loss=loss,
+                positions=positions,
+                modes=modes,
+                rng=np.random.default_rng([seed, width]),
             )
             plain = theories(model, blocks=8, names=["(W, V)"], input_rows=True)["(W, V)"]
             kernels = (empirical_kernel(model, probe), gt.limit_kernel(limit, probe), gt.limit_kernel(plain, probe))
@@ -91,7 +104,8 @@ def saliency_experiment(
         {"kind": list(kinds), "kind_kept": list(kinds[:2]), "width": list(widths), "layer": range(1, hidden + 2)},
         {"density": density, "loss": loss, "positions": positions, "activation": activation, "bias": bias_variance},
     )
-    save_dataset(found, out / f"saliency-{loss}-{density:g}.nc")
+    found.attrs |= {"hidden": hidden, "modes": "default" if modes is None else modes}
+    save_dataset(found, out / f"saliency-{activation}-{loss}-{density:g}.nc")
     console.print(_table(found, f"SNIP, {loss}, density {density:g}, {seeds} networks and {seeds} limits"))
     return found
 
