@@ -122,9 +122,9 @@ def finite_d_floor(
     """How far kernels of means are from means over rows, and which of them networks follow; all (seeds, N, N).
 
     ``whole`` and ``shape``: the distance of the mean kernels over their size, as it is and after the best factor, 0
-    where it is not seen above noise. ``share`` with its ``error`` over seeds: the networks' part along what the best
-    factor leaves, 0 for rows and 1 for means, scale put aside; each network held against its own rows. They are nan
-    where ``shape`` is 0.
+    where it is not seen above noise. ``share`` with its jackknife ``error`` over seeds: the networks' part along what
+    the best factor leaves, 0 for rows and 1 for means, scale put aside; each network held against its own rows. They
+    are nan where ``shape`` is 0.
 
     Rows are sampled, so every product is between different seeds: the square of a noisy difference would be too large,
     and networks seem to leave rows in the direction in which the rows themselves are off.
@@ -139,15 +139,20 @@ def finite_d_floor(
         """<a_s, mean of b over the other seeds>."""
         return np.asarray(np.einsum("sij,sij->s", a, (b.sum(0) - b) / (len(b) - 1)))
 
-    off = left(means) - left(rows)
-    parts, whole = products(left(real) - left(rows), off), products(off, off)
-    seen = whole.mean() if whole.mean() > 0 else np.nan
-    share = parts.mean() / seen
-    error = (parts - share * whole).std(ddof=1) / np.sqrt(len(parts)) / seen
+    off, away = left(means) - left(rows), left(real) - left(rows)
+    whole = products(off, off)
+
+    def share(some: NDArray[np.intp]) -> float:
+        seen = products(off[some], off[some]).mean()
+        return float(products(away[some], off[some]).mean() / seen) if seen > 0 else np.nan
+
+    every = np.arange(len(off))
+    without = np.array([share(every[every != seed]) for seed in every])  # jackknife: every seed is in every product
+    error = np.sqrt((len(every) - 1) * without.var())
     return {
         "whole": float(np.sqrt(max(products(means - rows, means - rows).mean(), 0.0)) / np.linalg.norm(one)),
         "shape": float(np.sqrt(max(whole.mean(), 0.0)) / np.linalg.norm(means.mean(0))),
-        "share": float(share),
+        "share": share(every),
         "error": float(error),
     }
 
