@@ -34,7 +34,8 @@ class Known:
 
     Raises ConnectivityError for anything else, and for functions of the bias that depend on v. That profiles vanish
     where W does is checked by :class:`Connectivity`; that coordinates explain no more than V, int G_r G_s / V + g_r g_s
-    <= 1 as matrices, when data come.
+    <= 1 as matrices (to a thousandth), when data come. Where they explain nearly all, covariances are differences at
+    the rounding level of second moments, and so is ``nngp``.
     """
 
     __slots__ = ("_bias", "_bias_mean", "_profiles")

@@ -19,6 +19,8 @@ from graphon_theory.rules import FloatArray, Panels
 
 _Matrix = Callable[[Graphon], FloatArray]
 
+_KNOWN_SLACK = 1e-3
+
 
 @dataclass(frozen=True)
 class KnownOperator:
@@ -161,28 +163,31 @@ class Layer:
         elif self._shares and s.own == s.variance and connectivity.known is None:
             own = None
         if connectivity.known is not None:
-            known = self._known(connectivity.known, matrix, at, left)
+            known = self._known(connectivity.known, matrix, at, left, d is not None)
         deviation = np.sqrt(s.variance)
         return LayerOperator(s.variance * left, own, s.bias, s.own_bias, deviation * drift, known)
 
-    def _known(self, known: Known, matrix: _Matrix, at: _Matrix, variance: FloatArray) -> KnownOperator:
+    def _known(self, known: Known, matrix: _Matrix, at: _Matrix, variance: FloatArray, inputs: bool) -> KnownOperator:
         empty = np.zeros((0, *variance.shape))
         profiles = np.stack([matrix(g) for g in known.profiles]) if known.profiles else empty
         bias = np.stack([at(g) for g in known.bias]) if known.bias else empty[:, :, 0]
-        self._check_known(profiles, bias, variance)
+        self._check_known(profiles, bias, variance, inputs)
         deviation, bias_deviation = np.sqrt(self.scales.variance), np.sqrt(self.scales.bias)
         return KnownOperator(deviation * profiles, bias_deviation * bias, bias_deviation * at(known.bias_mean))
 
-    def _check_known(self, profiles: FloatArray, bias: FloatArray, variance: FloatArray) -> None:
+    def _check_known(self, profiles: FloatArray, bias: FloatArray, variance: FloatArray, inputs: bool) -> None:
         """sum_r G_r G_r' must not take more than V out of any combination of weights: int G_r G_s / V + g_r g_s <= 1.
 
-        Rows are those of the quadrature, so that the weights of the integral cancel between G G and V.
+        Rows are those of the quadrature. Where these are products with a basis (kinks) the weights of the integral
+        cancel between G G and V up to the basis's error alone, hence the slack.
         """
         root = np.sqrt(np.maximum(variance, 0.0))
         scaled = np.divide(profiles, root, out=np.zeros_like(profiles), where=root > 0)
         gram = np.einsum("ruv,suv->urs", scaled, scaled) + np.einsum("ru,su->urs", bias, bias)
         most = float(np.linalg.eigvalsh(gram).max(initial=0.0)) if gram.size else 0.0
-        if most > 1 + 1e-6:
+        if inputs and (np.abs(profiles[:, root == 0]) > 1e-14).any():
+            most = np.inf  # the drift alone says all there is to say of that weight
+        if most > 1 + _KNOWN_SLACK:
             raise ConnectivityError(
                 f"layer {self.number}: known: the coordinates explain {most:.6g} times the variance that the weights "
                 "have; G_r and g_r are covariances with coordinates of variance 1 that are uncorrelated."

@@ -178,3 +178,19 @@ def test_refusals() -> None:
     greedy = gt.Network([1.0, gt.Connectivity(0.25, drift=0.1, known=Known([0.6])), 1.0])
     with pytest.raises(gt.ConnectivityError, match=r"layer 2: known: the coordinates explain 1.44 times the variance"):
         gt.limit_kernel(greedy, X)
+    weights = np.array([[0.5, 1.0, -1.5, 2.0]])
+    sure = gt.Connectivity(1.0, gt.StepGraphon(weights**2), gt.StepGraphon(2 * weights), known=Known([0.9]))
+    with pytest.raises(gt.ConnectivityError, match="layer 1: known: the coordinates explain inf times"):
+        gt.limit_kernel(gt.Network([sure, 1.0]), X)
+
+
+def test_full_knowledge_of_a_kinked_graphon_is_no_contradiction() -> None:
+    """V = 0.2 + 0.8 |u - v| and the one coordinate that explains all that F = v can: int G^2 / V = 1 for every u."""
+    variance = "0.2 + 0.8*Abs(u - v)"
+    # int V v^2 dv, with |u - v| split at v = u
+    norm = "(0.2/3 + 0.8*(u**4/6 - u/3 + 1/4))"
+    profile = f"({variance})*v/sqrt({norm})"
+    layer = gt.Connectivity(1.0, variance, 0.0, known=Known([profile]))
+    found = gt.limit_kernel(gt.Network([1.0, layer, 1.0], "erf"), X)
+    without = gt.limit_kernel(gt.Network([1.0, gt.Connectivity(1.0, variance), 1.0], "erf"), X)
+    np.testing.assert_allclose(found.nngp, without.nngp, rtol=1e-9)  # means are zero: there is nothing to take out
