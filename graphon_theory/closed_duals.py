@@ -17,15 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, ndtr
 
-from graphon_theory._kernels import bivariate
+from graphon_theory._kernels import bivariate, determinants
 from graphon_theory._kernels import closed_duals as blocks
 from graphon_theory._kernels import duals as rectified
 
 FloatArray = NDArray[np.float64]
 Moments = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 Features = Callable[[ArrayLike, FloatArray], FloatArray]
-
-_SPLIT = 2.0**27 + 1  # Veltkamp's constant for 53 bits
 
 
 @dataclass(frozen=True)
@@ -49,19 +47,8 @@ class ClosedForm:
 
 def determinant(q12: FloatArray, q11: FloatArray, q22: FloatArray) -> FloatArray:
     """q11 q22 - q12^2 to rounding of its exact value, by two-products (Veltkamp and Dekker); at least 0."""
-    # scale each variance to [1, 4) by even powers of two, so that no product over- or underflows
-    e1, e2 = (2 * (np.frexp(np.where(q > 0, q, 1.0))[1] // 2) for q in (q11, q22))
-    a, b, c = np.ldexp(q11, -e1), np.ldexp(q22, -e2), np.ldexp(q12, -(e1 + e2) // 2)
-    high, low = _two_product(a, b)
-    high2, low2 = _two_product(c, c)
-    return np.ldexp(np.maximum(((high - high2) + low) - low2, 0.0), e1 + e2)
-
-
-def _two_product(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
-    product = a * b
-    ah, bh = (x * _SPLIT - (x * _SPLIT - x) for x in (a, b))
-    al, bl = a - ah, b - bh
-    return product, ((ah * bh - product) + ah * bl + al * bh) + al * bl
+    value, _, _, exponent = determinants.scaled(q12, q11, q22)
+    return np.ldexp(value, exponent)
 
 
 def inverse_root(q: FloatArray) -> FloatArray:

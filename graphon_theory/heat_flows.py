@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from graphon_theory._kernels import determinants
 from graphon_theory._kernels import heat_flows as _compiled
 from graphon_theory.errors import ActivationError
 from graphon_theory.heat_tables import Table, span
@@ -96,10 +97,12 @@ class HeatFlow:
             if not good:
                 raise ActivationError(
                     f"phi: its duals would be known to {table.errors[table.octaves[-1]]:.2g} of their scale only, "
-                    f"rtol = {rtol:.2g} was asked for. Give its derivative, declare its kinks, or smooth its roundings."
+                    f"rtol = {rtol:.2g} was asked for. Give its derivative, declare its kinks, or smooth its "
+                    "roundings; where it vanishes around 0, it should be exactly 0."
                 )
             error = max(table.errors[m] for m in good)
-            self._tables[key] = PreparedHeatFlow(table.values[1:], error, mean, s * s, 4.0 ** good[0])
+            smallest = 0.0 if good[0] == table.octaves[0] and table.line.nothing_below else 4.0 ** good[0]
+            self._tables[key] = PreparedHeatFlow(table.values[1:], error, mean, s * s, smallest)
         return self._tables[key]
 
     def _advice(self, mean: float, s: float, least: float) -> str:
@@ -159,8 +162,12 @@ class PreparedHeatFlow:
     ``parameters`` follow the tolerance of coincidence in the parameters of :func:`heat_flow_block`; ``error`` bounds
     the error of C and Cdot relative to sqrt(C11 C22) and sqrt(Cdot11 Cdot22) for variances from ``smallest_variance``
     to ``largest_variance``, or 0. About means other than 0 the scales count phi within mean +- s only down to 1e-20 of
-    what it reaches closer to 0, and roundings of x = mean + s c, eps |mean| / s, come on top. For a phi without
-    derivative the scale of Cdot is at least that of C over the variance.
+    the largest phi in reach, and roundings of x = mean + s c, eps |mean| / s, come on top. For a phi without derivative
+    the scale of Cdot is at least that of C over the variance.
+
+    Where phi vanishes for |z| < a, the scales about 0 fall as exp(-a^2 / 2 q); the bound holds relative to them down
+    to sqrt(q) = a / 36, that is to moments of 1e-285. The Gaussian underflows soon below, moments become 0, and
+    ``smallest_variance`` is 0. Roundings of q12 move moments of nearly coincident inputs by (a / sqrt(q)) sqrt(eps).
     """
 
     parameters: FloatArray = field(repr=False)
@@ -213,18 +220,7 @@ class PreparedHeatFlow:
 def _correlation(q12: FloatArray, q11: FloatArray, q22: FloatArray) -> tuple[FloatArray, FloatArray]:
     """rho and 1 - |rho|, the latter from q11 q22 - q12^2 by two-products; rho = 0 where a variance is 0."""
     alive = (q11 > 0) & (q22 > 0)
-    # scaled by even powers of two to [1, 4), so that no product over- or underflows
-    e1, e2 = (2 * (np.frexp(np.where(alive, q, 1.0))[1] // 2) for q in (q11, q22))
-    a, b = np.ldexp(np.where(alive, q11, 1.0), -e1), np.ldexp(np.where(alive, q22, 1.0), -e2)
-    c = np.where(alive, np.ldexp(q12, -(e1 + e2) // 2), 0.0)
-    (high, low), (high2, low2) = _two_product(a, b), _two_product(c, c)
-    determinant = np.maximum(((high - high2) + low) - low2, 0.0)
-    rho = np.clip(c / np.sqrt(high), -1.0, 1.0)
-    return rho, determinant / (high * (1 + np.abs(rho)))
-
-
-def _two_product(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """a b = high + low exactly (Veltkamp, Dekker)."""
-    high = a * b
-    (ah, al), (bh, bl) = ((h, x - h) for x in (a, b) for h in [x * (2.0**27 + 1) - (x * (2.0**27 + 1) - x)])
-    return high, ((ah * bh - high) + ah * bl + al * bh) + al * bl
+    first, second = (np.where(alive, q, 1.0) for q in (q11, q22))
+    value, product, cross, _ = determinants.scaled(np.where(alive, q12, 0.0), first, second)
+    rho = np.clip(cross / np.sqrt(product), -1.0, 1.0)
+    return rho, value / (product * (1 + np.abs(rho)))

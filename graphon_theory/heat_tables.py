@@ -30,8 +30,10 @@ _INNER = 1.6  # width of cells near a kink in units of tau
 _REACH = 9.5, 13.0  # standard deviations integrated over for S about 0 alone, and where faint values count
 _FAR = 60.0  # standard deviations within which the Gaussian has to win
 _NEGLIGIBLE = 40.0  # exp(-40) of the integrand's peak
+_FAINTEST = -800.0  # logarithm below which phi counts as 0: beneath that of the Gaussian where it underflows
 _ORDERS = (8, 12, 18, 24, 40)  # numbers of powers of tau to try
 _SMALL = 1e-7  # an error that is put down to roundings where halving does not reduce it
+_UNMOVED = 0.9  # what halving a cell leaves at least of an error along tau that is put down to roundings
 _CELLS = 20_000
 
 
@@ -55,7 +57,7 @@ def windows(
             right = int(wrong[wrong >= len(c) // 2].min(initial=len(c)))
             if right - left < 17:
                 raise RangeError(f"phi is not finite at {y[len(c) // 2]:.6g}.")
-            g = -0.5 * c[left:right] ** 2 + [[1], [2]] * np.log(np.maximum(size[left:right], 1e-150))
+            g = -0.5 * c[left:right] ** 2 + [[1], [2]] * np.maximum(np.log(size[left:right]), _FAINTEST)
             inside = np.flatnonzero((g >= g.max(axis=1, keepdims=True) - _NEGLIGIBLE).any(axis=0))
             if inside[0] == 0 or inside[-1] == right - left - 1:
                 bad = y[left - 1 if inside[0] == 0 else min(right, len(c) - 1)]
@@ -116,7 +118,7 @@ class Table:
         self.line = resolved(
             phi, derivative, kinks, self.reach + (_REACH[1] + 1) * largest, octaves, self._reaches, mean > 0
         )
-        self._blur_reach = _REACH[int(mean > 0 or self.line.faint)]
+        self._blur_reach = _REACH[int(mean > 0)]
         self._parts: list[FloatArray] = [np.zeros(4 + ENTRY * len(octaves))]
         self._size = self._parts[0].size
         self._cells: dict[tuple[Edge, Edge, float], _Cell] = {}  # by edges and largest tau, negative where from 0 on
@@ -146,7 +148,7 @@ class Table:
                 row = self._row(octave, k - 2 * (octave + 1))
                 entry[2 + 2 * k : 4 + 2 * k] = self._put(np.array(row, dtype=float)), len(row)
             # tails of phi reach the result as phi and through S, those of S once; then roundings
-            self.errors[octave] = 2 * self.line.errors[octave] + 4 * self._error + 1e-14
+            self.errors[octave] = 2 * self.line.errors[octave] + 4 * self._error + self.line.rounding(octave) + 1e-14
         self.values = np.concatenate(self._parts)
 
     def _put(self, values: FloatArray) -> int:
@@ -237,16 +239,18 @@ class Table:
         cell = self._fitted(left, right, t, top, octave, enough)
         if self._serves(cell, octave, enough):
             return [self._placed(left, right, top)]
-        error = cell.along_x[octave - self.octaves[0]]
-        if error > enough:
+        along_x, along_tau = (errors[octave - self.octaves[0]] for errors in (cell.along_x, cell.along_tau))
+        if along_x > enough:
             self._rough[left, right] = top
-        return self._halved(*where, error, stuck + (0.3 * before < error < _SMALL))
+            return self._halved(*where, along_x, stuck + (0.3 * before < along_x < _SMALL))
+        return self._halved(*where, along_tau, stuck + (_UNMOVED * before < along_tau < _SMALL))
 
     def _halved(self, left: Edge, right: Edge, slab: int, octave: int, depth: int, before: float, stuck: int) -> Row:
         if depth > 40 or stuck > 12 or len(self._cells) > _CELLS:
             raise ActivationError(
                 f"phi: no table near {left[0]:.6g} at standard deviation {2.0 ** (-slab / 2):.3g}, it is rough or "
-                "oscillates too fast there; declare its kinks=(...), or ask for smaller variances."
+                "oscillates too fast there; declare its kinks=(...), write it as exactly 0 where it vanishes around 0, "
+                "or ask for smaller variances."
             )
         middle = 0.5 * (left[0] + right[0]), 0.5 * (left[1] + right[1])
         more = slab, octave, depth + 1, before, stuck

@@ -32,6 +32,7 @@ _FAINT = 1e-20  # of what phi reaches closer to 0: smaller values need not be kn
 _FINEST = 2.0**-44  # width of an interval relative to its place
 _NARROW = 256  # intervals this much narrower than their distance from all centres mark a new one
 _CENTRES = 64
+_DEEPEST = 38.0  # standard deviations beyond which the Gaussian underflows
 _PIECES = 20_000
 _CHECKS = np.array([-1 + 1e-7, -0.6123, 0.2345, 1 - 1e-7])  # places of an interval where its polynomial is held to phi
 
@@ -109,7 +110,12 @@ class Pieces:
         self.pieces: dict[Interval, Piece] = {}
         self.errors: dict[int, float] = {}
         self._covers: dict[int, list[Interval]] = {}
+        self._borders: dict[tuple[float, float], NDArray[np.bool_]] = {}  # by kink and direction: what vanishes outside
+        self.dead = np.zeros(2)  # |z| up to which phi and phi' vanish
+        self._beyond = np.zeros((2, len(octaves)))  # their root mean square beyond, by octave
         self._lowest, self._count = octaves[0] - 2, len(octaves)
+        for z in {0.0, *self.kinks}:
+            self._refuse_power(z)
         radii = 2.0 ** np.arange(self._lowest, math.ceil(math.log2(span)) + 1.0)
         y = np.minimum(radii[:, None] * np.linspace(0.5, 1.0, 17), span)
         y = np.concatenate([-y, y], axis=1)
@@ -128,7 +134,38 @@ class Pieces:
         self._envelope = np.maximum.accumulate(self._envelope, axis=1)
         if derivative is None:  # slopes that change phi by no more than it is known cannot be told
             self._envelope[1] = np.maximum(self._envelope[1], self._envelope[0] / radii)
+        for k in range(2):
+            self.dead[k] = min(self._vanishes(k, 1, seen), self._vanishes(k, -1, seen))
+            self._beyond[k] = [self._beyond_dead(k, m) if self.dead[k] > 2.0 ** (m - 1) else 0.0 for m in octaves]
+        if derivative is None:
+            self._beyond[1] = np.maximum(self._beyond[1], self._beyond[0] / 2.0 ** np.array(octaves))
         self._covers.clear()
+
+    def _vanishes(self, k: int, sign: int, seen: list[Interval]) -> float:
+        """How far from 0 on this side phi (k = 0) or phi' (k = 1) is 0."""
+        size = [(a if sign > 0 else -b) for a, b in seen if self.pieces[a, b].largest[k] > 0 and sign * (a + b) > 0]
+        return min(size, default=self.span)
+
+    def _beyond_dead(self, k: int, octave: int) -> float:
+        """sqrt(E[phi^2 | |f| > a]), f ~ N(0, s^2) for s = 2^octave, where phi vanishes up to a (k = 1: of phi').
+
+        By f^2 = a^2 + 2 s^2 u the density is that of exp(-u) / |f|, whatever a / s.
+        """
+        a = self.dead[k]
+        s = max(2.0**octave, a / _DEEPEST)
+        t = (np.arange(400) + 0.5) / 400
+        u = 40 * t * t
+        f = np.sqrt(a * a + 2 * s * s * u)
+        t, u, f = t[f < self.span], u[f < self.span], f[f < self.span]
+        if not f.size:
+            return 0.0
+        weight = t * np.exp(-u) / f
+        y = np.array([-f, f])
+        values = self._call(self.phi, y) if k == 0 else self._slope_at(y, octave)
+        return float(np.sqrt((weight * values**2).sum() / (2 * weight.sum())))
+
+    def _slope_at(self, y: FloatArray, octave: int) -> FloatArray:
+        return self.slope(y, octave) if self.derivative is None else self._call(self.derivative, y)
 
     def _call(self, function: Function, y: FloatArray) -> FloatArray:
         values = np.asarray(function(y), dtype=float)
@@ -144,6 +181,11 @@ class Pieces:
 
         It is how large they are within the radius (or s): a centred Gaussian that gets there weighs no smaller distance
         less. About other means it does, and what counts is how ``large`` they are nearby.
+
+        Where phi vanishes for |z| < a, it is w = sqrt(E[phi^2 | |f| > a]) there, and beyond no more than w exp(u / 4)
+        at sqrt(a^2 + 2 s^2 u), or than phi itself: errors of S only meet phi(f) != 0, and with s <= s'
+
+            |E[phi(f) error(f')]| <= sqrt(E[phi^2] P(|f| > a)) max |error|,    P(|f| > a) <= P(|f'| > a).
         """
         return self.wanted_by(large, radius)[:, octave - self._lowest - 2]
 
@@ -153,21 +195,23 @@ class Pieces:
         octaves, last = np.arange(self._count), self._envelope.shape[1] - 1
         # a distance of 2 s has weight enough to count as within
         within = self._envelope[:, np.minimum(np.maximum(octaves + 3, least), last)]
-        large = large[: len(within)]
+        rows = len(within)
+        large = large[:rows]
         if large.ndim == 1:
             large = large[:, None]
+        # s < 2 a; how far phi vanishes is not known yet when the pieces are made first
+        deep = (within == 0) | (self.dead[:rows, None] > 2.0 ** (self._lowest + 1.0 + octaves))
         outside = radius >= 2.0 ** (self._lowest + 3.0 + octaves)
         if self.local:
             nearby = np.maximum(large, _FAINT * self._envelope[:, -1:])
-            return np.where(outside | (within == 0), nearby, np.minimum(within, nearby))
-        within = np.where(outside, np.maximum(within, large), within)
-        beyond = np.maximum(1e-4 * self._envelope[:, np.minimum(octaves + 4, last)], _FAINT * self._envelope[:, -1:])
-        return np.where(within > 0, within, np.maximum(large, beyond))
-
-    @property
-    def faint(self) -> bool:
-        """Whether phi or phi' vanishes around 0."""
-        return bool((self._envelope[:, 0] == 0).any())
+            return np.where(outside | deep, nearby, np.minimum(within, nearby))
+        dead = self.dead[:rows, None]
+        s = np.maximum(2.0 ** (self._lowest + 3.0 + octaves), dead / _DEEPEST)
+        u = np.clip((radius * radius - dead * dead) / (2 * s * s), 0.0, 200.0)
+        low = self._beyond[:rows]
+        high = np.maximum(low * np.exp(u / 4), np.where(radius > dead, large / 4, 0.0))
+        far = np.where(low > 0, np.clip(large, low, high), large)
+        return np.where(deep, far, np.where(outside, np.maximum(within, large), within))
 
     def slope(self, y: FloatArray, octave: int) -> FloatArray:
         """phi' from the pieces for s = 2^octave; the mean of both sides where two of them meet."""
@@ -219,7 +263,29 @@ class Pieces:
     def _scale(self, interval: Interval, octave: int) -> FloatArray:
         a, b = interval
         radius = 0.0 if a <= 0.0 <= b else min(abs(a), abs(b))
-        return self.wanted(self.pieces[interval].large, radius, octave)
+        scale = self.wanted(self.pieces[interval].large, radius, octave)
+        if self.local:
+            for edge, inwards in ((a, 1.0), (b, -1.0)):
+                if edge in self.kinks:
+                    scale = np.minimum(scale, self._from_dead(edge, inwards, min(b - a, 2.0**octave / 8)))
+        return scale
+
+    def _from_dead(self, kink: float, inwards: float, distance: float) -> FloatArray:
+        """How large phi and phi' are at this distance from a kink beyond which they vanish; inf where they do not.
+
+        A Gaussian of width s whose mean lies beyond sees no more of them than that.
+        """
+        at = kink, inwards
+        if at not in self._borders:
+            outside = kink - inwards * 2.0**-24 * max(abs(kink), 2.0**self._lowest) * np.array([0.5, 1.0])
+            vanish = [(self._call(f, outside) == 0).all() for f in (self.phi, self.derivative) if f is not None]
+            self._borders[at] = np.array([*vanish, False][:2])
+        if not self._borders[at].any():
+            return np.full(2, np.inf)[: len(self._envelope)]
+        y = np.array([kink + inwards * distance])
+        near = [abs(self._call(f, y)[0]) for f in (self.phi, self.derivative) if f is not None]
+        size = np.where(self._borders[at], [*near, 0.0][:2], np.inf)[: len(self._envelope)]
+        return np.maximum(size, _FAINT * self._envelope[:, -1])
 
     def _ratio(self, interval: Interval, octave: int) -> float:
         """The error of phi and phi' in units of what is wanted."""
@@ -254,6 +320,18 @@ class Pieces:
         small = before < max(_NOISY * scale, 1e-13 * self._envelope[0, -1])
         return bool(small) and all(p.misfit[0] > max(0.3 * before, 4 * p.noise[0]) for p in pieces)
 
+    @property
+    def nothing_below(self) -> bool:
+        """Whether phi and phi' vanish so far around 0 that no smaller standard deviation sees them."""
+        return not self.local and bool(self.dead.min() > _DEEPEST * 2.0 ** (self._lowest + 3))
+
+    def rounding(self, octave: int) -> float:
+        """What roundings of s make of exp(-a^2 / 2 s^2) where phi vanishes up to a; about 0 alone."""
+        if self.local:
+            return 0.0
+        seen = self.dead[self._beyond.any(axis=1)]
+        return 4 * _ROUNDING * min(float(seen.max(initial=0.0)) / 2.0**octave, _DEEPEST) ** 2
+
     @staticmethod
     def _tiny(interval: Interval, octave: int) -> float:
         return max(_FINEST * max(abs(interval[0]), abs(interval[1])), 2.0 ** (octave - 64))
@@ -263,6 +341,25 @@ class Pieces:
         middle = 0.5 * (a + b)
         return (a, middle), (middle, b)
 
+    def _refuse_power(self, z: float) -> None:
+        """Raise where phi - phi(z+-) goes as |y - z|^p with p < 1 on a side of z: phi' is unbounded there."""
+        far = min(max(abs(z), 1.0), self.span / 2)
+        for side in (-far, far):
+            h = side * np.array([2.0**-14, 2.0**-17, 2.0**-20])
+            values = np.array([self._call(self.phi, np.clip(z + k * h, -self.span, self.span)) for k in (1, 2, 4)])
+            first, second = np.abs(np.diff(values, axis=0))
+            if min(first.min(), second.min()) <= 1e-8 * np.abs(values).max():
+                continue
+            powers = np.log2(second / first)
+            if powers.min() > 0.02 and powers.max() < 0.98 and np.ptp(powers) < 1e-3:
+                self._vertical(z, f", like |{f'z - {z:.6g}' if z else 'z'}|^{powers[-1]:.3g}")
+
+    def _vertical(self, z: float, how: str = "") -> None:
+        raise ActivationError(
+            f"phi has a vertical tangent at {z:.6g}{how}: phi' is unbounded there, and its kernels are not tabulated. "
+            "Replace phi near it by a line or a smooth curve, and declare where they meet: kinks=(...)."
+        )
+
     def _steep(self, interval: Interval) -> None:
         """Raise where phi leaves a kink with a vertical tangent: S1 would be unbounded."""
         a, b = interval
@@ -270,7 +367,7 @@ class Pieces:
         near, _, far, farther = self._call(self.phi, kink + width * np.array([0.5, 1.0, 2.0**20, 2.0**21]))
         close = abs(self._call(self.phi, np.array([kink + width]))[0] - near) / 0.5
         if close > 8 * abs(farther - far) / 2.0**20:
-            raise ActivationError(f"phi has a vertical tangent at {kink:.6g}; its kernels are not finite there.")
+            self._vertical(kink)
 
     def _rough(self, interval: Interval, scale: float) -> None:
         """Raise where no halving makes phi continuous."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import mpmath
@@ -220,8 +221,12 @@ def test_refusals() -> None:
         ).prepared(0, 4)
     with pytest.raises(ActivationError, match="not finite"):
         Flow(lambda z: np.log(z), kinks=(0,)).prepared(0, 1)
-    with pytest.raises(ActivationError, match="vertical tangent"):
-        Flow(lambda z: np.sign(z) * np.abs(z) ** 0.5, kinks=(0,)).prepared(0, 1)
+    for power, place, where in ((0.5, 0.0, "z"), (0.7, 0.0, "z"), (0.3, 0.5, "z - 0.5"), (0.9, -2.0, "z - -2")):
+        steep = Flow(lambda z, p=power, at=place: np.sign(z - at) * np.abs(z - at) ** p, kinks=(place,))
+        for mean in (0, 2):
+            message = re.escape(f"vertical tangent at {place:g}, like |{where}|^{power}: phi' is unbounded")
+            with pytest.raises(ActivationError, match=message):
+                steep.prepared(mean, 1)
     with pytest.raises(ActivationError, match="expected finite places"):
         Flow(np.tanh, kinks=(np.inf,))
     table = Flow(np.tanh, FLOWS["tanh"].derivative).prepared(0, 1)
@@ -243,3 +248,61 @@ def test_roundings_of_phi_set_the_smallest_variance() -> None:
     assert abs(float(c - exact)) <= 2e-11 * float(FLOWS["elu"].diagonal(0, q)[0])
     with pytest.raises(ActivationError, match="expm1"):
         table.features(0.0, np.array([[table.smallest_variance / 8]]))
+
+
+# --- phi that vanishes around 0 ---------------------------------------------------------------------------------------
+
+DEAD: dict[str, HeatFlow] = {
+    "soft threshold": Flow(
+        lambda z: np.sign(z) * np.maximum(np.abs(z) - 1, 0), lambda z: (abs(z) > 1) * 1.0, kinks=(-1, 1)
+    ),
+    "hard shrink": Flow(lambda z: z * (abs(z) > 1), lambda z: (abs(z) > 1) * 1.0, kinks=(-1, 1)),
+    "step at 1": Flow(lambda z: (z > 1) * 1.0, np.zeros_like, jumps=(1,)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(DEAD))
+@pytest.mark.parametrize("centred", [True, False])
+def test_dead_zones_against_brute_force(name: str, centred: bool) -> None:
+    """Variances 1e-3 to 100, where moments fall to 1e-225, coincident and opposite inputs: relative to those moments.
+
+    About means they are known down to 1e-20 of the largest phi, which is 142 at most within reach.
+    """
+    flow, data = DEAD[name], dual_references.load()
+    bound, compared = flow.prepared(0.0 if centred else 2.5, 100.0).error, 0
+    assert bound <= 1e-11
+    for k, ((mean1, mean2), q) in enumerate(dual_references.points(name)):
+        if ((mean1, mean2) == (0.0, 0.0)) != centred:
+            continue
+        exact = data[name][k]
+        if centred:
+            scales = exact[2:]
+        else:
+            floor = 1e-20 * (142 if name != "step at 1" else 1)
+            scales = np.prod(
+                np.maximum(np.sqrt([flow.diagonal(m, v) for m, v in ((mean1, q[1]), (mean2, q[2]))]), floor), 0
+            )
+        for found, want, scale in zip(flow.moments(mean1, mean2, *q), exact[:2], scales, strict=True):
+            assert abs(float(found) - want) <= (bound + 1e-14) * scale
+            compared += scale > 0
+    assert compared >= 16
+
+
+def test_the_error_of_dead_zones_is_of_the_moments_themselves() -> None:
+    """Coincident inputs of a step at 1: C = P(f > 1) to 1e-11 of itself down to 1e-285, and 0 where it underflows."""
+    flow = DEAD["step at 1"]
+    q = np.geomspace(7.8e-4, 50, 60)
+    c, _ = flow.moments(0, 0, q, q, q)
+    exact = np.array([float(mpmath.ncdf(-1 / mpmath.sqrt(mpmath.mpf(v)))) for v in q])
+    assert exact[0] < 1e-280
+    assert (np.abs(c / exact - 1) <= flow.prepared(0, 50).error + 4e-16 / q).all()
+    c, dot = flow.moments(0, 0, [1e-4, 0.5e-40], [1e-4, 1e-40], [1e-4, 1e-40])
+    assert not c.any()
+    assert not dot.any()
+    assert flow.prepared(0, 50).smallest_variance == 0
+
+
+def test_what_only_nearly_vanishes_around_zero_is_refused() -> None:
+    rounded = Flow(lambda z: np.abs(z - 1) / 2 - np.abs(z + 1) / 2 + z, kinks=(-1, 1))
+    with pytest.raises(ActivationError, match="exactly 0"):
+        rounded.prepared(0, 1)

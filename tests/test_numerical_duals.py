@@ -10,14 +10,14 @@ from scipy.special import ndtr
 
 import graphon_theory as gt
 from graphon_theory.activations import as_activation
-from tests.dual_references import CUSTOM, KINKS, NAMED, load, points
+from tests.dual_references import CUSTOM, KINKS, NAMED, WRITTEN, load, points
 
 REFERENCE = load()
 POINTS = points()
 
 
 def activation_of(name: str) -> gt.Activation:
-    return gt.Activation(CUSTOM[name]) if name in CUSTOM else as_activation(name)
+    return gt.Activation(WRITTEN[name]) if name in WRITTEN else as_activation(name)
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["variances to 9", "variances to 1e6"])
@@ -126,6 +126,44 @@ def test_activations_of_expressions_are_written_to_files() -> None:
     with pytest.raises(gt.SpecError, match=r"activation: .*callable"):
         gt.Network([0.5, 1.0], gt.Activation(np.tanh)).to_toml()
     assert "tanh" in gt.Network([0.5, 1.0], gt.Activation(np.tanh)).describe()
+
+
+def test_sparse_coding_activations_go_through_a_network() -> None:
+    """Soft threshold as an expression and as a callable: one kernel, the plain loop over layers by brute force."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4, 3))
+    x = np.concatenate([x, x[:1], -x[1:2], 1e-3 * x[2:3]])  # coincident, opposite, in the dead zone
+    expression = gt.Activation("Max(z - 1, 0) - Max(-z - 1, 0)")
+    given = gt.Activation(lambda z: np.sign(z) * np.maximum(np.abs(z) - 1, 0), kinks=(-1, 1))
+    kernels = [
+        gt.limit_kernel(gt.Network([1.0, 1.0, 1.0], a, weight_variance=4.0, bias_variance=0.02), x)
+        for a in (expression, given)
+    ]
+    bound = sum(k.attrs["quadrature_error"] for k in kernels)
+    dying = gt.limit_kernel(gt.Network([1.0] * 5, expression), 0.3 * x)  # dies out layer by layer
+    assert not np.asarray(dying.nngp).any()
+    assert bound <= 1e-9
+    scale = np.abs(kernels[0].nngp).max()
+    np.testing.assert_allclose(kernels[0].nngp, kernels[1].nngp, rtol=0, atol=bound * scale)
+    np.testing.assert_allclose(kernels[0].ntk, kernels[1].ntk, rtol=0, atol=bound * np.abs(kernels[0].ntk).max())
+    # E[phi phi'] on a grid: phi is continuous, and midpoints settle it to 1e-4
+    k = 4.0 * x @ x.T / x.shape[1] + 0.02
+    z = (np.arange(1200) + 0.5) / 80 - 7.5
+    weight = np.exp(-z * z / 2) / np.sqrt(2 * np.pi) / 80
+
+    def phi(y: np.ndarray) -> np.ndarray:
+        return np.sign(y) * np.maximum(np.abs(y) - 1, 0)
+
+    for _ in range(2):
+        out = np.empty_like(k)
+        for i in range(len(x)):
+            for j in range(i + 1):
+                slope, rest = k[i, j] / k[i, i], np.sqrt(max(k[j, j] - k[i, j] ** 2 / k[i, i], 0.0))
+                f = np.sqrt(k[i, i]) * z
+                inner = phi(slope * f[:, None] + rest * z) @ weight
+                out[i, j] = out[j, i] = (weight * phi(f) * inner).sum()
+        k = 4.0 * out + 0.02
+    np.testing.assert_allclose(kernels[0].nngp, k, rtol=0, atol=1e-4 * scale)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ HEAD = 8  # entries of a cell before its coefficients
 SLABS = 52  # half-octaves of tau below the top of an octave of s
 ENTRY = 2 + 2 * (1 + SLABS)  # entries of the directory for one octave of s
 _WIDEST = 5.0  # standard deviations between two edges: N(c) itself must be smooth there
+_FLAT = 5.0  # standard deviations from which on N(c) falls exponentially
+_STEEPEST = 20.0  # largest exponent by which N(c) may fall between two edges from where it counts
 
 _X, _W = np.polynomial.legendre.leggauss(NODES)
 _W = _W / math.sqrt(2 * math.pi)
@@ -253,8 +255,9 @@ def _pair(
                 _enter(table, cell, tau, poly2)
             j += 1
         c1 = min(edge1, edge2, end)
-        if c1 - c0 > _WIDEST:
-            c1 = c0 + (c1 - c0) / math.ceil((c1 - c0) / _WIDEST)
+        widest = min(_WIDEST, _STEEPEST / abs(c0)) if abs(c0) > _FLAT else _WIDEST
+        if c1 - c0 > widest:
+            c1 = c0 + (c1 - c0) / math.ceil((c1 - c0) / widest)
         _gauss(c0, c1, c, weights)
         _values(poly1, mean1, slope1, c, phi, dphi)
         _values(poly2, mean2, slope2, c, s, ds)
@@ -312,8 +315,9 @@ def _single(table: Array, mean: float, s: float, reach: float, poly: Array, work
                 _enter(table, cell, 0.0, poly[0])
             i += 1
         c1 = min(edge, end)
-        if c1 - c0 > _WIDEST:
-            c1 = c0 + (c1 - c0) / math.ceil((c1 - c0) / _WIDEST)
+        widest = min(_WIDEST, _STEEPEST / abs(c0)) if abs(c0) > _FLAT else _WIDEST
+        if c1 - c0 > widest:
+            c1 = c0 + (c1 - c0) / math.ceil((c1 - c0) / widest)
         _gauss(c0, c1, c, weights)
         _values(poly[0], mean, s, c, phi, dphi)
         for k in range(NODES):

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from scipy.special import erf, ndtr
 
-from tests.dual_references import CUSTOM, DATA, KINKS, NAMED, points
+from tests.dual_references import CUSTOM, DATA, DEAD, KINKS, NAMED, points
 
 Long = Any  # arrays of np.longdouble
 REACH = 14.0
+DEAD_REACH = 60.0  # where phi vanishes over 31 standard deviations
 
 
 def rectified(alpha: float, beta: float) -> tuple[Callable[[Long], Long], Callable[[Long], Long]]:
@@ -65,18 +66,25 @@ FUNCTIONS: dict[str, tuple[Callable[[Long], Long], Callable[[Long], Long]]] = {
         lambda z: np.where(z < 0.5, z * logistic(z), 1),
         lambda z: np.where(z < 0.5, logistic(z) * (1 + z * logistic(-z)), 0),
     ),
+    "soft threshold": (
+        lambda z: np.maximum(z - 1, 0) - np.maximum(-z - 1, 0),
+        lambda z: (abs(z) > 1) * np.longdouble(1),
+    ),
+    "hard shrink": (lambda z: z * (abs(z) > 1), lambda z: (abs(z) > 1) * np.longdouble(1)),
+    "step at 1": (lambda z: (z > 1) * np.longdouble(1), lambda z: 0 * z),
     "cubic": (lambda z: z**3 - z, lambda z: 3 * z * z - 1),
 }
 
 
-def rule(splits: Long, order: int, ratio: float, levels: int) -> tuple[Long, Long]:
-    """Nodes and Gaussian weights on [-REACH, REACH], (rows, n): graded towards each row's splits (rows, k)."""
+def rule(splits: Long, order: int, ratio: float, levels: int, reach: float) -> tuple[Long, Long]:
+    """Nodes and Gaussian weights on [-reach, reach], (rows, n): graded towards each row's splits (rows, k)."""
     steps = np.concatenate([[0.0], ratio ** np.arange(levels, -1, -1.0)]).astype(np.longdouble)
     steps = np.concatenate([-steps[::-1], steps[1:]])
     edges = (splits[:, :, None] + steps).reshape(len(splits), -1)
-    units = np.broadcast_to(np.linspace(-REACH, REACH, 29, dtype=np.longdouble), (len(splits), 29))
+    units = np.linspace(-reach, reach, 2 * int(reach) + 1, dtype=np.longdouble)
+    units = np.broadcast_to(units, (len(splits), len(units)))
     edges = np.concatenate([edges, units], axis=1)
-    edges = np.sort(np.clip(edges, -REACH, REACH), axis=1)
+    edges = np.sort(np.clip(edges, -reach, reach), axis=1)
     edges = edges[:, np.diff(edges, axis=1, append=np.inf).max(0) > 0]  # panels that are empty in all rows go
     x, w = (a.astype(np.longdouble) for a in np.polynomial.legendre.leggauss(order))
     x, w = polished(x, order)
@@ -98,7 +106,8 @@ def polished(x: Long, order: int) -> tuple[Long, Long]:
 
 def pair(name: str, means: tuple[float, float], q: tuple[float, float, float], fine: int) -> tuple[Long, Long]:
     """(C, Cdot)."""
-    order, ratio, levels = ((16, 0.25, 12), (20, 0.2, 11))[fine]
+    reach = DEAD_REACH if name in DEAD else REACH
+    grid = ((16, 0.25, 12, reach), (20, 0.2, 11, reach))[fine]
     places = np.array(sorted({*KINKS.get(name, ()), 0.0}), dtype=np.longdouble)
     q12, q11, q22 = (np.longdouble(value) for value in q)
     (m1, m2), (s1, s2) = (np.longdouble(m) for m in means), (np.sqrt(q11), np.sqrt(q22))
@@ -106,17 +115,18 @@ def pair(name: str, means: tuple[float, float], q: tuple[float, float, float], f
     rest = np.sqrt(max(q22 - q12 * q12 / q11, np.longdouble(0)))
     own = (places - m1) / s1
     if rest * rest <= 1e-17 * q22:  # coincident or opposite
-        z, w = rule(np.concatenate([own, np.sign(q12) * (places - m2) / s2])[None], order, ratio, levels)
+        z, w = rule(np.concatenate([own, np.sign(q12) * (places - m2) / s2])[None], *grid)
         values = [(g(m1 + s1 * z) * g(m2 + np.sign(q12) * s2 * z) * w).sum() for g in FUNCTIONS[name]]
         return values[0], values[1]
     near = (places - m2) / (slope * s1) if slope else places[:0]
-    z, w = rule(np.concatenate([own, near])[None], order, ratio, levels)
+    z, w = rule(np.concatenate([own, near])[None], *grid)
     totals = [np.longdouble(0), np.longdouble(0)]
-    kept = np.flatnonzero(w[0] > 1e-45)
-    for part in np.array_split(kept, max(1, len(kept) // 50)):
+    counts = w[0] * abs(FUNCTIONS[name][0](m1 + s1 * z[0])) if name in DEAD else w[0]
+    kept = np.flatnonzero(counts > 1e-45 * counts.max() if name in DEAD else w[0] > 1e-45)
+    for part in np.array_split(kept, max(1, len(kept) // 50)) if len(kept) else ():
         f = m1 + s1 * z[0, part]
         middle = m2 + slope * (f - m1)
-        y, v = rule((places - middle[:, None]) / rest, order, ratio, levels)
+        y, v = rule((places - middle[:, None]) / rest, *grid)
         other = middle[:, None] + rest * y
         for k, g in enumerate(FUNCTIONS[name]):
             totals[k] += (g(f) * w[0, part] * (g(other) * v).sum(1)).sum()
@@ -134,9 +144,9 @@ def row(name: str, means: tuple[float, float], q: tuple[float, float, float]) ->
 def main(names: list[str]) -> None:
     with np.errstate(all="ignore"):
         stored = dict(np.load(DATA)) if DATA.exists() and names else {}
-        for name in names or [*NAMED, *CUSTOM]:
+        for name in names or [*NAMED, *CUSTOM, *DEAD]:
             start = time.perf_counter()
-            rows, errors = zip(*itertools.starmap(lambda m, q, n=name: row(n, m, q), points()), strict=True)
+            rows, errors = zip(*itertools.starmap(lambda m, q, n=name: row(n, m, q), points(name)), strict=True)
             stored[name], stored[f"{name} error"] = np.array(rows), np.array(errors)
             print(f"{name:20s} resolution {max(errors):.1e}  {time.perf_counter() - start:.0f} s", flush=True)
             np.savez_compressed(DATA, **stored)

@@ -97,7 +97,7 @@ def _layer_kernels(model: MaskedMLP, x: Tensor, x2: Tensor | None, memory: int) 
 
 def _one_hot(chosen: range, outputs: int, like: Tensor) -> Tensor:
     """d f_o / d h^L for the chosen outputs: (len(chosen), outputs, N)."""
-    eye = torch.eye(outputs, dtype=like.dtype, device=like.device)[list(chosen)]
+    eye = torch.eye(outputs, dtype=like.dtype, device=like.device)[chosen.start : chosen.stop]
     return eye[:, :, None].expand(-1, -1, like.shape[1]).contiguous()
 
 
