@@ -30,7 +30,9 @@ _INNER = 1.6  # width of cells near a kink in units of tau
 _REACH = 9.5, 13.0  # standard deviations integrated over for S about 0 alone, and where faint values count
 _FAR = 60.0  # standard deviations within which the Gaussian has to win
 _NEGLIGIBLE = 40.0  # exp(-40) of the integrand's peak
-_FAINTEST = -800.0  # logarithm below which phi counts as 0: beneath that of the Gaussian where it underflows
+# Logarithm below which phi counts as 0: about 0 alone beneath that of the Gaussian where it underflows; about means
+# phi is known down to 1e-20 only, and this leaves room.
+_FAINTEST = -800.0, -345.0
 _ORDERS = (8, 12, 18, 24, 40)  # numbers of powers of tau to try
 _SMALL = 1e-7  # an error that is put down to roundings where halving does not reduce it
 _UNMOVED = 0.9  # what halving a cell leaves at least of an error along tau that is put down to roundings
@@ -57,7 +59,7 @@ def windows(
             right = int(wrong[wrong >= len(c) // 2].min(initial=len(c)))
             if right - left < 17:
                 raise RangeError(f"phi is not finite at {y[len(c) // 2]:.6g}.")
-            g = -0.5 * c[left:right] ** 2 + [[1], [2]] * np.maximum(np.log(size[left:right]), _FAINTEST)
+            g = -0.5 * c[left:right] ** 2 + [[1], [2]] * np.maximum(np.log(size[left:right]), _FAINTEST[mean > 0])
             inside = np.flatnonzero((g >= g.max(axis=1, keepdims=True) - _NEGLIGIBLE).any(axis=0))
             if inside[0] == 0 or inside[-1] == right - left - 1:
                 bad = y[left - 1 if inside[0] == 0 else min(right, len(c) - 1)]

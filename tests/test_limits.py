@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,14 +38,21 @@ def _assert_resolved(problem: Problem, kernel: xr.Dataset) -> None:
     assert error <= kernel.attrs["quadrature_error"]
 
 
-@pytest.mark.parametrize("problem", [pytest.param(p, id=p.name) for p in PROBLEMS])
+SLOW = {"sqrt_singular", "box_arc", "box_oscillating"}  # 15 to 40 seconds each
+
+
+def cases(problems: Sequence[Problem]) -> list[Any]:
+    return [pytest.param(p, id=p.name, marks=[pytest.mark.slow] if p.name in SLOW else []) for p in problems]
+
+
+@pytest.mark.parametrize("problem", cases(PROBLEMS))
 def test_table_of_problems(problem: Problem) -> None:
     kernel = gt.limit_kernel(problem.network(), problem.x)
     _assert_resolved(problem, kernel)
     assert len(kernel.attrs["nodes"]) == problem.network().depth - 1
 
 
-@pytest.mark.parametrize("problem", [pytest.param(p, id=p.name) for p in BLACK_BOXES])
+@pytest.mark.parametrize("problem", cases(BLACK_BOXES))
 def test_black_boxes_are_right_or_refused(problem: Problem) -> None:
     """A QuadratureError that names the layer is an answer too; a wrong number is not."""
     kernel: xr.Dataset | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -16,13 +19,27 @@ REFERENCE = load()
 POINTS = points()
 
 
+@functools.cache  # its tables serve several tests
 def activation_of(name: str) -> gt.Activation:
     return gt.Activation(WRITTEN[name]) if name in WRITTEN else as_activation(name)
 
 
-@pytest.mark.parametrize("large", [False, True], ids=["variances to 9", "variances to 1e6"])
-@pytest.mark.parametrize("about", [False, True], ids=["about 0", "about means"])
-@pytest.mark.parametrize("name", [*NAMED, *CUSTOM])
+# Tables and series to variances of 1e6 take up to a minute; those of these few go with the quick tests.
+QUICK = {"relu", "leaky_relu", "abs", "identity", "step", "bent", "swish with a jump", "cubic"}
+
+
+def cases() -> list[Any]:
+    found = []
+    for name in (*NAMED, *CUSTOM):
+        for about in (False, True):
+            for large in (False, True):
+                marks = [pytest.mark.slow] if large and name not in QUICK else []
+                where = f"about {'means' if about else '0'}-variances to {'1e6' if large else '9'}"
+                found.append(pytest.param(name, about, large, marks=marks, id=f"{name}-{where}"))
+    return found
+
+
+@pytest.mark.parametrize(("name", "about", "large"), cases())
 def test_duals_stay_within_the_reported_error(name: str, about: bool, large: bool) -> None:
     """Variances from 1e-12, |rho| to 1 - 1e-6, three pairs of means; one series or table for all moments of a case."""
     activation = activation_of(name)
@@ -44,7 +61,7 @@ def test_duals_stay_within_the_reported_error(name: str, about: bool, large: boo
 @pytest.mark.parametrize("name", [*NAMED, *CUSTOM])
 def test_coincident_pairs_are_the_diagonal(name: str) -> None:
     activation = activation_of(name)
-    for q, mean in ((0.3, 0.0), (2.0, 0.8), (9.0, -1.1)):
+    for q, mean in ((0.3, 0.0), (2.0, -0.8)):
         made = activation.prepared(abs(mean), q)
         second, slope = (float(v[0]) for v in made.diagonal(np.array([mean]), np.array([q])))
         first = float(made.mean(np.array([mean]), np.array([q]))[0])

@@ -20,29 +20,28 @@ NAME = "meta"
 class Elsewhere(Tensor):
     """A CPU tensor seen from outside as one on the other device."""
 
-    inner: Tensor
+    held: Tensor
 
     @staticmethod
-    def __new__(cls, inner: Tensor) -> Elsewhere:
+    def __new__(cls, held: Tensor) -> Elsewhere:
         made: Elsewhere = torch.Tensor._make_wrapper_subclass(
             cls,
-            inner.shape,
-            strides=inner.stride(),
-            storage_offset=inner.storage_offset(),
-            dtype=inner.dtype,
-            device=NAME,
+            held.shape,
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=torch.device(NAME),
         )
-        made.inner = inner
+        made.held = held
         return made
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return f"Elsewhere({self.inner!r})"
-
     def tolist(self) -> Any:
-        return self.inner.tolist()
+        return self.held.tolist()
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _run(func, args, kwargs or {})
 
 
@@ -68,15 +67,15 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     elsewhere = stays if target is None else torch.device(target).type == NAME
     if target is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
-    by_inner = {id(tensor.inner): tensor for tensor in away}
-    plain = tree_map(lambda leaf: leaf.inner if isinstance(leaf, Elsewhere) else leaf, (args, kwargs))
+    by_held = {id(tensor.held): tensor for tensor in away}
+    plain = tree_map(lambda leaf: leaf.held if isinstance(leaf, Elsewhere) else leaf, (args, kwargs))
     found = func(*plain[0], **plain[1])
 
     def placed(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
-        if id(leaf) in by_inner:  # in place
-            return by_inner[id(leaf)]
+        if id(leaf) in by_held:  # in place
+            return by_held[id(leaf)]
         return Elsewhere(leaf) if elsewhere else leaf
 
     return tree_map(placed, found)

@@ -78,7 +78,7 @@ def test_every_route_of_the_kernel_agrees(device: str, count: int, patterns: int
 
 @pytest.mark.parametrize("method", ["random", "magnitude", "snip", "grasp", "synflow", "ntk_sap", "imp"])
 def test_masks_agree(device: str, method: str) -> None:
-    options = {"steps": 3, "learning_rate": 0.1, "loss": "cross_entropy"} if method == "imp" else {}
+    options: dict[str, Any] = {"steps": 3, "learning_rate": 0.1, "loss": "cross_entropy"} if method == "imp" else {}
     masks = []
     for place in ("cpu", device):
         model = random_model(WIDTHS, (1.0,) * 4, "erf").to(place)
