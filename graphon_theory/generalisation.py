@@ -111,7 +111,7 @@ def learning_curve(
     ("size", "mode") in units of the operator.
 
     Errors are averages over training sets. Both are asymptotic in n; ``spectral_error`` is too low where inputs differ
-    (by 15% on handwritten digits at n = 1,000 of 1,797, where ``test_error`` is within 2%).
+    (by 16 to 26% on handwritten digits at n = 1,000 of 1,797, where ``test_error`` is within 4%).
 
     Raises KernelError and InputError as `gradient_flow`, ConvergenceError if the equations for sigma do not settle.
     """

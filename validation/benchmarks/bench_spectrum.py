@@ -10,28 +10,13 @@ import argparse
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from sklearn.datasets import load_digits
 
 from benchmarks.common import machine
 from graphon_theory import limit_kernel, spectrum
 from graphon_theory.networks import Network
-
-FloatArray = NDArray[np.float64]
-
-
-def digits(size: int) -> FloatArray:
-    """Digits and their shifts by one pixel, with noise of 0.3 grey levels, scaled to mean square 1."""
-    images = load_digits().images
-    shifts = [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)]
-    every = np.concatenate([np.roll(images, shift, (1, 2)) for shift in shifts]).reshape(-1, 64)
-    if size > len(every):
-        raise SystemExit(f"--size: at most {len(every)} digits, got {size}.")
-    x = every[:size] + 0.3 * np.random.default_rng(0).standard_normal((size, 64))
-    x -= x.mean(axis=0)
-    return np.asarray(x / np.sqrt(np.mean(x**2)))
+from graphon_validation.digits import shifted_digits
 
 
 def main() -> None:
@@ -40,7 +25,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     chosen = parser.parse_args()
     size, count = chosen.size, chosen.count
-    inputs = {"digits": digits(size), "Gaussian, d = 64": np.random.default_rng(0).standard_normal((size, 64))}
+    inputs = {
+        "digits": shifted_digits(size)[0],
+        "Gaussian, d = 64": np.random.default_rng(0).standard_normal((size, 64)),
+    }
     network = Network([1.0] * 4, bias_variance=0.1)
     table = Table(title=f"{count} largest modes of {size:,} x {size:,} NTKs, wall seconds, one run")
     for heading in ("inputs", "eigvalsh", "spectrum", "ratio", "largest residual / lambda_1", "eigenvalues off"):

@@ -23,6 +23,7 @@ from graphon_theory.results import save_dataset
 from graphon_validation.comparison import compare
 from graphon_validation.digits import upsampled_digits
 from graphon_validation.eigenvalue_gaps import eigenvalue_gaps, gap_table
+from graphon_validation.idx_files import load_data
 from graphon_validation.models import build, dense
 from graphon_validation.protocol_experiments import protocol_experiment
 from graphon_validation.pruning import prune
@@ -31,6 +32,8 @@ from graphon_validation.saliency_experiments import saliency_experiment
 from graphon_validation.scores import METHODS
 from graphon_validation.sign_tests import applicability, applicability_table
 from graphon_validation.sweeps import width_sweep
+from graphon_validation.training_experiments import METHODS as TRAINED
+from graphon_validation.training_experiments import training_experiment
 
 INPUTS, SAMPLES = 8, 6
 ENTRIES = [(0, 0), (0, 5), (3, 5)]
@@ -219,6 +222,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     saliency.add_argument("--bias-variance", type=float, default=0.0)
     saliency.add_argument("--hidden", type=int, default=3, help="hidden layers")
     saliency.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
+    training = commands.add_parser(
+        "training", help="pruned networks trained by Adam, beside their kernels at the start"
+    )
+    training.add_argument("--methods", nargs="+", choices=sorted(set(METHODS) - {"imp"}), default=TRAINED)
+    training.add_argument("--densities", type=float, nargs="+", default=[DENSITY])
+    training.add_argument("--learning-rate", type=float, default=1e-3)
+    training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
+    training.add_argument("--hidden", type=int, default=4, help="hidden layers")
+    for command in (protocols, saliency, training):
+        command.add_argument("--data", default="digits", help="digits, or idx:FOLDER for MNIST's files")
     gaps = commands.add_parser("magnitude-gap", help="eigenvalues under magnitude pruning over those under random")
     for command, widths, seeds in (
         (sweep, [128, 256, 512, 1024, 2048], 32),
@@ -226,6 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (blocks, [256, 1024, 4096], 32),
         (protocols, [256, 512, 1024], 8),
         (saliency, [512, 1024, 2048], 8),
+        (training, [1024], 3),
         (gaps, [1024], 24),
     ):
         command.add_argument("--out", type=Path, required=True, help="folder for the results")
@@ -250,6 +264,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 bias_variance=chosen.bias_variance,
                 loss=chosen.loss,
                 positions=chosen.positions,
+                data=load_data(chosen.data),
+            )
+        elif chosen.experiment == "training":
+            training_experiment(
+                chosen.out,
+                chosen.methods,
+                chosen.densities,
+                chosen.widths,
+                chosen.seeds,
+                hidden=chosen.hidden,
+                learning_rate=chosen.learning_rate,
+                init=chosen.init,
+                data=load_data(chosen.data),
             )
         elif chosen.experiment == "protocols":
             protocol_experiment(
@@ -261,6 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 blocks=chosen.blocks,
                 hidden=chosen.hidden,
                 prune_input=chosen.prune_input,
+                data=load_data(chosen.data),
             )
         else:
             quickstart_sweep(chosen.network, chosen.inputs, chosen.widths, chosen.seeds, chosen.out)
