@@ -10,14 +10,19 @@ from numpy.typing import ArrayLike
 from graphon_theory.errors import InputError
 from graphon_theory.linear_training import checked_targets
 from graphon_theory.results import MODE, as_kernel, dataset
-from graphon_theory.spectra import spectrum
+from graphon_theory.spectra import checked_count, checked_weights, modes_of, precision_of, spectrum
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
 def target_alignment(
-    kernel: ArrayLike | xr.DataArray, y: ArrayLike | xr.DataArray, count: int | None = None, *, centred: bool = False
+    kernel: ArrayLike | xr.DataArray,
+    y: ArrayLike | xr.DataArray,
+    count: int | None = None,
+    *,
+    centred: bool = False,
+    weights: ArrayLike | xr.DataArray | None = None,
 ) -> xr.Dataset:
     """The target's power in each mode, and the kernel-target alignment.
 
@@ -27,6 +32,7 @@ def target_alignment(
     Args:
         kernel: (N, N); y: (N,) or (N, k); count: modes computed, all if left out.
         centred: take means out of kernel (on both sides) and targets first (Cortes et al. 2012).
+        weights: (N,), the sample's law as in `spectrum`: w_n in place of every 1/N above, and in means and products.
 
     Returns a Dataset over ``mode``: ``eigenvalue``, ``target_power`` and ``cumulative_power``, the share of the
     target's mean square in the modes up to k: how much is learned first. attrs: ``alignment``, ``centred``.
@@ -36,21 +42,32 @@ def target_alignment(
     matrix = as_kernel(kernel)
     size = len(matrix)
     targets = checked_targets(y, size).reshape(size, -1)
+    law = None if weights is None else checked_weights(weights, size)
+    w = np.full(size, 1 / size) if law is None else law
+    largest = np.abs(targets).max()
     if centred:
-        matrix = matrix - matrix.mean(axis=0) - matrix.mean(axis=1)[:, None] + matrix.mean()
-        matrix = (matrix + matrix.T) / 2
-        targets = targets - targets.mean(axis=0)
-    if not np.abs(targets).max() > 0:
+        targets = targets - w @ targets
+    if np.abs(targets).max() <= 8 * np.finfo(float).eps * largest:
         raise InputError(f"y: it is {'constant' if centred else 'zero'}, which is aligned with nothing.")
-    modes = spectrum(matrix, count)
-    power = np.sum((modes.eigenfunction.values.T @ targets / size) ** 2, axis=1)
-    inner = float(np.sum(targets * (matrix @ targets)))
-    alignment = inner / float(np.linalg.norm(matrix) * np.linalg.norm(targets.T @ targets))
+    modes = spectrum(kernel, count if not centred else 1, weights=weights)
+    if centred:
+        means = matrix @ w
+        matrix = matrix - means - means[:, None] + w @ means
+        matrix = (matrix + matrix.T) / 2
+        eps = precision_of(kernel)
+        # roundings of what was taken out stay
+        floor = 8 * size * eps * float(modes.eigenvalue[0])
+        wanted = checked_count(count, size)
+        modes = modes_of(matrix, wanted, law, eps, {}, floor=floor)
+    power = np.sum((modes.eigenfunction.values.T @ (w[:, None] * targets)) ** 2, axis=1)
+    inner = float(np.sum((w[:, None] * targets) * (matrix @ (w[:, None] * targets))))
+    among = np.linalg.norm((w[:, None] * targets).T @ targets)
+    alignment = inner / float(np.sqrt(w @ matrix**2 @ w) * among)
     return dataset(
         {
             "eigenvalue": ((MODE,), modes.eigenvalue.values),
             "target_power": ((MODE,), power),
-            "cumulative_power": ((MODE,), np.cumsum(power) / float(np.mean(np.sum(targets**2, axis=1)))),
+            "cumulative_power": ((MODE,), np.cumsum(power) / float(w @ np.sum(targets**2, axis=1))),
         },
         {MODE: modes[MODE].values},
         {"alignment": alignment, "centred": int(centred)},

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
     spectrum = commands.add_parser("spectrum", help="eigenvalues and energy concentration of a kernel")
     _add_source(spectrum)
-    spectrum.add_argument("--count", type=int, default=10, help="modes to compute (default 10)")
+    spectrum.add_argument("--count", type=int, help="modes to compute (default 10, or all of fewer)")
     spectrum.set_defaults(run=_spectrum)
 
     dynamics = commands.add_parser("dynamics", help="loss and predictions of gradient flow in time")
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--test-inputs", type=Path, metavar="FILE", help="new inputs, with --test-targets")
     compare.add_argument("--test-targets", type=Path, metavar="FILE", help="their targets")
     compare.add_argument("--level", type=float, default=0.1, help="loss to reach, share of the first (default 0.1)")
-    compare.add_argument("--count", type=int, default=10, help="eigenvalues to show (default 10)")
+    compare.add_argument("--count", type=int, help="eigenvalues to show (default 10, or all of fewer)")
     compare.add_argument("--ridge", type=float, default=0.0, help="ridge of the regression (default 0)")
     compare.add_argument("--kind", choices=("ntk", "nngp"), default="ntk", help="which kernel (default ntk)")
     compare.add_argument("--out", type=Path, metavar="FILE.nc", help="netCDF file to write")
@@ -158,7 +158,8 @@ def _kernel(chosen: argparse.Namespace, console: Console) -> None:
 def _spectrum(chosen: argparse.Namespace, console: Console) -> None:
     from graphon_theory.spectra import spectrum
 
-    modes = spectrum(_chosen_kernel(chosen), chosen.count)
+    kernel = _chosen_kernel(chosen)
+    modes = spectrum(kernel, min(10, len(kernel)) if chosen.count is None else chosen.count)
     table = _table(f"Spectrum of {chosen.kind} / N", "mode", "eigenvalue", "ln", "energy (%)", "residual")
     for mode in modes[MODE].values:
         one = modes.sel({MODE: mode})
@@ -314,17 +315,18 @@ def _chosen_kernel(chosen: argparse.Namespace) -> xr.DataArray:
         has = ", ".join(map(str, kernels.data_vars))
         raise InputError(f"{chosen.source}: holds no {chosen.kind}, only {has}; pass {_SOURCE}.")
     kernel = kernels[chosen.kind]
-    if "output" not in kernel.dims:
-        return kernel
-    if not 0 <= chosen.output < kernel.sizes["output"]:
-        raise InputError(f"--output: expected 0 to {kernel.sizes['output'] - 1}, got {chosen.output}.")
-    return kernel.isel(output=chosen.output)
+    outputs = kernel.sizes.get("output", 1)
+    if not 0 <= chosen.output < outputs:
+        raise InputError(f"--output: expected 0 to {outputs - 1}, got {chosen.output}.")
+    return kernel.isel(output=chosen.output) if "output" in kernel.dims else kernel
 
 
 def _array(path: Path) -> FloatArray:
     """An array from .npy, .npz (its only array, or the one named x) or .csv without a header."""
     try:
         if path.suffix == ".csv":
+            if not path.read_bytes().strip():
+                raise InputError(f"{path}: expected numbers, but the file is empty.")
             return np.loadtxt(path, delimiter=",", ndmin=2)
         loaded = np.load(path, allow_pickle=False)
         arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"x": loaded}

@@ -31,7 +31,7 @@ def compare_networks(
     y_test: ArrayLike | xr.DataArray | None = None,
     *,
     level: float = 0.1,
-    count: int = 10,
+    count: int | None = None,
     ridge: float = 0.0,
     kind: str = "ntk",
 ) -> xr.Dataset:
@@ -41,7 +41,7 @@ def compare_networks(
         networks: by name; one output each (several targets share its kernel).
         x: inputs (N, d); y: targets (N,) or (N, k); x_test, y_test: new ones, or neither.
         level: the training loss to be reached, as a share of the loss at the start.
-        count: eigenvalues shown; ridge: as in `gradient_flow`; kind: "ntk" or "nngp".
+        count: eigenvalues shown, 10 or all of fewer if left out; ridge: as in `gradient_flow`; kind: "ntk" or "nngp".
 
     Returns a Dataset over ``network``:
 
@@ -50,12 +50,15 @@ def compare_networks(
     - ``critical_learning_rate``, ``time_to_loss`` (flow), ``steps_to_loss`` (gradient descent at half the critical
       rate), infinite where null modes or the ridge keep the loss above the level;
     - ``predicted_error``: mean square error, summed over targets, of leaving one out at infinite time, from the
-      training inputs alone; with test data ``test_error``, the same measured there, ``best_error`` the least of it over
-      the times of flow, at ``best_time``, and for several targets ``accuracy`` of the largest output at infinite time;
+      training inputs alone (NaN where inputs coincide and there is no ridge); with test data ``test_error``, the same
+      measured there, ``best_error`` the least of it over the times of flow, at ``best_time``, and for several targets
+      ``accuracy`` of the largest output at infinite time;
     - ``loss`` (and ``test_error_in_time``) over ("network", "time") of flow at learning rate 1, as shares of the start
       and as mean squares.
 
-    `comparison_table` prints it. Raises NetworkError, InputError and KernelError.
+    Training starts from f_0 = 0, also where drift gives f_0 a mean. `comparison_table` prints it.
+
+    Raises NetworkError, InputError and KernelError.
     """
     if not isinstance(networks, Mapping) or not networks:
         raise InputError(f"networks: expected a dict of networks by name, got {type(networks).__name__}.")
@@ -70,6 +73,7 @@ def compare_networks(
     delta = checked_positive(ridge, "ridge", zero=True)
     size = len(as_inputs(x))
     targets = checked_targets(y, size)
+    count = min(10, size) if count is None else count
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= size:
         raise InputError(f"count: expected a whole number from 1 to {size}, got {count!r}.")
     new, wanted = None, None

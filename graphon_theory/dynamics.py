@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.errors import ConvergenceError, InputError
-from graphon_theory.linear_training import LinearTraining, checked_positive, checked_steps, checked_times
+from graphon_theory.linear_training import (
+    LinearTraining,
+    checked_positive,
+    checked_steps,
+    checked_times,
+    left_after_steps,
+)
 from graphon_theory.results import MODE, FloatArray, Variables
 from graphon_theory.spectra import spectrum
 
@@ -93,7 +99,8 @@ def gradient_descent(
         e_{k+1} = (1 - z) ((1 + beta) e_k - beta e_{k-1})        Nesterov,   e_1 = (1 - (1 + beta) z) e_0,
 
     which is torch.optim.SGD with that momentum (and ``nesterov``), and weight decay towards theta_0. The recursion is
-    not stepped through: powers of its 2 x 2 matrix are taken, so late steps cost no more than early ones.
+    not stepped through: powers of its 2 x 2 matrix are taken, so late steps cost no more than early ones. With momentum
+    roundings grow like k eps; without, (1 - z)^k is taken by log1p, and they do not.
 
     ``learning_rate`` and ``steps`` (increasing whole numbers) as in training; the rest as in `gradient_flow`. A rate
     above `critical_learning_rate` diverges, and is computed as long as numbers hold it.
@@ -146,7 +153,7 @@ def time_to_loss(flow: xr.Dataset, level: float) -> float:
     Raises InputError when ``level`` is not a positive number, or ``flow`` is not what `gradient_flow` returned.
     """
     level = checked_positive(level, "level")
-    if "rate" not in flow or "floor" not in flow:
+    if not {"rate", "floor", "target_power"} <= set(getattr(flow, "data_vars", ())):
         raise InputError("flow: expected the Dataset that gradient_flow() returns; steps of descent: steps_to_loss().")
     return _time(flow.rate.values, flow.target_power.values, flow.floor.values, level)
 
@@ -179,31 +186,40 @@ def _time(rates: FloatArray, power: FloatArray, floor: FloatArray, level: float)
 
 
 def steps_to_loss(
-    kernel: ArrayLike | xr.DataArray, y: ArrayLike | xr.DataArray, level: float, learning_rate: float
+    kernel: ArrayLike | xr.DataArray,
+    y: ArrayLike | xr.DataArray,
+    level: float,
+    learning_rate: float,
+    *,
+    ridge: float = 0.0,
+    initial: ArrayLike | xr.DataArray | None = None,
 ) -> float:
-    """The number of plain gradient descent steps from f_0 = 0 after which the training loss is at most ``level``.
+    """The number of plain gradient descent steps after which the training loss is at most ``level``.
 
-    Least k with 1/2 sum_i c_i^2 (1 - eta lambda_i)^(2k) <= level; infinity if null modes keep the loss above.
+    Least k with 1/2 sum_i c_i^2 (1 - g_i (1 - (1 - eta (lambda_i + ridge))^k))^2 <= level, g_i = lambda_i / (lambda_i +
+    ridge); infinity if null modes or the ridge keep the loss above. ``ridge`` and ``initial`` as in `gradient_flow`.
 
     Raises KernelError, and InputError also for a learning rate that is not below `critical_learning_rate`.
     """
-    problem = LinearTraining.of(kernel, y)
+    problem = LinearTraining.of(kernel, y, initial)
     level, eta = checked_positive(level, "level"), checked_positive(learning_rate, "learning_rate")
-    critical = _critical(float(problem.values[0]), 0.0, False)
+    delta = checked_positive(ridge, "ridge", zero=True)
+    critical = _critical(float(problem.values[0]) + delta, 0.0, False)
     if eta >= critical:
         raise InputError(
             f"learning_rate: {eta:.6g} is not below critical_learning_rate = {critical:.6g}; training diverges."
         )
-    return steps_of(problem, level, eta)
+    return steps_of(problem, level, eta, delta)
 
 
 def steps_of(problem: LinearTraining, level: float, eta: float, ridge: float = 0.0) -> float:
     """`steps_to_loss` for a problem and a stable rate."""
-    step = np.where(problem.learns, 1 - eta * (problem.values + ridge), 1.0)
+    z = np.where(problem.learns, eta * (problem.values + ridge), 0.0)
     power, share = problem.power, problem.share(ridge)
 
     def reached(steps: int) -> bool:
-        return float(power @ (1 - share * (1 - step**steps)) ** 2) <= level
+        left = left_after_steps(z, np.array([float(steps)]))[0]
+        return float(power @ (1 - share * (1 - left)) ** 2) <= level
 
     if reached(0):
         return 0.0
@@ -212,6 +228,8 @@ def steps_of(problem: LinearTraining, level: float, eta: float, ridge: float = 0
     low, high = 0, 1
     while not reached(high):
         low, high = high, 2 * high
+        if high > 2**1000:
+            raise InputError(f"learning_rate: {eta:.3g} is too small, even 2^1000 steps do not reach the level.")
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if reached(middle) else (middle, high)
@@ -236,7 +254,7 @@ def _left_after(counts: FloatArray, z: FloatArray, beta: float, nesterov: bool) 
     out = np.empty((len(counts), len(z)))
     with np.errstate(over="ignore", invalid="ignore"):
         if beta == 0.0:
-            return np.asarray(np.power(1 - z, counts[:, None]))
+            return left_after_steps(z, counts)
         first = 1 - (1 + beta) * z if nesterov else 1 - z
         state, now = np.stack([first, np.ones_like(z)], axis=1), 1  # e_1, e_0
         step = _matrices(z, beta, nesterov)

@@ -24,9 +24,12 @@ from graphon_theory.linear_training import (
     checked_like,
     checked_positive,
     checked_steps,
+    checked_targets,
     checked_times,
+    left_after_steps,
 )
 from graphon_theory.results import TARGET, TIME, X_TEST, FloatArray, Variables, X, as_kernel, coords_of, dataset
+from graphon_theory.spectra import spectrum
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,11 +65,13 @@ def training_ensemble(
         raise InputError("kernels: expected the Dataset of limit_kernel(network, x), with nngp and ntk.")
     prior_mean = _mean_of(kernels)
     size = len(as_kernel(kernels.ntk, "kernels.ntk"))
-    start = None if prior_mean is None else _like(prior_mean, np.shape(getattr(y, "values", y)))
+    start = None if prior_mean is None else _like(prior_mean, checked_targets(y, size).shape)
     problem = LinearTraining.of(kernels.ntk, y, start)
     prior = as_kernel(kernels.nngp, "kernels.nngp")
     if len(prior) != size:
         raise KernelError(f"kernels: nngp is {prior.shape}, ntk {(size, size)}; pass both of one limit_kernel call.")
+    if prior.any():
+        spectrum(kernels.nngp, 1)  # symmetric and positive, or refused with figures
     moments, learned = _learned(problem, times, learning_rate, ridge, descent)
 
     # everything in the modes: the NNGP between them, and what of it is still left at a time
@@ -101,14 +106,14 @@ def _learned(
     if not descent:
         moments = checked_times(times)
         return moments, problem.flow(moments, eta, delta)
-    moments = checked_steps(times)
+    moments = checked_steps(times, "times")
     top = eta * (float(problem.values[0]) + delta)
     if top >= 2:
         raise InputError(
             f"learning_rate: {eta:.6g} is not below the largest stable step {2 * eta / top:.6g}; the ensemble diverges."
         )
-    step = np.where(problem.learns, 1 - eta * (problem.values + delta), 1.0)
-    return moments, (1 - step ** moments[:, None]) * problem.share(delta)
+    z = np.where(problem.learns, eta * (problem.values + delta), 0.0)
+    return moments, (1 - left_after_steps(z, moments)) * problem.share(delta)
 
 
 def _at_new(

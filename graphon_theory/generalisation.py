@@ -4,7 +4,7 @@
 2023): n training inputs drawn from the law see mode i through its learnability
 
     L_i = lambda_i / (lambda_i + kappa),      sum_i L_i + delta / kappa = n,      delta = n ridge,
-    error on new inputs = n / (n - sum_i L_i^2) * ( sum_i (1 - L_i)^2 v_i^2 + noise ),
+    error on new noisy targets = n / (n - sum_i L_i^2) * ( sum_i (1 - L_i)^2 v_i^2 + noise ),
 
 v_i the target's coefficients. It takes the eigenfunctions for independent Gaussian variables.
 
@@ -21,6 +21,7 @@ of K.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from graphon_theory.errors import ConvergenceError, InputError
 from graphon_theory.linear_training import LinearTraining, checked_positive, checked_targets
 from graphon_theory.results import MODE, SIZE, FloatArray, Variables, as_kernel, dataset
+from graphon_theory.spectra import spectrum
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -163,16 +165,20 @@ def measured_learning_curve(
 
     Raises KernelError and InputError.
     """
-    from scipy.linalg import lstsq, solve
+    from scipy.linalg import LinAlgWarning, lstsq, solve
 
     matrix = as_kernel(kernel)
+    spectrum(kernel, 1)  # symmetric and positive, or refused with figures
     size = len(matrix)
     targets = checked_targets(y, size).reshape(size, -1)
     counts = _checked_sizes(sizes, size - 1)
     delta = checked_positive(ridge, "ridge", zero=True)
     if isinstance(repeats, bool) or not isinstance(repeats, int | np.integer) or repeats < 2:
         raise InputError(f"repeats: expected a whole number of at least 2, got {repeats!r}.")
-    random = np.random.default_rng(rng)
+    try:
+        random = np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"rng: expected a seed or a numpy Generator, got {rng!r} ({error}).") from None
     errors = np.empty((2, len(counts), repeats))
     for row, n in enumerate(counts.tolist()):
         for repeat in range(repeats):
@@ -180,8 +186,10 @@ def measured_learning_curve(
             train, test = order[:n], order[n:]
             own = matrix[np.ix_(train, train)] + n * delta * np.eye(n)
             try:
-                weights = solve(own, targets[train], assume_a="pos", check_finite=False)
-            except np.linalg.LinAlgError:  # singular: coincident inputs
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", LinAlgWarning)
+                    weights = solve(own, targets[train], assume_a="pos", check_finite=False)
+            except (np.linalg.LinAlgError, LinAlgWarning):  # singular to rounding: coincident inputs
                 weights = lstsq(own, targets[train], cond=n * np.finfo(float).eps, check_finite=False)[0]
             for kind, rows in enumerate((test, train)):
                 missed = matrix[np.ix_(rows, train)] @ weights - targets[rows]
@@ -280,7 +288,10 @@ def _inverse(matrix: FloatArray, diagonal: FloatArray) -> FloatArray:
     factor, info = dpotrf(shifted, lower=1, overwrite_a=1)
     inverse, again = dpotri(factor, lower=1, overwrite_c=1)
     if info or again:
-        raise ConvergenceError("kernel: it is too close to singular for these sizes; add a ridge.")
+        raise ConvergenceError(
+            "kernel: it is too close to singular for these sizes (inputs that coincide make it so); leave copies out, "
+            "add a ridge, or use resolved=False."
+        )
     return np.asarray(np.tril(inverse) + np.tril(inverse, -1).T)
 
 

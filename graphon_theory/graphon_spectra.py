@@ -91,7 +91,7 @@ def graphon_spectrum(
     chain = _chain(graphon)
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
         raise InputError(f"count: expected a positive whole number of modes, got {count!r}.")
-    if not (isinstance(rtol, float | int) and 1e-14 <= rtol < 1):
+    if not (isinstance(rtol, float | int | np.floating) and 1e-14 <= rtol < 1):
         raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {rtol!r}.")
     places = [None if p is None else _positions(p, name) for p, name in ((u, "u"), (v, "v"))]
     symmetric = len(chain) == 1 and _is_symmetric(chain[0])
@@ -370,12 +370,21 @@ def _chain(graphon: object) -> tuple[Graphon, ...]:
         return tuple(layer.mask for layer in graphon.layers)
     if isinstance(graphon, Connectivity):
         return (graphon.mask,)
-    if isinstance(graphon, Iterable) and not isinstance(graphon, str | np.ndarray):
+    if isinstance(graphon, Iterable) and not isinstance(graphon, str | Graphon) and not hasattr(graphon, "__array__"):
         parts = list(graphon)
-        if any(isinstance(part, Graphon | Connectivity | str) for part in parts):
-            return tuple(_chain(part)[0] for part in parts)
+        if not parts:
+            raise InputError("graphon: expected at least one layer, got an empty list.")
+        if not all(_is_row(part) for part in parts):  # rows of numbers are one step graphon
+            return tuple(layer for part in parts for layer in _chain(part))
         graphon = parts
     return (as_graphon(graphon),)
+
+
+def _is_row(part: object) -> bool:
+    """Whether this is a list of numbers, a row of a table."""
+    return (
+        isinstance(part, list | tuple) and bool(part) and all(isinstance(one, int | float | np.number) for one in part)
+    )
 
 
 def _is_symmetric(graphon: Graphon) -> bool:

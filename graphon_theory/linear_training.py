@@ -219,9 +219,9 @@ def checked_times(times: ArrayLike, name: str = "times") -> FloatArray:
         raise InputError(f"{name}: {int(np.isnan(moments).sum())} of {len(moments)} are NaN; leave them out.")
     if moments.min() < 0:
         raise InputError(f"{name}: expected no negative time, got {moments.min():.6g}; training starts at 0.")
-    falls = np.flatnonzero(np.diff(moments, prepend=-1.0) <= 0)
+    falls = np.flatnonzero(~(moments[1:] > moments[:-1]))
     if len(falls):
-        at = int(falls[0])
+        at = int(falls[0]) + 1
         raise InputError(
             f"{name}: expected increasing times, but {name}[{at}] = {moments[at]:.6g} follows "
             f"{moments[at - 1]:.6g}; pass numpy.unique({name})."
@@ -229,18 +229,30 @@ def checked_times(times: ArrayLike, name: str = "times") -> FloatArray:
     return moments
 
 
-def checked_steps(steps: ArrayLike) -> FloatArray:
+def checked_steps(steps: ArrayLike, name: str = "steps") -> FloatArray:
     """Increasing whole numbers from 0 on. Raises InputError."""
-    counts = checked_times(steps, "steps")
+    counts = checked_times(steps, name)
     bad = np.flatnonzero((counts != np.floor(counts)) | (counts > 2**53))
     if len(bad):
-        raise InputError(f"steps: expected whole numbers, got {counts[bad[0]]:.6g} at [{bad[0]}].")
+        raise InputError(f"{name}: expected whole numbers, got {counts[bad[0]]:.6g} at [{bad[0]}].")
     return counts
 
 
 def checked_positive(value: float, name: str, *, zero: bool = False) -> float:
     """A finite number > 0, or >= 0. Raises InputError."""
-    real = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not real or not (0 < value < math.inf or (zero and value == 0)):
+    number = np.asarray(value)  # a number, or a result without dimensions
+    real = number.ndim == 0 and number.dtype.kind in "fiu"
+    if not real or not (0 < number < math.inf or (zero and number == 0)):
         raise InputError(f"{name}: expected a {'number of at least 0' if zero else 'positive number'}, got {value!r}.")
-    return float(value)
+    return float(number)
+
+
+def left_after_steps(z: FloatArray, counts: FloatArray) -> FloatArray:
+    """(1 - z)^k of gradient descent, (step, mode), where z >= 0; a small z would be rounded in 1 - z."""
+    counts = counts[:, None]
+    with np.errstate(divide="ignore", over="ignore"):
+        log = np.where(z < 1, np.log1p(-np.minimum(z, 1.0)), np.log(np.abs(1 - z)))
+        exponent = np.zeros((len(counts), len(z)))
+        np.multiply(counts, log, out=exponent, where=counts > 0)  # 0 * -inf is 0 here: nothing is learned in no steps
+        size = np.exp(exponent)
+    return np.asarray(np.where((z > 1) & (counts % 2 == 1), -size, size))

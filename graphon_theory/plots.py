@@ -96,15 +96,18 @@ def contributions_figure(kernels: xr.Dataset) -> Figure:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    if "ntk_layer" not in kernels or kernels.ntk_layer.ndim != 3:
+    if "ntk_layer" not in getattr(kernels, "data_vars", ()) or kernels.ntk_layer.ndim != 3:
         raise InputError("kernels: expected limit_kernel(network, x, contributions=True) of one output.")
     shares = kernels.ntk_layer.values
-    layers, size, _ = shares.shape
+    layers, size, columns = shares.shape
+    if size != columns or not np.allclose(shares, shares.swapaxes(1, 2), rtol=1e-6, atol=1e-9 * np.abs(shares).max()):
+        raise InputError("kernels: expected those of inputs with themselves, limit_kernel(network, x), without x2.")
     traces = np.trace(shares, axis1=1, axis2=2)
     bars = [("trace", traces / traces.sum())]
     if size > 1:
         apart = shares.sum(axis=(1, 2)) - traces
-        bars.append(("between inputs", apart / apart.sum()))
+        if abs(apart.sum()) > 1e-12 * traces.sum():
+            bars.append(("between inputs", apart / apart.sum()))
     with mpl.rc_context(_RC):
         figure = Figure(figsize=(1.2 + 0.9 * layers, 3.2), dpi=150, layout="constrained")
         axes = figure.subplots()

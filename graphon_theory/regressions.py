@@ -33,8 +33,8 @@ def kernel_regression(
         ridge: at least 0, in units of the operator (Theta / N), as in `gradient_flow`.
 
     Returns a Dataset: ``prediction`` ("x"[, "target"]), ``test_prediction`` ("x_test"[, "target"]), and
-    ``left_out`` ("x"[, "target"]), what the regression on all other inputs predicts at each one (for the cost of none:
-    y_i - [A^-1 y]_i / [A^-1]_ii with A = Theta + N ridge; NaN where A is singular).
+    ``left_out`` ("x"[, "target"]), what the regression on the N - 1 other inputs predicts at each one (for the cost of
+    none: y_i - [A^-1 y]_i / [A^-1]_ii with A = Theta + (N - 1) ridge; NaN where A is singular).
 
     Raises KernelError and InputError as `gradient_flow`.
     """
@@ -56,12 +56,13 @@ def kernel_regression(
 def left_out(problem: LinearTraining, ridge: float) -> FloatArray:
     """What regression on all other inputs predicts at each one, (N, targets): y_i - [A^-1 y]_i / [A^-1]_ii.
 
-    A = Theta + N ridge; NaN where it is singular.
+    A = Theta + (N - 1) ridge, that of N - 1 inputs; NaN where it is singular to rounding.
     """
     targets = problem.functions @ problem.coefficients
-    if ridge == 0 and not problem.learns.all():
+    shift = ridge * (problem.size - 1) / problem.size
+    if shift <= problem.modes.attrs["rounding_level"] and not problem.learns.all():
         return np.full_like(targets, np.nan)
-    inverse = 1 / (problem.values + ridge)
+    inverse = 1 / (np.where(problem.learns, problem.values, 0.0) + shift)
     diagonal = problem.functions**2 @ inverse / problem.size
     return np.asarray(targets - problem.functions @ (inverse[:, None] * problem.coefficients) / diagonal[:, None])
 
@@ -86,7 +87,7 @@ def nngp_posterior(
         noise: variance of the targets' noise, at least 0 (a number; for 0 the pseudo-inverse).
 
     Returns a Dataset: ``mean`` ("x_test"[, "target"]) and ``variance`` ("x_test",), the same for all targets, of the
-    function without noise; attrs ``log_evidence`` = log p(y), where noise is positive or K of full rank.
+    function without noise; attrs ``log_evidence`` = log p(y), where the noise is above rounding or K of full rank.
 
     Raises KernelError (also for a ``test_variance`` below what the data explain: kernels that do not belong together)
     and InputError.
@@ -113,8 +114,8 @@ def nngp_posterior(
     }
     coords = {key: value for key, value in problem.coords.items() if key == TARGET}
     attrs: dict[str, float] = {"noise": level * problem.size}
-    if level > 0 or problem.learns.all():
-        scale = problem.size * (problem.values + level)
+    if level > problem.modes.attrs["rounding_level"] or problem.learns.all():
+        scale = problem.size * (np.where(problem.learns, problem.values, 0.0) + level)
         fit = float(np.sum(problem.size * problem.coefficients**2 / scale[:, None]))
         targets = problem.coefficients.shape[1]
         attrs["log_evidence"] = -0.5 * (fit + targets * float(np.log(2 * np.pi * scale).sum()))

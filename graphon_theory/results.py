@@ -71,11 +71,22 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
 
     Raises KernelError otherwise. A leading output dimension must be selected away first.
     """
+    if hasattr(kernel, "data_vars"):
+        has = ", ".join(map(str, kernel.data_vars))
+        raise KernelError(f"{name}: expected one kernel, got a Dataset of {has}; pass one of them, as in kern.ntk.")
     dims = getattr(kernel, "dims", None)
-    matrix = np.asarray(kernel, dtype=np.float64)
+    try:
+        matrix = np.asarray(kernel)
+    except ValueError as error:
+        raise KernelError(f"{name}: expected a matrix of numbers, but it cannot be made one ({error}).") from None
+    if matrix.dtype.kind not in "fiub":
+        raise KernelError(f"{name}: expected real numbers, got dtype {matrix.dtype}.")
+    matrix = matrix.astype(np.float64, copy=False)
     if matrix.ndim != 2:
         hint = "; select one output first, as in kernel.isel(output=0)" if dims and OUTPUT in dims else ""
         raise KernelError(f"{name}: expected a matrix, got shape {matrix.shape}{hint}.")
+    if 0 in matrix.shape:
+        raise KernelError(f"{name}: expected at least one input, got shape {matrix.shape}.")
     if square and matrix.shape[0] != matrix.shape[1]:
         raise KernelError(
             f"{name}: expected a square matrix, got shape {matrix.shape}; pass the kernel of the training "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import operator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -49,7 +50,7 @@ def spectrum(
     - ``weight`` ("x",), where weights were given.
 
     with attrs ``effective_rank`` = trace / lambda_1, ``gap`` = lambda_1 / lambda_2 (infinite if lambda_2 is
-    not positive), ``rounding_level`` (below it an eigenvalue is noise), ``solver``, and, where at least three
+    at rounding level), ``rounding_level`` (below it an eigenvalue is noise), ``solver``, and, where at least three
     modes can be fitted, ``decay_exponent`` alpha of lambda_k ~ k^-alpha: least squares of log lambda on log k
     over ``decay_range`` = (first, last) mode, with ``decay_error``, the standard error of that slope (of the scatter
     about the line; it knows nothing of a bend). Without ``fit_range``, the first mode, nearly constant, is left out
@@ -62,16 +63,33 @@ def spectrum(
     """
     matrix = as_kernel(kernel)
     size = len(matrix)
-    wanted = _checked_count(count, size)
-    law = None if weights is None else _checked_weights(weights, size)
+    wanted = checked_count(count, size)
+    law = None if weights is None else checked_weights(weights, size)
     fitted = None if fit_range is None else _checked_range(fit_range, wanted)
-    eps = _precision(kernel)
+    eps = precision_of(kernel)
     check_symmetric(matrix, eps)
     if not matrix.any():
         raise KernelError(
             "kernel: every entry is zero, so that there is no spectrum; a layer of the network lets no "
             "signal through (is a variance graphon or a weight_variance zero?)."
         )
+    return modes_of(matrix, wanted, law, eps, coords_of(kernel, X), fitted)
+
+
+def modes_of(
+    matrix: FloatArray,
+    wanted: int,
+    law: FloatArray | None,
+    eps: float,
+    coords: dict[str, Any],
+    fitted: tuple[int, int] | None = None,
+    floor: float = 0.0,
+) -> xr.Dataset:
+    """What `spectrum` returns, of a symmetric matrix and a law that have been checked.
+
+    ``floor`` is the operator's eigenvalue that counts as rounding where the matrix is a difference of larger ones.
+    """
+    size = len(matrix)
     # the symmetric matrix of the operator between functions times the root of the law
     if law is None:
         scale, root = float(size), np.full((1, 1), 1 / np.sqrt(size))
@@ -83,15 +101,19 @@ def spectrum(
     # lambda_2 is needed for the gap even where one mode is asked for.
     computed = min(max(wanted, 2), size)
     values, vectors, solver = largest_eigenpairs(matrix, computed)
-    slack = max(_NEGATIVE_SLACK, 8 * size * eps)
+    if floor > 0 and values[0] <= floor * scale:
+        raise KernelError(
+            f"kernel: what is left of it ({values[0] / scale:.3g}) is rounding of what was taken out; it is constant."
+        )
+    slack = max(_NEGATIVE_SLACK, 8 * size * eps, floor * scale / float(values[0]))
     check_positive(matrix, values, slack)
     residuals = np.linalg.norm(matrix @ vectors - vectors * values, axis=0) / values[0]
 
     values = values / scale
-    rounding = size * eps * float(values[0])
+    rounding = max(size * eps * float(values[0]), floor)
     attrs: dict[str, object] = {
         "effective_rank": trace / float(values[0]),
-        "gap": float(values[0] / values[1]) if size > 1 and values[1] > 0 else float("inf"),
+        "gap": float(values[0] / values[1]) if size > 1 and values[1] > rounding else float("inf"),
         "rounding_level": rounding,
         "solver": solver,
     }
@@ -105,8 +127,7 @@ def spectrum(
     }
     if law is not None:
         variables["weight"] = ((X,), law)
-    coords = {MODE: np.arange(1, wanted + 1), **coords_of(kernel, X)}
-    return dataset(variables, coords=coords, attrs=attrs)
+    return dataset(variables, coords={MODE: np.arange(1, wanted + 1), **coords}, attrs=attrs)
 
 
 def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.DataArray:
@@ -162,7 +183,7 @@ def parts_of(modes: xr.Dataset) -> tuple[FloatArray, FloatArray, FloatArray]:
     return values, functions, law
 
 
-def _checked_count(count: int | None, size: int) -> int:
+def checked_count(count: int | None, size: int) -> int:
     if count is None:
         return size
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= size:
@@ -170,7 +191,7 @@ def _checked_count(count: int | None, size: int) -> int:
     return int(count)
 
 
-def _checked_weights(weights: ArrayLike | xr.DataArray, size: int) -> FloatArray:
+def checked_weights(weights: ArrayLike | xr.DataArray, size: int) -> FloatArray:
     law = np.asarray(weights)
     if law.shape != (size,) or law.dtype.kind not in "fiu":
         raise InputError(f"weights: expected {size} numbers, one an input, got shape {law.shape} of {law.dtype}.")
@@ -186,7 +207,7 @@ def _checked_weights(weights: ArrayLike | xr.DataArray, size: int) -> FloatArray
 
 def _checked_range(fit_range: tuple[int, int], wanted: int) -> tuple[int, int]:
     try:
-        first, last = (int(k) for k in fit_range)
+        first, last = (operator.index(k) for k in fit_range)
     except (TypeError, ValueError):
         raise InputError(f"fit_range: expected (first, last) mode, got {fit_range!r}.") from None
     if not 1 <= first < last - 1 or last > wanted:
@@ -196,7 +217,7 @@ def _checked_range(fit_range: tuple[int, int], wanted: int) -> tuple[int, int]:
     return first, last
 
 
-def _precision(kernel: ArrayLike | xr.DataArray) -> float:
+def precision_of(kernel: ArrayLike | xr.DataArray) -> float:
     """The unit of rounding the kernel was computed with: float32 kernels are symmetric to float32 only."""
     dtype = np.asarray(kernel).dtype
     return float(np.finfo(dtype if dtype in (np.float16, np.float32) else np.float64).eps)

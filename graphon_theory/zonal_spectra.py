@@ -80,7 +80,9 @@ def zonal_spectrum(
     check_zonal(network, int(dimension))
 
     d = int(dimension)
-    multiplicity = np.array([_multiplicity(d, k) for k in range(count)])
+    copies = [_multiplicity(d, k) for k in range(count)]
+    # netCDF-3 holds integers of 32 bits, and those of 64 end soon in high dimensions
+    multiplicity = np.array(copies, dtype=np.int64 if max(copies) < 2**31 else np.float64)
     if rtol is None:
         rtol = 1e-10 if law == "sphere" else 1e-7
     rules, kept = (_SPHERE, 1) if law == "sphere" else (_GAUSSIAN, int(radial))

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from graphon_theory.alignments import target_alignment
-from graphon_theory.errors import InputError
+from graphon_theory.errors import InputError, KernelError
+from graphon_theory.limits import limit_kernel
+from graphon_theory.networks import Network
 
 
 def test_power_and_alignment_against_the_definitions() -> None:
@@ -45,3 +47,29 @@ def test_centred_alignment_ignores_constants() -> None:
         target_alignment(kernel, np.ones(20), centred=True)
     with pytest.raises(InputError, match="y: it is zero"):
         target_alignment(kernel, np.zeros(20))
+
+
+def test_weights_are_repetitions() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((12, 3))
+    y = rng.standard_normal((12, 2))
+    counts = np.array([1, 2, 3] * 4)
+    kernel = limit_kernel(Network([1.0, 0.3, 1.0], bias_variance=0.2), x).ntk.values
+    many = np.repeat(np.arange(12), counts)
+    for centred in (False, True):
+        one = target_alignment(kernel, y, 6, centred=centred, weights=counts)
+        two = target_alignment(kernel[np.ix_(many, many)], y[many], 6, centred=centred)
+        assert one.attrs["alignment"] == pytest.approx(two.attrs["alignment"], rel=1e-12)
+        np.testing.assert_allclose(one.target_power, two.target_power, rtol=1e-9, atol=1e-14)
+
+
+def test_roundings_of_the_uncentred_kernel_are_no_defect() -> None:
+    x = 1 + 1e-3 * np.random.default_rng(0).standard_normal((40, 1))
+    network = Network([1.0, 1.0], "erf", bias_variance=4.0)
+    kernel = limit_kernel(network, x).ntk
+    assert 0 < target_alignment(kernel, x[:, 0], centred=True).attrs["alignment"] <= 1
+    with pytest.raises(KernelError, match="it is constant"):
+        target_alignment(np.full((5, 5), 3.0), np.arange(5), centred=True)
+    single = limit_kernel(network, np.linspace(-2, 2, 40)[:, None], dtype=np.float32).ntk
+    assert single.dtype == np.float32
+    assert 0 < target_alignment(single, np.arange(40.0)).attrs["alignment"] <= 1

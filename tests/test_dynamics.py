@@ -110,6 +110,27 @@ def test_each_mode_decays_at_its_rate(problem: tuple[Array, Array, Array]) -> No
     np.testing.assert_allclose(flow.loss[0], (flow.target_power * np.exp(-2 * flow.rate * 2.0)).sum(), rtol=1e-13)
 
 
+@pytest.mark.parametrize("rate", [1e-3, 1e-12, 1e-15, 1e-100])
+def test_small_steps_are_not_rounded_away(rate: float) -> None:
+    """One mode of eigenvalue 1/2: the loss falls as (1 - rate/2)^(2k), and k is known to rounding."""
+    kernel, y = np.array([[0.5]]), np.array([1.0])
+    steps = steps_to_loss(kernel, y, 0.01, rate)
+    assert steps == pytest.approx(np.log(0.5 / 0.01) / 2 / -np.log1p(-rate / 2), rel=1e-12, abs=1)
+    if rate < 1e-12:
+        return
+    found = gradient_descent(kernel, y, [0, round(1 / rate)], learning_rate=rate)
+    assert float(found.loss[0]) == 0.5
+    assert float(found.loss[1]) == pytest.approx(0.5 * np.exp(2 * np.log1p(-rate / 2) / rate), rel=1e-12)
+
+
+def test_steps_to_loss_with_a_ridge_and_a_start(problem: tuple[Array, Array, Array]) -> None:
+    kernel, _, y = problem
+    start, rate = 0.1 * np.ones_like(y), 0.5 * critical_learning_rate(kernel, ridge=0.01)
+    found = gradient_descent(kernel, y, range(400), learning_rate=rate, ridge=0.01, initial=start)
+    level = float(found.loss[150]) * 1.000001
+    assert steps_to_loss(kernel, y, level, rate, ridge=0.01, initial=start) == 150
+
+
 def test_slow_starts_keep_their_digits(problem: tuple[Array, Array, Array]) -> None:
     kernel, cross, y = problem
     flow = gradient_flow(kernel, y, [1e-20], test_kernel=cross)
@@ -182,6 +203,7 @@ def test_labels_travel(problem: tuple[Array, Array, Array]) -> None:
         ([-1.0, 2.0], "expected no negative time, got -1"),
         ([1.0, 3.0, 2.0], r"expected increasing times, but times\[2\] = 2 follows 3; pass numpy.unique"),
         ([1.0, 1.0], r"expected increasing times, but times\[1\] = 1 follows 1"),
+        ([1.0, math.inf, math.inf], r"expected increasing times, but times\[2\] = inf follows inf"),
         ([1.0, math.nan], "1 of 2 are NaN"),
         ([[1.0]], r"expected a list of real numbers, got shape \(1, 1\)"),
         ([], r"got shape \(0,\)"),
@@ -211,6 +233,20 @@ def test_refuses_targets(y: Any, message: str) -> None:
 def test_refuses_learning_rates(rate: Any) -> None:
     with pytest.raises(InputError, match="learning_rate: expected a positive number"):
         gradient_flow(np.eye(2), [1.0, 2.0], [1.0], learning_rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        (np.eye(2) * 1j, "expected real numbers, got dtype complex128"),
+        ([[1.0, 2.0], [1.0]], "expected a matrix of numbers, but it cannot be made one"),
+        (xr.Dataset({"ntk": (("x", "x2"), np.eye(2))}), r"got a Dataset of ntk; pass one of them, as in kern.ntk"),
+        (np.zeros((0, 0)), r"expected at least one input, got shape \(0, 0\)"),
+    ],
+)
+def test_refuses_what_is_no_kernel(kernel: Any, message: str) -> None:
+    with pytest.raises(KernelError, match=message):
+        gradient_flow(kernel, [1.0, 2.0], [0])
 
 
 def test_refuses_kernels() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from graphon_theory.errors import InputError
+from graphon_theory.errors import ConvergenceError, InputError, KernelError
 from graphon_theory.generalisation import eigenlearning, learning_curve, measured_learning_curve
 from graphon_theory.limits import limit_kernel
 from graphon_theory.networks import Network
@@ -136,3 +136,19 @@ def test_curves_refuse(sample: tuple[Array, Array]) -> None:
         learning_curve(np.diag([2.0, 1.0, 0.0, 0.0]), np.ones(4), [3])
     with pytest.raises(InputError, match="repeats: expected a whole number of at least 2"):
         measured_learning_curve(kernel, y, [10], repeats=1)
+    with pytest.raises(KernelError, match="symmetric"):
+        measured_learning_curve(np.random.default_rng(0).random((9, 9)), np.ones(9), [3])
+    with pytest.raises(KernelError, match="positive semi-definite"):
+        measured_learning_curve(-kernel, y, [10])
+    with pytest.raises(InputError, match="rng: expected a seed"):
+        measured_learning_curve(kernel, y, [10], rng=-1)
+
+
+def test_copies_among_the_inputs_are_measured_and_named(sample: tuple[Array, Array]) -> None:
+    kernel, y = sample
+    twice = np.r_[0:100, 0:100]
+    doubled = kernel[np.ix_(twice, twice)]
+    measured = measured_learning_curve(doubled, y[twice], [60], repeats=4)  # no warning of a singular matrix
+    assert 0 < float(measured.test_error[0]) < np.mean(np.sum(y**2, axis=1))
+    with pytest.raises(ConvergenceError, match="inputs that coincide"):
+        learning_curve(doubled, y[twice], [90])

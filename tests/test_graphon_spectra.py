@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graphon_theory.connectivity import Connectivity
 from graphon_theory.errors import GraphonError, InputError, QuadratureError
 from graphon_theory.graphon_spectra import graphon_spectrum
-from graphon_theory.graphons import AnalyticGraphon, FunctionGraphon, StepGraphon
+from graphon_theory.graphons import AnalyticGraphon, ConstantGraphon, FunctionGraphon, StepGraphon
 from graphon_theory.networks import Network
 
 Array = NDArray[np.float64]
@@ -180,3 +180,20 @@ def test_refusals() -> None:
 def test_an_undeclared_kink_is_found_by_the_row_integrals() -> None:
     found = graphon_spectrum(FunctionGraphon(lambda u, v: np.minimum(u, v)), 5)
     np.testing.assert_allclose(found.eigenvalue, ((np.arange(1, 6) - 0.5) * np.pi) ** -2.0, rtol=1e-11)
+
+
+def test_lists_are_layers_whatever_stands_for_a_graphon() -> None:
+    u, v = sp.symbols("u v")
+    half = Network([0.5, 0.5, 0.5])
+    for given, largest in (
+        ([half, ConstantGraphon(1.0)], 0.125),
+        ([1.0, [ConstantGraphon(0.5), 0.5]], 0.25),
+        ([0.5, 0.5], 0.25),
+        ([u * v, u * v], 1 / 9),
+        ([lambda u, v: u * v, "u*v"], 1 / 9),
+        ([1.0, np.array([[0.5]])], 0.5),
+        ([[0.25, 0.25], [0.25, 0.25]], 0.25),  # rows of one step graphon
+    ):
+        assert float(graphon_spectrum(given, 1).singular_value[0]) == pytest.approx(largest, rel=1e-12)
+    with pytest.raises(InputError, match="an empty list"):
+        graphon_spectrum([])

@@ -45,3 +45,14 @@ def test_density_figure_draws_rows_downwards_and_its_marginals(tmp_path: Path) -
         np.testing.assert_allclose(steps.get_data()[0], side.values)
     save_figure(figure, tmp_path / "density.png")
     assert (tmp_path / "density.png").stat().st_size > 1000
+
+
+def test_contributions_need_the_inputs_with_themselves() -> None:
+    x = np.random.default_rng(0).standard_normal((4, 3))
+    network = Network([1.0, 0.5, 1.0])
+    for other in (x[:2], x + 1):
+        with pytest.raises(InputError, match="inputs with themselves"):
+            contributions_figure(limit_kernel(network, x, other, contributions=True))
+    # orthogonal inputs of a linear network share nothing: the bar of pairs is left out
+    alone = contributions_figure(limit_kernel(Network([1.0, 1.0], "identity"), np.eye(3), contributions=True))
+    assert len(alone.axes[0].patches) == 2

@@ -52,7 +52,7 @@ def test_kernel_regression(data: dict[str, Any], ridge: float) -> None:
     np.testing.assert_allclose(found.test_prediction, cross @ solved, atol=1e-10)
     for i in range(SIZE):
         rest = np.delete(np.arange(SIZE), i)
-        own = kernel[np.ix_(rest, rest)] + SIZE * ridge * np.eye(SIZE - 1)
+        own = kernel[np.ix_(rest, rest)] + (SIZE - 1) * ridge * np.eye(SIZE - 1)
         np.testing.assert_allclose(found.left_out[i], kernel[i, rest] @ np.linalg.solve(own, y[rest]), atol=1e-9)
     flow = gradient_flow(kernel, y, [math.inf], test_kernel=cross, ridge=ridge)
     np.testing.assert_allclose(found.test_prediction, flow.test_prediction[0], atol=1e-12)
@@ -177,3 +177,23 @@ def test_ensemble_refuses(data: dict[str, Any]) -> None:
         training_ensemble(kernels, y, [1], learning_rate=1e3, descent=True)
     with pytest.raises(KernelError, match="test_variance: leaves a variance of -"):
         training_ensemble(kernels, y, [1.0], test=data["test"], test_variance=np.full(NEW, 1e-3))
+
+
+def test_a_noise_below_rounding_is_none(data: dict[str, Any]) -> None:
+    kernel, y = np.kron(data["kernels"].nngp.values[:4, :4], np.ones((2, 2))), np.repeat(data["y"][:4], 2, axis=0)
+    found = nngp_posterior(kernel, y, kernel, np.diagonal(kernel), noise=1e-17)
+    assert "log_evidence" not in found.attrs
+    assert np.isnan(kernel_regression(kernel, y, kernel, ridge=1e-18).left_out).all()
+    assert np.isfinite(kernel_regression(kernel, y, kernel, ridge=1e-9).left_out).all()
+
+
+def test_ensemble_refuses_priors_that_are_none(data: dict[str, Any]) -> None:
+    kernels, y = data["kernels"], data["y"]
+    with pytest.raises(KernelError, match="positive semi-definite"):
+        training_ensemble(kernels.assign(nngp=-kernels.nngp), y, [1.0])
+    with pytest.raises(KernelError, match="symmetric"):
+        training_ensemble(kernels.assign(nngp=kernels.nngp + np.triu(np.ones(kernels.nngp.shape), 1)), y, [1.0])
+    with pytest.raises(InputError, match="times: expected whole numbers"):
+        training_ensemble(kernels, y, [0.5], descent=True)
+    with pytest.raises(InputError, match=r"y: expected shape"):
+        training_ensemble(kernels.assign(mean=("x", np.ones(len(y)))), y[:-1], [1.0])

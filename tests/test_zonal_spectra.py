@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import mpmath as mp
@@ -15,6 +17,7 @@ from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.graphons import AnalyticGraphon, StepGraphon
 from graphon_theory.limits import limit_kernel
 from graphon_theory.networks import Network
+from graphon_theory.results import load_dataset, save_dataset
 from graphon_theory.spectra import spectrum
 from graphon_theory.zonal_spectra import zonal_spectrum
 
@@ -160,3 +163,12 @@ def test_rows_may_differ_from_each_other() -> None:
 def test_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         zonal_spectrum(Network([1.0, 1.0]), **{"dimension": 4, **options})
+
+
+def test_as_many_inputs_as_pixels(tmp_path: Path) -> None:
+    """Multiplicities beyond 64 bits, written and read again; sum of eigenvalues by degree = trace."""
+    found = zonal_spectrum(Network([1.0, 1.0, 1.0], bias_variance=0.1), 784, 12)
+    assert float(found.multiplicity[11]) == pytest.approx(math.comb(794, 11) - math.comb(792, 9), rel=1e-14)
+    assert 0.9 < float(found.energy[-1]) <= 1 + 1e-12
+    save_dataset(found, tmp_path / "modes.nc")
+    assert load_dataset(tmp_path / "modes.nc").multiplicity.equals(found.multiplicity)
