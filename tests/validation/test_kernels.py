@@ -9,7 +9,7 @@ import xarray as xr
 
 import graphon_theory as gt
 import graphon_validation as gv
-from graphon_theory.errors import InputError
+from graphon_theory.errors import InputError, NetworkError
 from graphon_validation import grams
 from tests.validation.helpers import inputs, jacobian_kernels, layer_kernels, random_model
 
@@ -135,3 +135,40 @@ def test_limits_take_tensors() -> None:
     x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     network = gt.Network([1.0, 0.5, 1.0])
     np.testing.assert_array_equal(gt.limit_kernel(network, x).ntk, gt.limit_kernel(network, x.numpy()).ntk)
+
+
+def test_chosen_outputs_are_those_of_all() -> None:
+    model = random_model((5, 20, 30, 4), (1.0, 0.4, 0.6))
+    every = gv.empirical_kernel(model, inputs(6, 5), per_layer=True)
+    some = gv.empirical_kernel(model, inputs(6, 5), outputs=[3, 1], per_layer=True)
+    assert some.output.values.tolist() == [3, 1]
+    np.testing.assert_allclose(some.ntk_layer, every.ntk_layer[[3, 1]], rtol=1e-12)
+    np.testing.assert_allclose(some.ntk, every.ntk[[3, 1]], rtol=1e-12)
+    for wrong in ([], [4], [1, 1], [-1]):
+        with pytest.raises(InputError, match=r"outputs: expected different indices in 0..3"):
+            gv.empirical_kernel(model, inputs(6, 5), outputs=wrong)
+
+
+def test_kernels_that_are_not_finite_are_refused() -> None:
+    model = random_model((5, 20, 2), (1.0, 1.0))
+    with torch.no_grad():
+        model.weights[0][0, 0] = float("nan")
+    with pytest.raises(InputError, match="not finite"):
+        gv.empirical_kernel(model, inputs(6, 5))
+    with pytest.raises(NetworkError, match="not finite"):
+        gv.applicability(model, inputs(6, 5))
+    for variance in (-1.0, float("nan"), 0.0):
+        with pytest.raises(NetworkError, match="weight_variance: expected a finite number, positive"):
+            gv.dense((5, 4, 1), 0, weight_variance=variance)
+    with pytest.raises(InputError, match="memory"):
+        gv.empirical_kernel(random_model((5, 20, 2), (1.0, 1.0)), inputs(6, 5), memory=-5)
+
+
+def test_activations_of_the_users_own_are_not_taken_for_others_of_that_name() -> None:
+    def gelu(z: np.ndarray) -> np.ndarray:
+        return 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
+
+    for own in (gt.Activation(gelu), gt.Activation("z**3", name="relu")):
+        with pytest.raises(gt.ActivationError, match="no torch function"):
+            gv.build(gt.Network([1.0, 1.0], own), (3, 4, 1), 0)
+    assert gv.build(gt.Network([1.0, 1.0], "gelu"), (3, 4, 1), 0).activation == "gelu"

@@ -277,3 +277,16 @@ def test_what_makes_no_sense_is_refused() -> None:
         gv.dense((3, 4), 0, init="best")
     with pytest.raises(NetworkError, match="widths: expected"):
         gv.dense((3, 0), 0)
+
+
+def test_drawn_is_another_draw_than_the_network_itself() -> None:
+    network = gt.Network([1.0, 0.4, 1.0])
+    widths = (4, 30, 30, 1)
+    model = gv.build(network, widths, 0)
+    again = gv.apply_protocol(model, "drawn", 0, network)
+    for one, two in zip(model.weights, again.weights, strict=True):
+        assert (
+            abs(float(torch.corrcoef(torch.stack([one.detach().flatten(), two.detach().flatten()]))[0, 1]))
+            < 4 / one.numel() ** 0.5
+        )
+    assert not torch.equal(model.masks[1], again.masks[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -25,16 +27,23 @@ SPECIAL = [0.0, -0.0, 1.0, -1.0, 5e-324, -5e-324, 1.7e308, -1.7e308, 1 + 2.3e-16
     cut=st.integers(1, 2),
     share=st.floats(0, 1),
 )
-def test_keep_best_is_a_stable_sort(scores: list[float], hidden: list[bool], cut: int, share: float) -> None:
+def test_keep_best_is_a_sort(scores: list[float], hidden: list[bool], cut: int, share: float) -> None:
     candidates = [not h for h in hidden[: len(scores)]]
-    order = sorted((i for i, c in enumerate(candidates) if c), key=lambda i: -scores[i])
+    order = sorted((scores[i] for i, c in enumerate(candidates) if c), reverse=True)
     count = max(1, round(share * len(order)))
     if not order:
         return
     split = [torch.tensor(scores[:cut], dtype=torch.float64), torch.tensor(scores[cut:], dtype=torch.float64)]
     allowed = [torch.tensor(candidates[:cut]), torch.tensor(candidates[cut:])]
-    kept = torch.cat(keep_best(split, allowed, count))
-    assert kept.nonzero()[:, 0].tolist() == sorted(order[:count])
+    masks, cut_off = keep_best(split, allowed, count)
+    kept = torch.cat(masks)
+    assert not (kept & ~torch.cat(allowed)).any()
+    assert sorted((scores[i] for i in kept.nonzero()[:, 0].tolist()), reverse=True) == order[:count]
+    assert cut_off.threshold == order[count - 1]
+    assert cut_off.tied == order.count(order[count - 1])
+    assert cut_off.taken == order[:count].count(order[count - 1])
+    again, _ = keep_best(split, allowed, count)
+    assert all(torch.equal(one, two) for one, two in zip(masks, again, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -44,7 +53,7 @@ def test_keep_best_of_many(dtype: torch.dtype) -> None:
     full = [torch.ones_like(s, dtype=torch.bool) for s in scores]
     flat = torch.cat([s.flatten() for s in scores])
     for count in (1, 17, 1600, 3199, 3200):
-        kept = torch.cat([k.flatten() for k in keep_best(scores, full, count)])
+        kept = torch.cat([k.flatten() for k in keep_best(scores, full, count)[0]])
         assert int(kept.sum()) == count
         assert flat[kept].min() >= flat[~kept].max() if count < 3200 else True
 
@@ -91,13 +100,58 @@ def test_random_follows_its_seed() -> None:
     assert not torch.equal(mask(1), mask(2))
 
 
-def test_ties_are_broken_by_position() -> None:
-    model = random_model((4, 5, 2), (1.0, 1.0))
-    for weight in model.weights:
-        weight.data.fill_(0.5)
-    gv.prune(model, "magnitude", 23 / 30)
-    assert model.masks[0].all()
-    assert model.masks[1].flatten().tolist() == [True] * 3 + [False] * 7
+def test_many_equal_scores_are_drawn_among_and_reported() -> None:
+    """Four fifths of the weights are 0: no quarter of the rows may be favoured, and the same draw comes again."""
+    masks = []
+    for _ in range(2):
+        model = gv.dense((40, 80, 3), 0)
+        with torch.no_grad():
+            model.weights[0][:, 8:] = 0.0
+        with pytest.warns(gv.TiedScoresWarning, match=r"2,560 connections share the score 0 of method 'magnitude'"):
+            gv.prune(model, "magnitude", 0.5, layers=[0])
+        masks.append(model.masks[0])
+    assert torch.equal(*masks)
+    assert int(masks[0].sum()) == 1600
+    assert masks[0][:, :8].all()
+    quarters = masks[0][:, 8:].reshape(4, -1).double().mean(1)
+    assert float((quarters - 960 / 2560).abs().max()) < 4 * (0.375 * 0.625 / 640) ** 0.5
+
+
+def test_a_refusal_leaves_the_masks_as_they_were() -> None:
+    data = (np.random.default_rng(0).standard_normal((20, 5)), np.eye(3)[np.arange(20) % 3])
+    model = gv.dense((5, 30, 3), 0)
+    before = [mask.clone() for mask in model.masks]
+    with pytest.raises(InputError, match="the loss is"):
+        gv.prune(model, "imp", 0.1, data, steps=40, learning_rate=1e6)
+    assert all(torch.equal(one, two) for one, two in zip(before, model.masks, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"density": "0.2"}, "density: expected a number"),
+        ({"rounds": 2.5}, "rounds: expected a whole number"),
+        ({"layers": 1.0}, "layers: expected different indices"),
+        ({"layers": ["a"]}, "layers: expected different indices"),
+        ({"temperature": 3.0}, "options: method 'magnitude' has none, got temperature"),
+        (
+            {"method": "grasp", "temprature": 3.0},
+            "options: method 'grasp' has batch_size, loss, temperature, got tempr",
+        ),
+        ({"method": "imp"}, "options: method 'imp' trains, and needs learning_rate and steps"),
+        ({"method": "imp", "steps": 1, "learning_rate": 1.0, "checkpoint": "x"}, "got checkpoint"),
+        ({"method": "snip", "data": (np.ones((3, 5)),)}, "data: expected"),
+    ],
+)
+def test_options_are_checked(arguments: dict[str, Any], message: str) -> None:
+    given = {"method": "magnitude", "density": 0.5, "data": (np.ones((3, 5)), np.arange(3)), **arguments}
+    with pytest.raises(InputError, match=message):
+        gv.prune(gv.dense((5, 30, 3), 0), **given)
+
+
+def test_half_precision_is_refused() -> None:
+    with pytest.raises(InputError, match=r"expected float32 or float64, got torch\.float16"):
+        gv.prune(gv.dense((5, 30, 3), 0, dtype=torch.float16), "magnitude", 0.5)
 
 
 def test_pruned_connections_stay_pruned() -> None:

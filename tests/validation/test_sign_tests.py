@@ -163,9 +163,24 @@ def test_what_cannot_be_tested_is_refused() -> None:
         gv.applicability(random_model((5, 1), (1.0,)), inputs(3, 5))
     dead = random_model((5, 6, 1), (1.0, 1.0), "relu", bias_variance=0.0)
     dead.masks[1].fill_(False)
-    with pytest.raises(NetworkError, match="hidden layer 1 passes nothing on"):
+    with pytest.raises(NetworkError, match="hidden layer 1 takes in or passes on nothing"):
         gv.applicability(dead, inputs(3, 5))
     with pytest.raises(InputError, match="at least 8"):
         gv.applicability(random_model((5, 6, 1), (1.0, 1.0)), inputs(3, 5), redraws=4)
     with pytest.raises(NetworkError, match="other: expected other hidden widths"):
         gv.applicability(pruned("random", 128), PROBE, other=pruned("random", 128, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("activation", ["abs", "cos"])
+def test_signals_that_no_sign_changes_have_no_score(activation: str, dtype: torch.dtype) -> None:
+    for seed in range(4):
+        model = gv.dense((1, 200, 1), seed, activation=activation, dtype=dtype)
+        assert float(gv.applicability(model, inputs(5, 1)).z[0]) == 0.0
+
+
+def test_a_layer_that_takes_in_nothing_is_refused() -> None:
+    model = gv.dense((3, 20, 1), 0, activation="sigmoid")
+    model.masks[0].fill_(False)
+    with pytest.raises(NetworkError, match="hidden layer 1 takes in or passes on nothing"):
+        gv.applicability(model, inputs(5, 3))

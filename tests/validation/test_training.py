@@ -280,3 +280,48 @@ def test_what_cannot_train_is_refused() -> None:
         gv.Rewiring("set", fraction=1.5)
     with pytest.raises(InputError, match="data: training needs"):
         gv.train(model, None, steps=1, learning_rate=0.1)
+
+
+def test_a_checkpoint_belongs_to_its_network_and_all_its_data(tmp_path: Path) -> None:
+    x = inputs(20, 4)
+    data, path = (x, np.arange(20) % 3), tmp_path / "state.pt"
+    options: dict[str, Any] = {"learning_rate": 0.05, "loss": "cross_entropy", "checkpoint": path, **QUIET}
+
+    def network(seed: int, **changes: Any) -> gv.MaskedMLP:
+        return gv.prune(gv.dense((4, 12, 3), seed, **changes), "random", 0.5, rng=0)
+
+    model = network(0)
+    gv.train(model, data, steps=4, test=data, **options)
+    gv.train(model, data, steps=6, test=data, **options)  # as the checkpoint left it
+    whole = gv.train(network(0), data, steps=8, test=data, **options)  # as it was at the start
+    assert whole.time[-1] == 8
+    for other, changes in (
+        (network(1), {"test": data}),
+        (network(0, init="he"), {"test": data}),
+        (gv.choose_trained(network(0), ["none", "all"]), {"test": data}),
+        (network(0), {}),
+        (network(0), {"test": (x, (np.arange(20) + 1) % 3)}),
+        (network(0), {"test": data, "predictions": True}),
+    ):
+        with pytest.raises(InputError, match="another network"):
+            gv.train(other, data, steps=9, **options, **changes)
+    torch.save({"weights": torch.ones(2)}, path)
+    with pytest.raises(InputError, match="another network"):
+        gv.train(network(0), data, steps=9, test=data, **options)
+
+
+def test_rewiring_that_does_nothing_is_refused() -> None:
+    data = (inputs(6, 4), np.zeros((6, 3)))
+    pruned = gv.prune(gv.dense((4, 12, 3), 0), "random", 0.5, rng=0)
+    for model, plan, message in (
+        (pruned, gv.Rewiring("set", layers=(7,)), r"expected layers in 0..1, got \(7,\)"),
+        (pruned, "rigl", "expected a Rewiring, got 'rigl'"),
+        (gv.dense((4, 12, 3), 0), gv.Rewiring("set"), "none of its layers has pruned connections"),
+    ):
+        with pytest.raises(InputError, match=message):
+            gv.train(model, data, steps=2, learning_rate=0.1, rewiring=plan, **QUIET)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="whole steps"):
+        gv.Rewiring("set", every=1.5)  # type: ignore[arg-type]
+    found = gv.train(pruned, data, steps=2, learning_rate=0.1, **QUIET)
+    with pytest.raises(InputError, match="found: expected what train returned"):
+        gv.mask_history(found, pruned)

@@ -45,5 +45,5 @@ def test_the_same_seeds_give_the_same_curves(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="seeds: expected at least 2, got 1"):
         training_experiment(tmp_path, ["random"], [0.4], (16,), 1)
-    with pytest.raises(InputError, match="methods: expected different names"):
+    with pytest.raises(InputError, match="methods: expected at least one, all different"):
         training_experiment(tmp_path, ["random", "random"], [0.4], (16,), 2)

@@ -25,7 +25,7 @@ from graphon_validation.layers import MaskedLinear
 from graphon_validation.models import MaskedMLP, build, choose_trained, dense
 from graphon_validation.output_moments import sampled_nngp
 from graphon_validation.protocols import apply_protocol, law_network, mixture, theories
-from graphon_validation.pruning import LayerCollapseWarning, prune
+from graphon_validation.pruning import LayerCollapseWarning, TiedScoresWarning, prune
 from graphon_validation.rewiring import Rewiring
 from graphon_validation.sign_tests import applicability, applicability_table
 from graphon_validation.sweeps import width_sweep
@@ -36,6 +36,7 @@ __all__ = [
     "MaskedLinear",
     "MaskedMLP",
     "Rewiring",
+    "TiedScoresWarning",
     "applicability",
     "applicability_table",
     "apply_protocol",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from graphon_theory.activations import Activation, as_activation
 from graphon_theory.errors import ActivationError
 
 TorchActivation = Callable[[Tensor], Tensor]
@@ -47,12 +48,12 @@ TABLE: dict[str, TorchActivation] = {
 def torch_activation(activation: Any) -> TorchActivation:
     """The torch function of an activation given by name or as a ``graphon_theory.Activation``.
 
-    Raises ActivationError when the name is not in the table.
+    Raises ActivationError when the name is not in the table, or an Activation of the user's own has such a name.
     """
     name = activation if isinstance(activation, str) else getattr(activation, "name", None)
-    if name not in TABLE:
+    if name not in TABLE or (isinstance(activation, Activation) and activation is not as_activation(name)):
         raise ActivationError(
-            f"activation: no torch function for {name!r}; finite networks know {', '.join(sorted(TABLE))}."
+            f"activation: no torch function for {activation!r:.80}; finite networks know {', '.join(sorted(TABLE))}."
         )
     return TABLE[name]
 

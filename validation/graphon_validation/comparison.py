@@ -185,6 +185,8 @@ def _quantities(
         inside = len(entry) == len(shape) and all(0 <= i < n for i, n in zip(entry, shape, strict=True))
         if not inside:
             raise InputError(f"entries: expected indices into a kernel of shape {shape}, got {entry}.")
+        if str(list(entry)) in names:
+            raise InputError(f"entries: {entry} is named twice.")
         names.append(str(list(entry)))
         flat = np.ravel_multi_index(entry, shape)
         chosen.append(sample.reshape(*sample.shape[:2], -1)[..., flat])

@@ -25,6 +25,7 @@ from graphon_theory.pruning import INITS, magnitude_pruning, prune_globally, ran
 from graphon_validation.kernels import empirical_kernel
 from graphon_validation.models import dense
 from graphon_validation.pruning import prune
+from graphon_validation.sweeps import distinct
 
 FloatArray = NDArray[np.float64]
 MODES = 10
@@ -91,6 +92,7 @@ def eigenvalue_gaps(
     Raises InputError for fewer than 3 seeds or fewer than 10 inputs.
     """
     count = len(results.as_inputs(x))
+    distinct("seeds", seeds, 0)
     if len(seeds) < 3 or count < MODES:
         raise InputError(f"seeds, x: expected at least 3 seeds and {MODES} inputs, got {len(seeds)} and {count}.")
     predicted = np.empty((len(settings), MODES + 1))
@@ -156,4 +158,6 @@ def gap_table(found: Dataset, title: str) -> Table:
 def _logs(kernel: FloatArray) -> FloatArray:
     """ln of the trace and of the largest eigenvalues."""
     values = np.linalg.eigvalsh(kernel)[::-1]
+    if not values[MODES - 1] > 0:
+        raise InputError(f"x: the kernel has no {MODES} positive eigenvalues; leave inputs out that coincide.")
     return np.log(np.concatenate([[values.sum()], values[:MODES]]))

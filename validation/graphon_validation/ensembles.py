@@ -21,6 +21,7 @@ from graphon_theory.linear_training import checked_steps, checked_targets
 from graphon_theory.networks import Network
 from graphon_validation.kernels import empirical_kernel
 from graphon_validation.models import build
+from graphon_validation.sweeps import distinct
 from graphon_validation.training import train
 
 KINDS = ("real", "linear")
@@ -55,6 +56,10 @@ def trained_ensemble(
     if targets.ndim != 1 or network.outputs != 1:
         raise InputError(f"y: expected one target, (N,), and a network with one output, got {targets.shape}.")
     counts = checked_steps(steps).astype(int).tolist()
+    if len(distinct("seeds", seeds, 0)) < 2:
+        raise InputError(f"seeds: expected at least 2 for a spread, got {list(seeds)}.")
+    if new.shape[1] != inputs.shape[1]:
+        raise InputError(f"x_test: expected {inputs.shape[1]} columns like x, got {new.shape[1]}.")
     every = np.concatenate([inputs, new])
     size = len(inputs)
     out = np.empty((2, len(seeds), len(counts), len(every)))

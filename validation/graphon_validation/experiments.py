@@ -31,7 +31,7 @@ from graphon_validation.reports import comparison_tables, wide_console
 from graphon_validation.saliency_experiments import saliency_experiment
 from graphon_validation.scores import METHODS
 from graphon_validation.sign_tests import applicability, applicability_table
-from graphon_validation.sweeps import width_sweep
+from graphon_validation.sweeps import distinct, width_sweep
 from graphon_validation.training_experiments import METHODS as TRAINED
 from graphon_validation.training_experiments import training_experiment
 
@@ -247,6 +247,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--seeds", type=int, default=seeds, help="networks per width (at least 3)")
     chosen = parser.parse_args(arguments)
     try:
+        distinct("--widths", chosen.widths, 1)
+        least = 2 if chosen.experiment == "training" else 3
+        if chosen.seeds < least:
+            raise InputError(f"--seeds: expected at least {least} networks for errors, got {chosen.seeds}.")
+        if chosen.experiment == "protocols" and chosen.hidden < 2 and not chosen.prune_input:
+            raise InputError(
+                "--hidden: with one hidden layer only the input layer is left to prune; add --prune-input."
+            )
         if chosen.experiment == "width-sweep":
             width_sweep_experiment(chosen.out, chosen.widths, chosen.seeds)
         elif chosen.experiment == "three-blocks":

@@ -17,6 +17,8 @@ Data = tuple[Any, Any]  # (x of shape (N, d), labels of shape (N,) or targets of
 
 def as_data(model: MaskedMLP, data: Data, loss: str) -> tuple[Tensor, Tensor]:
     """Inputs and targets on the model's device. Raises InputError where they do not fit the model or the loss."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise InputError("data: expected a pair (x, labels) or (x, targets).")
     inputs = as_tensor(model, data[0], "data")
     targets = _targets(data[1], loss, len(inputs), model.widths[-1])
     return inputs, targets.to(inputs.device, inputs.dtype if targets.is_floating_point() else None)
@@ -44,6 +46,8 @@ def _targets(labels: Any, loss: str, count: int, outputs: int) -> Tensor:
         return torch.from_numpy(array.astype(np.int64))
     if loss != "squared":
         raise InputError(f'loss: expected "cross_entropy" or "squared", got {loss!r}.')
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"data: expected real targets, got dtype {array.dtype}; encode labels as numbers (one-hot).")
     if array.shape == (count,) and outputs == 1:
         array = array[:, None]
     if array.shape != (count, outputs) or not np.isfinite(array.astype(float)).all():

@@ -46,8 +46,9 @@ class MaskedMLP(nn.Module):
         positions: Sequence[FloatArray] | None = None,
     ) -> None:
         super().__init__()
-        if not layers:
-            raise NetworkError("layers: expected at least one MaskedLinear, got none.")
+        if not layers or not all(isinstance(layer, MaskedLinear) for layer in layers):
+            kinds = ", ".join(type(layer).__name__ for layer in layers) or "none"
+            raise NetworkError(f"layers: expected MaskedLinear layers, at least one, got {kinds}.")
         for number, (below, above) in enumerate(itertools.pairwise(layers), start=1):
             if below.weight.shape[0] != above.weight.shape[1]:
                 raise NetworkError(
@@ -128,7 +129,7 @@ def as_tensor(model: MaskedMLP, x: ArrayLike | DataArray, name: str) -> Tensor:
             "build the network with n_0 equal to the number of columns."
         )
     weight = model.weights[0]
-    return torch.from_numpy(array).to(weight.device, weight.dtype)
+    return torch.from_numpy(array if array.flags.writeable else array.copy()).to(weight.device, weight.dtype)
 
 
 def midpoints(count: int) -> FloatArray:

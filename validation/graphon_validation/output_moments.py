@@ -108,6 +108,10 @@ def _sources(
     if isinstance(source, Network):
         if widths is None:
             raise InputError("widths: networks are drawn at finite width; give all unit counts (n_0, ..., n_L).")
+        if protocol not in ("own", "drawn"):
+            raise InputError(
+                f"protocol: networks are drawn from graphons, so there is none to choose, got {protocol!r}."
+            )
         counts = tuple(widths)
         law = _of_graphons(source, counts)
         return lambda seed: build(source, counts, np.random.SeedSequence([seed, *counts]), device, dtype), law

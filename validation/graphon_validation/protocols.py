@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import graphon_theory as gt
 from graphon_theory.connectivity import Connectivity
-from graphon_theory.errors import InputError
+from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.graphons import ConstantGraphon, StepGraphon
 from graphon_theory.networks import Network
 from graphon_theory.pruning import magnitude_pruning, random_pruning
@@ -52,7 +52,7 @@ def apply_protocol(model: MaskedMLP, protocol: str, rng: Seed, network: Network 
         if network is None:
             raise InputError('network: protocol "drawn" draws masks from graphons; pass the Network that holds them.')
         first = model.weights[0]
-        return build(network, model.widths, generator, first.device, first.dtype)
+        return build(network, model.widths, generator.spawn(1)[0], first.device, first.dtype)
     made = copy.deepcopy(model)
     # One level below the streams that build and dense spawn: the same seed here must not draw the same weights.
     (generator,) = generator.spawn(1)
@@ -126,6 +126,11 @@ def law_network(model: MaskedMLP, method: str) -> Network | None:
 def network_like(model: MaskedMLP, layers: Sequence[object]) -> Network:
     """A Network with ``layers`` and everything else as in ``model``."""
     first = model.linears[0]
+    kinds = {(layer.bias_variance, layer.parameterization) for layer in model.linears}
+    if len(kinds) > 1:
+        raise NetworkError(
+            f"model: expected one bias variance and parameterization in all layers, got {sorted(kinds)}."
+        )
     return Network(
         layers,
         activation=model.activation,
@@ -153,6 +158,8 @@ def mixture(network: Network, inputs: int, rows: int = 1024, *, weights: str | N
     Returns ``network`` itself where the input mask is full. Raises InputError where V is not what survives of
     ``weights`` by magnitude, with drift beside them, or where the input layer has more than W, V and D.
     """
+    if rows < 1:
+        raise InputError(f"rows: expected at least 1, got {rows}.")
     first = network.layers[0]
     if first.known is not None:
         raise InputError(

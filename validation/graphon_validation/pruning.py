@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,17 @@ from graphon_theory.errors import InputError
 from graphon_validation.losses import Data
 from graphon_validation.models import MaskedMLP, Seed
 from graphon_validation.scores import METHODS, Method
-from graphon_validation.selection import keep_best
+from graphon_validation.selection import Cut, keep_best
+from graphon_validation.training import train
 
 SCOPES = ("global", "layer")
+
+
+_SHARE = 1e-3  # of what is kept: more than so much settled by the draw among equal scores is reported
+
+
+class TiedScoresWarning(UserWarning):
+    """Many connections share the score at the threshold, and a draw decided which of them stay."""
 
 
 class LayerCollapseWarning(UserWarning):
@@ -41,44 +50,63 @@ def prune(
     ``density`` in (0, 1] counts the surviving connections of the layers named in ``layers`` (indices 0..L-1
     from the input; all if None), over all of them together (``scope="global"``: one threshold) or in each
     (``scope="layer"``); round(density * connections) are kept, exactly. Connections that are pruned already
-    stay pruned. Ties are broken by position, so the result does not depend on the device.
+    stay pruned. Among equal scores at the threshold the draw is random but always the same, on every device.
 
     ``data`` = (x, labels) is for methods whose score needs it, ``rng`` (a seed or Generator) for those that
     draw. ``rounds`` prunes in that many steps along the exponential schedule density^(k/rounds), scores
     taken anew in each; None is the method's own default. Further ``options`` go to the method; see
     :mod:`graphon_validation.scores` for the methods, their formulas and sources.
 
-    Warns LayerCollapseWarning where a layer loses every connection. Raises InputError for an unknown
-    method, scope or layer, a density that is out of range, keeps nothing or exceeds the present one, data
-    missing, or scores that are not finite.
+    Warns LayerCollapseWarning where a layer loses every connection, and TiedScoresWarning where that draw decided
+    over more than a thousandth of what is kept. Raises InputError for an unknown method, option, scope or layer, a
+    density that is out of range, keeps nothing or exceeds the present one, data missing, or scores that are not finite;
+    the masks are then as they were.
     """
     chosen = METHODS.get(method)
     if chosen is None:
         raise InputError(f"method: expected one of {', '.join(sorted(METHODS))}, got {method!r}.")
     if scope not in SCOPES:
         raise InputError(f"scope: expected one of {SCOPES}, got {scope!r}.")
-    if not 0 < density <= 1:
-        raise InputError(f"density: expected a number in (0, 1], the share that survives, got {density}.")
+    if not isinstance(density, int | float | np.number) or not 0 < density <= 1:
+        raise InputError(f"density: expected a number in (0, 1], the share that survives, got {density!r}.")
     if chosen.needs_data and data is None:
         raise InputError(f"data: method {method!r} scores connections on data; pass data=(x, labels).")
     steps = chosen.rounds if rounds is None else rounds
-    if steps < 1:
-        raise InputError(f"rounds: expected at least 1, got {rounds}.")
+    if not isinstance(steps, int) or steps < 1:
+        raise InputError(f"rounds: expected a whole number of at least 1, got {rounds!r}.")
+    _check_options(method, chosen, options)
     indices = _check_layers(model, layers)
     groups = [indices] if scope == "global" else [[index] for index in indices]
     targets = [_target(model, group, density) for group in groups]
     generator = np.random.default_rng(rng)
-    for step in range(1, steps + 1):
-        scores = _scores(model, chosen, method, data, generator, options)
-        for group, target in zip(groups, targets, strict=True):
-            total = sum(model.masks[index].numel() for index in group)
-            count = target if step == steps else max(target, round(total * density ** (step / steps)))
-            alive = sum(int(model.masks[index].sum()) for index in group)
-            kept = keep_best(
-                [scores[index] for index in group], [model.masks[index] for index in group], min(count, alive)
-            )
-            for index, mask in zip(group, kept, strict=True):
-                model.masks[index].copy_(mask)
+    before = [mask.clone() for mask in model.masks]
+    cuts: list[Cut] = []
+    try:
+        for step in range(1, steps + 1):
+            scores = _scores(model, chosen, method, data, generator, options)
+            for group, target in zip(groups, targets, strict=True):
+                total = sum(model.masks[index].numel() for index in group)
+                count = target if step == steps else max(target, round(total * density ** (step / steps)))
+                alive = sum(int(model.masks[index].sum()) for index in group)
+                kept, cut = keep_best(
+                    [scores[index] for index in group], [model.masks[index] for index in group], min(count, alive)
+                )
+                cuts.append(cut)
+                for index, mask in zip(group, kept, strict=True):
+                    model.masks[index].copy_(mask)
+    except BaseException:
+        for mask, old in zip(model.masks, before, strict=True):
+            mask.copy_(old)
+        raise
+    worst = max(cuts, key=_settled_by_lot)
+    if _settled_by_lot(worst) > _SHARE * sum(targets):
+        warnings.warn(
+            f"prune: {worst.tied:,} connections share the score {worst.threshold:.3g} of method {method!r} at the "
+            f"threshold, and {worst.taken:,} of them were kept by a draw; a lower density, other data or another "
+            "method tells them apart.",
+            TiedScoresWarning,
+            stacklevel=2,
+        )
     for index in indices:
         if not model.masks[index].any():
             warnings.warn(
@@ -90,12 +118,33 @@ def prune(
     return model
 
 
+def _settled_by_lot(cut: Cut) -> int:
+    return min(cut.taken, cut.tied - cut.taken)
+
+
+def _check_options(method: str, chosen: Method, options: dict[str, Any]) -> None:
+    parameters = inspect.signature(chosen.score).parameters.values()
+    known = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):  # they go on to train
+        known |= set(inspect.signature(train).parameters) - {"model", "data", "checkpoint", "checkpoint_every"}
+        missing = {"steps", "learning_rate"} - set(options)
+        if missing:
+            raise InputError(f"options: method {method!r} trains, and needs {' and '.join(sorted(missing))}.")
+    unknown = set(options) - known
+    if unknown:
+        has = f"has {', '.join(sorted(known))}" if known else "has none"
+        raise InputError(f"options: method {method!r} {has}, got {', '.join(sorted(unknown))}.")
+
+
 def _check_layers(model: MaskedMLP, layers: Sequence[int] | None) -> list[int]:
     depth = len(model.linears)
     if layers is None:
         return list(range(depth))
-    indices = sorted(set(layers))
-    if not indices or len(indices) < len(layers) or indices[0] < 0 or indices[-1] >= depth:
+    given = list(layers) if isinstance(layers, Iterable) else [layers]
+    if not all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in given):
+        raise InputError(f"layers: expected different indices in 0..{depth - 1}, got {layers!r}.")
+    indices = sorted(set(given))
+    if not indices or len(indices) < len(given) or indices[0] < 0 or indices[-1] >= depth:
         raise InputError(f"layers: expected different indices in 0..{depth - 1}, got {tuple(layers)}.")
     return indices
 

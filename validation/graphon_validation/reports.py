@@ -16,30 +16,35 @@ def wide_console() -> Console:
 def comparison_tables(found: Dataset, title: str) -> tuple[Table, Table]:
     """What :func:`compare` found, for the terminal: one row per tested quantity, one per width."""
     names = [str(name) for name in found["quantity"].values]
-    tested = Table(title=title, caption="fit: mean over seeds = k + c/n; z of k in standard errors")
-    for heading in ("quantity", "limit", "k ± error", "z of k", "c ± error"):
+    several = "fitted" in found  # from one width nothing is extrapolated
+    caption = "fit: mean over seeds = k + c/n; z of k in standard errors" if several else None
+    tested = Table(title=title, caption=caption)
+    for heading in ("quantity", "limit", *(("k ± error", "z of k", "c ± error") if several else ())):
         tested.add_column(heading, justify="left" if heading == "quantity" else "right")
     for name in names:
         row = found.sel(quantity=name)
-        tested.add_row(
-            name,
-            f"{float(row.limit):.6g}",
-            f"{float(row.fitted):.6g} ± {float(row.fitted_error):.2g}",
-            f"{float(row.fitted_z):+.2f}",
-            f"{float(row.bias):+.3g} ± {float(row.bias_error):.2g}",
+        fit = (
+            (
+                f"{float(row.fitted):.6g} ± {float(row.fitted_error):.2g}",
+                f"{float(row.fitted_z):+.2f}",
+                f"{float(row.bias):+.3g} ± {float(row.bias_error):.2g}",
+            )
+            if several
+            else ()
         )
-    slope = f"{float(found.spread_slope):+.3f} ± {float(found.spread_slope_error):.3f}"
-    wide = Table(
-        caption=f"z and rest (after c/n) in the order {', '.join(names)}\n"
-        f"log-log slope of the spread: {slope} (theory: -1/2)"
-    )
-    for heading in ("width", "z", "rest", "scale ± error", "shape [95%]", "spread ± error"):
+        tested.add_row(name, f"{float(row.limit.mean()):.6g}", *fit)
+    order, scores = f"in the order {', '.join(names)}", ("z", "residual_z") if several else ("z",)
+    if several:
+        slope = f"{float(found.spread_slope):+.3f} ± {float(found.spread_slope_error):.3f}"
+        order = f"z and rest (after c/n) {order}\nlog-log slope of the spread: {slope} (theory: -1/2)"
+    wide = Table(caption=order if several else f"z {order}")
+    for heading in ("width", "z", *(("rest",) if several else ()), "scale ± error", "shape [95%]", "spread ± error"):
         wide.add_column(heading, justify="right")
     for width in found["width"].values:
         row = found.sel(width=width)
         wide.add_row(
             f"{int(width):,}",
-            *(" ".join(f"{z:+.1f}" for z in row[key].values) for key in ("z", "residual_z")),
+            *(" ".join(f"{z:+.1f}" for z in row[key].values) for key in scores),
             f"{float(row.scale):.4f} ± {float(row.scale_error):.4f}",
             shape_cell(row),
             f"{float(row.spread):.4f} ± {float(row.spread_error):.4f}",

@@ -43,9 +43,10 @@ class Rewiring:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"method: expected one of {', '.join(METHODS)}, got {self.method!r}.")
-        if self.every < 1 or self.until < 1 or not 0 < self.fraction < 1:
+        whole = all(isinstance(one, int) and one >= 1 for one in (self.every, self.until))
+        if not whole or not 0 < self.fraction < 1:
             raise InputError(
-                "every, until, fraction: expected steps of at least 1 and a fraction in (0, 1), got "
+                "every, until, fraction: expected whole steps of at least 1 and a fraction in (0, 1), got "
                 f"{self.every}, {self.until}, {self.fraction}."
             )
 
@@ -58,6 +59,20 @@ class Rewiring:
         if self.method == "set":
             return self.fraction
         return self.fraction / 2 * (1 + math.cos(math.pi * step / self.until))
+
+
+def check_rewiring(model: MaskedMLP, plan: object) -> None:
+    """Raise InputError unless ``plan`` can change this network's masks."""
+    if not isinstance(plan, Rewiring):
+        raise InputError(f"rewiring: expected a Rewiring, got {plan!r:.60}.")
+    depth = len(model.linears)
+    chosen = range(depth) if plan.layers is None else plan.layers
+    if not chosen or not set(chosen) <= set(range(depth)):
+        raise InputError(f"rewiring: expected layers in 0..{depth - 1}, got {plan.layers}.")
+    if all(bool(model.masks[index].all()) for index in chosen):
+        raise InputError(
+            "rewiring: none of its layers has pruned connections, so there is nothing to rewire; prune first."
+        )
 
 
 @torch.no_grad()
@@ -77,14 +92,14 @@ def rewire(
         if count == 0:
             grown.append(torch.zeros_like(old))
             continue
-        (kept,) = keep_best([layer.weight.abs()], [old], alive - count) if alive > count else [torch.zeros_like(old)]
+        kept = keep_best([layer.weight.abs()], [old], alive - count)[0][0] if alive > count else torch.zeros_like(old)
         free = ~kept if plan.regrow else ~old
         if plan.method == "rigl":
             assert gradients is not None
             score = gradients[index].abs()
         else:
             score = torch.from_numpy(stream.random(tuple(old.shape))).to(old.device)
-        (added,) = keep_best([score], [free], count)
+        ((added,), _) = keep_best([score], [free], count)
         layer.mask.copy_(kept | added)
         new = added & ~old
         if plan.method == "rigl":

@@ -3,40 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from graphon_theory.errors import InputError
+
 _BITS = 16
 _BINS = 1 << _BITS
+_SEED = 0  # of the draw among ties
 _INTEGER = {torch.float32: torch.int32, torch.float64: torch.int64}
 # Elements looked at together: on CPUs what stays in a core's cache, elsewhere what few launches can carry.
 _PART = {"cpu": 1 << 17}
 _LARGE_PART = 1 << 25
 
 
-def keep_best(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: int) -> list[Tensor]:
+@dataclass(frozen=True)
+class Cut:
+    """Where the best were cut off: the score of the last one, how many have it, and how many of these were kept."""
+
+    threshold: float
+    tied: int
+    taken: int
+
+
+def keep_best(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: int) -> tuple[list[Tensor], Cut]:
     """Bool masks of the ``count`` highest scores among the candidates, jointly over all tensors.
 
     The threshold is found by histogram refinement on the scores' bit patterns, 16 bits at a time, so it is
-    the exact ``count``-th score. Ties at the threshold are broken by position: earlier tensors first, then
-    row-major order. Scores must be finite floats of one dtype.
+    the exact ``count``-th score. Among ties at the threshold the draw is random, but the same in every call and on
+    every device: by position, many equal scores (zeros, say) would leave blocks that no method chose. Scores must be
+    finite floats of one dtype.
+
+    Raises InputError for a dtype other than float32 and float64.
     """
-    threshold, above = _threshold(scores, candidates, count)
-    ties = count - above
+    if scores[0].dtype not in _INTEGER:
+        raise InputError(f"scores: expected float32 or float64, got {scores[0].dtype}; convert the model first.")
+    threshold, above, tied_count = _threshold(scores, candidates, count)
+    taken = count - above
+    lots = np.zeros(tied_count, dtype=bool)
+    lots[:taken] = True
+    if taken < tied_count:
+        np.random.default_rng(_SEED).shuffle(lots)
+    drawn, seen = torch.from_numpy(lots), 0
     kept = []
     for score, candidate in zip(scores, candidates, strict=True):
         chosen = torch.empty_like(candidate, memory_format=torch.contiguous_format)
         for values, allowed, out in _parts(score, candidate, chosen):
             torch.gt(values, threshold, out=out).logical_and_(allowed)
-            if ties > 0:
-                tied = (values == threshold).logical_and_(allowed)
-                if tied.any():
-                    first = tied.nonzero()[:ties, 0]
-                    out[first] = True
-                    ties -= len(first)
+            if seen < tied_count:
+                places = (values == threshold).logical_and_(allowed).nonzero()[:, 0]
+                out[places] = drawn[seen : seen + len(places)].to(out.device)
+                seen += len(places)
         kept.append(chosen)
-    return kept
+    return kept, Cut(threshold, tied_count, taken)
 
 
 def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -58,8 +80,8 @@ def _keys(score: Tensor, candidate: Tensor) -> Tensor:
     return keys.bitwise_and_(-inside).bitwise_or_((inside - 1).bitwise_and_(info.min))
 
 
-def _threshold(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: int) -> tuple[float, int]:
-    """(the count-th best score among the candidates, number of candidates above it)."""
+def _threshold(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: int) -> tuple[float, int, int]:
+    """(the count-th best score among the candidates, numbers of candidates above it and at it)."""
     dtype = scores[0].dtype
     shift = 8 * dtype.itemsize - _BITS
     half = _BINS // 2  # the top digit is signed
@@ -85,7 +107,7 @@ def _threshold(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: in
         prefix = (prefix << _BITS) + digit
     key = torch.tensor([prefix], dtype=_INTEGER[dtype])
     bits = torch.where(key < 0, key ^ torch.iinfo(key.dtype).max, key)
-    return float(bits.view(dtype)), above
+    return float(bits.view(dtype)), above, int(histogram[digit])
 
 
 def _bin(histogram: Tensor, count: int) -> tuple[int, int]:

@@ -136,14 +136,15 @@ def applicability_table(found: Dataset, title: str) -> Table:
     return table
 
 
-def normal_score(value: float, mean: float, variance: float, third: float) -> float:
+def normal_score(value: float, mean: float, variance: float, third: float, rounding: float = 1e-12) -> float:
     """The z whose normal probability is that of ``value`` under a lognormal of these moments.
 
     Mean, variance and third central moment of a sum of positive terms. The law is shifted to fit the third moment,
-    but never so that it starts above 0, where the sum cannot fall.
+    but never so that it starts above 0, where the sum cannot fall. Deviations below ``rounding`` of the mean are none.
     """
-    if variance <= 0 or mean <= 0:
-        return 0.0 if abs(value - mean) <= 1e-12 * max(abs(value), abs(mean)) else math.copysign(math.inf, value - mean)
+    if mean <= 0 or variance <= (rounding * mean) ** 2:
+        off = value - mean
+        return 0.0 if abs(off) <= rounding * max(abs(value), abs(mean)) else math.copysign(math.inf, off)
     t, spread = (value - mean) / math.sqrt(variance), math.sqrt(variance) / mean
     skewness = min(third / variance**1.5, 3 * spread + spread**3)
     if skewness < 1e-6:
@@ -190,9 +191,13 @@ def _layers(model: MaskedMLP, x: ArrayLike | DataArray, redraws: int, seed: int)
         moments, variance, ceiling = _redrawn(model, layer, mass, a, redraws, generator)
         mean, second, third = moments.T.double()
         expected = float(mean.sum())
-        if expected == 0:
+        if not math.isfinite(expected) or not bool(torch.isfinite(own).all()):
             raise NetworkError(
-                f"model: hidden layer {number} passes nothing on to the next (collapsed layers, or inputs all zero)."
+                f"model: signals of hidden layer {number} are not finite; look for weights that overflow."
+            )
+        if expected == 0 or float(variance) == 0:
+            raise NetworkError(
+                f"model: hidden layer {number} takes in or passes on nothing (collapsed layers, or inputs all zero)."
             )
         ratio = float(own.double().sum()) / expected
         spread = own.double() - ratio * mean
@@ -205,6 +210,7 @@ def _layers(model: MaskedMLP, x: ArrayLike | DataArray, redraws: int, seed: int)
                     expected,
                     float(second.sum()) * (1 + 1 / redraws),
                     float(third.sum()),
+                    1e3 * torch.finfo(a.dtype).eps,
                 ),
                 float((mass * h.square().sum(1)).sum() / variance),
                 float(ceiling / variance),

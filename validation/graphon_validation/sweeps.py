@@ -62,14 +62,18 @@ def width_sweep(
     Raises InputError for empty or repeated widths or seeds and an ``rng`` in ``prune``, NetworkError for
     the standard parameterization, whose kernel grows with the width and has no limit to compare with.
     """
-    widths, seeds = _distinct("widths", widths, 1), _distinct("seeds", seeds, 0)
+    widths, seeds = distinct("widths", widths, 1), distinct("seeds", seeds, 0)
     if network.parameterization == "standard":
         raise NetworkError(
             "network: the standard parameterization's kernel grows with the width, so a sweep has no limit; "
             'use parameterization="ntk".'
         )
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        raise InputError(f"workers: expected a whole number of at least 1, got {workers!r}.")
     inputs = results.as_inputs(x).shape[1]
     pruning = dict(prune or {})
+    if pruning and not {"method", "density"} <= set(pruning):
+        raise InputError(f"prune: expected at least method and density, got {', '.join(pruning)}.")
     if "rng" in pruning:
         raise InputError("prune: leave rng out; each network prunes with a stream of its own seed.")
     if protocol not in PROTOCOLS or protocol == "drawn" or (protocol != "own" and not pruning):
@@ -133,7 +137,7 @@ def _all(
         torch.set_num_threads(threads)  # workers set what MKL shares between threads
 
 
-def _distinct(name: str, values: Sequence[int], least: int) -> list[int]:
+def distinct(name: str, values: Sequence[int], least: int) -> list[int]:
     numbers = [int(value) for value in values]
     if not numbers or len(set(numbers)) < len(numbers) or numbers != list(values) or min(numbers) < least:
         raise InputError(f"{name}: expected different integers of at least {least}, got {list(values)}.")

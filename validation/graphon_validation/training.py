@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from graphon_theory import results
 from graphon_theory.errors import InputError
 from graphon_validation.losses import Data, as_data, loss_sum
 from graphon_validation.models import MaskedMLP
-from graphon_validation.rewiring import Rewiring, rewire
+from graphon_validation.rewiring import Rewiring, check_rewiring, rewire
 
 OPTIMIZERS = ("gd", "adam")
 
@@ -59,8 +60,8 @@ def train(
     the outputs too.
 
     ``checkpoint``: a file to which the state goes every ``checkpoint_every`` steps and at the end. If it is there
-    already, training goes on from it, and ends bit by bit where it would have ended without the break. ``steps``
-    may be raised later.
+    already, training goes on from it, and ends bit by bit where it would have ended without the break; ``model`` is to
+    be as it was at the start of that training, or where the checkpoint left it. ``steps`` may be raised later.
 
     Returns a Dataset over "time" (steps): ``loss``, with cross-entropy ``accuracy``, with ``test`` ``test_loss``
     (, ``test_accuracy``), with ``predictions`` ``prediction`` ("time", "x", "target"), and with ``rewiring``
@@ -73,6 +74,10 @@ def train(
     if data is None:
         raise InputError("data: training needs (x, labels) or (x, targets).")
     _check(steps, learning_rate, optimizer, batch_size, record, checkpoint_every)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed: expected a whole number of at least 0, got {seed!r}.")
+    if rewiring is not None:
+        check_rewiring(model, rewiring)
     inputs, targets = as_data(model, data, loss)
     held_out = None if test is None else as_data(model, test, loss)
     size = len(inputs) if optimizer == "gd" else min(batch_size or 128, len(inputs))
@@ -87,13 +92,16 @@ def train(
     interval = record or max(1, steps // 100)
     state = _State(model, engine)
     path = None if checkpoint is None else Path(checkpoint)
-    mark = _fingerprint(model, inputs, targets, (learning_rate, loss, optimizer, size, seed, rewiring, record))
+    options = (learning_rate, loss, optimizer, size, seed, rewiring, record, predictions)
+    mark = "" if path is None else _fingerprint(model, [inputs, targets, *(held_out or ())], options)
     if path is not None and path.exists():
         state.load(path, mark)
         if state.step > steps:
             raise InputError(f"checkpoint: {path} is at step {state.step} already, beyond steps = {steps}.")
-    elif rewiring is not None:
-        state.remember([mask.sum() for mask in model.masks])
+    else:
+        state.start = "" if path is None else digest(model.state_dict())
+        if rewiring is not None:
+            state.remember([mask.sum() for mask in model.masks])
 
     def observe() -> None:
         seen = {"loss": (inputs, targets)} | ({} if held_out is None else {"test_loss": held_out})
@@ -138,7 +146,13 @@ def train(
 
 
 def mask_history(found: Dataset, model: MaskedMLP) -> list[list[NDArray[np.bool_]]]:
-    """The masks of every layer at the start and after every update: [update][layer] -> bool (out, in)."""
+    """The masks of every layer at the start and after every update: [update][layer] -> bool (out, in).
+
+    Raises InputError where ``found`` is not what :func:`train` returned for this network with ``rewiring``.
+    """
+    bytes_of = [-(-mask.numel() // 8) for mask in model.masks]
+    if [found.sizes.get(f"byte_{index + 1}") for index in range(len(bytes_of))] != bytes_of:
+        raise InputError("found: expected what train returned for this network with rewiring=....")
     return [
         [
             np.unpackbits(found[f"masks_{index + 1}"].values[update], count=mask.numel())
@@ -160,6 +174,7 @@ class _State:
     observations: list[dict[str, float]] = field(default_factory=list)
     predictions: list[Tensor] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
+    start: str = ""  # digest of the network before the first step
 
     def remember(self, grown: list[Tensor]) -> None:
         bits = [torch.from_numpy(np.packbits(mask.cpu().numpy())) for mask in self.model.masks]
@@ -168,6 +183,7 @@ class _State:
     def save(self, path: Path, mark: str) -> None:
         parts = {
             "mark": mark,
+            "start": self.start,
             "model": self.model.state_dict(),
             "engine": self.engine.state_dict(),
             "step": self.step,
@@ -176,22 +192,23 @@ class _State:
             "history": self.history,
         }
         with results.whole_file(path) as part:
-            torch.save(parts, part)
+            torch.save(_on_cpu(parts), part)
 
     def load(self, path: Path, mark: str) -> None:
         try:
-            parts = torch.load(path, weights_only=True, map_location=self.model.weights[0].device)
+            parts = torch.load(path, weights_only=True)
         except Exception as error:
             raise InputError(f"checkpoint: {path} cannot be read ({error}); delete it to start anew.") from None
-        if parts["mark"] != mark:
+        known = isinstance(parts, dict) and parts.get("mark") == mark
+        if not known or digest(self.model.state_dict()) not in (parts["start"], digest(parts["model"])):
             raise InputError(
                 f"checkpoint: {path} belongs to other data, another network or other options; name another file."
             )
         self.model.load_state_dict(parts["model"])
         self.engine.load_state_dict(parts["engine"])
         self.step, self.observations = parts["step"], parts["observations"]
-        self.predictions = [one.cpu() for one in parts["predictions"]]
-        self.history = parts["history"]
+        self.predictions, self.history = parts["predictions"], parts["history"]
+        self.start = parts["start"]
 
     def dataset(self, x: Any, loss: str, attrs: dict[str, Any]) -> Dataset:
         names = [name for name in self.observations[0] if name != "time"]
@@ -220,7 +237,7 @@ def _check(
     if not 0 < learning_rate < float("inf"):
         raise InputError(f"learning_rate: expected a positive number, got {learning_rate!r}.")
     for name, value in (("steps", steps), ("batch_size", batch_size), ("record", record), ("checkpoint_every", every)):
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
             raise InputError(f"{name}: expected a positive whole number, got {value!r}.")
     if optimizer == "gd" and batch_size is not None:
         raise InputError('batch_size: optimizer="gd" takes all the data in every step; leave batch_size out.')
@@ -255,8 +272,31 @@ def _forget(engine: torch.optim.Optimizer, model: MaskedMLP, grown: list[Tensor]
                 value.masked_fill_(new, 0.0)
 
 
-def _fingerprint(model: MaskedMLP, inputs: Tensor, targets: Tensor, options: tuple[object, ...]) -> str:
-    digest = hashlib.sha256(repr((model.widths, model.activation, options)).encode())
-    for tensor in (inputs, targets):
-        digest.update(np.ascontiguousarray(tensor.cpu().numpy()).tobytes())
-    return digest.hexdigest()
+def _on_cpu(part: Any) -> Any:
+    """The same with all tensors on the CPU: a checkpoint of one device goes on at any other."""
+    if isinstance(part, Tensor):
+        return part.cpu()
+    if isinstance(part, dict):
+        return {key: _on_cpu(value) for key, value in part.items()}
+    if isinstance(part, list | tuple):
+        return type(part)(_on_cpu(value) for value in part)
+    return part
+
+
+def _fingerprint(model: MaskedMLP, data: Sequence[Tensor], options: tuple[object, ...]) -> str:
+    """Of all that stays during training: shapes, scales, what trains, data and options."""
+    kinds = [
+        (one.parameterization, one.weight_variance, one.bias_variance, one.weight.requires_grad, str(one.weight.dtype))
+        for one in model.linears
+    ]
+    named = {str(number): tensor for number, tensor in enumerate(data)}
+    return digest(named, repr((model.widths, model.activation, kinds, options)))
+
+
+def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """Of names, values and a text."""
+    found = hashlib.sha256(text.encode())
+    for name, tensor in tensors.items():
+        found.update(name.encode())
+        found.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
+    return found.hexdigest()

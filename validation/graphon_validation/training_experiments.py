@@ -59,8 +59,9 @@ def training_experiment(
     console = console or wide_console()
     if seeds < 2:
         raise InputError(f"seeds: expected at least 2, got {seeds}.")
-    if not methods or len(set(methods)) < len(methods):
-        raise InputError(f"methods: expected different names, got {list(methods)}.")
+    for name, given in (("methods", methods), ("densities", densities), ("widths", widths)):
+        if not given or len(set(given)) < len(given):
+            raise InputError(f"{name}: expected at least one, all different, got {list(given)}.")
     x, labels = digits() if data is None else data
     held = np.arange(len(x)) % HELD_OUT == 0
     own, test = (x[~held], labels[~held]), (x[held], labels[held])
