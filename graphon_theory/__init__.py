@@ -54,7 +54,14 @@ _ROOMS = {
     "graphon_spectra": ("graphon_spectrum",),
     "spectra": ("extend", "spectrum"),
     "zonal_spectra": ("zonal_spectrum",),
-    "dynamics": ("critical_learning_rate", "gradient_descent", "gradient_flow", "steps_to_loss", "time_to_loss"),
+    "dynamics": (
+        "best_stopping_time",
+        "critical_learning_rate",
+        "gradient_descent",
+        "gradient_flow",
+        "steps_to_loss",
+        "time_to_loss",
+    ),
     "ensembles": ("training_ensemble",),
     "regressions": ("kernel_regression", "nngp_posterior"),
     "generalisation": ("eigenlearning", "learning_curve", "measured_learning_curve"),
@@ -108,6 +115,7 @@ if TYPE_CHECKING:
     from graphon_theory.distances import cut_norm as cut_norm
     from graphon_theory.distances import l2_distance as l2_distance
     from graphon_theory.distances import operator_norm as operator_norm
+    from graphon_theory.dynamics import best_stopping_time as best_stopping_time
     from graphon_theory.dynamics import critical_learning_rate as critical_learning_rate
     from graphon_theory.dynamics import gradient_descent as gradient_descent
     from graphon_theory.dynamics import gradient_flow as gradient_flow

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphon_theory.dynamics import steps_of, time_of
+from graphon_theory.dynamics import best_stop_of, steps_of, time_of
 from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.limits import limit_kernel
 from graphon_theory.linear_training import LinearTraining, checked_positive, checked_targets
@@ -51,7 +51,7 @@ def compare_networks(
       rate), infinite where null modes or the ridge keep the loss above the level;
     - ``predicted_error``: mean square error, summed over targets, of leaving one out at infinite time, from the
       training inputs alone (NaN where inputs coincide and there is no ridge); with test data ``test_error``, the same
-      measured there, ``best_error`` the least of it over the times of flow, at ``best_time``, and for several targets
+      measured there, ``best_error`` the least of it in training by flow, at ``best_time``, and for several targets
       ``accuracy`` of the largest output at infinite time;
     - ``loss`` (and ``test_error_in_time``) over ("network", "time") of flow at learning rate 1, as shares of the start
       and as mean squares.
@@ -186,14 +186,14 @@ def _testing(
     extended, learns = problem.extension(cross), problem.learns
     targets = wanted.reshape(len(wanted), -1)
     errors, last = np.empty(len(times) + 1), targets
+    best_time, best_loss = best_stop_of(problem, extended, targets, delta)
     for row, learned in enumerate(problem.flow(np.append(times, np.inf), 1.0, delta)):
         last = extended @ (learned[learns, None] * problem.coefficients[learns])
         errors[row] = np.mean(np.sum((last - targets) ** 2, axis=1))
-    best = int(errors.argmin())
     out: dict[str, FloatArray | float] = {
         "test_error": float(errors[-1]),
-        "best_error": float(errors[best]),
-        "best_time": float(np.append(times, np.inf)[best]),
+        "best_error": 2 * best_loss,
+        "best_time": best_time,
         "test_error_in_time": errors[:-1],
     }
     if targets.shape[1] > 1:

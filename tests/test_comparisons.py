@@ -12,7 +12,13 @@ from rich.console import Console
 
 from graphon_theory.alignments import target_alignment
 from graphon_theory.comparisons import compare_networks, comparison_table
-from graphon_theory.dynamics import critical_learning_rate, gradient_flow, steps_to_loss, time_to_loss
+from graphon_theory.dynamics import (
+    best_stopping_time,
+    critical_learning_rate,
+    gradient_flow,
+    steps_to_loss,
+    time_to_loss,
+)
 from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.limits import limit_kernel
 from graphon_theory.networks import Network
@@ -66,9 +72,10 @@ def test_every_figure_is_that_of_its_own_function(data: dict[str, Any], ridge: f
         assert float(one.predicted_error) == pytest.approx(alone, rel=1e-9)
         right = regression.test_prediction.values.argmax(axis=1) == y_test.argmax(axis=1)
         assert float(one.accuracy) == pytest.approx(right.mean())
-        assert float(one.best_error) == pytest.approx(2 * float(flow.test_loss.min()), rel=1e-9)
-        if not ridge:
-            assert float(one.steps_to_loss) == steps_to_loss(kernel, y, 0.3 * start, critical / 2)
+        best = best_stopping_time(kernel, y, cross, y_test, ridge=ridge)
+        assert (float(one.best_time), float(one.best_error)) == pytest.approx((best[0], 2 * best[1]), rel=1e-6)
+        assert 0.99 * float(flow.test_loss.min()) <= best[1] <= float(flow.test_loss.min()) * (1 + 1e-12)
+        assert float(one.steps_to_loss) == steps_to_loss(kernel, y, 0.3 * start, critical / 2, ridge=ridge)
 
 
 def test_the_table_shows_every_network(data: dict[str, Any]) -> None:

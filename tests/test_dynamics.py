@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from graphon_theory.dynamics import (
+    best_stopping_time,
     critical_learning_rate,
     gradient_descent,
     gradient_flow,
@@ -151,6 +152,26 @@ def test_critical_learning_rate_parts_stable_from_divergent(problem: tuple[Array
     assert critical == pytest.approx(2 * SIZE / np.linalg.eigvalsh(kernel)[-1], rel=1e-13)
     assert descend(kernel, y, 0.99 * critical, 2000) < 2 * np.abs(y).max()
     assert descend(kernel, y, 1.01 * critical, 2000) > 1e6
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.01])
+def test_the_best_time_to_stop_is_that_of_the_curve(problem: tuple[Array, Array, Array], ridge: float) -> None:
+    kernel, cross, y = problem
+    y = y + 0.5 * np.random.default_rng(5).standard_normal(y.shape)
+    wanted = cross @ np.linalg.solve(kernel + 0.05 * SIZE * np.eye(SIZE), y)
+    time, loss = best_stopping_time(kernel, y, cross, wanted, ridge=ridge)
+    assert 0 < time < math.inf
+    times = time * np.geomspace(0.01, 100, 2001)
+    flow = gradient_flow(kernel, y, times, test_kernel=cross, y_test=wanted, ridge=ridge)
+    assert int(flow.test_loss.values.argmin()) == 1000
+    assert float(flow.test_loss.min()) == pytest.approx(loss, rel=1e-9)
+    half, same = best_stopping_time(kernel, y, cross, wanted, ridge=ridge, learning_rate=2.0)
+    assert (half, same) == pytest.approx((time / 2, loss), rel=1e-6)
+    assert best_stopping_time(kernel, y, cross, -wanted)[0] == 0.0
+    sure = cross @ np.linalg.solve(kernel, y)
+    assert best_stopping_time(kernel, y, cross, sure) == pytest.approx((math.inf, 0.0), abs=1e-15)
+    with pytest.raises(InputError, match="y_test: expected real numbers of shape"):
+        best_stopping_time(kernel, y, cross, wanted[:-1])
 
 
 def test_small_steps_of_gradient_descent_follow_the_flow(problem: tuple[Array, Array, Array]) -> None:
