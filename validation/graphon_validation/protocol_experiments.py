@@ -17,7 +17,7 @@ from graphon_validation.comparison import compare
 from graphon_validation.digits import digits
 from graphon_validation.kernels import empirical_kernel
 from graphon_validation.losses import Data
-from graphon_validation.models import dense
+from graphon_validation.models import MaskedMLP, dense
 from graphon_validation.protocols import PROTOCOLS, apply_protocol, law_network, mixture, theories
 from graphon_validation.pruning import prune
 from graphon_validation.reports import shape_cell, wide_console
@@ -57,13 +57,15 @@ def protocol_experiment(
     kernels: dict[str, list[NDArray[np.float64]]] = {}
     classes = int(labels.max()) + 1
     layers = list(range(0 if prune_input else 1, hidden))
+    other: MaskedMLP | None = None
     for width in widths:
         for seed in range(seeds):
             model = dense((x.shape[1], *[width] * hidden, classes), [seed, width])
             prune(model, method, density, train, layers=layers, rng=[seed, width, 1])
             if seed == 0:
                 title = f"{method}, width {width:,}, density {density:g}"
-                console.print(applicability_table(applicability(model, probe), title))
+                console.print(applicability_table(applicability(model, probe, other=other), title))
+                other = model if other is None else other  # the first width, to tell growth by
             networks = theories(model, blocks=blocks, input_rows=prune_input)
             law = law_network(model, method)
             if law is not None:

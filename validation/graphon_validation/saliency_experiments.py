@@ -17,7 +17,7 @@ from graphon_theory.results import save_dataset
 from graphon_validation.digits import digits
 from graphon_validation.kernels import empirical_kernel
 from graphon_validation.losses import Data
-from graphon_validation.models import dense
+from graphon_validation.models import MaskedMLP, dense
 from graphon_validation.protocols import network_like, theories
 from graphon_validation.pruning import prune
 from graphon_validation.reports import wide_console
@@ -64,6 +64,7 @@ def saliency_experiment(
     kinds = ("own", "limit", "(W, V)")
     trace = np.empty((len(kinds), len(widths), seeds))
     energy, kept = np.empty_like(trace), np.empty((2, len(widths), seeds, hidden + 1))
+    other: MaskedMLP | None = None
     for i, width in enumerate(widths):
         counts = (x.shape[1], *[width] * hidden, classes)
         for seed in range(seeds):
@@ -72,7 +73,8 @@ def saliency_experiment(
             prune(model, "snip", density, (batch, targets), loss=loss)
             if seed == 0:
                 title = f"SNIP, width {width:,}, density {density:g}"
-                console.print(applicability_table(applicability(model, probe), title))
+                console.print(applicability_table(applicability(model, probe, other=other), title))
+                other = model if other is None else other  # the first width, to tell growth by
             limit = gt.saliency_network(
                 unpruned,
                 batch,

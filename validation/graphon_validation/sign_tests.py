@@ -121,7 +121,8 @@ def applicability(
 def applicability_table(found: Dataset, title: str) -> Table:
     """What :func:`applicability` found, for the terminal."""
     table = Table(title=f"Does (W, V) apply? {title}", caption=f"verdict: {found.attrs['verdict']}")
-    for heading in ("hidden layer", "A ± error", "z", "gain of ceiling", "alignment", "verdict"):
+    grown = ("growth ± error",) if "growth" in found else ()
+    for heading in ("hidden layer", "A ± error", "z", "gain of ceiling", "alignment", *grown, "verdict"):
         table.add_column(heading, justify="left" if heading == "verdict" else "right")
     for number in found[results.LAYER].values:
         row = found.sel(layer=number)
@@ -131,6 +132,7 @@ def applicability_table(found: Dataset, title: str) -> Table:
             f"{float(row.z):+.1f}",
             f"{float(row.gain):.3g} of {float(row.ceiling):.3g}",
             f"{float(row.alignment):.2f}",
+            *((f"{float(row.growth):+.2f} ± {float(row.growth_error):.2f}",) if grown else ()),
             str(row.verdict.values),
         )
     return table
