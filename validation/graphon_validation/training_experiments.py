@@ -114,20 +114,23 @@ def training_experiment(
 
 def _table(found: Dataset) -> Table:
     table = Table(title=f"width {int(found.width):,}, density {float(found.density):g}, {found.sizes['seed']} seeds")
-    for heading in ("method", "trace", "top-5 energy", "top-10", *(f"loss at {t}" for t in STEPS[1:]), "test"):
+    for heading in ("method", "trace", "top 5", "top 10", *map(str, STEPS[1:]), "test"):
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for method in found.pruning.values:
         row = found.sel(pruning=method)
-        steps = zip(row.loss.mean("seed").values, row.loss.std("seed", ddof=1).values, strict=True)
         table.add_row(
             str(method),
-            f"{float(row.trace.mean()):.3g}",
+            f"{float(row.trace.mean()):.2g}",
             f"{float(row.energy5.mean()):.3f}",
             f"{float(row.energy10.mean()):.3f}",
-            *(f"{mean:.2f}±{spread:.2f}" for mean, spread in list(steps)[1:]),
+            *(f"{loss:.3f}" for loss in row.loss.mean("seed").values[1:]),
             f"{float(row.test_accuracy.mean()):.1%}",
         )
+    spread = float(found.loss.std("seed", ddof=1).max())
     early = found.loss.sel(time=20).values.ravel()
     ranks = [float(stats.spearmanr(found[name].values.ravel(), early).statistic) for name in ("energy10", "trace")]
-    table.caption = f"rank correlation with the loss at step 20: top-10 energy {ranks[0]:+.2f}, trace {ranks[1]:+.2f}"
+    table.caption = (
+        f"10 to {STEPS[-1]}: loss at that step, its standard deviation over seeds at most {spread:.2g}\n"
+        f"rank correlation with the loss at step 20: top-10 energy {ranks[0]:+.2f}, trace {ranks[1]:+.2f}"
+    )
     return table
