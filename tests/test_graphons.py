@@ -42,6 +42,11 @@ EVERY = {
     "diagonal": gt.FunctionGraphon(lambda u, v: np.where(u < v, u, 1 - v**2), diagonal=True),
 }
 every = pytest.mark.parametrize("graphon", EVERY.values(), ids=EVERY)
+# black boxes without declared breaks are averaged slowly
+every_quick = pytest.mark.parametrize(
+    "graphon",
+    [pytest.param(one, id=name, marks=[pytest.mark.slow] * (name == "undeclared")) for name, one in EVERY.items()],
+)
 UU, VV = (a.ravel() for a in np.meshgrid([0.0, 0.11, 0.29, 0.52, 0.77, 1.0], [0.0, 0.07, 0.3, 0.55, 0.83, 1.0]))
 
 
@@ -154,7 +159,7 @@ def test_row_means_average_over_sending_cells(graphon: gt.Graphon) -> None:
         np.testing.assert_allclose(means[:, j], graphon(u[:, None], v).mean(axis=1), rtol=0, atol=3e-4)
 
 
-@every
+@every_quick
 def test_cell_means_average_over_rectangles(graphon: gt.Graphon) -> None:
     u_edges, v_edges = np.array([0.0, 0.25, 0.7, 1.0]), np.array([0.1, 0.55, 0.9])
     means = graphon.cell_means(u_edges, v_edges)
@@ -261,7 +266,7 @@ def test_degrees_of_an_asymmetric_step_graphon_are_exact() -> None:
     np.testing.assert_allclose(STEP.degrees(0)([0.1, 0.55, 0.9]), np.diff(U_EDGES) @ VALUES, rtol=1e-15)
 
 
-@every
+@every_quick
 def test_averaged_rows_average_row_integrals_over_receiving_cells(graphon: gt.Graphon) -> None:
     """(A g) over a cell, for g in the panels' spaces, against many rows of the operator itself."""
     panels = Panels(

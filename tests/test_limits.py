@@ -38,7 +38,7 @@ def _assert_resolved(problem: Problem, kernel: xr.Dataset) -> None:
     assert error <= kernel.attrs["quadrature_error"]
 
 
-SLOW = {"sqrt_singular", "box_arc", "box_oscillating"}  # 15 to 40 seconds each
+SLOW = {"sqrt_singular", "circle_arc", "box_arc", "box_oscillating"}  # 10 to 40 seconds each
 
 
 def cases(problems: Sequence[Problem]) -> list[Any]:

@@ -25,7 +25,8 @@ def activation_of(name: str) -> gt.Activation:
 
 
 # Tables and series to variances of 1e6 take up to a minute; those of these few go with the quick tests.
-QUICK = {"relu", "leaky_relu", "abs", "identity", "step", "bent", "swish with a jump", "cubic"}
+QUICK = {"relu", "leaky_relu", "abs", "identity", "step", "swish with a jump", "cubic"}
+ABOUT_MEANS = {*QUICK, "tanh", "hard tanh"}  # of the others the tables about means
 
 
 def cases() -> list[Any]:
@@ -33,7 +34,8 @@ def cases() -> list[Any]:
     for name in (*NAMED, *CUSTOM):
         for about in (False, True):
             for large in (False, True):
-                marks = [pytest.mark.slow] if large and name not in QUICK else []
+                slow = (large and name not in QUICK) or (about and name not in ABOUT_MEANS)
+                marks = [pytest.mark.slow] if slow else []
                 where = f"about {'means' if about else '0'}-variances to {'1e6' if large else '9'}"
                 found.append(pytest.param(name, about, large, marks=marks, id=f"{name}-{where}"))
     return found

@@ -41,7 +41,7 @@ def check(widths: tuple[int, ...], seeds: int, activation: str) -> xr.Dataset:
     return found
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("activation", ["relu", pytest.param("gelu", marks=pytest.mark.slow)])
 def test_networks_with_drift_confirm_the_limit(activation: str) -> None:
     check((64, 128, 256, 512), 24, activation)
 

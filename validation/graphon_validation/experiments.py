@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     chosen = _parser().parse_args(arguments)
     try:
-        distinct("--widths", chosen.widths, 1)
+        distinct("widths", chosen.widths, 1)
         if chosen.seeds < chosen.least_seeds:
             raise InputError(
                 f"--seeds: expected at least {chosen.least_seeds} networks for errors, got {chosen.seeds}."

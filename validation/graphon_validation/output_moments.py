@@ -108,20 +108,21 @@ def _sources(
     if isinstance(source, Network):
         if widths is None:
             raise InputError("widths: networks are drawn at finite width; give all unit counts (n_0, ..., n_L).")
-        if protocol not in ("own", "drawn"):
-            raise InputError(
-                f"protocol: networks are drawn from graphons, so there is none to choose, got {protocol!r}."
-            )
+        _check_protocol(protocol)
         counts = tuple(widths)
         law = _of_graphons(source, counts)
         return lambda seed: build(source, counts, np.random.SeedSequence([seed, *counts]), device, dtype), law
     if widths is not None or device is not None or dtype is not None:
         raise InputError("widths, device, dtype: a model has its own; leave them out.")
+    _check_protocol(protocol)
+    return lambda seed: apply_protocol(source, protocol, seed), _of_model(source.linears[-1], protocol)
+
+
+def _check_protocol(protocol: str) -> None:
     if protocol not in PROTOCOLS:
         raise InputError(
             f"protocol: expected one of {', '.join(PROTOCOLS)}, got {protocol!r}; to draw masks, pass their Network."
         )
-    return lambda seed: apply_protocol(source, protocol, seed), _of_model(source.linears[-1], protocol)
 
 
 def _of_graphons(network: Network, widths: Sequence[int]) -> _Readout:
