@@ -26,7 +26,7 @@ def activation_of(name: str) -> gt.Activation:
 
 # Tables and series to variances of 1e6 take up to a minute; those of these few go with the quick tests.
 QUICK = {"relu", "leaky_relu", "abs", "identity", "step", "swish with a jump", "cubic"}
-ABOUT_MEANS = {*QUICK, "tanh", "hard tanh"}  # of the others the tables about means
+ABOUT_MEANS = {*QUICK, "tanh", "hard tanh"}  # whose tables about means go with the quick tests
 
 
 def cases() -> list[Any]:
