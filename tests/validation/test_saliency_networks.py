@@ -27,7 +27,7 @@ def test_every_layer_keeps_what_the_limit_says(loss: str, bias: float) -> None:
     """Densities by layer on the scale of the real widths: z-scores over networks and limits, and not all alike."""
     x, labels = digits()
     x, y = x[:150], labels[:150] if loss == "cross_entropy" else np.eye(10)[labels[:150]]
-    widths, density, seeds = (64, 384, 256, 10), 0.1, 16
+    widths, density, seeds = (64, 384, 256, 10), 0.1, 10
     dense = gt.Network([1.0] * 3, bias_variance=bias, outputs=10)
     own, limit = np.empty((seeds, 3)), np.empty((seeds, 3))
     for seed in range(seeds):
