@@ -59,9 +59,10 @@ def target_alignment(
         floor = 8 * size * eps * float(modes.eigenvalue[0])
         wanted = checked_count(count, size)
         modes = modes_of(matrix, wanted, law, eps, {}, floor=floor)
-    power = np.sum((modes.eigenfunction.values.T @ (w[:, None] * targets)) ** 2, axis=1)
-    inner = float(np.sum((w[:, None] * targets) * (matrix @ (w[:, None] * targets))))
-    among = np.linalg.norm((w[:, None] * targets).T @ targets)
+    weighted = w[:, None] * targets
+    power = np.sum((modes.eigenfunction.values.T @ weighted) ** 2, axis=1)
+    inner = float(np.sum(weighted * (matrix @ weighted)))
+    among = np.linalg.norm(weighted.T @ targets)
     alignment = inner / float(np.sqrt(w @ matrix**2 @ w) * among)
     return dataset(
         {
