@@ -14,13 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from graphon_theory import __version__
+from graphon_theory.arrays import FloatArray
+from graphon_theory.data.files import load_dataset, save_dataset, whole_file
+from graphon_theory.data.labels import MODE, TIME
 from graphon_theory.errors import GraphonError, InputError, SpecError
-from graphon_theory.results import MODE, TIME, FloatArray, load_dataset, save_dataset, whole_file
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from graphon_theory.networks import Network
+    from graphon_theory.networks.network import Network
 
 _SOURCE = "a network (.toml, with --inputs) or a kernel file (.nc) written by `graphon-theory kernel`"
 
@@ -142,7 +144,7 @@ def _add_estimate(command: argparse.ArgumentParser) -> None:
 
 
 def _quickstart(chosen: argparse.Namespace, console: Console) -> None:
-    from graphon_theory.quickstart import run
+    from graphon_theory.reports.quickstart import run
 
     run(chosen.out, console)
 
@@ -156,7 +158,7 @@ def _kernel(chosen: argparse.Namespace, console: Console) -> None:
 
 
 def _spectrum(chosen: argparse.Namespace, console: Console) -> None:
-    from graphon_theory.spectra import spectrum
+    from graphon_theory.spectra.kernel_spectra import spectrum
 
     kernel = _chosen_kernel(chosen)
     modes = spectrum(kernel, min(10, len(kernel)) if chosen.count is None else chosen.count)
@@ -177,7 +179,7 @@ def _spectrum(chosen: argparse.Namespace, console: Console) -> None:
 
 
 def _dynamics(chosen: argparse.Namespace, console: Console) -> None:
-    from graphon_theory.dynamics import critical_learning_rate, gradient_flow
+    from graphon_theory.training.dynamics import critical_learning_rate, gradient_flow
 
     kernel = _chosen_kernel(chosen)
     flow = gradient_flow(kernel, _array(chosen.targets), chosen.times, learning_rate=chosen.learning_rate)
@@ -191,7 +193,7 @@ def _dynamics(chosen: argparse.Namespace, console: Console) -> None:
 
 
 def _compare(chosen: argparse.Namespace, console: Console) -> None:
-    from graphon_theory.comparisons import compare_networks, comparison_table
+    from graphon_theory.reports.comparisons import compare_networks, comparison_table
 
     networks = {}
     for path in chosen.specs:
@@ -214,8 +216,8 @@ def _compare(chosen: argparse.Namespace, console: Console) -> None:
 
 
 def _estimate(chosen: argparse.Namespace, console: Console) -> None:
-    from graphon_theory.network_estimates import estimate_network
-    from graphon_theory.networks import Network
+    from graphon_theory.estimation.network_estimates import estimate_network
+    from graphon_theory.networks.network import Network
 
     masks = _layers(chosen.masks)
     weights = None if chosen.weights is None else _layers(chosen.weights)
@@ -286,7 +288,7 @@ def _save(data: xr.Dataset, out: Path | None, console: Console) -> None:
 
 
 def _network(spec: Path) -> Network:
-    from graphon_theory.networks import Network
+    from graphon_theory.networks.network import Network
 
     try:
         return Network.from_toml(spec.read_text(encoding="utf-8"))
@@ -295,7 +297,7 @@ def _network(spec: Path) -> Network:
 
 
 def _limit_kernel(chosen: argparse.Namespace) -> xr.Dataset:
-    from graphon_theory.limits import limit_kernel
+    from graphon_theory.engine.limits import limit_kernel
 
     network = _network(getattr(chosen, "spec", None) or chosen.source)
     against = getattr(chosen, "against", None)

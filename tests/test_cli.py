@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import graphon_theory as gt
 from graphon_theory import cli
-from graphon_theory.results import load_dataset, save_dataset, whole_file
+from graphon_theory.data.files import load_dataset, save_dataset, whole_file
 
 Array = NDArray[np.float64]
 STEP = gt.StepGraphon([[0.9, 0.1], [0.2, 0.6]], u_edges=[0, 0.3, 1], v_edges=[0, 0.5, 1])

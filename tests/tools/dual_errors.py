@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 import graphon_theory as gt
-from graphon_theory.activations import as_activation
+from graphon_theory.activations.activation import as_activation
 from tests.dual_references import NAMED, WRITTEN, load, points
 
 

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from graphon_theory.networks import Network
+from graphon_theory.networks.network import Network
 from graphon_validation import build, empirical_kernel
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from graphon_theory.networks import Network
+from graphon_theory.networks.network import Network
 from graphon_validation import MaskedMLP, build, empirical_kernel
 
 _CHUNK = 32  # inputs whose jacobian is taken at a time

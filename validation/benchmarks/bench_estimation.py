@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import graphon_theory as gt
 from benchmarks.common import machine, markdown_table
-from graphon_theory.cut_norms import enumerate_cut_norm, relax_cut_norm
+from graphon_theory.estimation.cut_norms import enumerate_cut_norm, relax_cut_norm
 
 WIDTHS = (100, 500, 1000, 2000)
 DENSITY = 0.2

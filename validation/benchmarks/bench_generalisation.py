@@ -20,7 +20,7 @@ from rich.table import Table
 
 import graphon_theory as gt
 from benchmarks.common import machine
-from graphon_validation.digits import digits, shifted_digits
+from graphon_validation.experiments.digits import digits, shifted_digits
 
 FloatArray = NDArray[np.float64]
 

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from benchmarks.common import machine
 from graphon_theory import limit_kernel, spectrum
-from graphon_theory.networks import Network
-from graphon_validation.digits import shifted_digits
+from graphon_theory.networks.network import Network
+from graphon_validation.experiments.digits import shifted_digits
 
 
 def main() -> None:

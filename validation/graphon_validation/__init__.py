@@ -18,18 +18,18 @@ except ModuleNotFoundError as error:
         "run: pip install 'graphon-theory[validation]'"
     ) from error
 
-from graphon_validation.comparison import compare
-from graphon_validation.ensembles import compare_ensemble, trained_ensemble
-from graphon_validation.kernels import empirical_kernel
-from graphon_validation.layers import MaskedLinear
-from graphon_validation.models import MaskedMLP, build, choose_trained, dense
-from graphon_validation.output_moments import sampled_nngp
-from graphon_validation.protocols import apply_protocol, law_network, mixture, theories
-from graphon_validation.pruning import LayerCollapseWarning, TiedScoresWarning, prune
-from graphon_validation.rewiring import Rewiring
-from graphon_validation.sign_tests import applicability, applicability_table
-from graphon_validation.sweeps import width_sweep
-from graphon_validation.training import mask_history, train
+from graphon_validation.kernels.empirical_kernels import empirical_kernel
+from graphon_validation.networks.masked_layers import MaskedLinear
+from graphon_validation.networks.masked_mlps import MaskedMLP, build, choose_trained, dense
+from graphon_validation.pruning.pruners import LayerCollapseWarning, TiedScoresWarning, prune
+from graphon_validation.studies.drawn_ensembles import compare_ensemble, trained_ensemble
+from graphon_validation.studies.output_moments import sampled_nngp
+from graphon_validation.studies.protocols import apply_protocol, law_network, mixture, theories
+from graphon_validation.studies.sign_tests import applicability, applicability_table
+from graphon_validation.studies.sweep_comparisons import compare
+from graphon_validation.studies.sweeps import width_sweep
+from graphon_validation.training.rewirings import Rewiring
+from graphon_validation.training.trainers import mask_history, train
 
 __all__ = [
     "LayerCollapseWarning",

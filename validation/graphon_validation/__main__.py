@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from graphon_validation.experiments import main
+from graphon_validation.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

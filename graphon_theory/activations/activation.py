@@ -1,0 +1,352 @@
+"""Activations: phi, where it is not smooth, and the way to its duals (THEORY §4).
+
+    C = E[phi(f) phi(f')],   Cdot = E[phi'(f) phi'(f')],   (f, f') ~ N((mu, mu'), [[q11, q12], [q12, q22]])
+
+There are three ways, tried in this order: a closed form (``closed/closed_duals``), a Hermite series about each mean for
+smooth phi (``series/hermite_series``), and the heat flow of phi for everything else (``heat/heat_flows``). The last two
+report a bound of their error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import ArrayLike
+from scipy.special import erf, expit, ndtr
+
+from graphon_theory.activations.closed import closed_duals
+from graphon_theory.activations.closed.closed_duals import ClosedForm
+from graphon_theory.activations.dual_passes import DualPass, closed_pass
+from graphon_theory.activations.kinks import derivative_of, evaluator, kinks_of, rectifier_slopes, sorted_kinks
+from graphon_theory.activations.series.hermite_series import HermiteSeries, hermite_block
+from graphon_theory.arrays import FloatArray, Function
+from graphon_theory.errors import ActivationError
+from graphon_theory.numerics import expressions
+
+_STEPS = 4.0  # variances and means are rounded up to powers of 2^(1/_STEPS), so that few series and tables are made
+
+
+class Activation:
+    """A nonlinearity phi, applied after every layer but the last.
+
+    Parameters
+    ----------
+    function:
+        A SymPy expression in z (or its text), whose kinks and jumps are found and whose derivative is taken; or a
+        vectorised Python callable, whose derivative is taken numerically between its kinks if it is not given.
+    kinks:
+        Of a callable: every place where phi, phi' or phi'' jumps. A jump of phi that is not declared is refused when
+        the duals are made.
+    derivative:
+        Of a callable: phi', almost everywhere.
+    name:
+        What results and files call it; by default the expression's text or the function's name.
+
+    Calling it applies phi elementwise; ``derivative`` applies phi'.
+
+    Raises ActivationError for anything else, ExpressionError for an expression outside the whitelist. An activation
+    that grows faster than the Gaussian integrates at the variances met is refused when its duals are asked for.
+    """
+
+    name: str
+
+    def __init__(
+        self,
+        function: str | sp.Expr | Function,
+        kinks: Iterable[float] = (),
+        *,
+        derivative: Function | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.expression: sp.Expr | None = None
+        self._closed: ClosedForm | None = None
+        self.homogeneous = False
+        if callable(function) and not isinstance(function, sp.Basic):
+            self.phi = _vectorised(function)
+            self._derivative = None if derivative is None else _vectorised(derivative)
+            self.kinks = sorted_kinks(kinks)
+            self.name = name or str(getattr(function, "__name__", type(function).__name__))
+        elif isinstance(function, (str, sp.Basic)):
+            if tuple(kinks) or derivative is not None:
+                raise ActivationError(
+                    "kinks, derivative: an expression's own are found; leave them out, or pass a callable."
+                )
+            self._from_expression(expressions.parse(function, ("z",)), name)
+        else:
+            raise ActivationError(
+                f"function: expected a SymPy expression in z, its text, or a callable, got {type(function).__name__}."
+            )
+        self._prepare()
+
+    def _from_expression(self, expr: sp.Expr, name: str | None) -> None:
+        self.expression = expr
+        self.name = name or str(expressions.text(expr))
+        self.kinks = kinks_of(expr)
+        slope = derivative_of(expr)
+        self.phi = evaluator(expr)
+        self._derivative = evaluator(slope)
+        slopes = rectifier_slopes(expr)
+        if slopes is not None:
+            self._closed = closed_duals.rectifier(*slopes)
+            self.homogeneous = True
+
+    def _prepare(self) -> None:
+        self._heat: Any = None
+        self._made: dict[tuple[float, float], DualPass] = {}
+        probes = np.array([-1.0, 0.0, 0.5])
+        for what, function in (("phi", self.phi), ("phi'", self.derivative)):
+            values = function(probes)
+            if values.shape != probes.shape:
+                raise ActivationError(
+                    f"function: {self.name!r} must be vectorised: {what} of an array of shape {probes.shape} has shape "
+                    f"{values.shape}."
+                )
+        self.kinked = any(self._jumps(k) for k in self.kinks)
+
+    @classmethod
+    def _named(
+        cls,
+        name: str,
+        phi: Function,
+        derivative: Function,
+        closed: ClosedForm | None = None,
+        kinks: tuple[float, ...] = (),
+        homogeneous: bool = False,
+    ) -> Activation:
+        made = cls(phi, kinks, derivative=derivative, name=name)
+        made._closed, made.homogeneous = closed, homogeneous
+        return made
+
+    def __call__(self, z: ArrayLike) -> FloatArray:
+        """phi(z), elementwise."""
+        return self.phi(np.asarray(z, dtype=float))
+
+    def derivative(self, z: ArrayLike) -> FloatArray:
+        """phi'(z), elementwise; almost everywhere."""
+        z = np.asarray(z, dtype=float)
+        return self._heat_flow.derivative(z) if self._derivative is None else self._derivative(z)
+
+    def __repr__(self) -> str:
+        return f"Activation({self.name!r})"
+
+    @property
+    def named(self) -> bool:
+        """Whether it is one of the named activations, which :func:`as_activation` knows."""
+        return _NAMED.get(self.name) is self
+
+    @property
+    def parameters(self) -> tuple[float, ...]:
+        """Of the closed form, if there is one."""
+        return () if self._closed is None else self._closed.parameters
+
+    @property
+    def bounded(self) -> bool:
+        """Whether one pass serves all variances about zero: a closed form that cannot overflow."""
+        return self._closed is not None and math.isinf(self._closed.largest)
+
+    @property
+    def route(self) -> str:
+        """How the centred duals are computed: "closed form", "Hermite series" (small variances) or "heat flow"."""
+        if self._closed is not None:
+            return "closed form"
+        return "heat flow" if self.kinks else "Hermite series, heat flow at large variances"
+
+    def prepared(self, largest_mean: float = 0.0, largest_variance: float = math.inf) -> DualPass:
+        """The compiled duals for means up to ``largest_mean`` in size and variances up to ``largest_variance``.
+
+        Raises ActivationError where phi grows too fast for them, naming the largest variance that works.
+        """
+        closed = self._closed
+        if closed is not None:
+            if largest_mean + largest_variance > closed.largest and not math.isinf(largest_variance):
+                raise ActivationError(
+                    f"activation {self.name!r}: E[phi^2] overflows at mean {largest_mean:.4g} and variance "
+                    f"{largest_variance:.4g}; their sum must stay below {closed.largest:g}. Lower weight_variance, or "
+                    "rescale the inputs."
+                )
+            if largest_mean == 0 or closed.takes_means:
+                return closed_pass(closed)
+            if closed.about_means is not None:
+                return closed_pass(closed.about_means)
+        bounds = _rounded_up(largest_mean), _rounded_up(largest_variance)
+        if bounds not in self._made:
+            self._made[bounds] = self._numerical(*bounds)
+        return self._made[bounds]
+
+    def _numerical(self, largest_mean: float, largest_variance: float) -> DualPass:
+        if not math.isfinite(largest_variance):
+            raise ActivationError(f"activation {self.name!r}: expected finite variances, got {largest_variance}.")
+        if not self.kinks:
+            series = HermiteSeries.fitting(self.phi, self.derivative, largest_mean, largest_variance)
+            if series is not None:
+                own = np.array([series.stride, series.offset], dtype=float)
+                return DualPass(hermite_block, series.features, series.diagonal, series.mean, own, series.error)
+        from graphon_theory.activations.heat.heat_flows import heat_flow_block
+
+        flow = self._heat_flow
+        table = flow.prepared(largest_mean, largest_variance)
+
+        return DualPass(heat_flow_block, table.features, flow.diagonal, flow.means, table.parameters, table.error)
+
+    @property
+    def _heat_flow(self) -> Any:
+        if self._heat is None:
+            from graphon_theory.activations.heat.heat_flows import HeatFlow
+
+            jumps = tuple(k for k in self.kinks if self._jumps(k, self.phi))
+            self._heat = HeatFlow(self.phi, self._derivative, self.kinks, jumps)
+        return self._heat
+
+    def _jumps(self, where: float, function: Function | None = None) -> bool:
+        """Whether phi or phi' (or the given function) has different limits on the two sides of a kink."""
+        near = 1e-7 * max(1.0, abs(where))
+        both = np.array([where - near, where + near])
+        functions = (self.phi, self.derivative) if function is None else (function,)
+        scale = np.abs(self.phi(where + np.array([-1.0, -0.5, 0.5, 1.0]))).max() + 1e-300
+        return any(abs(float(np.diff(f(both))[0])) > 1e-4 * scale for f in functions)
+
+    def moments(self, q12: FloatArray, q11: FloatArray, q22: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """C and Cdot about zero means of arrays of one shape that are known to be moments; see :meth:`duals`."""
+        if self._closed is not None:
+            return self._closed.moments(q12, q11, q22)
+        zero = np.zeros_like(q12)
+        return self._elementwise(zero, zero, q12, q11, q22)
+
+    def duals(
+        self,
+        q12: ArrayLike,
+        q11: ArrayLike,
+        q22: ArrayLike,
+        mean1: ArrayLike = 0.0,
+        mean2: ArrayLike = 0.0,
+    ) -> tuple[FloatArray, FloatArray]:
+        """C and Cdot at covariance q12, variances q11, q22 and means (broadcast).
+
+        Closed forms keep full precision up to |rho| = 1: the determinant q11 q22 - q12^2 is formed by two-products.
+        The numerical ones stay below ``prepared(...).error`` of their scale. Raises ActivationError for negative
+        variances, for |q12| > sqrt(q11 q22) beyond rounding, and where phi grows too fast.
+        """
+        arrays = np.broadcast_arrays(*(np.asarray(q, dtype=float) for q in (q12, q11, q22, mean1, mean2)))
+        cross, first, second, mean, other = (np.array(a) for a in arrays)
+        if not all(np.isfinite(a).all() for a in (cross, first, second, mean, other)):
+            raise ActivationError("q12, q11, q22: expected finite moments, got NaN or infinity.")
+        if (first < 0).any() or (second < 0).any():
+            low = min(float(first.min()), float(second.min()))
+            raise ActivationError(f"q11, q22: variances cannot be negative, got {low:.6g}.")
+        excess = np.abs(cross) - np.sqrt(first) * np.sqrt(second) * (1 + 1e-7)
+        if (excess > 0).any():
+            raise ActivationError(
+                f"q12: |q12| exceeds sqrt(q11 q22) by {float(excess.max()):.3g}; these are no moments of a Gaussian."
+            )
+        if not cross.size:
+            return cross, cross.copy()
+        if not mean.any() and not other.any():
+            if self._closed is not None:
+                self.prepared(0.0, float(max(first.max(), second.max())))
+            return self.moments(cross, first, second)
+        return self._elementwise(mean, other, cross, first, second)
+
+    def mean(self, mean: ArrayLike, q: ArrayLike) -> FloatArray:
+        """E[phi(mean + sqrt(q) z)], broadcast."""
+        mu, variance = (np.array(a, dtype=float) for a in np.broadcast_arrays(mean, q))
+        if self._closed is not None:
+            return np.asarray(self._closed.mean(mu, variance))
+        bounds = float(np.abs(mu).max(initial=0.0)), float(variance.max(initial=0.0))
+        return self.prepared(*bounds).mean(mu, variance)
+
+    def _elementwise(
+        self, mean1: FloatArray, mean2: FloatArray, q12: FloatArray, q11: FloatArray, q22: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """The compiled pass on single pairs: every pair a position of its own."""
+        largest_mean = float(max(np.abs(mean1).max(initial=0.0), np.abs(mean2).max(initial=0.0)))
+        made = self.prepared(largest_mean, float(max(q11.max(initial=0.0), q22.max(initial=0.0))))
+        if made.block is not hermite_block and self._closed is None:
+            return self._heat_flow.moments(mean1, mean2, q12, q11, q22)
+        shape, count = q12.shape, q12.size
+        state = np.ones((count, 2, 1, 1))
+        state[:, 0, 0, 0] = q12.ravel()
+        out, none = np.empty_like(state), np.zeros((count, 1, 1))
+        f1, f2 = (
+            np.ascontiguousarray(made.features(m.reshape(count, 1), q.reshape(count, 1)))
+            for m, q in ((mean1, q11), (mean2, q22))
+        )
+        made.block(state, none, False, 0.0, 0.0, f1, f2, 0, 0, out, made.parameters(1))
+        return out[:, 0].reshape(shape), out[:, 1].reshape(shape)
+
+
+def _rounded_up(value: float) -> float:
+    if value <= 0 or not math.isfinite(value):
+        return value
+    return float(2.0 ** (math.ceil(_STEPS * math.log2(value) - 1e-9) / _STEPS))
+
+
+def _vectorised(function: Callable[..., Any]) -> Function:
+    def phi(z: FloatArray) -> FloatArray:
+        return np.asarray(function(z), dtype=float)
+
+    return phi
+
+
+# --- by name ----------------------------------------------------------------------------------------------------------
+
+
+def _softplus(z: FloatArray) -> FloatArray:
+    return np.logaddexp(0.0, z)
+
+
+def _elu(z: FloatArray) -> FloatArray:
+    return np.where(z > 0, z, np.expm1(np.minimum(z, 0.0)))
+
+
+def _normal_density(z: FloatArray) -> FloatArray:
+    return np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+
+
+def _sech2(z: FloatArray) -> FloatArray:
+    e = np.exp(-2 * np.abs(z))
+    return 4 * e / (1 + e) ** 2
+
+
+def _piecewise_linear(alpha: float, beta: float) -> tuple[Function, Function]:
+    return lambda z: np.where(z > 0, beta * z, alpha * z), lambda z: np.where(z > 0, beta, alpha)
+
+
+_NAMED = {
+    a.name: a
+    for a in (
+        *(
+            Activation._named(name, *_piecewise_linear(*slopes), closed_duals.rectifier(*slopes), (0.0,), True)
+            for name, slopes in (("relu", (0.0, 1.0)), ("leaky_relu", (0.01, 1.0)), ("abs", (-1.0, 1.0)))
+        ),
+        Activation._named("identity", lambda z: z + 0.0, np.ones_like, closed_duals.IDENTITY, homogeneous=True),
+        Activation._named("step", lambda z: np.where(z > 0, 1.0, 0.0), np.zeros_like, closed_duals.STEP, (0.0,)),
+        Activation._named("erf", erf, lambda z: (2 / math.sqrt(math.pi)) * np.exp(-z * z), closed_duals.ERF),
+        Activation._named("gelu", lambda z: z * ndtr(z), lambda z: ndtr(z) + z * _normal_density(z), closed_duals.GELU),
+        Activation._named("sin", np.sin, np.cos, closed_duals.SIN),
+        Activation._named("cos", np.cos, lambda z: -np.sin(z), closed_duals.COS),
+        Activation._named("exp", np.exp, np.exp, closed_duals.EXP),
+        Activation._named(
+            "gaussian", lambda z: np.exp(-0.5 * z * z), lambda z: -z * np.exp(-0.5 * z * z), closed_duals.GAUSSIAN
+        ),
+        Activation._named("tanh", np.tanh, _sech2),
+        Activation._named("sigmoid", expit, lambda z: 0.25 * _sech2(0.5 * z)),
+        Activation._named(
+            "silu", lambda z: z * expit(z), lambda z: expit(z) + 0.25 * z * _sech2(0.5 * z)
+        ),
+        Activation._named("softplus", _softplus, expit),
+        Activation._named("elu", _elu, lambda z: np.exp(np.minimum(z, 0.0)), kinks=(0.0,)),
+    )
+}  # fmt: skip
+
+
+def as_activation(obj: Any) -> Activation:
+    """An Activation from its name, or itself. Raises ActivationError for an unknown name."""
+    if isinstance(obj, Activation):
+        return obj
+    if isinstance(obj, str) and obj in _NAMED:
+        return _NAMED[obj]
+    raise ActivationError(f"activation: expected an Activation or one of {', '.join(map(repr, _NAMED))}, got {obj!r}.")

@@ -1,0 +1,55 @@
+"""The duals of one layer, ready for its inputs: what every way to duals hands to the engine (THEORY §4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from graphon_theory.activations.closed.closed_duals import ClosedForm
+from graphon_theory.arrays import EPS, FloatArray
+
+
+@dataclass(frozen=True)
+class DualPass:
+    """The duals of one layer, ready for inputs whose means and variances stay below given bounds.
+
+    ``features(mean, q)``: (P, F, N) of means (or 0.0) and variances (P, N), read by the compiled ``block``.
+    ``mean(mean, q)``: E[phi] of arrays; ``diagonal(mean, q)``: E[phi^2] and E[phi'^2]. ``error`` bounds the error of C
+    and Cdot relative to sqrt(C11 C22) and sqrt(Cdot11 Cdot22); 0 for closed forms, which are right to rounding.
+    """
+
+    block: Callable[..., None]
+    features: Callable[[ArrayLike, FloatArray], FloatArray]
+    diagonal: Callable[[ArrayLike, FloatArray], tuple[FloatArray, FloatArray]]
+    mean: Callable[[ArrayLike, FloatArray], FloatArray]
+    own: FloatArray
+    error: float = 0.0
+
+    def parameters(self, terms: int, eps: float = EPS) -> FloatArray:
+        """Parameters of the compiled pass for moments that are sums of ``terms`` products.
+
+        |rho| within max(4, sqrt(terms)) roundings ``eps`` of 1 counts as 1.
+        """
+        return np.array([max(4.0, math.sqrt(terms)) * eps, *self.own])
+
+
+def closed_pass(closed: ClosedForm) -> DualPass:
+    def diagonal(mean: ArrayLike, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+        mu = np.broadcast_to(np.asarray(mean, dtype=float), q.shape)
+        if not mu.any():
+            return closed.moments(q, q, q)
+        state = np.ones((q.size, 2, 1, 1))
+        state[:, 0, 0, 0] = q.ravel()
+        out, none = np.empty_like(state), np.zeros((q.size, 1, 1))
+        f = np.ascontiguousarray(closed.features(mu.reshape(-1, 1), q.reshape(-1, 1)))
+        closed.block(state, none, False, 0.0, 0.0, f, f, 0, 0, out, np.array([4 * EPS, *closed.parameters]))
+        return out[:, 0].reshape(q.shape), out[:, 1].reshape(q.shape)
+
+    def mean_of(mean: ArrayLike, q: FloatArray) -> FloatArray:
+        return np.asarray(closed.mean(np.asarray(mean, dtype=float), q))
+
+    return DualPass(closed.block, closed.features, diagonal, mean_of, np.array(closed.parameters))

@@ -1,0 +1,148 @@
+"""Dual activations as Hermite series about each mean: for smooth phi at moderate variances (THEORY §4).
+
+With f = mu + s z and the normalised Hermite polynomials h_n, phi(f) = sum_n a_n h_n(z) and
+
+    C = sum_n a_n a'_n rho^n,   Cdot = sum_n b_n b'_n rho^n,   b_n = E[phi'(f) h_n(z)],   a_(n+1) = s b_n / sqrt(n+1)
+
+(Mehler's formula). All but a_0 come by Gauss-Hermite quadrature of phi', so that small variances keep their digits.
+By Cauchy and Schwarz the tail of either series is at most that of the diagonal, where all terms are positive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import roots_hermitenorm
+
+from graphon_theory.activations.series.hermite_blocks import hermite_block as hermite_block
+from graphon_theory.arrays import EPS, FloatArray, Function
+
+_TERMS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)  # lengths; the last only checks
+_ERROR = 2e-12  # of the dual activations, on their scale
+_BATCH = 4_000_000  # values of phi' at a time
+_MEANS = 33  # means at which the error is looked at
+
+
+@cache
+def _rule(terms: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Nodes (K,), weights (K,) and w_k h_n(z_k) (K, n < terms) of a rule with K = 2 terms + 16 nodes."""
+    z, w = roots_hermitenorm(2 * terms + 16)
+    w = w / w.sum()
+    kept = w > 1e-60  # the rest would only overflow there
+    z, w = z[kept], w[kept]
+    h = np.empty((terms, len(z)))
+    before, now = np.zeros_like(z), np.ones_like(z)
+    for n in range(terms):
+        h[n] = now
+        before, now = now, (z * now - np.sqrt(n) * before) / np.sqrt(n + 1)
+    return z, w, np.ascontiguousarray((h * w).T)
+
+
+@dataclass(frozen=True)
+class HermiteSeries:
+    """A series of ``terms`` coefficients of phi', good up to the means and variances it was made for.
+
+    ``error`` bounds the error of C and Cdot relative to sqrt(C11 C22) and sqrt(Cdot11 Cdot22).
+    """
+
+    phi: Function
+    derivative: Function
+    terms: int
+    stride: int = 1
+    offset: int = 0
+    error: float = 0.0
+
+    @classmethod
+    def fitting(
+        cls,
+        phi: Function,
+        derivative: Function,
+        largest_mean: float,
+        largest_variance: float,
+    ) -> HermiteSeries | None:
+        """The shortest series whose error stays below 2e-12; None if there is none of moderate length.
+
+        The error is looked at on a grid of means and variances up to the largest: what a series half as long again
+        finds beyond the last term, and how far it moves the others.
+        """
+        means = largest_mean * np.cos(np.linspace(0, np.pi, _MEANS)) if largest_mean > 0 else np.zeros(1)
+        deviations = np.sqrt(largest_variance) * np.array([1.0, 0.7, 0.4, 0.1, 1e-3])
+        mean, s = (a.ravel() for a in np.meshgrid(means, deviations))
+        for terms, longer in pairwise(_TERMS):
+            with np.errstate(over="ignore", invalid="ignore"):
+                short, long = (cls(phi, derivative, n)._coefficients(mean, s) for n in (terms, longer))
+            if not all(np.isfinite(values).all() for values in (*short, *long)):
+                return None
+            error, unfinished = _errors(short, long, s)
+            if error <= _ERROR and unfinished <= 0.1 * _ERROR:
+                stride, offset = _parity(long[1][:, :terms]) if largest_mean == 0 else (1, 0)
+                return cls(phi, derivative, terms, stride, offset, error + 16 * EPS)
+        return None
+
+    def _coefficients(self, mean: FloatArray, s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """a_0 (n,) and b (n, terms) at means and deviations (n,)."""
+        z, w, basis = _rule(self.terms)
+        a0, b = np.empty(len(mean)), np.empty((len(mean), self.terms))
+        batch = max(1, _BATCH // len(z))
+        for start in range(0, len(mean), batch):
+            part = slice(start, start + batch)
+            f = mean[part, None] + s[part, None] * z
+            a0[part] = self.phi(f) @ w
+            b[part] = self.derivative(f) @ basis
+        return a0, b
+
+    def features(self, mean: ArrayLike, q: FloatArray) -> FloatArray:
+        """(P, F, N) of means and variances (P, N): m, sqrt(q), 1 / sqrt(q) and the coefficients kept."""
+        s = np.sqrt(q)
+        a0, b = self._coefficients(np.broadcast_to(np.asarray(mean, dtype=float), q.shape).ravel(), s.ravel())
+        a0 = a0.reshape(q.shape)
+        b /= np.sqrt(np.arange(1, self.terms + 1))
+        kept = np.moveaxis(b.reshape(*q.shape, -1), -1, 1)[:, self.offset :: self.stride]
+        inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+        return np.concatenate([np.stack([a0, s, inverse], axis=1), kept], axis=1)
+
+    def diagonal(self, mean: ArrayLike, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """E[phi^2] and E[phi'^2]."""
+        f = self.features(mean, np.atleast_2d(q))
+        n = self.offset + self.stride * np.arange(f.shape[1] - 3)
+        squares = f[:, 3:] ** 2
+        second = f[:, 0] ** 2 + f[:, 1] ** 2 * squares.sum(1)
+        slope = (squares * (n + 1)[:, None]).sum(1)
+        return second.reshape(q.shape), slope.reshape(q.shape)
+
+    def mean(self, mean: ArrayLike, q: FloatArray) -> FloatArray:
+        """E[phi]."""
+        return self.features(mean, np.atleast_2d(q))[:, 0].reshape(q.shape)
+
+
+def _errors(
+    short: tuple[FloatArray, FloatArray], long: tuple[FloatArray, FloatArray], s: FloatArray
+) -> tuple[float, float]:
+    """Largest relative error of the diagonal of C and Cdot, and what the last quarter of ``long`` still holds."""
+    terms, longer = short[1].shape[1], long[1].shape[1]
+    last = (terms + 3 * longer) // 4
+    error = unfinished = 0.0
+    for power in (0, 1):  # Cdot, then C
+        weight = ((s * s)[:, None] / np.arange(1, longer + 1)) ** power
+        squares = weight * long[1] ** 2
+        whole = squares.sum(1) + power * long[0] ** 2
+        whole = np.where(whole > 0, whole, 1.0)
+        moved = np.sqrt((weight[:, :terms] * (short[1] - long[1][:, :terms]) ** 2).sum(1)) + power * np.abs(
+            short[0] - long[0]
+        )
+        error = max(error, float((squares[:, terms:].sum(1) / whole + 2 * moved / np.sqrt(whole)).max()))
+        unfinished = max(unfinished, float((squares[:, last:].sum(1) / whole).max()))
+    return error, unfinished
+
+
+def _parity(b: FloatArray) -> tuple[int, int]:
+    """(stride, offset) of the coefficients that are not zero by symmetry."""
+    scale = np.abs(b).max(1, keepdims=True)
+    for offset in (0, 1):  # phi' even (phi odd), phi' odd (phi even)
+        if (np.abs(b[:, 1 - offset :: 2]) <= 1e-15 * scale).all():
+            return 2, offset
+    return 1, 0

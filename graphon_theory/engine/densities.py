@@ -1,0 +1,96 @@
+"""Who learns: a kernel density summed over one side of the connections (THEORY §3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from graphon_theory.data.checks import as_inputs
+from graphon_theory.data.labels import U, V, Variables, dataset
+from graphon_theory.engine.adjoint import Backward
+from graphon_theory.engine.discretisation import check_problem, discretise
+from graphon_theory.engine.recursion import Recursion
+from graphon_theory.engine.samples import distinct
+from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.networks.network import Network
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def kernel_density(
+    network: Network, x1: ArrayLike, x2: ArrayLike, layer: int, *, output: int = 0, rtol: float = 1e-10
+) -> xr.Dataset:
+    """Who learns: the density of one layer's NTK over its connections, for one pair of inputs.
+
+        density(u, v) = sigma_w^2 B^l(u) W^l(u, v) C^{l-1}(v),     iint density = weight term of NTK_l
+
+    on the layer's nodes (THEORY §3). W is seen as the quadrature sees it, projected on the nodes' basis, so that
+    the weighted sum over nodes is the integral. At the input layer v runs over the d atoms; at the last, u over the
+    outputs.
+
+    ``x1``, ``x2``: one input each, (d,). ``layer``: 1..L. ``output``: which output's NTK.
+
+    Returns a Dataset: ``density`` ("u", "v") and the weights ``u_weight``, ``v_weight`` of the nodes, which are the
+    coordinates. Raises as :func:`limit_kernel`, and NetworkError for a layer or output out of range.
+    """
+    first, second = (as_inputs(np.atleast_2d(np.asarray(x, dtype=float)), n) for x, n in ((x1, "x1"), (x2, "x2")))
+    if len(first) != 1 or len(second) != 1:
+        raise InputError(f"x1, x2: expected one input each, got {len(first)} and {len(second)}.")
+    check_problem(network, first, second, rtol)
+    for name, value, least, most in (("layer", layer, 1, network.depth), ("output", output, 0, network.outputs - 1)):
+        if not isinstance(value, (int, np.integer)) or not least <= value <= most:
+            raise NetworkError(f"{name}: expected {least}..{most}, got {value!r}.")
+    grid = discretise(network, distinct(np.concatenate([first, second])), float(rtol))
+    recursion = Recursion(grid.operators, network.activation, np.concatenate([first, second]))
+    backward = Backward(recursion, first, second)
+    d, k = first.shape[1], network.outputs
+    nodes = [(np.arange(d) + 0.5) / d, *(p.nodes() for p in grid.panels), (np.arange(k) + 0.5) / k]
+    weights = [np.full(d, 1 / d), *(p.weights() for p in grid.panels), np.full(k, 1 / k)]
+    beta = backward.betas(output)[layer - 1][:, 0] / weights[layer]
+    own = recursion.operators[layer - 1].own_matrix / weights[layer - 1]
+    density = beta[:, None] * own * backward.duals[layer - 1][:, 0]
+    variables: Variables = {
+        "density": ((U, V), density),
+        "u_weight": ((U,), weights[layer]),
+        "v_weight": ((V,), weights[layer - 1]),
+    }
+    attrs = {"network": network.describe(), "quadrature_error": grid.error, "layer": layer, "output": output}
+    return dataset(variables, {U: nodes[layer], V: nodes[layer - 1]}, attrs)
+
+
+def marginals(density: xr.Dataset) -> xr.Dataset:
+    """How fast each position learns, from what `kernel_density` returned for one layer.
+
+        receiving(u) = int density(u, v) dmu(v),      sending(v) = int density(u, v) dmu(u)
+
+    are densities of the layer's share of the tangent kernel over receiving and over sending positions: with x = x', of
+    the squared gradient, so of the speed at which the weights there move when the output is pushed.
+
+    Returns a Dataset: ``receiving`` ("u",), ``sending`` ("v",), each also divided by the total, ``receiving_share``
+    and ``sending_share`` (which then integrate to 1; NaN where the total is zero), the weights ``u_weight`` and
+    ``v_weight``; attrs: ``total`` and those of the density.
+
+    Raises InputError when ``density`` is something else.
+    """
+    if not {"density", "u_weight", "v_weight"} <= set(getattr(density, "data_vars", ())):
+        raise InputError("density: expected the Dataset that kernel_density() returns.")
+    values = density.density.transpose(U, V).values
+    u_weight, v_weight = density.u_weight.values, density.v_weight.values
+    receiving, sending = values @ v_weight, u_weight @ values
+    total = float(u_weight @ receiving)
+    scale = 1 / total if total else np.nan
+    return dataset(
+        {
+            "receiving": ((U,), receiving),
+            "sending": ((V,), sending),
+            "receiving_share": ((U,), receiving * scale),
+            "sending_share": ((V,), sending * scale),
+            "u_weight": ((U,), u_weight),
+            "v_weight": ((V,), v_weight),
+        },
+        {U: density[U].values, V: density[V].values},
+        {**density.attrs, "total": total},
+    )

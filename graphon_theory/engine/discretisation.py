@@ -1,0 +1,329 @@
+"""Choosing the nodes: every hidden layer's panels are refined until the recursion on sample pairs is resolved.
+
+What has to be resolved in a layer is its own state as a function of position, C(K(u)) and Cdot T(u), on a few
+input pairs that include the extreme ones. How rough the *next* graphon is does not matter here: its operator is a
+product integral (THEORY §5). Panels start at every place where the state can lose smoothness:
+
+- breaks in u of the layer's own graphons,
+- where a kink curve v = g(u) of theirs meets a break of the layer below, an end of [0, 1], or is born,
+- for the first layer, where a curve meets an edge j/d of an input cell.
+
+Then: more nodes, a square-root map towards one end, or a bisection, whichever resolves a panel first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from graphon_theory.activations.activation import Activation
+from graphon_theory.arrays import EPS, FloatArray
+from graphon_theory.engine.operators import Layer, LayerOperator, Scales
+from graphon_theory.engine.samples import SAMPLE, Sample
+from graphon_theory.errors import InputError, NetworkError, QuadratureError
+from graphon_theory.networks.network import Network
+from graphon_theory.numerics.quadratures import (
+    LEFT,
+    MERGED,
+    PLAIN,
+    RIGHT,
+    Panels,
+    gauss,
+    legendre_transform,
+    merged_edges,
+    place,
+)
+from graphon_theory.numerics.roots import births, roots_on_unit, transposed
+
+FLOOR = 64 * EPS  # least error estimate, per layer
+_ROUNDS = 5  # sharper and sharper discretisations before giving up
+_DEPTH = 45  # bisections of one panel
+_PANELS = 6_000  # panels of one layer
+
+
+_Piece = tuple[float, float, int]  # a, b, bisections behind it
+_Rows = Callable[[FloatArray], LayerOperator]
+
+
+@dataclass(frozen=True)
+class Discretisation:
+    """Operator matrices of every layer, the panels of every hidden one, and the error they leave."""
+
+    operators: tuple[LayerOperator, ...]
+    panels: tuple[Panels, ...]
+    error: float  # relative to sqrt(K_ii K_jj)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Nodes of every hidden layer."""
+        return tuple(p.size for p in self.panels)
+
+
+def layers_of(network: Network) -> tuple[Layer, ...]:
+    widths = network.widths if network.parameterization == "standard" else (None,) * network.depth
+    assert widths is not None  # Network checks it
+    return tuple(
+        Layer(connectivity, Scales.of(variance, network.bias_variance, fan_in), number)
+        for number, (connectivity, variance, fan_in) in enumerate(
+            zip(network.layers, network.weight_variance, widths, strict=True), 1
+        )
+    )
+
+
+def discretise(network: Network, inputs: FloatArray, rtol: float) -> Discretisation:
+    """Nodes and operators for ``network`` that resolve the kernel on a sample of ``inputs`` (N, d) to ``rtol``.
+
+    The kernel of the sample is computed on two discretisations, the second sharper; their distance is the error
+    estimate and the second is used. Networks that are constant in u between breaks everywhere are exact at once.
+
+    Raises QuadratureError, naming the layer, when the distance stays above ``rtol``.
+    """
+    layers = layers_of(network)
+    exact = all(layer.constant_in_u for layer in layers[:-1])
+    sample = Sample.of(inputs, 1 if exact else SAMPLE)
+    floor = FLOOR * network.depth
+    if network.activation.kinked:  # what a Gram matrix in float64 knows of nearly coincident inputs (THEORY §4)
+        floor = max(floor, 2 * EPS / sample.sine)
+    if exact:
+        return Discretisation(*_blockwise(layers, inputs.shape[1], network.outputs), floor)
+    target, previous = max(0.1 * rtol, 8 * EPS), None
+    move, worst = np.inf, 1
+    for attempt in range(_ROUNDS):
+        refinement = _Refinement(network.activation, layers, sample, target, attempt % 2)
+        operators, panels, kernels = refinement.run(network.outputs)
+        if previous is not None:
+            move = _distance(kernels, previous)
+            worst = refinement.worst
+            if move <= rtol:
+                return Discretisation(operators, panels, max(move, floor))
+        previous = kernels
+        target = max(1e-2 * target, 8 * EPS)
+    raise QuadratureError(
+        f"layer {worst}: the kernel still moves by {move:.2g} (relative) between the two finest discretisations, "
+        f"rtol={rtol:g} was asked for. If the graphon has a kink or jump along u = v, say diagonal=True; if at a fixed "
+        "position, give it as an edge (u_edges, v_edges); or loosen rtol."
+    )
+
+
+def _blockwise(layers: tuple[Layer, ...], d: int, outputs: int) -> tuple[tuple[LayerOperator, ...], tuple[Panels, ...]]:
+    """One node a block in every hidden layer, where all graphons are constant in u between their breaks."""
+    panels = tuple(Panels.constant(layer.u_edges) for layer in layers[:-1])
+    last = layers[-1]
+    if not panels:
+        return (last.inputs_to_outputs(outputs, d),), panels
+    hidden = [layer.hidden(p.nodes(), below) for layer, p, below in zip(layers[1:], panels[1:], panels, strict=False)]
+    first = layers[0].from_inputs(panels[0].nodes(), d)
+    return (first, *hidden, last.to_outputs(outputs, panels[-1])), panels
+
+
+def _distance(new: tuple[FloatArray, FloatArray], old: tuple[FloatArray, FloatArray]) -> float:
+    """Largest move of NNGP and NTK (outputs, S, S), relative to sqrt(K_ii K_jj)."""
+    moves = []
+    for a, b in zip(new, old, strict=True):
+        diagonal = np.sqrt(np.abs(np.diagonal(a, axis1=1, axis2=2)))
+        scale = diagonal[:, :, None] * diagonal[:, None, :]
+        scale = np.maximum(scale, 1e-8 * scale.max(initial=0.0))
+        moves.append(float((np.abs(a - b) / np.where(scale > 0, scale, 1.0)).max()))
+    return max(moves)
+
+
+@dataclass
+class _State:
+    """C and Cdot T (positions, pairs) and m, over the panels that carry them."""
+
+    panels: Panels
+    dual: FloatArray
+    tangent: FloatArray
+    mean: FloatArray  # (positions, inputs); no inputs in a network without drift
+
+
+class _Refinement:
+    """One forward pass over the sample that chooses every hidden layer's panels on its way."""
+
+    def __init__(
+        self, activation: Activation, layers: tuple[Layer, ...], sample: Sample, target: float, shift: int
+    ) -> None:
+        self.activation, self.layers, self.sample, self.target = activation, layers, sample, target
+        # two ladders of orders, so that successive discretisations share no nodes
+        self.orders = (6, 10, 16, 24, 34) if shift == 0 else (7, 12, 18, 27, 38)
+        self.products = sample.products()
+        self.drifting = any(layer.connectivity.has_drift for layer in layers)
+        self.worst = 1
+        self.most = 0
+
+    def run(self, outputs: int) -> tuple[tuple[LayerOperator, ...], tuple[Panels, ...], tuple[FloatArray, FloatArray]]:
+        d = self.sample.inputs.shape[1]
+        operators, panels = [], []
+        state: _State | None = None
+        edges: FloatArray = np.linspace(0.0, 1.0, d + 1)  # where the layer below loses smoothness
+        for layer in self.layers[:-1]:
+            edges = _start_edges(layer, edges)
+            below = state
+
+            def operator(points: FloatArray, layer: Layer = layer, below: _State | None = below) -> LayerOperator:
+                return layer.from_inputs(points, d) if below is None else layer.hidden(points, below.panels)
+
+            chosen = self._panels(layer, edges, operator, below)
+            op = operator(chosen.nodes())
+            operators.append(op)
+            panels.append(chosen)
+            state = _State(chosen, *self._state(op, below))
+            if chosen.size > self.most and not layer.constant_in_u:
+                self.most, self.worst = chosen.size, layer.number
+        last = self.layers[-1]
+        op = last.inputs_to_outputs(outputs, d) if state is None else last.to_outputs(outputs, state.panels)
+        operators.append(op)
+        kernels = self._moments(op, state)
+        nngp, ntk = (k.reshape(outputs, self.sample.size, self.sample.size) for k in kernels)
+        return tuple(operators), tuple(panels), (nngp, ntk)
+
+    def _moments(self, op: LayerOperator, below: _State | None) -> tuple[FloatArray, FloatArray]:
+        """K and T (points, pairs) of a layer."""
+        dual = self.products if below is None else below.dual
+        k = op.variance @ dual + op.bias
+        t = op.own_matrix @ dual + op.own_bias
+        if below is not None:
+            t += op.variance @ below.tangent
+        known = op.shares(self._first_moments(below))
+        if known is not None:
+            k -= np.matmul(known.transpose(0, 2, 1), known).reshape(k.shape)
+        return k, t
+
+    def _first_moments(self, below: _State | None) -> FloatArray:
+        """The means of what a layer receives: the inputs themselves, or m of the layer below."""
+        return self.sample.inputs.T if below is None else below.mean
+
+    def _state(self, op: LayerOperator, below: _State | None) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """C and Cdot T (points, pairs) and m (points, inputs) of a layer, by the compiled pass of the engine itself."""
+        k, t = self._moments(op, below)
+        points, size = len(k), self.sample.size
+        variance = np.maximum(k[:, self.sample.diagonal], 0.0)
+        mean = op.means(self._first_moments(below)) if self.drifting else np.zeros((points, size))
+        duals = self.activation.prepared(float(np.abs(mean).max()), float(variance.max(initial=0.0)))
+        features = np.ascontiguousarray(duals.features(mean, variance))
+        state = np.stack([k, t], axis=1).reshape(points, 2, size, size)
+        out = np.empty_like(state)
+        terms = 1 if below is None else below.panels.size
+        none = np.zeros((points, size, size))
+        duals.block(state, none, False, 0.0, 0.0, features, features, 0, 0, out, duals.parameters(terms))
+        first = duals.mean(mean, variance) if self.drifting else np.zeros((points, 0))
+        return out[:, 0].reshape(points, -1), out[:, 1].reshape(points, -1), first
+
+    def _panels(self, layer: Layer, edges: FloatArray, operator: _Rows, below: _State | None) -> Panels:
+        if layer.constant_in_u:
+            return Panels.constant(layer.u_edges)
+        pending: list[_Piece] = [(a, b, 0) for a, b in pairwise(edges)]
+        done: list[tuple[float, float, int, int]] = []
+        scale = np.zeros((2, self.sample.size))
+        low, mid, high = self.orders[:2], self.orders[1:3], self.orders[3:]
+        while pending:
+            if len(done) + len(pending) > _PANELS:
+                raise QuadratureError(
+                    f"layer {layer.number}: more than {_PANELS} panels are needed near u={pending[0][0]:.6g}; the "
+                    "graphon is too rough in u there. Declare its breaks (u_edges, diagonal=True) or loosen rtol."
+                )
+            # orders and maps are tried in order of their cost; what none resolves is halved
+            stages = [(PLAIN, m) for m in (*low, self.orders[2])]
+            stages += [(kind, m) for m in mid for kind in (LEFT, RIGHT)]
+            stages += [(PLAIN, m) for m in high]
+            promising = np.ones(len(pending), dtype=bool)
+            for kind, m in stages:
+                if not pending:
+                    break
+                if kind == PLAIN and m in high:
+                    trial = [piece for piece, good in zip(pending, promising, strict=True) if good]
+                else:
+                    trial = pending
+                if not trial:
+                    continue
+                tails = self._tails(trial, kind, m, operator, below, scale)
+                lengths = np.array([b - a for a, b, _ in trial])
+                fine = tails * lengths <= self.target
+                settled = {piece for piece, good in zip(trial, fine, strict=True) if good}
+                done += [(a, b, m, kind) for a, b, _ in settled]
+                if kind == PLAIN and m == self.orders[2]:
+                    promising = tails * lengths <= 1e-4
+                keep = [piece not in settled for piece in pending]
+                promising = promising[keep]
+                pending = [piece for piece, kept in zip(pending, keep, strict=True) if kept]
+            halves: list[_Piece] = []
+            for a, b, depth in pending:
+                if depth >= _DEPTH or b - a < MERGED:
+                    done.append((a, b, low[0], PLAIN))
+                else:
+                    middle = 0.5 * (a + b)
+                    halves += [(a, middle, depth + 1), (middle, b, depth + 1)]
+            pending = halves
+        table = np.array(sorted(done))
+        orders, kinds = table[:, 2:].astype(np.intp).T
+        return Panels(table[:, 0], table[:, 1], orders, kinds)
+
+    def _tails(
+        self,
+        pieces: list[_Piece],
+        kind: int,
+        m: int,
+        operator: _Rows,
+        below: _State | None,
+        scale: FloatArray,
+    ) -> FloatArray:
+        """For each panel, the last Legendre coefficients of C, Cdot T and m, each pair relative to its inputs' scale.
+
+        The scale of an input is the largest of its own (coincident) values met in the layer so far.
+        """
+        s, _ = gauss(m)
+        points = np.concatenate([place(s, a, b, kind) for a, b, _ in pieces])
+        states = self._state(operator(points), below)
+        transform = legendre_transform(m)[-2:]
+        worst = np.zeros(len(pieces))
+        for index, values in enumerate(states):
+            if index < 2:
+                own = np.abs(values[:, self.sample.diagonal]).max(axis=0, initial=0.0)
+                scale[index] = np.maximum(scale[index], own)
+                root = np.sqrt(scale[index])
+                bound = np.outer(root, root).ravel()
+            else:  # m, on the scale of sqrt(C)
+                bound = np.sqrt(scale[0])[: values.shape[1]]
+            inverse = np.divide(1.0, bound, out=np.zeros_like(bound), where=bound > 0)
+            coefficients = np.einsum("cm,kmp->kcp", transform, values.reshape(len(pieces), m, -1))
+            worst = np.maximum(worst, (np.abs(coefficients) * inverse).max(axis=(1, 2), initial=0.0))
+        return worst
+
+
+def _start_edges(layer: Layer, below: FloatArray) -> FloatArray:
+    """Where the state of ``layer`` can lose smoothness in u, given where the layer below does."""
+    edges = [layer.u_edges]
+    for graphon in layer.graphons:
+        lines = merged_edges(np.concatenate([below, graphon.v_breaks]))
+        for switch in graphon.switches:
+            edges.append(_finite(roots_on_unit(transposed(switch), lines)))
+            edges.append(births(graphon.v_roots))
+    return merged_edges(np.concatenate(edges))
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    flat = values.ravel()
+    return flat[np.isfinite(flat)]
+
+
+def check_problem(network: Network, x: FloatArray, x2: FloatArray | None, rtol: float) -> None:
+    if not isinstance(network, Network):
+        raise NetworkError(f"network: expected a Network, got {type(network).__name__}; wrap layers in gt.Network.")
+    if x2 is not None and x2.shape[1] != x.shape[1]:
+        raise InputError(f"x2: expected {x.shape[1]} inputs like x, got shape {x2.shape}.")
+    if not 1e-14 <= float(rtol) < 1:
+        raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {rtol!r}.")
+    if network.parameterization == "standard":
+        assert network.widths is not None
+        if network.widths[0] != x.shape[1]:
+            raise NetworkError(
+                f"widths: n_0 must equal the number of inputs, got n_0 = {network.widths[0]} and d = {x.shape[1]}."
+            )
+    largest = float(np.abs(x).max(initial=0.0))
+    if x2 is not None:
+        largest = max(largest, float(np.abs(x2).max(initial=0.0)))
+    if largest > 1e100:
+        raise InputError(f"x: values up to {largest:.3g} overflow when squared; rescale the inputs.")

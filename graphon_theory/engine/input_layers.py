@@ -1,0 +1,98 @@
+"""The first layer through few weighted Gram matrices of the inputs (THEORY §3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.engine.operators import LayerOperator
+from graphon_theory.engine.products import LOW_RANK, truncated
+
+_WRITTEN = 8  # multiplications that cost as much as one number of a Gram matrix written and read
+
+_Form = tuple[FloatArray, tuple[slice, ...] | None, FloatArray, int]  # profiles, supports, mix, terms
+
+
+@dataclass(frozen=True)
+class InputLayer:
+    """The first layer through a few weighted Gram matrices: variance = variance_mix @ profiles, own likewise.
+
+    Rows of ``profiles`` (R, d) are the distinct rows of the two operator matrices, up to factors, or a basis of them.
+    ``supports``: where each profile is not zero, if that is one block of inputs each. ``own_mix`` is None where it
+    equals ``variance_mix``.
+    """
+
+    profiles: FloatArray
+    supports: tuple[slice, ...] | None
+    variance_mix: FloatArray
+    own_mix: FloatArray | None
+    bias: float
+    own_bias: float
+    terms: int  # products whose roundings a moment gathers, for telling coincident inputs
+
+    def astype(self, dtype: DTypeLike) -> InputLayer:
+        own = None if self.own_mix is None else self.own_mix.astype(dtype)
+        profiles, mix = self.profiles.astype(dtype), self.variance_mix.astype(dtype)
+        return replace(self, profiles=profiles, variance_mix=mix, own_mix=own)
+
+    @classmethod
+    def of(cls, op: LayerOperator) -> InputLayer:
+        rows = op.variance if op.own is None else np.concatenate([op.variance, op.own])
+        d, n = rows.shape[1], len(op.variance)
+        profiles, mix = _proportional_rows(rows)
+        forms: list[_Form] = [(profiles, None, mix, 1)]
+        blocks, block_mix = _column_blocks(rows)
+        ends = [*(int(row.argmax()) for row in blocks != 0), d]
+        forms.append((blocks, tuple(slice(*pair) for pair in pairwise(ends)), block_mix, len(blocks)))
+        if min(profiles.shape) >= LOW_RANK:  # rows that span a small space
+            left, right = truncated(profiles)
+            forms.append((right, None, mix @ left, (4 + len(right)) ** 2))
+
+        def cost(form: _Form) -> int:
+            """Multiplications a pair, and what it takes to write a Gram matrix down."""
+            profiles, supports, mix, _ = form
+            products = profiles.size if supports is None else d
+            return products + int(np.count_nonzero(mix)) + _WRITTEN * len(profiles)
+
+        profiles, supports, mix, terms = min(forms, key=cost)
+        return cls(profiles, supports, mix[:n], None if op.own is None else mix[n:], op.bias, op.own_bias, terms)
+
+    @cached_property
+    def separate(self) -> FloatArray | None:
+        """The diagonal of ``variance_mix`` (R, 1) where every position has a profile of its own."""
+        mix = self.variance_mix
+        diagonal = np.diagonal(mix)
+        return diagonal[:, None] if mix.shape[0] == mix.shape[1] and np.array_equal(mix, np.diag(diagonal)) else None
+
+    def gram(self, x1: FloatArray, x2: FloatArray, out: FloatArray) -> None:
+        """sum_j profiles[r, j] x1[i, j] x2[i', j] into ``out`` (R, n1, n2)."""
+        if self.supports is None:
+            weighted = self.profiles[:, None, :] * x1
+            np.matmul(weighted.reshape(-1, x1.shape[1]), x2.T, out=out.reshape(-1, len(x2)))
+            return
+        for profile, columns, products in zip(self.profiles, self.supports, out, strict=True):
+            np.matmul(profile[columns] * x1[:, columns], x2[:, columns].T, out=products)
+
+
+def _proportional_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(profiles, mix), rows = mix @ profiles to a bit or two: distinct rows scaled to 1, in order, and their scales."""
+    scales = np.abs(rows).max(axis=1)
+    unit = rows / np.where(scales > 0, scales, 1.0)[:, None]
+    _, first, which = np.unique(np.round(unit, 14), axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    mix = np.zeros((len(rows), len(first)))
+    mix[np.arange(len(rows)), np.argsort(order)[which.ravel()]] = scales
+    return unit[first[order]], mix
+
+
+def _column_blocks(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(blocks, mix) with rows = mix @ blocks: blocks of neighbouring columns that are equal, but for roundings."""
+    different = np.abs(np.diff(rows)) > 8 * np.finfo(float).eps * np.abs(rows[:, 1:])
+    block = np.append(0, np.cumsum(different.any(axis=0)))
+    starts = np.searchsorted(block, np.arange(block[-1] + 1))
+    return (block == block[starts][:, None]).astype(float), rows[:, starts]

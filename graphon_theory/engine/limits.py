@@ -1,0 +1,143 @@
+"""limit_kernel: the Graphon NTK and NNGP kernel of a network in the limit of width (THEORY §3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from graphon_theory.arrays import EPS
+from graphon_theory.data.checks import as_inputs
+from graphon_theory.data.labels import LAYER, OUTPUT, X2, Variables, X, coords_of, dataset
+from graphon_theory.engine.adjoint import layer_contributions
+from graphon_theory.engine.discretisation import FLOOR, check_problem, discretise
+from graphon_theory.engine.recursion import Recursion, kernels
+from graphon_theory.engine.reductions import reduced_operators
+from graphon_theory.engine.samples import distinct
+from graphon_theory.engine.threads import Progress, single_threaded_blas
+from graphon_theory.engine.zonal import ZonalKernel
+from graphon_theory.errors import InputError
+from graphon_theory.networks.network import Network
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_ZONAL = 100_000  # pairs from which tabulating the network pays
+_SPREAD = 4.0  # by how much an error of the duals of one layer may grow on its way through the others
+_WATCHED = 5_000_000_000  # pairs x positions beyond which progress is shown
+
+
+def limit_kernel(
+    network: Network,
+    x: ArrayLike | xr.DataArray,
+    x2: ArrayLike | xr.DataArray | None = None,
+    *,
+    rtol: float = 1e-10,
+    contributions: bool = False,
+    dtype: DTypeLike = np.float64,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """NNGP and NTK of the infinitely wide masked network, for all pairs of inputs.
+
+        K^1(u) = sigma_w^2 (1/d) sum_j V^1(u,j) x_j x'_j + sigma_b^2
+        K^l(u) = sigma_w^2 int V^l(u,v) C(K^{l-1}(v)) dv + sigma_b^2
+        T^l(u) = sigma_w^2 int W^l(u,v) C dv + sigma_b^2 + sigma_w^2 int V^l(u,v) Cdot T^{l-1} dv
+
+    ``nngp`` = K^L and ``ntk`` = T^L at the outputs [GL, with the own-layer mask factor; THEORY §3].
+
+    Parameters
+    ----------
+    network:
+        The :class:`Network`; with drift D the means mu^l(u) = sigma_w int D^l m^{l-1} dv are carried along, the duals
+        are taken about them, and K^1 holds V - D^2/d.
+    x, x2:
+        Inputs (N, d) and (N2, d); x2 None means x.
+    rtol:
+        Tolerance of the quadrature, relative to sqrt(K_ii K_jj). Constant and step graphons are exact to rounding.
+    contributions:
+        Add ``ntk_layer`` ("layer", ..., "x", "x2"): the share of every weight layer, by the adjoint recursion.
+        They add up to ``ntk``.
+    dtype:
+        float64, or float32 for half the memory of the results: errors are then about 1e-6 relative to
+        sqrt(K_ii K_jj), and 2 eps / sqrt(1 - rho^2) of float32 for nearly coincident inputs.
+    threads:
+        Number of threads; by default numba's (NUMBA_NUM_THREADS). The numbers do not depend on it.
+    progress:
+        Show a progress bar; by default only for long runs.
+
+    Returns
+    -------
+    Dataset with ``nngp``, ``ntk`` over ("x", "x2"), a leading "output" if the network has several, and ``mean``
+    ("x",) of the outputs on ``x``, zero without drift. attrs: the network as text, ``quadrature_error`` (estimate,
+    relative to sqrt(K_ii K_jj)), ``nodes`` per hidden layer, ``route``: "scalar" where the dense kernel and a number
+    per layer do (scalar_reduction), "zonal" where one tabulated function of the correlation serves all positions,
+    else "general".
+
+    Raises InputError for bad data, NetworkError where data and network do not fit, QuadratureError where rtol is
+    not reached.
+    """
+    first = as_inputs(x, "x")
+    second = None if x2 is None else as_inputs(x2, "x2")
+    check_problem(network, first, second, rtol)
+    if np.dtype(dtype) not in (np.float64, np.float32):
+        raise InputError(f"dtype: expected float64 or float32, got {np.dtype(dtype)}.")
+    with single_threaded_blas():
+        everything = first if second is None else np.concatenate([first, second])
+        grid = discretise(network, distinct(everything), float(rtol))
+        reduced = reduced_operators(network, grid.operators)
+        recursion = Recursion(reduced or grid.operators, network.activation, everything, dtype)
+        pairs = len(first) * len(first if second is None else second)
+        shown = pairs * sum((*grid.sizes, 1)) > _WATCHED if progress is None else progress
+        zonal = ZonalKernel.of(recursion, everything) if pairs >= _ZONAL else None
+        with _Bar(shown) as report:
+            if zonal is None:
+                nngp, ntk = kernels(recursion, first, second, threads=threads, progress=report)
+            else:
+                nngp, ntk = zonal.kernels(recursion, first, second, threads=threads, progress=report)
+            shares = layer_contributions(recursion, first, second, threads=threads) if contributions else None
+    single = network.outputs == 1
+    dims: tuple[str, ...] = (X, X2) if single else (OUTPUT, X, X2)
+    pick = 0 if single else slice(None)
+    mean = recursion.means(first)
+    variables: Variables = {"nngp": (dims, nngp[pick]), "ntk": (dims, ntk[pick]), "mean": (dims[:-1], mean[pick])}
+    coords = {**coords_of(x, X), **coords_of(x if x2 is None else x2, X2)}
+    if shares is not None:
+        variables["ntk_layer"] = ((LAYER, *dims), shares[:, pick])
+        coords[LAYER] = np.arange(1, network.depth + 1)
+    error = (grid.error if zonal is None else max(grid.error, zonal.error)) + _SPREAD * recursion.dual_error
+    attrs = {
+        "network": network.describe(),
+        "quadrature_error": max(error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS),
+        "nodes": list(grid.sizes),
+        "rtol": float(rtol),
+        "route": "zonal" if zonal is not None else "scalar" if reduced is not None else "general",
+    }
+    return dataset(variables, coords, attrs)
+
+
+class _Bar:
+    """A rich progress bar over pairs, or nothing."""
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown
+        self.bar: Any = None
+
+    def __enter__(self) -> Progress | None:
+        if not self.shown:
+            return None
+        from rich.progress import Progress as RichProgress
+
+        self.bar = RichProgress(transient=True)
+        task = self.bar.add_task("limit kernel", total=1.0)
+        self.bar.start()
+
+        def report(done: int, total: int) -> None:
+            self.bar.update(task, completed=done / max(total, 1))
+
+        return report
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()

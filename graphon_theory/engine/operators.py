@@ -1,0 +1,211 @@
+"""From graphons and node sets to the matrices of the recursion (THEORY §5).
+
+A layer's operators, V (signals), W (a parameter's own gradient) and D (means), become matrices from the node values of
+the layer below to receiving points; weights of the integral, sigma_w^2 and the parameterization are inside. First and
+last layers differ in what they hold: inputs and outputs are atoms, so theirs are cell means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.errors import ConnectivityError, QuadratureError
+from graphon_theory.graphons.graphon import Graphon
+from graphon_theory.networks.connectivity import Connectivity, Known
+from graphon_theory.numerics.quadratures import Panels
+
+_Matrix = Callable[[Graphon], FloatArray]
+
+_KNOWN_SLACK = 1e-3
+
+
+@dataclass(frozen=True)
+class KnownOperator:
+    """What is known of a layer's parameters at its receiving points (THEORY §10).
+
+    Coordinate r moves the signal by L_r = profiles[r] @ m + bias[r], which leaves K - sum_r L_r L_r'.
+    """
+
+    profiles: FloatArray  # (r, receiving, sending)
+    bias: FloatArray  # (r, receiving)
+    bias_mean: FloatArray  # (receiving,)
+
+    def shares(self, below: FloatArray) -> FloatArray:
+        """L (receiving, r, inputs) from the means m (sending, inputs) below."""
+        moved = self.profiles @ below + self.bias[:, :, None]
+        return np.ascontiguousarray(moved.transpose(1, 0, 2))
+
+
+@dataclass(frozen=True)
+class LayerOperator:
+    """K = variance @ C + bias, own term = own @ C + own_bias and mu = drift @ m of one layer, at its receiving points.
+
+    ``own`` is None where it equals ``variance`` (V = W in NTK parameterization), ``drift`` where signals have no means.
+    At the input layer ``variance`` holds V - D^2 / d: what is left of the second moment when the mean is known (THEORY
+    §3). ``known`` takes more out of K, and adds the biases' means, where positions tell of their units' parameters.
+    """
+
+    variance: FloatArray
+    own: FloatArray | None
+    bias: float
+    own_bias: float
+    drift: FloatArray | None = None
+    known: KnownOperator | None = None
+
+    @property
+    def own_matrix(self) -> FloatArray:
+        return self.variance if self.own is None else self.own
+
+    def means(self, below: FloatArray) -> FloatArray:
+        """mu (receiving, inputs) from the means m (sending, inputs) below; zeros without drift."""
+        if self.drift is None:
+            return np.zeros((len(self.variance), below.shape[1]))
+        mean: FloatArray = self.drift @ below
+        return mean if self.known is None else mean + self.known.bias_mean[:, None]
+
+    def shares(self, below: FloatArray) -> FloatArray | None:
+        """L (receiving, r, inputs) of what is known, from the means below; None where nothing is."""
+        return None if self.known is None else self.known.shares(below)
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What multiplies the integrals of one layer."""
+
+    variance: float  # sigma_w^2
+    own: float  # the same in NTK parameterization; the fan-in in standard
+    bias: float  # sigma_b^2
+    own_bias: float  # the same in NTK parameterization; 1 in standard, 0 without biases
+
+    @classmethod
+    def of(cls, weight_variance: float, bias_variance: float, fan_in: int | None) -> Scales:
+        """``fan_in`` is None in NTK parameterization (THEORY §3, standard parameterization)."""
+        if fan_in is None:
+            return cls(weight_variance, weight_variance, bias_variance, bias_variance)
+        return cls(weight_variance, float(fan_in), bias_variance, 1.0 if bias_variance > 0 else 0.0)
+
+
+class Layer:
+    """One layer's graphons with its scales: makes operator matrices at whatever points are asked for."""
+
+    def __init__(self, connectivity: Connectivity, scales: Scales, number: int) -> None:
+        self.connectivity, self.scales, self.number = connectivity, scales, number
+        self._shares = connectivity.variance is connectivity.mask
+
+    @property
+    def graphons(self) -> tuple[Graphon, ...]:
+        """V, W unless it is the same, D if signals have means, and those of what is known."""
+        connectivity = self.connectivity
+        moments = (connectivity.variance,) if self._shares else (connectivity.variance, connectivity.mask)
+        drift = (connectivity.drift,) if connectivity.has_drift else ()
+        return (*moments, *drift, *(() if connectivity.known is None else connectivity.known.graphons))
+
+    @property
+    def constant_in_u(self) -> bool:
+        """Whether all graphons are constant in u between their breaks, so that one node a panel is exact."""
+        return all(g.constant_in_u and not g.switches for g in self.graphons)
+
+    @property
+    def u_edges(self) -> FloatArray:
+        return np.unique(np.concatenate([g.u_breaks for g in self.graphons]))
+
+    def from_inputs(self, points: FloatArray, d: int) -> LayerOperator:
+        """The first layer at receiving ``points``: cell means over the d input atoms, weight 1/d each."""
+        edges = np.linspace(0.0, 1.0, d + 1)
+        return self._operator(lambda g: self._guard(g, "row_means", points, edges) / d, _values_at(points), d)
+
+    def hidden(self, points: FloatArray, panels: Panels) -> LayerOperator:
+        """A hidden layer at receiving ``points``, from the panels of the layer below."""
+        return self._operator(lambda g: self._guard(g, "row_integrals", points, panels), _values_at(points))
+
+    def to_outputs(self, outputs: int, panels: Panels) -> LayerOperator:
+        """The last layer: means over the cells of the outputs."""
+        return self._operator(self._averages(outputs, panels), self._output_values(outputs))
+
+    def inputs_to_outputs(self, outputs: int, d: int) -> LayerOperator:
+        """The only layer of a network without hidden ones."""
+        panels = Panels.constant(np.linspace(0.0, 1.0, d + 1))
+        return self._operator(self._averages(outputs, panels), self._output_values(outputs), d)
+
+    def _averages(self, outputs: int, panels: Panels) -> _Matrix:
+        edges = np.linspace(0.0, 1.0, outputs + 1)
+        return lambda g: self._guard(g, "averaged_rows", edges, panels)
+
+    def _output_values(self, outputs: int) -> _Matrix:
+        average = self._averages(outputs, Panels.constant(np.array([0.0, 1.0])))
+        return lambda g: average(g)[:, 0]
+
+    def _guard(self, graphon: Graphon, method: str, *args: object) -> FloatArray:
+        try:
+            out: FloatArray = getattr(graphon, method)(*args)
+        except QuadratureError as error:
+            raise QuadratureError(f"layer {self.number}: {error}") from None
+        return out
+
+    def _operator(self, matrix: _Matrix, at: _Matrix, d: int | None = None) -> LayerOperator:
+        """From what makes a graphon's rows of weights, and a function's values, at the receiving points.
+
+        ``d`` is the number of inputs where those are what is below.
+        """
+        s, connectivity = self.scales, self.connectivity
+        variance = matrix(connectivity.variance)
+        mask = variance if self._shares else matrix(connectivity.mask)
+        if not connectivity.has_drift:
+            own = None if self._shares and s.own == s.variance else s.own * mask
+            return LayerOperator(s.variance * variance, own, s.bias, s.own_bias)
+        drift, left, known, own = matrix(connectivity.drift), variance, None, s.own * mask
+        if d is not None:
+            self._check_drift(mask, variance, drift, d)
+            left = variance - drift**2  # entries are V / d and D / d
+        elif self._shares and s.own == s.variance and connectivity.known is None:
+            own = None
+        if connectivity.known is not None:
+            known = self._known(connectivity.known, matrix, at, left, d is not None)
+        deviation = np.sqrt(s.variance)
+        return LayerOperator(s.variance * left, own, s.bias, s.own_bias, deviation * drift, known)
+
+    def _known(self, known: Known, matrix: _Matrix, at: _Matrix, variance: FloatArray, inputs: bool) -> KnownOperator:
+        empty = np.zeros((0, *variance.shape))
+        profiles = np.stack([matrix(g) for g in known.profiles]) if known.profiles else empty
+        bias = np.stack([at(g) for g in known.bias]) if known.bias else empty[:, :, 0]
+        self._check_known(profiles, bias, variance, inputs)
+        deviation, bias_deviation = np.sqrt(self.scales.variance), np.sqrt(self.scales.bias)
+        return KnownOperator(deviation * profiles, bias_deviation * bias, bias_deviation * at(known.bias_mean))
+
+    def _check_known(self, profiles: FloatArray, bias: FloatArray, variance: FloatArray, inputs: bool) -> None:
+        """sum_r G_r G_r' must not take more than V out of any combination of weights: int G_r G_s / V + g_r g_s <= 1.
+
+        Rows are those of the quadrature. Where these are products with a basis (kinks) the weights of the integral
+        cancel between G G and V up to the basis's error alone, hence the slack.
+        """
+        root = np.sqrt(np.maximum(variance, 0.0))
+        scaled = np.divide(profiles, root, out=np.zeros_like(profiles), where=root > 0)
+        gram = np.einsum("ruv,suv->urs", scaled, scaled) + np.einsum("ru,su->urs", bias, bias)
+        most = float(np.linalg.eigvalsh(gram).max(initial=0.0)) if gram.size else 0.0
+        if inputs and (np.abs(profiles[:, root == 0]) > 1e-14).any():
+            most = np.inf  # the drift alone says all there is to say of that weight
+        if most > 1 + _KNOWN_SLACK:
+            raise ConnectivityError(
+                f"layer {self.number}: known: the coordinates explain {most:.6g} times the variance that the weights "
+                "have; G_r and g_r are covariances with coordinates of variance 1 that are uncorrelated."
+            )
+
+    def _check_drift(self, mask: FloatArray, variance: FloatArray, drift: FloatArray, d: int) -> None:
+        """(E[m w])^2 <= E[m] E[m w^2] for every input atom (THEORY §2)."""
+        excess = drift**2 - d * mask * variance * (1 + 1e-9)
+        if (excess > 1e-15).any():
+            i, j = (int(k) for k in np.unravel_index(int(np.argmax(excess)), excess.shape))
+            raise ConnectivityError(
+                f"layer {self.number}: drift: D^2 must not exceed d W V at the input layer, got D = "
+                f"{d * drift[i, j]:.6g} at input {j}, where d W V = {d**3 * mask[i, j] * variance[i, j]:.6g}; a mean "
+                f"that large over d = {d} inputs is more than the second moment allows."
+            )
+
+
+def _values_at(points: FloatArray) -> _Matrix:
+    """Values of graphons that are functions of u alone."""
+    return lambda graphon: graphon(points, np.full(len(points), 0.5))

@@ -1,0 +1,71 @@
+"""The few inputs whose pairs steer the choice of nodes, the extreme ones among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphon_theory.arrays import EPS, FloatArray
+from graphon_theory.engine.tiles import row_keys
+
+SAMPLE = 20  # inputs whose pairs steer the refinement
+_ANGLES = 256  # inputs among which angles are looked at
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A few inputs, the extreme ones among them, and all their pairs (row-major)."""
+
+    inputs: FloatArray  # (S, d)
+    sine: float = 1.0  # of the smallest angle met between two inputs that are not collinear
+
+    @classmethod
+    def of(cls, inputs: FloatArray, most: int = SAMPLE) -> Sample:
+        """Largest and smallest norms, the closest, the most opposed and the most orthogonal pair, then a spread.
+
+        At most ``most`` inputs; angles are looked at among 256.
+        """
+        count = len(inputs)
+        norms = np.linalg.norm(inputs, axis=1)
+        some = np.unique(np.linspace(0, count - 1, min(count, _ANGLES)).astype(int))
+        some = some[norms[some] > 0]
+        unit = inputs[some] / norms[some, None]
+        cosine = unit @ unit.T
+        np.fill_diagonal(cosine, 0.0)
+        size = np.abs(cosine)
+        size[size >= 1 - 4 * EPS] = 0.0
+        gap = 1 - float(size.max(initial=0.0))
+        sine = float(np.sqrt(gap * (2 - gap)))
+        if count <= most or most == 1:
+            return cls(inputs[:most], sine)
+        order = np.argsort(norms, kind="stable")
+        chosen = dict.fromkeys(int(i) for i in (order[0], order[-1], *order[norms[order] > 0][:1]))
+        if len(some) > 1:
+            np.fill_diagonal(cosine, np.nan)
+            for score in (-cosine, cosine, np.abs(cosine)):
+                pair = np.unravel_index(int(np.nanargmin(score)), score.shape)
+                chosen.update(dict.fromkeys(int(some[k]) for k in pair))
+        for i in np.linspace(0, count - 1, most).astype(int):
+            if len(chosen) < most:
+                chosen[int(i)] = None
+        return cls(inputs[sorted(chosen)], sine)
+
+    @property
+    def size(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def diagonal(self) -> slice:
+        """Columns of the pairs (i, i)."""
+        return slice(None, None, self.size + 1)
+
+    def products(self) -> FloatArray:
+        """x_a x'_a of every atom and pair: (d, S S)."""
+        x = self.inputs
+        return (x[:, None, :] * x[None, :, :]).reshape(self.size**2, -1).T
+
+
+def distinct(inputs: FloatArray) -> FloatArray:
+    """Distinct rows in a fixed order, so that repeated inputs do not change the choice of nodes."""
+    return inputs[np.unique(row_keys(inputs), return_index=True)[1]]

@@ -1,0 +1,100 @@
+"""Threads that share tiles, each with single-threaded BLAS: numbers do not depend on how many there are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+from graphon_theory.engine.tile_loops import default_threads
+
+Progress = Callable[[int, int], None]  # pairs done, pairs in all
+
+
+@cache
+def _blas() -> list[Any]:
+    return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+
+
+_limit = threading.Lock()
+_limits: list[list[int]] = []  # of nested limits, the numbers of threads before; only the outermost changes them
+
+
+@contextlib.contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """BLAS on one thread: its workers would go on spinning beside the threads that share the tiles."""
+    with _limit:
+        before = [library.num_threads for library in _blas()]
+        _limits.append(before)
+        for library, count in zip(_blas(), before, strict=True):
+            if count != 1:
+                library.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _limit:
+            outermost = _limits[0]
+            _limits.pop()
+            if not _limits:
+                for library, count in zip(_blas(), outermost, strict=True):
+                    if count != 1:
+                        library.set_num_threads(count)
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}  # by the number of threads beside the caller's; kept, for starting is slow
+os.register_at_fork(after_in_child=_pools.clear)
+
+
+def _pool(count: int) -> ThreadPoolExecutor:
+    return _pools.setdefault(count, ThreadPoolExecutor(count, thread_name_prefix="tiles"))
+
+
+def run_tiles(
+    tiles: Iterator[Any],
+    one: Callable[[Any, Any], int],
+    workspace: Callable[[], Any],
+    threads: int | None,
+    progress: Callable[[int], None] | None,
+) -> int:
+    """Run ``one`` on every tile with a few threads, each with a workspace of its own; the sum of what it returns.
+
+    The calling thread is one of them. An interrupt reaches it between two tiles, and stops the others at their next.
+    """
+    lock, stop = threading.Lock(), threading.Event()
+    done = 0
+
+    def worker(report: Callable[[int], None] | None = None) -> None:
+        nonlocal done
+        try:
+            work = workspace()
+            while not stop.is_set():
+                with lock:
+                    tile = next(tiles, None)
+                if tile is None:
+                    return
+                count = one(work, tile)
+                with lock:
+                    done += count
+                if report is not None:
+                    report(done)
+        except BaseException:
+            stop.set()
+            raise
+
+    count = threads or default_threads()
+    with single_threaded_blas():
+        others = [_pool(count - 1).submit(worker) for _ in range(count - 1)]
+        try:
+            worker(progress)
+        finally:
+            unfinished = [other for other in others if not other.cancel()]
+            wait(unfinished)
+        for other in unfinished:
+            other.result()
+    return done

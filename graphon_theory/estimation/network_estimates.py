@@ -1,0 +1,358 @@
+"""From the masks (and weights) of one network to its layers' (W, V, D), one position per unit (THEORY §8)."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from graphon_theory.arrays import BoolArray, FloatArray, IntArray
+from graphon_theory.data.checks import as_generator
+from graphon_theory.errors import InputError
+from graphon_theory.estimation.clusters import HeldOut, Seen, compress, find_partition
+from graphon_theory.estimation.coherences import Coherence, CoherenceWarning, layer_coherence
+from graphon_theory.estimation.masks import Mask, add_by, as_masks, as_weights, edges_of, map_runs
+from graphon_theory.estimation.units import UnitReport, trace_units
+from graphon_theory.graphons.graphon import StepGraphon
+from graphon_theory.networks.connectivity import Connectivity
+
+_CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+
+
+@dataclass(frozen=True, eq=False)
+class DriftEstimate:
+    """Block means behind a layer's D: ``raw`` as averaged, ``error`` its standard error, ``shrunk`` as used.
+
+    All in units of sqrt(V). ``modes`` is the number of singular modes that stand out of the noise, ``spread`` the
+    deviation from them that single blocks support, in units of the noise.
+    """
+
+    raw: FloatArray
+    error: FloatArray
+    shrunk: FloatArray
+    modes: int
+    spread: float
+
+
+class NetworkEstimate(list[Connectivity]):
+    """The layers of an estimated network, ready for ``Network``, with what was found on the way.
+
+    ``labels[l]`` and ``positions[l]`` give every unit of layer l = 0..L its block and its place in [0, 1];
+    ``units`` counts dead units and effective connections; ``coherence`` and ``drift`` (with weights only) have one
+    entry a layer; ``held_out`` maps block counts to the log-likelihood of hidden connections (blocks="auto" only).
+    """
+
+    labels: list[IntArray]
+    positions: list[FloatArray]
+    units: UnitReport
+    coherence: list[Coherence] | None
+    drift: list[DriftEstimate] | None
+    held_out: dict[int, float] | None
+    log_likelihood: float
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks of every unit layer 0..L."""
+        return tuple(int(one.max()) + 1 for one in self.labels)
+
+
+def estimate_network(
+    masks: Sequence[Any],
+    weights: Sequence[Any] | None = None,
+    blocks: int | str = 16,
+    dense_std: float | Sequence[float] | None = None,
+    *,
+    inputs: int | None = None,
+    drift: bool = True,
+    starts: int = 4,
+    rng: np.random.Generator | int = 0,
+) -> NetworkEstimate:
+    """Step graphons (W, V, D) of every layer from a network's masks and weights, one position per unit.
+
+        W_ab = mean of m,   V_ab = mean of m w^2 / s^2,   D_ab = sqrt(n_{l-1}) mean of m w / s     over blocks a, b
+
+    Hidden units are put in at most ``blocks`` blocks by what they receive and send together (see
+    ``clusters``), so that a unit has the same position as a row and as a column. Inputs and outputs
+    keep their own order, each an atom; ``inputs`` groups the inputs into so many runs of neighbours. ``blocks="auto"``
+    takes the count that predicts a hidden tenth of the connections best.
+
+    Units on no path from input to output get blocks of their own, after the others: one for those no input reaches,
+    one for those no output hears. ``result.units`` counts them.
+
+    With ``weights`` V and D come from the surviving ones; ``dense_std`` s is their deviation before pruning (1 if left
+    out; one number or one a layer), ``drift=False`` leaves D out and warns CoherenceWarning where that will be biased.
+    Raw block means of D have standard error sqrt(n_{l-1} V / (n_a n_b)), about B sqrt(V / n) with B blocks a side. They
+    are shrunk (:func:`shrink_drift`): what stands out of the noise stays, and a layer in which nothing does has D = 0.
+    Weights need not be initial ones: trained networks are estimated in the same way.
+
+    ``masks`` are dense arrays or torch tensors of zeros and ones, PackedMask or SciPy sparse, from input to output,
+    each (receiving, sending units).
+
+    Raises InputError for masks that are not such or do not chain, a layer of density 0, no path from input to output,
+    and weights that are not finite or do not fit. THEORY §2, §8.
+    """
+    given = None if weights is None else [weights]
+    return estimate_together([masks], given, blocks, dense_std, inputs=inputs, drift=drift, starts=starts, rng=rng)[0]
+
+
+def estimate_together(
+    masks: Sequence[Sequence[Any]],
+    weights: Sequence[Sequence[Any]] | None,
+    blocks: int | str,
+    dense_std: float | Sequence[float] | None,
+    *,
+    inputs: int | None,
+    drift: bool,
+    starts: int,
+    rng: np.random.Generator | int,
+) -> list[NetworkEstimate]:
+    """Estimates of one network at several times, its units in the same blocks at all of them.
+
+    A unit is in a block of dead ones if it is on no path at any time; ``blocks="auto"`` asks the last time's masks.
+    """
+    history = [as_masks(one) for one in masks]
+    _refuse_other_shapes(history)
+    layers = history[-1]
+    depth = len(layers)
+    values = None if weights is None else [_as_weights(w, one) for w, one in zip(weights, history, strict=True)]
+    scales = _as_scales(dense_std, depth)
+    groups, outputs = _input_groups(layers[0].shape[1], inputs), np.arange(layers[-1].shape[0])
+    units = [trace_units(one) for one in history]
+    for one in units:
+        if not one.connected:
+            raise InputError(
+                "masks: no path of surviving connections leads from an input to an output; prune less, or layer by "
+                f"layer. What is left:\n{one}"
+            )
+    reached = [np.any([one.reached[k] for one in units], axis=0) for k in range(depth + 1)]
+    heard = [np.any([one.heard[k] for one in units], axis=0) for k in range(depth + 1)]
+    alive = [r & h for r, h in zip(reached, heard, strict=True)]
+    alive[0][:] = alive[-1][:] = True  # inputs and outputs keep their places, dead or not
+    generator = as_generator(rng)
+    held_out = None
+    if blocks == "auto":
+        held_out = _score_counts(layers, alive, groups, outputs, generator, _positive("starts", starts))
+        count = max(held_out, key=lambda b: held_out[b])
+    else:
+        count = _positive("blocks", blocks)
+    evidence = [Seen([one[k] for one in history], alive[k + 1], alive[k]) for k in range(depth)]
+    found = find_partition(evidence, groups, outputs, count, generator, _positive("starts", starts))
+    labels = [groups, *(_whole(found.labels[k], reached[k], heard[k]) for k in range(1, depth)), outputs]
+    labels = [groups, *_in_order(labels, layers), outputs]
+
+    made = []
+    for t, at_time in enumerate(history):
+        estimate = _tabulate(at_time, None if values is None else values[t], scales, labels, drift)
+        estimate.units, estimate.held_out, estimate.log_likelihood = units[t], held_out, found.log_likelihood
+        made.append(estimate)
+    return made
+
+
+def _tabulate(
+    layers: list[Mask], weights: list[Any] | None, scales: list[float], labels: list[IntArray], drift: bool
+) -> NetworkEstimate:
+    """(W, V, D) over the blocks of ``labels``."""
+    made = NetworkEstimate()
+    made.labels, made.positions = labels, [_positions(one) for one in labels]
+    if weights is None:
+        made.coherence = made.drift = None
+        for k, mask in enumerate(layers):
+            moments = block_moments(mask, None, labels[k + 1], labels[k])
+            made.append(Connectivity(moments.step(moments.mask)))
+        return made
+    made.coherence = [layer_coherence(*pair) for pair in zip(layers, weights, strict=True)]
+    made.drift = []
+    for k, mask in enumerate(layers):
+        moments = block_moments(mask, weights[k], labels[k + 1], labels[k])
+        variance = moments.square / scales[k] ** 2
+        estimate = shrink_drift(moments, mask.shape[1])
+        made.drift.append(estimate)
+        kept = estimate.shrunk * np.sqrt(variance) if drift and estimate.shrunk.any() else None
+        w, v, d = (None if one is None else moments.step(one) for one in (moments.mask, variance, kept))
+        made.append(Connectivity(w, v, d))
+    if not drift:
+        _warn(made.coherence)
+    return made
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Means over blocks of m, m w and m w^2, the pairs in each block, and the units of each side's blocks."""
+
+    mask: FloatArray
+    first: FloatArray
+    square: FloatArray
+    pairs: FloatArray
+    row_sizes: FloatArray
+    column_sizes: FloatArray
+
+    def step(self, values: FloatArray) -> StepGraphon:
+        return StepGraphon(values, edges_of(self.row_sizes), edges_of(self.column_sizes))
+
+
+def block_moments(mask: Mask, weights: Any, rows: IntArray, columns: IntArray) -> Moments:
+    """Moments of m and m w over blocks of units."""
+    a, b = int(rows.max()) + 1, int(columns.max()) + 1
+    row_sizes, column_sizes = (np.bincount(one, minlength=k).astype(float) for one, k in ((rows, a), (columns, b)))
+    pairs = np.outer(row_sizes, column_sizes)
+    ones = mask.block_counts(rows, a, columns, b)
+    first, square = np.zeros((a, b)), np.zeros((a, b))
+    if weights is not None:
+        order = np.argsort(columns, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(column_sizes)[:-1]]).astype(np.intp)
+
+        def add(run: slice, w: FloatArray) -> None:
+            w = w[:, order]
+            for total, power in ((first, w), (square, w * w)):
+                total += add_by(rows[run], a, np.add.reduceat(power, starts, axis=1))
+
+        map_runs(mask, weights, add)
+    return Moments(ones / pairs, first / pairs, square / pairs, pairs, row_sizes, column_sizes)
+
+
+def shrink_drift(moments: Moments, n_in: int) -> DriftEstimate:
+    """D of blocks and what of it the data support, in units of sqrt(V).
+
+    delta = sqrt(n_in) mean(m w) / sqrt(mean(m w^2)) has error e = sqrt(n_in / (n_a n_b)) under fair signs, so
+    Z = delta / e is a matrix of unit noise. A drift that data made is a sum of few products of a function of the
+    receiver and one of the sender (THEORY §10), so
+
+    - singular values s of Z beyond the 99.9% point of noise alone (Johnstone 2001) are kept, each taken to what is best
+      in mean square, sqrt((s^2 - a - b)^2 - 4 a b) / s for a x b blocks (Gavish and Donoho 2017);
+    - of the rest, its mean square t above noise leaves the share t / (1 + t), if it is three standard errors above.
+
+    Where neither is there delta = 0: a drift that is none would move the mean of every signal.
+    """
+    used = moments.square > 0
+    root = np.sqrt(np.where(used, moments.square, 1.0))
+    delta = np.where(used, math.sqrt(n_in) * moments.first / root, 0.0)
+    error = np.sqrt(n_in / moments.pairs)
+    left, values, right = np.linalg.svd(delta / error, full_matrices=False)
+    a, b = delta.shape
+    modes = int(np.count_nonzero(values > _noise_edge(a, b)))
+    s = values[:modes]
+    kept = np.sqrt(np.maximum((s * s - a - b) ** 2 - 4 * a * b, 0.0)) / s
+    freedom = (a - modes) * (b - modes)
+    excess = float((values[modes:] ** 2).sum()) / freedom - 1 if freedom else 0.0
+    if excess * math.sqrt(freedom / 2) < 3:
+        excess = 0.0
+    scaled = np.concatenate([kept, values[modes:] * excess / (1 + excess)])
+    shrunk = error * ((left * scaled) @ right)
+    # a mean can be no larger than the surviving weights allow: (E m w)^2 <= E m E m w^2
+    bound = np.sqrt(n_in * moments.mask)
+    shrunk = np.where(used, np.clip(shrunk, -bound, bound), 0.0)
+    return DriftEstimate(delta, np.where(used, error, 0.0), shrunk, modes, math.sqrt(excess))
+
+
+def _noise_edge(a: int, b: int) -> float:
+    """What the largest singular value of an a x b matrix of unit noise exceeds once in a thousand (Johnstone 2001)."""
+    rows, columns = math.sqrt(a - 0.5), math.sqrt(b - 0.5)
+    centre, width = (rows + columns) ** 2, (rows + columns) * (1 / rows + 1 / columns) ** (1 / 3)
+    return math.sqrt(centre + 3.27 * width)
+
+
+def _score_counts(
+    layers: list[Mask],
+    alive: list[Any],
+    groups: IntArray,
+    outputs: IntArray,
+    rng: np.random.Generator,
+    starts: int,
+) -> dict[int, float]:
+    """Held-out log-likelihood of block counts, until it has fallen twice."""
+    held = HeldOut([mask.dense()[np.ix_(alive[k + 1], alive[k])] for k, mask in enumerate(layers)], rng)
+    most = max(int(one.sum()) for one in alive[1:-1]) if len(layers) > 1 else 1
+    scores: dict[int, float] = {}
+    for count in _CANDIDATES:
+        if count > max(1, math.isqrt(most)):
+            break
+        scores[count] = held.score(groups, outputs, count, rng, starts)
+        if len(scores) > 2 and max(scores.values()) > max(list(scores.values())[-2:]):
+            break
+    return scores
+
+
+def _whole(labels: IntArray, reached: BoolArray, heard: BoolArray) -> IntArray:
+    """Labels of all units of a hidden layer: dead ones behind the others, the unreached apart from the unheard."""
+    out = np.empty(len(reached), dtype=np.intp)
+    out[reached & heard] = labels
+    out[~reached] = labels.max() + 1
+    out[reached & ~heard] = labels.max() + 2
+    return compress(out)
+
+
+def _in_order(labels: list[IntArray], layers: list[Mask]) -> Iterable[IntArray]:
+    """Hidden blocks renumbered by mean in-degree (then out-degree), so that an estimate reads like a sorted graphon."""
+    for k in range(1, len(layers)):
+        blocks = int(labels[k].max()) + 1
+        sizes = np.bincount(labels[k], minlength=blocks)
+        received, sent = layers[k - 1].degrees()[0], layers[k].degrees()[1]
+        means = [np.bincount(labels[k], weights=one, minlength=blocks) / sizes for one in (sent, received)]
+        rank = np.argsort(np.lexsort(means))
+        yield rank[labels[k]].astype(np.intp)
+
+
+def _positions(labels: IntArray) -> FloatArray:
+    """(rank + 1/2) / n of every unit when units are lined up by block and, within it, by index."""
+    order = np.argsort(labels, kind="stable")
+    out = np.empty(len(labels))
+    out[order] = (np.arange(len(labels)) + 0.5) / len(labels)
+    return out
+
+
+def _input_groups(count: int, groups: int | None) -> IntArray:
+    if groups is None:
+        return np.arange(count)
+    wanted = _positive("inputs", groups)
+    if wanted > count:
+        raise InputError(f"inputs: {count} inputs cannot form {wanted} groups; leave `inputs` out for atoms.")
+    return np.asarray((np.arange(count) * wanted) // count, dtype=np.intp)
+
+
+def _refuse_other_shapes(history: list[list[Mask]]) -> None:
+    shapes = [[mask.shape for mask in layers] for layers in history]
+    for index, one in enumerate(shapes):
+        if one != shapes[0]:
+            raise InputError(
+                f"masks: the network at time {index} has layers of shape {one}, at time 0 of {shapes[0]}; a path needs "
+                "the same units at all times."
+            )
+
+
+def _as_weights(weights: Any, layers: list[Mask]) -> list[Any]:
+    if isinstance(weights, (str, np.ndarray)) or not isinstance(weights, Sequence) or len(weights) != len(layers):
+        got = len(weights) if isinstance(weights, Sequence) else type(weights).__name__
+        raise InputError(f"weights: expected a list of {len(layers)} arrays, one for each mask, got {got}.")
+    return [as_weights(w, layers[k].shape, f"weights[{k}]") for k, w in enumerate(weights)]
+
+
+def _as_scales(dense_std: Any, depth: int) -> list[float]:
+    given = [1.0] * depth if dense_std is None else dense_std
+    given = [given] * depth if isinstance(given, Real) else given
+    if isinstance(given, str) or not isinstance(given, (Sequence, np.ndarray)) or len(given) != depth:
+        raise InputError(f"dense_std: expected one positive number, or {depth} (one a layer), got {dense_std!r}.")
+    try:
+        scales = [float(s) for s in given]
+    except (TypeError, ValueError):
+        scales = [math.nan]
+    if not all(0 < s < math.inf for s in scales):
+        raise InputError(f"dense_std: expected positive deviations of the dense weights, got {dense_std!r}.")
+    return scales
+
+
+def _positive(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        more = ' or "auto"' if name == "blocks" else ""
+        raise InputError(f"{name}: expected a positive whole number{more}, got {value!r}.")
+    return int(value)
+
+
+def _warn(coherences: list[Coherence]) -> None:
+    for number, one in enumerate(coherences, start=1):
+        if max(abs(one.z), one.rows_z, one.columns_z) >= 3:
+            warnings.warn(f"layer {number}: {one.verdict}", CoherenceWarning, stacklevel=5)

@@ -1,0 +1,82 @@
+"""Which units of a masked network take part: reached from an input, heard at an output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphon_theory.arrays import BoolArray
+from graphon_theory.estimation.masks import Mask, as_masks
+
+
+@dataclass(frozen=True, eq=False)
+class UnitReport:
+    """Units and connections that lie on a path from an input to an output.
+
+    Lists over the unit layers 0..L: ``reached`` (bool per unit: a path leads there from an input) and ``heard`` (a path
+    leads from there to an output). Tuples over the weight layers 1..L: ``density`` of surviving connections and
+    ``effective_density`` of those on a path.
+    """
+
+    reached: list[BoolArray]
+    heard: list[BoolArray]
+    density: tuple[float, ...]
+    effective_density: tuple[float, ...]
+
+    @property
+    def alive(self) -> list[BoolArray]:
+        """Units on a path, per unit layer."""
+        return [r & h for r, h in zip(self.reached, self.heard, strict=True)]
+
+    @property
+    def dead(self) -> tuple[int, ...]:
+        """How many units are on no path, per unit layer 0..L."""
+        return tuple(int(np.count_nonzero(~a)) for a in self.alive)
+
+    @property
+    def connected(self) -> bool:
+        """Whether any path leads from an input to an output."""
+        return bool(self.alive[0].any())
+
+    def __str__(self) -> str:
+        lines = []
+        for layer, (alive, reached, heard) in enumerate(zip(self.alive, self.reached, self.heard, strict=True)):
+            deaf, mute = np.count_nonzero(~reached), np.count_nonzero(~heard)
+            lines.append(
+                f"units {layer}: {np.count_nonzero(alive)} of {len(alive)} alive, {deaf} unreached, {mute} unheard"
+            )
+        for layer, (p, q) in enumerate(zip(self.density, self.effective_density, strict=True), start=1):
+            lines.append(f"layer {layer}: density {p:.4g}, effective {q:.4g}")
+        return "\n".join(lines)
+
+
+def trace_units(masks: Any) -> UnitReport:
+    """Find dead and disconnected units and the effective density of every layer.
+
+    A unit is dead if no path of surviving connections leads to it from an input, or none from it to an output; a
+    connection is effective if its sender is reached and its receiver heard. ``masks`` are listed from input to output.
+
+    Raises InputError as :func:`estimate_network` does. THEORY §9.
+    """
+    made = as_masks(masks)
+    reached = list(_spread(np.ones(made[0].shape[1], dtype=bool), made, forward=True))
+    heard = list(_spread(np.ones(made[-1].shape[0], dtype=bool), made[::-1], forward=False))[::-1]
+    density, effective = [], []
+    for mask, sender, receiver in zip(made, reached, heard[1:], strict=False):
+        size = mask.shape[0] * mask.shape[1]
+        counts = mask.block_counts(receiver.astype(np.intp), 2, sender.astype(np.intp), 2)
+        density.append(float(counts.sum()) / size)
+        effective.append(float(counts[1, 1]) / size)
+    return UnitReport(reached, heard, tuple(density), tuple(effective))
+
+
+def _spread(start: BoolArray, masks: Iterable[Mask], *, forward: bool) -> Iterable[BoolArray]:
+    """What is connected with ``start`` through one mask after the other, ``start`` first."""
+    yield start
+    for mask in masks:
+        labels = start.astype(np.intp)
+        start = (mask.row_counts(labels, 2) if forward else mask.column_counts(labels, 2))[:, 1] > 0
+        yield start

@@ -1,0 +1,85 @@
+"""Graphons given by an expression: breaks, kinks and jumps are found in it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import sympy as sp
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.graphons.graphon import Graphon
+from graphon_theory.numerics import expressions
+from graphon_theory.numerics.roots import roots_on_unit
+
+
+class AnalyticGraphon(Graphon):
+    """W(u, v) given by a SymPy expression in symbols named u and v, or by its text.
+
+    Breaks, kinks and jumps are found in the expression (|s|, min, max, Heaviside, Piecewise, roots and
+    logarithms), not declared. Raises ExpressionError for anything outside the whitelist of
+    :mod:`graphon_theory.numerics.expressions`.
+    """
+
+    def __init__(self, expr: str | sp.Basic) -> None:
+        self.expr: sp.Expr = expressions.parse(expr, ("u", "v"))
+        names = {s.name for s in self.expr.free_symbols}
+        breaks: dict[str, set[float]] = {"u": {0.0, 1.0}, "v": {0.0, 1.0}}
+        curves = []
+        for switch in expressions.switches(self.expr):
+            free = {s.name for s in switch.free_symbols}
+            if len(free) == 1:
+                breaks[free.pop()].update(_roots_in_one(switch))
+            else:
+                curves.append(_Curve(switch))
+        self.switches = tuple(curves)
+        self.u_breaks = np.array(sorted(breaks["u"]))
+        self.v_breaks = np.array(sorted(breaks["v"]))
+        self.constant_in_u = "u" not in names
+        self.constant_in_v = "v" not in names
+        self((0.3137, 0.6863), (0.7219, 0.2781))  # refuses at the door what is not finite in the open square
+
+    def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
+        return np.asarray(expressions.evaluate(self.expr, {"u": u, "v": v}), dtype=float)
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        return (self.expr,)
+
+    @cached_property
+    def _transposed(self) -> AnalyticGraphon:
+        u, v = expressions.symbol("u"), expressions.symbol("v")
+        return AnalyticGraphon(self.expr.xreplace({u: v, v: u}))
+
+    @property
+    def T(self) -> AnalyticGraphon:
+        return self._transposed
+
+    def __repr__(self) -> str:
+        return f"AnalyticGraphon({expressions.text(self.expr)!r})"
+
+    def _latex(self) -> str:
+        return cast(str, sp.latex(self.expr))
+
+
+class _Curve:
+    """A switch s(u, v) of an expression, evaluated with NumPy."""
+
+    def __init__(self, switch: sp.Expr) -> None:
+        self.switch = switch
+
+    def __call__(self, u: FloatArray, v: FloatArray) -> FloatArray:
+        return np.asarray(expressions.evaluate(self.switch, {"u": u, "v": v}), dtype=float)
+
+
+def _roots_in_one(switch: sp.Expr) -> list[float]:
+    """Roots in (0, 1) of a switch of one position."""
+    (name,) = (s.name for s in switch.free_symbols)
+
+    def value(_: FloatArray, y: FloatArray) -> FloatArray:
+        return np.asarray(expressions.evaluate(switch, {name: y}), dtype=float) + 0.0 * y
+
+    found = roots_on_unit(value, np.zeros(1), grid=4097)[0]
+    # a root such as 1/2 comes out of the bisection one rounding away from the number the user wrote
+    return [float(round(x, 14)) if abs(x - round(x, 14)) < 3e-16 else float(x) for x in found]

@@ -1,0 +1,34 @@
+"""What can be taken for a graphon: numbers, arrays, expressions, callables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import cast
+
+import numpy as np
+import sympy as sp
+
+from graphon_theory.errors import GraphonError
+from graphon_theory.graphons.analytic import AnalyticGraphon
+from graphon_theory.graphons.callables import FunctionGraphon
+from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon, _real_array
+
+
+def as_graphon(obj: object) -> Graphon:
+    """A Graphon from a number, a 2-D array, a SymPy expression, its text, a callable, or a Graphon itself."""
+    if isinstance(obj, Graphon):
+        return obj
+    if isinstance(obj, (str, sp.Basic)):
+        return AnalyticGraphon(obj)
+    if isinstance(obj, Real) and not isinstance(obj, bool):
+        return ConstantGraphon(cast(float, obj))
+    if isinstance(obj, (np.ndarray, Sequence)):
+        array = _real_array(obj, "values")
+        return ConstantGraphon(float(array)) if array.ndim == 0 else StepGraphon(array)
+    if callable(obj):
+        return FunctionGraphon(obj)
+    raise GraphonError(
+        f"expected a number, a 2-D array, a SymPy expression or its text, a callable or a Graphon, got "
+        f"{type(obj).__name__}."
+    )

@@ -1,0 +1,412 @@
+"""Graphons: W(u, v), u the position of the receiving unit (row of a mask), v that of the sending one (column).
+
+Four kinds share one noun. A graphon is a callable plus where it is not smooth: breaks at fixed u or v, and
+*switches* s(u, v) whose zero curves carry kinks or jumps. Operators need nothing else of it (THEORY §5).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.errors import GraphonError
+from graphon_theory.numerics.quadratures import Panels, product_integrals
+from graphon_theory.numerics.roots import Switch, roots_on_unit
+
+SLACK = 1e-12  # how far a density may leave [0, 1]
+_UNIT = np.array([0.0, 1.0])
+
+
+class Graphon(ABC):
+    """A real function W(u, v) on [0, 1]^2, never assumed symmetric (THEORY §1).
+
+    Calling it broadcasts over arrays of positions. Values may be any finite reals; [0, 1] is demanded only
+    where a graphon serves as a density of connections (:class:`Connectivity`, :meth:`sample`).
+    """
+
+    u_breaks: FloatArray  # where W may jump or kink at fixed u, 0 and 1 included
+    v_breaks: FloatArray
+    switches: tuple[Switch, ...] = ()  # functions of (u, v) whose zero curves carry kinks or jumps
+    constant_in_u: bool = False  # constant in u between u_breaks (and without switches)
+    constant_in_v: bool = False
+
+    @abstractmethod
+    def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
+        """W at arrays of positions of one shape."""
+
+    @property
+    @abstractmethod
+    def T(self) -> Graphon:
+        """The graphon of the reversed connections, (u, v) -> W(v, u)."""
+
+    def __call__(self, u: ArrayLike, v: ArrayLike) -> FloatArray:
+        """W(u, v), broadcast. Raises GraphonError for positions outside [0, 1] and for values that are not finite."""
+        uu, vv = np.broadcast_arrays(np.asarray(u, dtype=float), np.asarray(v, dtype=float))
+        for name, position in (("u", uu), ("v", vv)):
+            if position.size and not (position.min() >= 0.0 and position.max() <= 1.0):
+                bad = position[~((position >= 0.0) & (position <= 1.0))].flat[0]
+                raise GraphonError(f"{name}: positions must lie in [0, 1], got {bad:.6g}; rescale the positions.")
+        values = np.asarray(self._values(uu, vv), dtype=float)
+        if values.shape != uu.shape:
+            values = np.broadcast_to(values, uu.shape).copy()
+        if not np.isfinite(values).all():
+            at = np.unravel_index(int(np.argmin(np.isfinite(values))), values.shape)
+            raise GraphonError(
+                f"{self!r}: the value at u={float(uu[at]):.6g}, v={float(vv[at]):.6g} is {float(values[at])}; a "
+                "graphon must be finite on [0, 1]^2: bound it there."
+            )
+        return values
+
+    def v_roots(self, u: FloatArray) -> FloatArray:
+        """For every u, the v at which a switch changes sign: (len(u), c), NaN where there is none."""
+        found = [roots_on_unit(s, np.asarray(u, dtype=float)) for s in self.switches]
+        return np.concatenate(found, axis=1) if found else np.zeros((len(u), 0))
+
+    def row_integrals(self, u: ArrayLike, panels: Panels) -> FloatArray:
+        """A[i, j] = int W(u_i, v) l_j(v) dv over the basis of ``panels``: (len(u), panels.size), to rounding."""
+        points = np.atleast_1d(np.asarray(u, dtype=float))
+        return product_integrals(
+            lambda row, v: self(points[row], v),
+            len(points),
+            panels,
+            self.v_breaks,
+            self.v_roots(points),
+            constant=self.constant_in_v,
+            what=repr(self),
+        )
+
+    def row_means(self, u: ArrayLike, v_edges: ArrayLike) -> FloatArray:
+        """At receiving points u_i, the mean over each sending cell: (len(u), len(v_edges) - 1)."""
+        edges = _cells(v_edges, "v_edges")
+        return self.row_integrals(u, Panels.constant(edges)) / np.diff(edges)
+
+    def averaged_rows(self, u_edges: ArrayLike, panels: Panels) -> FloatArray:
+        """Mean over each receiving cell of the rows of :meth:`row_integrals`: (len(u_edges) - 1, panels.size)."""
+        edges = _cells(u_edges, "u_edges")
+        cells = len(edges) - 1
+        if self.constant_in_u and not self.switches and np.isin(self.u_breaks, edges).all():
+            return self.row_integrals((edges[:-1] + edges[1:]) / 2, panels)
+        columns = self.T
+        # the average over a cell, as a function of v, can lose smoothness where a curve leaves the cell
+        corners = np.unique(np.concatenate([edges, self.u_breaks]))
+        crossings = self.v_roots(corners).ravel()
+        breaks = np.unique(np.concatenate([self.v_breaks, crossings[np.isfinite(crossings)]]))
+
+        def mean(row: NDArray[np.intp], v: FloatArray) -> FloatArray:
+            points, start = v.ravel(), edges[row.ravel()]
+            length = edges[row.ravel() + 1] - start
+            cuts = [np.broadcast_to(self.u_breaks, (v.size, len(self.u_breaks))), columns.v_roots(points)]
+            return product_integrals(
+                lambda i, s: columns(points[i], np.minimum(start[i] + length[i] * s, 1.0)),
+                v.size,
+                Panels.constant(_UNIT),
+                np.zeros(0),
+                (np.concatenate(cuts, axis=1) - start[:, None]) / length[:, None],
+                constant=self.constant_in_u,
+                what=repr(self),
+            ).reshape(v.shape)
+
+        none = np.zeros((cells, 0))
+        constant = self.constant_in_v and not self.switches
+        return product_integrals(mean, cells, panels, breaks, none, constant=constant, noise=4e-14, what=repr(self))
+
+    def cell_means(self, u_edges: ArrayLike, v_edges: ArrayLike) -> FloatArray:
+        """Means over rectangles: (len(u_edges) - 1, len(v_edges) - 1). Cell averages, not samples."""
+        edges = _cells(v_edges, "v_edges")
+        return self.averaged_rows(u_edges, Panels.constant(edges)) / np.diff(edges)
+
+    def mean(self) -> float:
+        """The double integral of W: the density of the whole layer."""
+        return float(self.cell_means(_UNIT, _UNIT)[0, 0])
+
+    def degrees(self, axis: int) -> Callable[[ArrayLike], FloatArray]:
+        """The degree function left when ``axis`` is integrated out, a callable of positions.
+
+        ``axis=1`` integrates over v: u -> int W(u, v) dv, the share of senders a receiver is connected to.
+        ``axis=0`` integrates over u: v -> int W(u, v) du.
+        """
+        if axis not in (0, 1):
+            raise GraphonError(f"axis: expected 1 (integrate over v) or 0 (integrate over u), got {axis!r}.")
+        graphon = self if axis == 1 else self.T
+
+        def degree(position: ArrayLike) -> FloatArray:
+            points = np.asarray(position, dtype=float)
+            return graphon.row_means(points.ravel(), _UNIT)[:, 0].reshape(points.shape)
+
+        return degree
+
+    def to_step(self, n: int) -> StepGraphon:
+        """The step graphon of averages over an n x n grid of equal cells."""
+        edges = np.linspace(0.0, 1.0, _count("n", n, "blocks") + 1)
+        return StepGraphon(self.cell_means(edges, edges))
+
+    def sample(
+        self,
+        n_out: int,
+        n_in: int,
+        rng: np.random.Generator | int,
+        positions: str | tuple[ArrayLike, ArrayLike] = "grid",
+    ) -> NDArray[np.bool_]:
+        """Draw a mask (n_out, n_in): entry (i, j) is kept with probability W(u_i, v_j), independently.
+
+        ``positions`` is "grid" (midpoints (i + 1/2) / n), "random" (uniform, drawn from ``rng``), or the pair
+        (u, v) of positions themselves: a hidden unit needs one position in both of its masks.
+
+        Raises GraphonError when a probability leaves [0, 1] or the positions do not fit the shape.
+        """
+        n_out, n_in = _count("n_out", n_out, "units"), _count("n_in", n_in, "units")
+        try:
+            generator = np.random.default_rng(rng)
+        except (TypeError, ValueError) as error:
+            raise GraphonError(f"rng: expected a numpy Generator or a seed, got {rng!r} ({error}).") from None
+        if isinstance(positions, str) and positions == "grid":
+            u, v = ((np.arange(n) + 0.5) / n for n in (n_out, n_in))
+        elif isinstance(positions, str) and positions == "random":
+            u, v = generator.random(n_out), generator.random(n_in)
+        elif isinstance(positions, str) or not isinstance(positions, (Sequence, np.ndarray)) or len(positions) != 2:
+            raise GraphonError(f'positions: expected "grid", "random" or a pair (u, v), got {positions!r:.80}.')
+        else:
+            u, v = (_real_array(p, "positions") for p in positions)
+            if u.shape != (n_out,) or v.shape != (n_in,):
+                raise GraphonError(
+                    f"positions: expected u of shape ({n_out},) and v of shape ({n_in},), got {u.shape} and {v.shape}."
+                )
+        mask = np.empty((n_out, n_in), dtype=bool)
+        rows = max(1, 1_000_000 // n_in)
+        for start in range(0, n_out, rows):
+            density = check_density(self(u[start : start + rows, None], v[None, :]), "sample", self)
+            mask[start : start + rows] = generator.random(density.shape) < density
+        return mask
+
+    def extremes(self) -> tuple[float, float]:
+        """Smallest and largest value met on a fine grid that reaches both sides of every break.
+
+        A spike narrower than the grid (about 1/100 of a panel) is not seen.
+        """
+        u, v = between([self.u_breaks]), between([self.v_breaks])
+        values = self(u[:, None], v[None, :])
+        return float(values.min()), float(values.max())
+
+    @property
+    def is_zero(self) -> bool:
+        return self.extremes() == (0.0, 0.0)
+
+    @property
+    @abstractmethod
+    def _key(self) -> tuple[Any, ...]:
+        """What two graphons of one kind must share to be equal."""
+
+    def __eq__(self, other: object) -> bool:
+        """Same kind, same data; two ways of writing one function are not compared."""
+        if not isinstance(other, Graphon):
+            return NotImplemented
+        return type(self) is type(other) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    @abstractmethod
+    def _latex(self) -> str:
+        """LaTeX of the right-hand side of W(u, v) = ..."""
+
+    def _repr_latex_(self) -> str:
+        return f"$W(u, v) = {self._latex()}$"
+
+    def _repr_html_(self) -> str:
+        """The repr above a small heat map, as inline SVG (no plotting library needed)."""
+        n, fine = 16, 8  # cells, and samples averaged in each: exact averages could take seconds
+        label = repr(self).replace("&", "&amp;").replace("<", "&lt;")
+        at = (np.arange(n * fine) + 0.5) / (n * fine)
+        try:
+            values = self(at[:, None], at).reshape(n, fine, n, fine).mean(axis=(1, 3))
+        except GraphonError as error:  # a picture must not be what fails
+            return f"<div><code>{label}</code><br>{str(error).replace('&', '&amp;').replace('<', '&lt;')}</div>"
+        low, high = min(0.0, float(values.min())), max(1.0, float(values.max()))
+        cells = "".join(
+            f'<rect x="{j * 6}" y="{i * 6}" width="6" height="6" '
+            f'fill="rgb({(s := round(255 * (1 - (values[i, j] - low) / (high - low))))},{s},{s})"/>'
+            for i in range(n)
+            for j in range(n)
+        )
+        return (
+            f'<div><code>{label}</code><br><svg width="{n * 6}" height="{n * 6}" role="img" '
+            f'aria-label="rows u (receiving), columns v (sending)">{cells}</svg></div>'
+        )
+
+
+def between(breaks: Sequence[FloatArray], constant: bool = False) -> FloatArray:
+    """Positions at which a range is checked: some in every panel between the breaks, or only its middle.
+
+    Ends are approached but not struck.
+    """
+    edges = np.unique(np.concatenate(breaks))
+    if constant:
+        return (edges[:-1] + edges[1:]) / 2
+    inner = (1 - np.cos(np.linspace(0, np.pi, max(9, 97 // (len(edges) - 1))))) / 2
+    inner = np.clip(inner, 1e-9, 1 - 1e-9)
+    return np.concatenate([a + (b - a) * inner for a, b in pairwise(edges)])
+
+
+def check_density(values: FloatArray, name: str, graphon: object) -> FloatArray:
+    """Refuse probabilities outside [0, 1] (beyond the slack of 1e-12); return them."""
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    if low < -SLACK or high > 1.0 + SLACK:
+        raise GraphonError(
+            f"{name}: a density of connections must lie in [0, 1], got values in [{low:.13g}, {high:.13g}] from "
+            f"{graphon!r}; rescale the graphon."
+        )
+    return values
+
+
+class StepGraphon(Graphon):
+    """W(u, v) = values[i, j] for u in row block i and v in column block j.
+
+    ``u_edges`` and ``v_edges`` increase from 0 to 1 (equal blocks if left out); block i is
+    [u_edges[i], u_edges[i+1]). Exact in every operator: one node a block (THEORY §5).
+    """
+
+    constant_in_u = constant_in_v = True
+
+    def __init__(self, values: ArrayLike, u_edges: ArrayLike | None = None, v_edges: ArrayLike | None = None) -> None:
+        table = _real_array(values, "values")
+        if table.ndim != 2 or 0 in table.shape:
+            raise GraphonError(f"values: expected a 2-D array of blocks, got shape {table.shape}.")
+        if not np.isfinite(table).all():
+            at = tuple(int(i) for i in np.argwhere(~np.isfinite(table))[0])
+            raise GraphonError(f"values: expected finite numbers, got {table[at]} in block {at}.")
+        table.setflags(write=False)
+        self.values: FloatArray = table
+        self.u_breaks = self.u_edges = _edges(u_edges, table.shape[0], "u_edges")
+        self.v_breaks = self.v_edges = _edges(v_edges, table.shape[1], "v_edges")
+
+    def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
+        i = np.clip(np.searchsorted(self.u_edges, u, side="right") - 1, 0, self.values.shape[0] - 1)
+        j = np.clip(np.searchsorted(self.v_edges, v, side="right") - 1, 0, self.values.shape[1] - 1)
+        return self.values[i, j]
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        return tuple((a + 0.0).tobytes() for a in (self.values, self.u_edges, self.v_edges)) + self.values.shape
+
+    @property
+    def T(self) -> StepGraphon:
+        return StepGraphon(self.values.T, self.v_edges, self.u_edges)
+
+    def row_integrals(self, u: ArrayLike, panels: Panels) -> FloatArray:
+        if (panels.m > 1).any():
+            return super().row_integrals(u, panels)
+        edges = np.append(panels.a, panels.b[-1])  # one node a panel: shares of blocks, no quadrature needed
+        points = np.atleast_1d(np.asarray(u, dtype=float))
+        middles = (self.v_edges[:-1] + self.v_edges[1:]) / 2
+        values = self(points[:, None], middles[None, :])
+        if np.array_equal(edges, self.v_edges):
+            return values * np.diff(edges)
+        shares: FloatArray = _overlaps(edges, self.v_edges) * np.diff(edges)[:, None]
+        out: FloatArray = values @ shares.T
+        return out
+
+    def averaged_rows(self, u_edges: ArrayLike, panels: Panels) -> FloatArray:
+        edges = _cells(u_edges, "u_edges")
+        middles = (self.u_edges[:-1] + self.u_edges[1:]) / 2
+        return _overlaps(edges, self.u_edges) @ self.row_integrals(middles, panels)
+
+    def extremes(self) -> tuple[float, float]:
+        return float(self.values.min()), float(self.values.max())
+
+    def __repr__(self) -> str:
+        rows, columns = self.values.shape
+        if self.values.size <= 16:
+            equal = all(np.array_equal(e, np.linspace(0, 1, len(e))) for e in (self.u_edges, self.v_edges))
+            edges = "" if equal else f", u_edges={self.u_edges.tolist()}, v_edges={self.v_edges.tolist()}"
+            return f"StepGraphon({self.values.tolist()}{edges})"
+        return f"StepGraphon({rows} x {columns} blocks, values in [{self.values.min():.4g}, {self.values.max():.4g}])"
+
+    def _latex(self) -> str:
+        if self.values.size > 36:
+            return (
+                rf"\text{{step function with }} {self.values.shape[0]} \times {self.values.shape[1]} \text{{ blocks}}"
+            )
+        rows = r" \\ ".join(" & ".join(f"{x:.4g}" for x in row) for row in self.values)
+        return rf"\begin{{bmatrix}} {rows} \end{{bmatrix}}_{{ij}},\; u \in I_i,\, v \in J_j"
+
+
+class ConstantGraphon(StepGraphon):
+    """W(u, v) = p everywhere: one block."""
+
+    def __init__(self, p: float) -> None:
+        if isinstance(p, bool) or not isinstance(p, Real):
+            raise GraphonError(f"p: expected a real number, got {p!r:.80}; a 2-D array makes a StepGraphon.")
+        try:
+            value = float(p)
+        except OverflowError:
+            value = np.inf
+        if not np.isfinite(value):
+            raise GraphonError(f"p: expected a finite number, got {value}.")
+        super().__init__([[value]])
+
+    @property
+    def p(self) -> float:
+        return float(self.values[0, 0])
+
+    @property
+    def T(self) -> ConstantGraphon:
+        return self
+
+    def __repr__(self) -> str:
+        return f"ConstantGraphon({self.p!r})"
+
+    def _latex(self) -> str:
+        return f"{self.p:.6g}"
+
+
+def _edges(edges: ArrayLike | None, blocks: int | None, name: str) -> FloatArray:
+    """Check block edges: increasing from 0 to 1, one more than there are blocks."""
+    out = np.linspace(0.0, 1.0, (blocks or 1) + 1) if edges is None else _real_array(edges, name)
+    if out.ndim != 1 or len(out) < 2 or out[0] != 0.0 or out[-1] != 1.0 or not (np.diff(out) > 0).all():
+        shown = np.array2string(out, threshold=8, precision=6)
+        raise GraphonError(f"{name}: expected increasing edges from 0 to 1, got {shown}.")
+    if blocks is not None and len(out) != blocks + 1:
+        raise GraphonError(f"{name}: {blocks} blocks need {blocks + 1} edges, got {len(out)}.")
+    out.setflags(write=False)
+    return out
+
+
+def _cells(edges: ArrayLike, name: str) -> FloatArray:
+    """Check the edges of cells to average over: increasing within [0, 1]."""
+    out = _real_array(edges, name)
+    if out.ndim != 1 or len(out) < 2 or not (out[0] >= 0.0 and out[-1] <= 1.0 and (np.diff(out) > 0).all()):
+        shown = np.array2string(out, threshold=8, precision=6)
+        raise GraphonError(f"{name}: expected increasing edges within [0, 1], got {shown}.")
+    return out
+
+
+def _real_array(obj: object, name: str) -> FloatArray:
+    """A float64 copy. Text, complex numbers and ragged lists, which NumPy misreads or half accepts, are refused."""
+    try:
+        raw = np.asarray(obj)
+        if raw.dtype.kind not in "biufO":
+            raise TypeError(f"dtype {raw.dtype}")
+        return np.array(raw, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise GraphonError(f"{name}: expected an array of real numbers, got something else ({error}).") from None
+
+
+def _count(name: str, value: Any, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise GraphonError(f"{name}: expected a positive number of {what}, got {value!r}.")
+    return int(value)
+
+
+def _overlaps(cells: FloatArray, blocks: FloatArray) -> FloatArray:
+    """Share of every cell covered by every block: (cells, blocks), rows adding to 1."""
+    low = np.maximum(cells[:-1, None], blocks[None, :-1])
+    high = np.minimum(cells[1:, None], blocks[None, 1:])
+    out: FloatArray = np.clip(high - low, 0.0, None) / np.diff(cells)[:, None]
+    return out

@@ -1,0 +1,245 @@
+"""Connectivity of one layer: mask graphon W, variance graphon V and drift graphon D (THEORY §2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.errors import ConnectivityError, GraphonError
+from graphon_theory.graphons.conversions import as_graphon
+from graphon_theory.graphons.graphon import SLACK, ConstantGraphon, Graphon, between
+
+_ZERO = ConstantGraphon(0.0)
+
+
+class Known:
+    """What a position tells of the parameters of the unit there: some linear combinations of them (THEORY §10).
+
+    A unit at u is known by r coordinates, standard normal before they are known, that are linear in its weights and
+    its bias (in units of their dense deviations). Knowing them moves the means, which is what D says for the weights
+    and ``bias_mean`` for the bias, and takes their share out of the covariance:
+
+        cov(m w_v, m w_v') = V(u,v) 1[v = v'] - (1/n) sum_r G_r(u,v) G_r(u,v'),
+        cov(m w_v, b) = -(1/sqrt(n)) sum_r G_r(u,v) g_r(u),     var b = 1 - sum_r g_r(u)^2,
+
+    where G_r / sqrt(n) and g_r are the covariances of the coordinate with m w_v and b. With the coordinates' values
+    c_r(u), D = sum_r c_r G_r and bias_mean = sum_r c_r g_r.
+
+    Args:
+        profiles: G_1..G_r, each anything :func:`as_graphon` takes.
+        bias: g_1..g_r, each a graphon that is read at its u alone (a number, a step function of one column); zero if
+            left out.
+        bias_mean: the mean of b at u, likewise.
+
+    Raises ConnectivityError for anything else, and for functions of the bias that depend on v. That profiles vanish
+    where W does is checked by :class:`Connectivity`; that coordinates explain no more than V, int G_r G_s / V + g_r g_s
+    <= 1 as matrices (to a thousandth), when data come. Where they explain nearly all, covariances are differences at
+    the rounding level of second moments, and so is ``nngp``.
+    """
+
+    __slots__ = ("_bias", "_bias_mean", "_profiles")
+
+    def __init__(
+        self, profiles: Sequence[object], bias: Sequence[object] | None = None, bias_mean: object = 0.0
+    ) -> None:
+        self._profiles = _all_named("profiles", profiles)
+        self._bias = _all_named("bias", [0.0] * len(self._profiles) if bias is None else bias)
+        self._bias_mean = _named("bias_mean", bias_mean)
+        if len(self._bias) != len(self._profiles):
+            raise ConnectivityError(
+                f"bias: expected {len(self._profiles)} functions of u, one a profile, got {len(self._bias)}."
+            )
+        for name, graphon in (*((f"profiles[{r}]", g) for r, g in enumerate(self._profiles)), *self._of_bias()):
+            _extremes(name, graphon)  # finite
+        for name, graphon in self._of_bias():
+            if len(graphon.v_breaks) > 2 or not graphon.constant_in_v:
+                raise ConnectivityError(f"{name}: expected a function of u alone, got {graphon!r}.")
+
+    @property
+    def profiles(self) -> tuple[Graphon, ...]:
+        """G_r, sqrt(n) times the covariance of the coordinates with surviving weights."""
+        return self._profiles
+
+    @property
+    def bias(self) -> tuple[Graphon, ...]:
+        """g_r, the covariance of the coordinates with the bias."""
+        return self._bias
+
+    @property
+    def bias_mean(self) -> Graphon:
+        """The mean of the bias, in units of sigma_b."""
+        return self._bias_mean
+
+    @property
+    def graphons(self) -> tuple[Graphon, ...]:
+        return (*self._profiles, *self._bias, self._bias_mean)
+
+    def _of_bias(self) -> list[tuple[str, Graphon]]:
+        return [*((f"bias[{r}]", g) for r, g in enumerate(self._bias)), ("bias_mean", self._bias_mean)]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Known):
+            return NotImplemented
+        return (self._profiles, self._bias, self._bias_mean) == (other._profiles, other._bias, other._bias_mean)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        first = f"{self._profiles[0]!r}, ..." if len(self._profiles) > 1 else ", ".join(map(repr, self._profiles))
+        return f"Known({len(self._profiles)} profiles: {first})"
+
+
+class Connectivity:
+    """The three graphons of a masked layer.
+
+        W(u,v) = E[m],   V(u,v) = E[m w^2],   D(u,v) = sqrt(n_in) E[m w],   w in units of the dense deviation.
+
+    ``variance`` left out means V = W (a mask independent of the weights), ``drift`` left out means D = 0. ``known``:
+    what positions tell of weights and biases beyond these moments (:class:`Known`), nothing if left out.
+    Each argument is anything :func:`as_graphon` takes. Immutable.
+
+    Raises ConnectivityError unless W lies in [0, 1], V >= 0, and V (and with it D) vanishes exactly where W does.
+    The bound (D^1)^2 <= d W^1 V^1 of an input layer needs d and is checked when data come.
+    """
+
+    __slots__ = ("_drift", "_known", "_mask", "_variance")
+
+    def __init__(
+        self,
+        mask: object,
+        variance: object | None = None,
+        drift: object | None = None,
+        *,
+        known: Known | None = None,
+    ) -> None:
+        if known is not None and not isinstance(known, Known):
+            raise ConnectivityError(f"known: expected a Known, got {type(known).__name__}.")
+        self._known = known
+        self._mask = _named("mask", mask)
+        given = self._mask if variance is None else _named("variance", variance)
+        self._variance = self._mask if given == self._mask else given
+        given = _ZERO if drift is None else _named("drift", drift)
+        self._drift = _ZERO if given == _ZERO else given
+        self._check()
+
+    @property
+    def mask(self) -> Graphon:
+        """W, the density of surviving connections."""
+        return self._mask
+
+    @property
+    def variance(self) -> Graphon:
+        """V, the second moment of surviving weights; the very object ``mask`` when V = W."""
+        return self._variance
+
+    @property
+    def drift(self) -> Graphon:
+        """D, sqrt(n_in) times the mean of surviving weights; ConstantGraphon(0.0) when there is none."""
+        return self._drift
+
+    @property
+    def known(self) -> Known | None:
+        """What positions tell of weights and biases beyond W, V and D."""
+        return self._known
+
+    @property
+    def has_drift(self) -> bool:
+        """Whether signals have means: there is drift, or a position tells of its unit's parameters."""
+        return self._known is not None or (self._drift is not _ZERO and not self._drift.is_zero)
+
+    def _check(self) -> None:
+        low, high = _extremes("mask", self._mask)
+        if low < -SLACK or high > 1 + SLACK:
+            raise ConnectivityError(
+                f"mask: a density of connections must lie in [0, 1], got values in [{low:.13g}, {high:.13g}] from "
+                f"{self._mask!r}; rescale the graphon."
+            )
+        if self._variance is self._mask and self._drift is _ZERO and self._known is None:
+            return
+        low, high = _extremes("variance", self._variance)
+        if low < -SLACK:
+            raise ConnectivityError(
+                f"variance: a second moment cannot be negative, got {low:.6g} from {self._variance!r}; "
+                "variance is E[m w^2], not a logarithm or a difference."
+            )
+        _extremes("drift", self._drift)  # finite
+        u, v = self._common_points()
+        w = self._mask(u[:, None], v[None, :])
+        floor = 1e-14
+        others = [("variance", self._variance), ("drift", self._drift)]
+        if self._known is not None:
+            others += [(f"known: profiles[{r}]", profile) for r, profile in enumerate(self._known.profiles)]
+        for name, graphon in others:
+            _forbid(
+                (w <= 0.0) & (np.abs(graphon(u[:, None], v[None, :])) > floor),
+                (u, v),
+                f"{name}: {graphon!r} is not zero where no connection survives (mask = 0)",
+                "multiply it by the mask's support",
+            )
+        _forbid(
+            (w > floor) & (self._variance(u[:, None], v[None, :]) <= 0.0),
+            (u, v),
+            f"variance: {self._variance!r} is zero where connections survive (mask > 0)",
+            "remove those connections from the mask, or give them a variance",
+        )
+
+    def _common_points(self) -> tuple[FloatArray, FloatArray]:
+        """Positions in every panel between the breaks of the three graphons: one where all are constant there."""
+        graphons = (self._mask, self._variance, self._drift, *(() if self._known is None else self._known.profiles))
+        plain = not any(g.switches for g in graphons)
+        u = between([g.u_breaks for g in graphons], plain and all(g.constant_in_u for g in graphons))
+        v = between([g.v_breaks for g in graphons], plain and all(g.constant_in_v for g in graphons))
+        return u, v
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Connectivity):
+            return NotImplemented
+        same = (self.mask, self.variance, self.drift) == (other.mask, other.variance, other.drift)
+        return same and self.known == other.known
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        parts = [repr(self._mask)]
+        if self._variance is not self._mask:
+            parts.append(f"variance={self._variance!r}")
+        if self._drift is not _ZERO:
+            parts.append(f"drift={self._drift!r}")
+        if self._known is not None:
+            parts.append(f"known={self._known!r}")
+        return f"Connectivity({', '.join(parts)})"
+
+
+def as_connectivity(obj: object) -> Connectivity:
+    """A Connectivity itself, or one with V = W and D = 0 from whatever :func:`as_graphon` takes."""
+    return obj if isinstance(obj, Connectivity) else Connectivity(obj)
+
+
+def _named(name: str, obj: object) -> Graphon:
+    try:
+        return as_graphon(obj)
+    except GraphonError as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def _all_named(name: str, many: object) -> tuple[Graphon, ...]:
+    if isinstance(many, str) or not isinstance(many, Sequence):
+        raise ConnectivityError(f"{name}: expected a list of graphons, got {type(many).__name__}.")
+    return tuple(_named(f"{name}[{r}]", one) for r, one in enumerate(many))
+
+
+def _extremes(name: str, graphon: Graphon) -> tuple[float, float]:
+    try:
+        return graphon.extremes()
+    except GraphonError as error:  # a value that is not finite
+        raise ConnectivityError(f"{name}: {error}") from None
+
+
+def _forbid(bad: np.ndarray, points: tuple[FloatArray, FloatArray], problem: str, mend: str) -> None:
+    if bad.any():
+        i, j = (int(k) for k in np.argwhere(bad)[0])
+        raise ConnectivityError(f"{problem}, as at u={points[0][i]:.6g}, v={points[1][j]:.6g}; {mend}.")

@@ -1,0 +1,386 @@
+"""Pruning laws: the (W, V, D) that a way of scoring weights leaves behind (THEORY §2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from scipy.integrate import quad
+from scipy.optimize import brentq
+from scipy.stats import beta, chi2
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.errors import ConnectivityError, GraphonError
+from graphon_theory.graphons.analytic import AnalyticGraphon
+from graphon_theory.graphons.callables import FunctionGraphon
+from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
+from graphon_theory.networks.connectivity import Connectivity
+from graphon_theory.numerics.roots import Switch
+from graphon_theory.pruning.weight_laws import WeightLaw, weight_law
+
+# Initialisations by name: the weights' law, and their deviation from (fan-in, fan-out).
+INITS: dict[str, tuple[str, Callable[[int, int], float]]] = {
+    "ntk": ("normal", lambda n_in, n_out: 1.0),
+    "he": ("normal", lambda n_in, n_out: math.sqrt(2 / n_in)),
+    "he_uniform": ("uniform", lambda n_in, n_out: math.sqrt(2 / n_in)),
+    "lecun": ("normal", lambda n_in, n_out: math.sqrt(1 / n_in)),
+    "glorot": ("normal", lambda n_in, n_out: math.sqrt(2 / (n_in + n_out))),
+    "glorot_uniform": ("uniform", lambda n_in, n_out: math.sqrt(2 / (n_in + n_out))),
+    "torch": ("uniform", lambda n_in, n_out: math.sqrt(1 / (3 * n_in))),  # torch.nn.Linear's default
+}
+
+
+def random_pruning(density: float) -> Connectivity:
+    """Random pruning: W = V = density, D = 0 (mask independent of the weights).
+
+    ``density`` is the share of weights kept, in (0, 1]. Raises ConnectivityError otherwise. THEORY §2; [GL].
+    """
+    return Connectivity(_density(density))
+
+
+def magnitude_pruning(density: float, weights: object = "normal") -> Connectivity:
+    """Magnitude pruning: the largest |w| survive.
+
+        W = p,   V = E[w^2; |w| > t],   P(|w| > t) = p,   D = 0,      p = ``density``, E[w^2] = 1;
+        normal weights: V = 2 [t phi(t) + Phi(-t)],   t = Phi^{-1}(1 - p/2).
+
+    V > W: the surviving weights are the large ones, which is why magnitude and random pruning share a graphon
+    and differ in their kernels. ``weights`` is the law of the initial weights: "normal", "uniform" or
+    "truncated_normal" (at two deviations).
+
+    Raises ConnectivityError for a density outside (0, 1] and for an unknown law. THEORY §2.
+    """
+    p, law = _density(density), weight_law(weights)
+    return Connectivity(1.0) if p == 1.0 else Connectivity(p, law.kept_second_moment(p))
+
+
+def saliency_pruning(
+    row_factor: object, column_factor: object, density: float, weights: object = "normal"
+) -> Connectivity:
+    """Factorised saliency: the largest |w| r(u) c(v) of the layer survive.
+
+        W = P(|w| > t),   V = E[w^2; |w| > t],   t(u, v) = tau / (r(u) c(v)),   mean of W = density,   D = 0.
+
+    ``row_factor`` r, of the receiving position u, and ``column_factor`` c, of the sending position v, are numbers,
+    callables of one array, SymPy expressions (or text) in u and in v, 1-D arrays (equal blocks), or graphons that
+    vary along one axis only. They must not be negative; where one is 0 nothing survives. tau is solved to
+    rounding. Factors constant on blocks give StepGraphons.
+
+    Raises ConnectivityError for a factor that is negative or not finite, a density outside (0, 1], one that is
+    larger than the share of connections with a positive score, and an unknown law of weights. THEORY §2.
+    """
+    law = weight_law(weights)
+    row, column = _factor("row_factor", row_factor, "u"), _factor("column_factor", column_factor, "v")
+    scored = _Scored(row, column, law)
+    return scored.connectivity(solve_threshold(scored.density, _density(density)))
+
+
+def n_m_pruning(n: int, m: int, weights: object = "normal") -> Connectivity:
+    """N:M sparsity: of every ``m`` consecutive weights of a row the ``n`` largest |w| survive.
+
+        W = n / m,   V = E[ g(p) ],  p ~ Beta(n, m - n),   g(p) = E[w^2; |w| > t], P(|w| > t) = p,   D = 0,
+
+    since given the (n+1)-th largest |w| of a group, those above it are independent draws beyond it. Between
+    random (V = W, m = 1) and magnitude pruning (m to infinity).
+
+    Raises ConnectivityError unless 0 < n <= m are whole numbers.
+    """
+    whole = all(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in (n, m))
+    if not whole or not 0 < n <= m:
+        raise ConnectivityError(f"n, m: expected whole numbers with 0 < n <= m (keep n of every m), got {n!r}, {m!r}.")
+    law = weight_law(weights)
+    if n == m:
+        return Connectivity(1.0)
+    shares = beta(n, m - n)
+    middle = float(shares.mean())
+    # quad stops where it sees no more: a layer of many small groups has all its mass near the middle
+    spread = 12 * float(shares.std())
+    points = sorted({min(max(middle + s, 1e-12), 1 - 1e-12) for s in (-spread, 0.0, spread)})
+    value, _ = quad(
+        lambda p: law.kept_second_moment(p) * float(shares.pdf(p)) if 0 < p < 1 else 0.0,
+        0.0,
+        1.0,
+        points=points,
+        epsabs=1e-14,
+        epsrel=1e-13,
+        limit=400,
+    )
+    return Connectivity(n / m, value)
+
+
+def unit_pruning(rows: float = 1.0, columns: float = 1.0, fan_in: int | None = None) -> Connectivity:
+    """Structured sparsity: whole units are removed, the kept ones stand first.
+
+        W(u, v) = 1[u < rows] 1[v < columns],   V = W k,   D = 0;
+        k = 1, or for units kept by the norm of their n = ``fan_in`` normal weights
+        k = E[X; X > q] / (n rows) = P(chi^2_{n+2} > q) / rows,   X ~ chi^2_n,   P(X > q) = rows.
+
+    ``rows`` is the share of receiving units kept, ``columns`` of sending ones: a hidden unit that goes takes its
+    row below and its column above along, so the next layer's ``columns`` is this layer's ``rows``. k - 1 is of order
+    n^(-1/2): in the limit of wide layers a norm tells nothing and V = W.
+
+    Raises ConnectivityError for shares outside (0, 1] and a fan-in that is no positive whole number.
+    """
+    kept, sent = _density(rows, "rows"), _density(columns, "columns")
+    u_edges, v_edges = ([0.0, 1.0] if share == 1.0 else [0.0, share, 1.0] for share in (kept, sent))
+    mask = np.zeros((len(u_edges) - 1, len(v_edges) - 1))
+    mask[0, 0] = 1.0
+    factor = 1.0
+    if fan_in is not None and kept < 1.0:
+        n = _count("fan_in", fan_in)
+        factor = float(chi2.sf(chi2.isf(kept, n), n + 2)) / kept
+    graphon = StepGraphon(mask, u_edges, v_edges)
+    return Connectivity(graphon, None if factor == 1.0 else StepGraphon(factor * mask, u_edges, v_edges))
+
+
+def erk_densities(widths: Sequence[int], density: float) -> tuple[float, ...]:
+    """Densities of the Erdos-Renyi scheme: p_l proportional to (n_{l-1} + n_l) / (n_{l-1} n_l), at most 1.
+
+    ``widths`` are all unit counts (n_0, ..., n_L); layers that reach 1 are kept dense and the rest share what is
+    left, so that the surviving weights are ``density`` of all of them. For :func:`random_pruning`, layer by layer.
+    Source: Mocanu et al. 2018; Evci et al. 2020 ("RigL"), without kernel terms, which an MLP has not.
+    """
+    counts, target = _widths(widths), _density(density)
+    n_in, n_out = np.array(counts[:-1], dtype=float), np.array(counts[1:], dtype=float)
+    sizes, shape = n_in * n_out, (n_in + n_out) / (n_in * n_out)
+    densities = np.ones(len(sizes))
+    free = np.ones(len(sizes), dtype=bool)
+    while free.any():
+        scale = (target * sizes.sum() - sizes[~free].sum()) / (sizes * shape)[free].sum()
+        densities[free] = scale * shape[free]
+        full = free & (densities > 1.0)
+        if not full.any():
+            break
+        densities[full], free = 1.0, free & ~full
+    return tuple(float(p) for p in densities)
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """How one layer's weights are scored: |w| r(u) c(v), w of the deviation and law that ``init`` names.
+
+    ``init`` is one of "ntk" (deviation 1), "he", "he_uniform", "lecun", "glorot", "glorot_uniform" and "torch"
+    (``torch.nn.Linear``'s default, uniform with deviation (3 fan-in)^(-1/2)), or the deviation itself as a number;
+    ``weights`` overrides its law. The factors are as in :func:`saliency_pruning`; left out they are 1, which is
+    magnitude pruning. For :func:`prune_globally`.
+    """
+
+    row_factor: object = 1.0
+    column_factor: object = 1.0
+    init: str | float = "ntk"
+    weights: object = None
+
+    def _scored(self, n_in: int, n_out: int) -> tuple[_Scored, float]:
+        if isinstance(self.init, str) and self.init in INITS:
+            name, deviation = INITS[self.init]
+            scale = deviation(n_in, n_out)
+        elif isinstance(self.init, Real) and not isinstance(self.init, bool) and 0 < float(self.init) < math.inf:
+            name, scale = "normal", float(self.init)
+        else:
+            raise ConnectivityError(
+                f"init: expected one of {', '.join(INITS)} or a positive deviation, got {self.init!r}."
+            )
+        law = weight_law(name if self.weights is None else self.weights)
+        row, column = _factor("row_factor", self.row_factor, "u"), _factor("column_factor", self.column_factor, "v")
+        return _Scored(row, column, law), scale
+
+
+def prune_globally(
+    laws: Sequence[Saliency | str | None] | Saliency | str, density: float, widths: Sequence[int]
+) -> list[Connectivity]:
+    """One threshold for all layers: the best-scored share ``density`` of all prunable weights survives.
+
+        score_l = s_l |w| r_l(u) c_l(v),   t_l = tau / (s_l r_l c_l),
+        sum_l n_l n_{l-1} mean(W_l) = density x sum_l n_l n_{l-1},      s_l the weights' deviation in layer l.
+
+    ``widths`` are all unit counts (n_0, ..., n_L). ``laws`` has one entry a layer: a :class:`Saliency`, the name of an
+    init (magnitude pruning of such weights), or None for a layer that is left dense and not counted; one entry
+    alone serves all layers. Layers of other fan-in have another scale s_l, hence another density and another
+    V / W, and with it another share of the NTK.
+
+    Raises ConnectivityError where laws and widths do not fit, and as :func:`saliency_pruning` does. THEORY §2.
+    """
+    counts, target = _widths(widths), _density(density)
+    depth = len(counts) - 1
+    chosen: Sequence[Any] = [laws] * depth if laws is None or isinstance(laws, (Saliency, str)) else laws
+    if len(chosen) != depth:
+        raise ConnectivityError(
+            f"laws: {len(counts)} widths mean {depth} layers, got {len(chosen)} laws; give one a layer, or one alone."
+        )
+    layers: dict[int, tuple[_Scored, float]] = {}
+    for index, law in enumerate(chosen):
+        if law is None:
+            continue
+        if not isinstance(law, (Saliency, str)):
+            raise ConnectivityError(
+                f"laws: layer {index + 1}: expected a Saliency, the name of an init or None, got {law!r}."
+            )
+        try:
+            one = Saliency(init=law) if isinstance(law, str) else law
+            layers[index] = one._scored(counts[index], counts[index + 1])
+        except GraphonError as error:
+            raise type(error)(f"laws: layer {index + 1}: {error}") from None
+    if not layers:
+        raise ConnectivityError("laws: every layer is None, so there is nothing to prune; give at least one law.")
+    sizes = {index: counts[index] * counts[index + 1] for index in layers}
+    total = sum(sizes.values())
+
+    def mean(tau: float) -> float:
+        return math.fsum(sizes[i] * scored.density(tau / scale) for i, (scored, scale) in layers.items()) / total
+
+    tau = solve_threshold(mean, target)
+    return [layers[i][0].connectivity(tau / layers[i][1]) if i in layers else Connectivity(1.0) for i in range(depth)]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Weights of unit variance scored |w| r(u) c(v)."""
+
+    row: Graphon
+    column: Graphon
+    law: WeightLaw
+
+    def graphon(self, tau: float, moment: bool) -> Graphon:
+        """W (or V) where scores beyond ``tau`` survive."""
+        made = _Surviving(self.row, self.column, tau, self.law, moment)
+        if not (isinstance(self.row, StepGraphon) and isinstance(self.column, StepGraphon)):
+            return made
+        u_edges, v_edges = self.row.u_edges, self.column.v_edges
+        middles = ((edges[:-1] + edges[1:]) / 2 for edges in (u_edges, v_edges))
+        values = made(*np.ix_(*middles))
+        return ConstantGraphon(float(values[0, 0])) if values.size == 1 else StepGraphon(values, u_edges, v_edges)
+
+    def density(self, tau: float) -> float:
+        return self.graphon(tau, moment=False).mean()
+
+    def connectivity(self, tau: float) -> Connectivity:
+        mask = self.graphon(tau, moment=False)
+        return Connectivity(mask) if tau == 0.0 else Connectivity(mask, self.graphon(tau, moment=True))
+
+
+class _Surviving(Graphon):
+    """P(|w| > t) or E[w^2; |w| > t] at t(u, v) = tau / (r(u) c(v)), r and c as graphons of one position."""
+
+    def __init__(self, row: Graphon, column: Graphon, tau: float, law: WeightLaw, moment: bool) -> None:
+        self.row, self.column, self.tau, self.law, self.moment = row, column, tau, law, moment
+        self.u_breaks, self.v_breaks = row.u_breaks, column.v_breaks
+        self.constant_in_u, self.constant_in_v = row.constant_in_u, column.constant_in_v
+        if tau > 0 and not (row.constant_in_u and column.constant_in_v):
+            self.switches = tuple(self._switch(kink) for kink in law.kinks)
+
+    def _switch(self, kink: float) -> Switch:
+        """Zero where t reaches a threshold at which the law is not smooth."""
+        return lambda u, v: self.row(u, 0.0 * u) * self.column(0.0 * v, v) * kink - self.tau
+
+    def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
+        score = self.row(u, np.zeros_like(u)) * self.column(np.zeros_like(v), v)
+        with np.errstate(divide="ignore", over="ignore"):
+            t = np.where(score > 0, self.tau / np.where(score > 0, score, 1.0), np.inf)
+        return self.law.second_moment(t) if self.moment else self.law.survival(t)
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        return self.row, self.column, self.tau, self.law.name, self.moment
+
+    @property
+    def T(self) -> _Surviving:
+        return _Surviving(self.column.T, self.row.T, self.tau, self.law, self.moment)
+
+    def __repr__(self) -> str:
+        what = "second moment" if self.moment else "share"
+        return f"<{what} of {self.law.name} |w| > {self.tau:.6g} / (r c), r = {self.row!r}, c = {self.column!r}>"
+
+    def _latex(self) -> str:
+        what = r"E\left[w^2; |w| > t\right]" if self.moment else r"P\left(|w| > t\right)"
+        return rf"{what},\; t = \frac{{{self.tau:.6g}}}{{r(u)\, c(v)}}"
+
+
+def solve_threshold(mean: Callable[[float], float], target: float) -> float:
+    """tau with mean(tau) = target; ``mean`` falls from its value at 0 to 0."""
+    reach = mean(0.0)
+    if target > reach + 1e-12:
+        raise ConnectivityError(
+            f"density: {target:.6g} cannot be reached, since only {reach:.6g} of the connections have a score above 0; "
+            "lower the density, or make the factors positive."
+        )
+    if target >= reach - 1e-15:
+        return 0.0
+    low = high = 1.0
+    while mean(high) > target:
+        high *= 2
+    while mean(low) < target:
+        low /= 2
+    root: float = brentq(lambda s: mean(math.exp(s)) - target, math.log(low), math.log(high), xtol=1e-15, rtol=1e-15)
+    return math.exp(root)
+
+
+def _factor(name: str, factor: object, position: str) -> Graphon:
+    """A factor of one position as a graphon constant along the other."""
+    made = _as_factor(name, factor, position)
+    try:
+        low, high = made.extremes()
+    except GraphonError as error:
+        raise ConnectivityError(f"{name}: {error}") from None
+    if low < 0 or high == 0:
+        what = "is 0 everywhere" if low >= 0 else f"reaches {low:.6g}"
+        raise ConnectivityError(f"{name}: expected a factor of scores, >= 0 and not 0 everywhere, but it {what}.")
+    return made
+
+
+def _as_factor(name: str, factor: Any, position: str) -> Graphon:
+    rows = position == "u"
+    try:
+        if isinstance(factor, Graphon):
+            flat = np.array_equal(factor.v_breaks if rows else factor.u_breaks, [0, 1]) and not factor.switches
+            if not flat or not (factor.constant_in_v if rows else factor.constant_in_u):
+                raise ConnectivityError(f"expected a function of {position} alone, got {factor!r}")
+            return factor
+        if isinstance(factor, (str, sp.Basic)):
+            made = AnalyticGraphon(factor)
+            if not (made.constant_in_v if rows else made.constant_in_u):
+                raise ConnectivityError(f"expected an expression in {position} alone, got {factor!r}")
+            return ConstantGraphon(float(made(0.5, 0.5))) if made.constant_in_u and made.constant_in_v else made
+        if isinstance(factor, Real) and not isinstance(factor, bool):
+            return ConstantGraphon(float(factor))
+        if callable(factor):
+            of_one = FunctionGraphon((lambda u, v: factor(u)) if rows else (lambda u, v: factor(v)))
+            if rows:
+                of_one.constant_in_v = True
+            else:
+                of_one.constant_in_u = True
+            return of_one
+        values = np.asarray(factor, dtype=float)
+        if values.ndim != 1:
+            raise ConnectivityError(f"expected values on equal blocks as a 1-D array, got shape {values.shape}")
+        return StepGraphon(values[:, None] if rows else values[None, :])
+    except (GraphonError, TypeError, ValueError) as error:
+        raise ConnectivityError(f"{name}: {str(error).rstrip('.')}.") from None
+
+
+def _density(density: float, name: str = "density") -> float:
+    try:
+        p = float(density)
+    except (TypeError, ValueError):
+        p = math.nan
+    if isinstance(density, (bool, str)) or not 0.0 < p <= 1.0:
+        raise ConnectivityError(
+            f"{name}: expected the share of weights kept, in (0, 1], got {density!r}; a sparsity s is density 1 - s."
+        )
+    return p
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ConnectivityError(f"{name}: expected a positive whole number, got {value!r}.")
+    return int(value)
+
+
+def _widths(widths: Any) -> tuple[int, ...]:
+    if isinstance(widths, str) or not isinstance(widths, (Sequence, np.ndarray)) or len(widths) < 2:
+        raise ConnectivityError(f"widths: expected all unit counts (n_0, ..., n_L), at least two, got {widths!r}.")
+    return tuple(_count("widths", n) for n in widths)

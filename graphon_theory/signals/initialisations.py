@@ -1,0 +1,189 @@
+"""balanced: the weight variances that a sparse network should be given (THEORY §3)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.engine.discretisation import discretise, layers_of
+from graphon_theory.engine.operators import Layer
+from graphon_theory.errors import ClosedFormError, NetworkError
+from graphon_theory.exact.exact_graphons import exact_degrees
+from graphon_theory.exact.profiles import tidy
+from graphon_theory.graphons.analytic import AnalyticGraphon
+from graphon_theory.graphons.graphon import Graphon, StepGraphon
+from graphon_theory.graphons.scaled import RowScaled
+from graphon_theory.networks.connectivity import Connectivity
+from graphon_theory.networks.network import Network
+from graphon_theory.numerics.quadratures import Panels
+from graphon_theory.signals.variance_maps import SMALL, Moments, Repeated, check, rows_of, spectral_radius, to_outputs
+
+
+def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str = "variance") -> Network:
+    """The network with the weight variances that a sparse network should be given.
+
+    ``by="layer"``: one sigma_w^2 per layer. With ``goal="variance"`` the mean of K^l(u) over the positions is 1 in
+    every layer, outputs included; with ``goal="chi"`` every layer between hidden ones has chi = 1 if repeated (the
+    first and the last keep their mean variance 1).
+
+    ``by="position"``: V^l(u, v) becomes V^l(u, v) g^l(u) with
+
+        g^l(u) = (1 - sigma_b^2) / (sigma_w^2 int V^l(u, v) E[phi^2 at K^{l-1}(v)] dv),
+
+    so that K^l(u) = 1 at every position; draw the weights of receiver u with variance g^l(u) times the old one. A
+    receiver without connections stays dead. Then chi = (1 - sigma_b^2) E[phi'^2] / E[phi^2] at variance 1, which is 1
+    for ReLU without biases.
+
+    ``q``: mean square of the inputs.
+
+    Raises NetworkError for drift, for sigma_b^2 >= 1 with the goal "variance", for a layer that lets nothing through,
+    and for a goal that cannot be met.
+    """
+    check(network, q)
+    if by not in ("layer", "position") or goal not in ("variance", "chi"):
+        raise NetworkError(
+            f'by, goal: expected "layer" or "position" and "variance" or "chi", got {by!r} and {goal!r}.'
+        )
+    if network.bias_variance >= 1:
+        raise NetworkError(
+            f"bias_variance: {network.bias_variance:g} alone exceeds the variance 1 that the layers are to keep; "
+            "lower it below 1."
+        )
+    if by == "position":
+        if goal == "chi":
+            raise NetworkError('goal: by="position" keeps variances at 1; chi = 1 is a matter of by="layer".')
+        return _by_position(network, q)
+    return _by_layer(network, q, goal)
+
+
+def _with(network: Network, layers: Any = None, weight_variance: Any = None) -> Network:
+    return Network(
+        network.layers if layers is None else layers,
+        network.activation,
+        network.weight_variance if weight_variance is None else weight_variance,
+        network.bias_variance,
+        network.parameterization,
+        network.widths,
+        network.outputs,
+    )
+
+
+def _by_layer(network: Network, q: float, goal: str) -> Network:
+    moments = Moments(network.activation)
+    sigmas = list(network.weight_variance)
+    # the panels of the balanced network: its variances are of order one, so one round of refinement follows them
+    for _ in range(2):
+        current = _with(network, weight_variance=sigmas)
+        grid = discretise(current, np.full((1, 1), math.sqrt(q)), 1e-10)
+        signal: FloatArray | None = None
+        for number, layer in enumerate(layers_of(current)):
+            below = grid.panels[number - 1] if number else None
+            last = number == network.depth - 1
+            bare = to_outputs(layer, 1, below) if last else rows_of(layer, grid.panels[number].nodes(), below)
+            bare = bare / sigmas[number] @ (np.array([q]) if signal is None else signal)
+            mean = float(bare[0]) if last else float(_mean_row(layer, below, signal, q) / sigmas[number])
+            if not mean > 0:
+                raise NetworkError(f"layer {number + 1}: no signal passes it, whatever its weight variance.")
+            if goal == "variance" or number == 0 or last:
+                sigma = (1 - network.bias_variance) / mean
+            else:
+                sigma = _critical_variance(current, number)
+            if not last:
+                signal = moments(sigma * bare + network.bias_variance)[0]
+            sigmas[number] = sigma
+            current = _with(network, weight_variance=sigmas)
+    return _with(network, weight_variance=sigmas)
+
+
+def _mean_row(layer: Layer, below: Panels | None, signal: FloatArray | None, q: float) -> float:
+    """Mean over all receivers of what a layer lets through, without bias."""
+    values = np.array([q]) if signal is None else signal
+    return float((to_outputs(layer, 1, below) @ values)[0])
+
+
+def _critical_variance(network: Network, index: int) -> float:
+    """sigma_w^2 of layer ``index`` + 1 at which chi of the repeated layer is 1."""
+    one = Repeated.of(network, index, 1e-10, lambda panels: panels)
+    sigma = network.weight_variance[index]
+    bare = replace(one, matrix=one.matrix / sigma)
+    if one.moments.linear is not None:
+        return 1 / (one.moments.linear * spectral_radius(bare.matrix))
+    scale = 1 / spectral_radius(bare.matrix * one.moments(np.ones(len(one.matrix)))[1])
+
+    def excess(log_sigma: float) -> float:
+        trial = replace(bare, matrix=math.exp(log_sigma) * bare.matrix)
+        k = trial.fixed_point()
+        if k is None:
+            return 1.0
+        return spectral_radius(trial.matrix * trial.moments(np.maximum(k, SMALL))[1]) - 1
+
+    low, high = math.log(scale / 16), math.log(scale * 16)
+    if not excess(low) < 0 < excess(high):
+        raise NetworkError(
+            f"layer {index + 1}: chi does not cross 1 for weight variances from {math.exp(low):.3g} to "
+            f"{math.exp(high):.3g}; keep the variance instead (goal='variance')."
+        )
+    return math.exp(brentq(excess, low, high, xtol=1e-13))
+
+
+def _by_position(network: Network, q: float) -> Network:
+    """Rows rescaled to variance 1; ``sent`` is E[phi^2] on blocks of senders, where only dead ones differ."""
+    one, none = (Moments(network.activation)(np.array([k]))[0][0] for k in (1.0, 0.0))
+    edges, sent = np.array([0.0, 1.0]), np.array([float(q)])
+    layers = []
+    for number, layer in enumerate(network.layers):
+        target = (1 - network.bias_variance) / network.weight_variance[number]
+        variance = layer.variance
+        if isinstance(variance, StepGraphon):
+            middles = (variance.u_edges[:-1] + variance.u_edges[1:]) / 2
+            reach = variance.row_integrals(middles, Panels.constant(edges)) @ sent
+            if not (reach > 0).any():
+                raise NetworkError(f"layer {number + 1}: no signal passes it, whatever its weight variance.")
+            gains = np.divide(target, reach, out=np.zeros_like(reach), where=reach > 0)
+            # what cannot be raised keeps its own variance: consistency asks for V > 0 wherever W > 0
+            gains = np.where(reach > 0, gains, 1.0)
+            scaled: Graphon = StepGraphon(variance.values * gains[:, None], variance.u_edges, variance.v_edges)
+            edges = variance.u_edges
+            sent = np.where(reach > 0, one, _silent(network, still=none))
+        else:
+            scaled = _rescaled(variance, edges, sent, target, number + 1)
+            edges, sent = np.array([0.0, 1.0]), np.array([one])
+        layers.append(Connectivity(layer.mask, scaled))
+    return _with(network, layers=layers)
+
+
+def _silent(network: Network, still: float) -> float:
+    """E[phi^2] of a unit that hears nothing but its bias."""
+    if network.bias_variance == 0:
+        return still
+    return float(Moments(network.activation)(np.array([network.bias_variance]))[0][0])
+
+
+def _rescaled(variance: Graphon, edges: FloatArray, sent: FloatArray, target: float, number: int) -> Graphon:
+    """V(u, v) target / reach(u), as a formula where the degree is one."""
+    if len(sent) == 1 and isinstance(variance, AnalyticGraphon):
+        try:
+            degree = exact_degrees(variance, 1)
+            formula = AnalyticGraphon(tidy(variance.expr / degree) * (target / float(sent[0])))
+            formula.extremes()  # finite everywhere, which a quotient need not be
+            return formula
+        except (ClosedFormError, ValueError):
+            pass
+    panels = Panels.constant(edges)
+
+    def reach(u: FloatArray) -> FloatArray:
+        distinct, which = np.unique(u.ravel(), return_inverse=True)
+        found = variance.row_integrals(distinct, panels) @ sent
+        if not (found > 0).all():
+            raise NetworkError(
+                f"layer {number}: receivers near u={distinct[int(np.argmin(found))]:.6g} hear nothing; a smooth "
+                "graphon that vanishes there cannot be balanced by position. Write it as a StepGraphon."
+            )
+        return np.asarray((target / found)[which].reshape(u.shape))
+
+    return RowScaled(variance, reach)

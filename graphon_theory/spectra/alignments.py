@@ -1,0 +1,75 @@
+"""How a target lies in a kernel's modes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from graphon_theory.data.checks import as_kernel, checked_count, checked_targets, checked_weights
+from graphon_theory.data.labels import MODE, dataset
+from graphon_theory.errors import InputError
+from graphon_theory.spectra.kernel_spectra import modes_of, precision_of, spectrum
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def target_alignment(
+    kernel: ArrayLike | xr.DataArray,
+    y: ArrayLike | xr.DataArray,
+    count: int | None = None,
+    *,
+    centred: bool = False,
+    weights: ArrayLike | xr.DataArray | None = None,
+) -> xr.Dataset:
+    """The target's power in each mode, and the kernel-target alignment.
+
+        power_k = sum over targets of ((1/N) sum_n phi_k(x_n) y_n)^2,      sum_k power_k = (1/N) sum y^2,
+        alignment = <K, y y^T> / (|K| |y y^T|)    in Frobenius products (Cristianini et al. 2001).
+
+    Args:
+        kernel: (N, N); y: (N,) or (N, k); count: modes computed, all if left out.
+        centred: take means out of kernel (on both sides) and targets first (Cortes et al. 2012).
+        weights: (N,), the sample's law as in `spectrum`: w_n in place of every 1/N above, and in means and products.
+
+    Returns a Dataset over ``mode``: ``eigenvalue``, ``target_power`` and ``cumulative_power``, the share of the
+    target's mean square in the modes up to k: how much is learned first. attrs: ``alignment``, ``centred``.
+
+    Raises KernelError as `spectrum`, InputError for ``y`` (also where it is zero, or constant and ``centred``).
+    """
+    matrix = as_kernel(kernel)
+    size = len(matrix)
+    targets = checked_targets(y, size).reshape(size, -1)
+    law = None if weights is None else checked_weights(weights, size)
+    w = np.full(size, 1 / size) if law is None else law
+    largest = np.abs(targets).max()
+    if centred:
+        targets = targets - w @ targets
+    if np.abs(targets).max() <= 8 * np.finfo(float).eps * largest:
+        raise InputError(f"y: it is {'constant' if centred else 'zero'}, which is aligned with nothing.")
+    modes = spectrum(kernel, count if not centred else 1, weights=weights)
+    if centred:
+        means = matrix @ w
+        matrix = matrix - means - means[:, None] + w @ means
+        matrix = (matrix + matrix.T) / 2
+        eps = precision_of(kernel)
+        # roundings of what was taken out stay
+        floor = 8 * size * eps * float(modes.eigenvalue[0])
+        wanted = checked_count(count, size)
+        modes = modes_of(matrix, wanted, law, eps, {}, floor=floor)
+    weighted = w[:, None] * targets
+    power = np.sum((modes.eigenfunction.values.T @ weighted) ** 2, axis=1)
+    inner = float(np.sum(weighted * (matrix @ weighted)))
+    among = np.linalg.norm(weighted.T @ targets)
+    alignment = inner / float(np.sqrt(w @ matrix**2 @ w) * among)
+    return dataset(
+        {
+            "eigenvalue": ((MODE,), modes.eigenvalue.values),
+            "target_power": ((MODE,), power),
+            "cumulative_power": ((MODE,), np.cumsum(power) / float(w @ np.sum(targets**2, axis=1))),
+        },
+        {MODE: modes[MODE].values},
+        {"alignment": alignment, "centred": int(centred)},
+    )

@@ -1,0 +1,231 @@
+"""The spectrum of a kernel under its sample's law (THEORY §6)."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import as_kernel
+from graphon_theory.data.labels import MODE, Variables, X, coords_of, dataset
+from graphon_theory.errors import InputError, KernelError
+from graphon_theory.spectra.eigensolvers import check_positive, check_symmetric, largest_eigenpairs
+
+if TYPE_CHECKING:
+    import xarray as xr
+from graphon_theory.data.checks import checked_count, checked_weights
+
+# What counts as rounding below zero, relative to lambda_1: limit_kernel's own default tolerance is 1e-10.
+_NEGATIVE_SLACK = 1e-10
+# A sample of N inputs blurs the tail of the operator's spectrum: only N / _FIT_SHARE modes are fitted.
+_FIT_SHARE = 10
+
+
+def spectrum(
+    kernel: ArrayLike | xr.DataArray,
+    count: int | None = None,
+    *,
+    weights: ArrayLike | xr.DataArray | None = None,
+    fit_range: tuple[int, int] | None = None,
+) -> xr.Dataset:
+    """Eigenvalues and eigenfunctions of (T f)(x) = int Theta(x, x') f(x') drho(x'), rho the sample's law.
+
+    On a sample of N inputs the operator is the matrix Theta / N (Nystrom, THEORY §6), so that eigenvalues
+    converge as N grows. With ``weights`` w the law is sum_i w_i delta(x_i): the nodes and weights of a quadrature
+    rule for a Gaussian law, for one, or importance weights.
+
+    Args:
+        kernel: symmetric positive semi-definite matrix (N, N), such as ``limit_kernel(network, x).ntk``.
+        count: how many of the largest modes to compute; all N if left out.
+        weights: (N,), positive; divided by their sum. Equal if left out.
+        fit_range: (first, last) mode of the fit of the decay, counted from 1.
+
+    Returns a Dataset over ``mode`` = 1..count, largest first:
+
+    - ``eigenvalue``: lambda_k of the operator: for equal weights, of Theta / N.
+    - ``eigenfunction`` ("x", "mode"): mean square 1 under the law; the first entry of largest magnitude is
+      positive.
+    - ``energy``: (lambda_1 + ... + lambda_k) / trace, between 0 and 1.
+    - ``residual``: ||T phi_k - lambda_k phi_k|| / lambda_1 in the law's root mean square.
+    - ``weight`` ("x",), where weights were given.
+
+    with attrs ``effective_rank`` = trace / lambda_1, ``gap`` = lambda_1 / lambda_2 (infinite if lambda_2 is
+    at rounding level), ``rounding_level`` (below it an eigenvalue is noise), ``solver``, and, where at least three
+    modes can be fitted, ``decay_exponent`` alpha of lambda_k ~ k^-alpha: least squares of log lambda on log k
+    over ``decay_range`` = (first, last) mode, with ``decay_error``, the standard error of that slope (of the scatter
+    about the line; it knows nothing of a bend). Without ``fit_range``, the first mode, nearly constant, is left out
+    of the fit, and so are modes beyond N / 10 (the sample blurs them) or at rounding level.
+
+    Eigenfunctions of (nearly) equal eigenvalues span the right space but are free to turn within it.
+
+    Raises KernelError (not square, not finite, zero, or not symmetric or not positive semi-definite beyond
+    rounding) and InputError (``count`` outside 1..N, ``weights``, ``fit_range``).
+    """
+    matrix = as_kernel(kernel)
+    size = len(matrix)
+    wanted = checked_count(count, size)
+    law = None if weights is None else checked_weights(weights, size)
+    fitted = None if fit_range is None else _checked_range(fit_range, wanted)
+    eps = precision_of(kernel)
+    check_symmetric(matrix, eps)
+    if not matrix.any():
+        raise KernelError(
+            "kernel: every entry is zero, so that there is no spectrum; a layer of the network lets no "
+            "signal through (is a variance graphon or a weight_variance zero?)."
+        )
+    return modes_of(matrix, wanted, law, eps, coords_of(kernel, X), fitted)
+
+
+def modes_of(
+    matrix: FloatArray,
+    wanted: int,
+    law: FloatArray | None,
+    eps: float,
+    coords: dict[str, Any],
+    fitted: tuple[int, int] | None = None,
+    floor: float = 0.0,
+) -> xr.Dataset:
+    """What `spectrum` returns, of a symmetric matrix and a law that have been checked.
+
+    ``floor`` is the operator's eigenvalue that counts as rounding where the matrix is a difference of larger ones.
+    """
+    size = len(matrix)
+    # the symmetric matrix of the operator between functions times the root of the law
+    if law is None:
+        scale, root = float(size), np.full((1, 1), 1 / np.sqrt(size))
+    else:
+        scale, root = 1.0, np.sqrt(law)[:, None]
+        matrix = root * matrix * root.T
+    trace = float(np.trace(matrix)) / scale
+
+    # lambda_2 is needed for the gap even where one mode is asked for.
+    computed = min(max(wanted, 2), size)
+    values, vectors, solver = largest_eigenpairs(matrix, computed)
+    if floor > 0 and values[0] <= floor * scale:
+        raise KernelError(
+            f"kernel: what is left of it ({values[0] / scale:.3g}) is rounding of what was taken out; it is constant."
+        )
+    slack = max(_NEGATIVE_SLACK, 8 * size * eps, floor * scale / float(values[0]))
+    check_positive(matrix, values, slack)
+    residuals = np.linalg.norm(matrix @ vectors - vectors * values, axis=0) / values[0]
+
+    values = values / scale
+    rounding = max(size * eps * float(values[0]), floor)
+    attrs: dict[str, object] = {
+        "effective_rank": trace / float(values[0]),
+        "gap": float(values[0] / values[1]) if size > 1 and values[1] > rounding else float("inf"),
+        "rounding_level": rounding,
+        "solver": solver,
+    }
+    values, vectors, residuals = values[:wanted], vectors[:, :wanted], residuals[:wanted]
+    attrs |= _decay(values, size, rounding, fitted)
+    variables: Variables = {
+        "eigenvalue": ((MODE,), values),
+        "eigenfunction": ((X, MODE), _with_fixed_signs(vectors / root)),
+        "energy": ((MODE,), np.cumsum(values) / trace),
+        "residual": ((MODE,), residuals),
+    }
+    if law is not None:
+        variables["weight"] = ((X,), law)
+    return dataset(variables, coords={MODE: np.arange(1, wanted + 1), **coords}, attrs=attrs)
+
+
+def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.DataArray:
+    """Eigenfunctions at new inputs: phi_k(x) = 1/lambda_k sum_i w_i Theta(x, x_i) phi_k(x_i) (THEORY §6), w_i = 1/N
+    unless `spectrum` had weights.
+
+    Args:
+        modes: what `spectrum` returned for the N training inputs.
+        cross_kernel: (M, N), new inputs by training inputs: ``limit_kernel(network, x_new, x).ntk``.
+
+    Returns the DataArray ``eigenfunction`` ("x", "mode") of shape (M, modes). Errors of the kernel are
+    magnified by lambda_1 / lambda_k, so modes whose eigenvalue is at rounding level are refused.
+
+    Raises KernelError (shape, values, modes at rounding level) and InputError (``modes`` is not a spectrum).
+    """
+    values, functions, law = parts_of(modes)
+    cross = as_kernel(cross_kernel, "cross_kernel", square=False)
+    if cross.shape[1] != len(functions):
+        raise KernelError(
+            f"cross_kernel: expected {len(functions)} columns, one per training input of modes, got shape "
+            f"{cross.shape}; pass limit_kernel(network, x_new, x).ntk."
+        )
+    level = float(modes.attrs["rounding_level"])
+    noise = np.flatnonzero(values <= level)
+    if len(noise):
+        raise KernelError(
+            f"modes: {len(noise)} of {len(values)} eigenvalues are at rounding level ({values[noise[0]]:.3g} "
+            f"<= {level:.3g}), so their eigenfunctions cannot be extended; keep the first {noise[0]}: "
+            f"modes.isel(mode=slice({noise[0]}))."
+        )
+    extended = cross @ (law[:, None] * functions / values)
+    mode = np.atleast_1d(modes[MODE].values) if MODE in modes.coords else np.arange(1, len(values) + 1)
+    return dataset(
+        {"eigenfunction": ((X, MODE), extended)}, coords={MODE: mode, **coords_of(cross_kernel, X)}
+    ).eigenfunction
+
+
+def parts_of(modes: xr.Dataset) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Eigenvalues (modes,), eigenfunctions (N, modes) and the sample's law (N,) of what `spectrum` returned.
+
+    Raises InputError when ``modes`` is something else.
+    """
+    if (
+        not {"eigenvalue", "eigenfunction"} <= set(getattr(modes, "data_vars", ()))
+        or "rounding_level" not in modes.attrs
+    ):
+        raise InputError(
+            "modes: expected the Dataset that spectrum() returns; pass it unchanged or with modes selected."
+        )
+    values = np.atleast_1d(modes.eigenvalue.values)
+    functions = modes.eigenfunction.values.reshape(-1, len(values))
+    law = modes.weight.values if "weight" in modes else np.full(len(functions), 1 / len(functions))
+    return values, functions, law
+
+
+def _checked_range(fit_range: tuple[int, int], wanted: int) -> tuple[int, int]:
+    try:
+        first, last = (operator.index(k) for k in fit_range)
+    except (TypeError, ValueError):
+        raise InputError(f"fit_range: expected (first, last) mode, got {fit_range!r}.") from None
+    if not 1 <= first < last - 1 or last > wanted:
+        raise InputError(
+            f"fit_range: expected at least three modes between 1 and {wanted} (those computed), got {fit_range!r}."
+        )
+    return first, last
+
+
+def precision_of(kernel: ArrayLike | xr.DataArray) -> float:
+    """The unit of rounding the kernel was computed with: float32 kernels are symmetric to float32 only."""
+    dtype = np.asarray(kernel).dtype
+    return float(np.finfo(dtype if dtype in (np.float16, np.float32) else np.float64).eps)
+
+
+def _with_fixed_signs(vectors: FloatArray) -> FloatArray:
+    """Make the first of the entries of largest magnitude positive; ties within 1e-6 count as ties."""
+    size = np.abs(vectors)
+    leading = np.argmax(size >= (1 - 1e-6) * size.max(axis=0), axis=0)
+    return np.asarray(vectors * np.sign(vectors[leading, np.arange(vectors.shape[1])]))
+
+
+def _decay(values: FloatArray, size: int, rounding: float, fitted: tuple[int, int] | None) -> dict[str, object]:
+    above = int(np.sum(values > rounding))
+    if fitted is None:
+        first, last = 2, min(len(values), max(size // _FIT_SHARE, 4), above)
+        if last < 4:
+            return {}
+    else:
+        first, last = fitted
+        if last > above:
+            raise InputError(
+                f"fit_range: mode {above + 1} is at rounding level ({values[above]:.3g}); end the range at {above}."
+            )
+    log_mode, log_value = np.log(np.arange(first, last + 1)), np.log(values[first - 1 : last])
+    centred = log_mode - log_mode.mean()
+    slope = float(centred @ log_value / (centred @ centred))
+    scatter = log_value - log_value.mean() - slope * centred
+    error = float(np.sqrt(scatter @ scatter / (len(centred) - 2) / (centred @ centred)))
+    return {"decay_exponent": -slope, "decay_error": error, "decay_range": (first, last)}

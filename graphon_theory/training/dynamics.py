@@ -1,0 +1,333 @@
+"""Training in the limit on squared loss, in closed form: gradient flow and gradient descent (THEORY §7)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import checked_like, checked_positive, checked_steps, checked_times
+from graphon_theory.data.labels import MODE, Variables
+from graphon_theory.errors import ConvergenceError, InputError
+from graphon_theory.spectra.kernel_spectra import spectrum
+from graphon_theory.training.linear_training import LinearTraining, left_after_steps
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_PER_DECADE = 50  # moments looked at for the best one
+
+
+def gradient_flow(
+    kernel: ArrayLike | xr.DataArray,
+    y: ArrayLike | xr.DataArray,
+    times: ArrayLike,
+    *,
+    test_kernel: ArrayLike | xr.DataArray | None = None,
+    learning_rate: float = 1.0,
+    ridge: float = 0.0,
+    initial: ArrayLike | xr.DataArray | None = None,
+    test_initial: ArrayLike | xr.DataArray | None = None,
+    y_test: ArrayLike | xr.DataArray | None = None,
+) -> xr.Dataset:
+    """Loss and predictions in time of gradient flow on L = 1/(2N) sum (f - y)^2 from f_0 (THEORY §7).
+
+    With lambda_i, phi_i the modes of the kernel (`spectrum`) and c_i = (1/N) sum_n phi_i(x_n) (y_n - f_0(x_n)),
+
+        f(t) = f_0 + sum_i g_i(t) c_i phi_i,                  L(t) = 1/2 sum_i c_i^2 (1 - g_i(t))^2,
+        g_i(t) = lambda_i / (lambda_i + ridge) (1 - exp(-eta (lambda_i + ridge) t)),
+
+    at new inputs with phi_i extended by the test kernel. Modes at rounding level (``rounding_level`` of
+    `spectrum`) are null: they never learn. Infinite time is therefore kernel regression by pseudo-inverse, with
+    a ridge Theta (Theta + N ridge)^-1.
+
+    Args:
+        kernel: (N, N), symmetric positive semi-definite: ``limit_kernel(network, x).ntk``.
+        y: training targets (N,), or (N, k) for k outputs that share the kernel; the loss sums over them.
+        times: increasing, not negative, ``inf`` allowed; a unit of time is one small step of gradient descent
+            at that learning rate.
+        test_kernel: (M, N), new inputs by training inputs: ``limit_kernel(network, x_new, x).ntk``.
+        learning_rate: eta > 0.
+        ridge: weight of 1/2 |theta - theta_0|^2 beside the loss; ``loss`` is reported without it.
+        initial, test_initial: f_0 at the training inputs, shaped like ``y``, and at the new ones; 0 if left out.
+        y_test: targets of the new inputs, for ``test_loss``. Where it is least is the time to stop
+            (`best_stopping_time`).
+
+    Returns a Dataset: ``loss`` ("time"), ``prediction`` ("time", "x"[, "target"]), with a test kernel also
+    ``test_prediction`` ("time", "x_test"[, "target"]) and ``test_loss`` ("time") = 1/(2M) sum of squares, and over
+    "mode" the ``rate`` eta (lambda_i + ridge) (0 for null modes), the ``floor`` 1 - g_i(inf), and ``target_power``
+    p_i = 1/2 sum_targets c_i^2, so that L(t) = sum_i p_i (floor_i + (1 - floor_i) exp(-rate_i t))^2. The
+    predictions of T times take T * N * k numbers. attrs: ``learning_rate``, ``ridge``, ``null_modes`` (how many).
+
+    Raises KernelError (either kernel) and InputError (all else).
+    """
+    problem = LinearTraining.of(kernel, y, initial)
+    moments = checked_times(times)
+    eta, delta = checked_positive(learning_rate, "learning_rate"), checked_positive(ridge, "ridge", zero=True)
+    variables: Variables = {
+        "rate": ((MODE,), np.where(problem.learns, eta * (problem.values + delta), 0.0)),
+        "floor": ((MODE,), 1 - problem.share(delta)),
+    }
+    attrs = {"learning_rate": eta, "ridge": delta}
+    learned = problem.flow(moments, eta, delta)
+    return problem.dataset(moments, learned, variables, attrs, test_kernel, test_initial, y_test)
+
+
+def gradient_descent(
+    kernel: ArrayLike | xr.DataArray,
+    y: ArrayLike | xr.DataArray,
+    steps: ArrayLike,
+    *,
+    learning_rate: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    test_kernel: ArrayLike | xr.DataArray | None = None,
+    ridge: float = 0.0,
+    initial: ArrayLike | xr.DataArray | None = None,
+    test_initial: ArrayLike | xr.DataArray | None = None,
+    y_test: ArrayLike | xr.DataArray | None = None,
+) -> xr.Dataset:
+    """Loss and predictions after whole steps of full-batch gradient descent on the loss of `gradient_flow`.
+
+    In mode i, with z = eta (lambda_i + ridge), what is left to learn obeys
+
+        e_{k+1} = (1 - z + beta) e_k - beta e_{k-1}              heavy ball, e_1 = (1 - z) e_0,
+        e_{k+1} = (1 - z) ((1 + beta) e_k - beta e_{k-1})        Nesterov,   e_1 = (1 - (1 + beta) z) e_0,
+
+    which is torch.optim.SGD with that momentum (and ``nesterov``), and weight decay towards theta_0. The recursion is
+    not stepped through: powers of its 2 x 2 matrix are taken, so late steps cost no more than early ones. With momentum
+    roundings grow like k eps; without, (1 - z)^k is taken by log1p, and they do not.
+
+    ``learning_rate`` and ``steps`` (increasing whole numbers) as in training; the rest as in `gradient_flow`. A rate
+    above `critical_learning_rate` diverges, and is computed as long as numbers hold it.
+
+    Returns the Dataset of `gradient_flow` with ``time`` counting steps, without ``floor`` and ``rate``; over "mode"
+    there is the ``multiplier``, the largest modulus of what one step multiplies e_i by (below 1: stable). attrs:
+    ``learning_rate``, ``momentum``, ``nesterov``, ``ridge``, ``null_modes``.
+
+    Raises as `gradient_flow`, and ConvergenceError where the numbers overflow.
+    """
+    problem = LinearTraining.of(kernel, y, initial)
+    counts = checked_steps(steps)
+    eta, delta = checked_positive(learning_rate, "learning_rate"), checked_positive(ridge, "ridge", zero=True)
+    beta = _checked_momentum(momentum, nesterov)
+    z = np.where(problem.learns, eta * (problem.values + delta), 0.0)
+    left = _left_after(counts, z, beta, nesterov)
+    if not np.isfinite(left).all():
+        first = counts[int(np.argmin(np.isfinite(left).all(axis=1)))]
+        raise ConvergenceError(
+            f"learning_rate: gradient descent diverges and overflows by step {first:.0f}; stay below "
+            f"critical_learning_rate = {_critical(float(problem.values[0]) + delta, beta, nesterov):.6g}."
+        )
+    learned = (1 - left) * problem.share(delta)
+    variables: Variables = {"multiplier": ((MODE,), _moduli(z, beta, nesterov))}
+    attrs = {"learning_rate": eta, "momentum": beta, "nesterov": int(nesterov), "ridge": delta}
+    return problem.dataset(counts, learned, variables, attrs, test_kernel, test_initial, y_test)
+
+
+def critical_learning_rate(
+    kernel: ArrayLike | xr.DataArray, *, momentum: float = 0.0, nesterov: bool = False, ridge: float = 0.0
+) -> float:
+    """The largest stable step of gradient descent on the loss of `gradient_flow` (THEORY §7).
+
+    2 / lambda_1; with momentum beta 2 (1 + beta) / lambda_1, Nesterov's 2 (1 + beta) / ((1 + 2 beta) lambda_1).
+    lambda_1 is the kernel's largest eigenvalue divided by N, plus the ridge.
+
+    Raises KernelError as `spectrum` does, InputError for the numbers.
+    """
+    beta = _checked_momentum(momentum, nesterov)
+    top = float(spectrum(kernel, 1).eigenvalue[0]) + checked_positive(ridge, "ridge", zero=True)
+    return _critical(top, beta, nesterov)
+
+
+def time_to_loss(flow: xr.Dataset, level: float) -> float:
+    """The time at which the training loss of `gradient_flow` has fallen to ``level``.
+
+    Solved on L(t) = sum_i p_i (floor_i + (1 - floor_i) exp(-rate_i t))^2, not on the flow's own times: 0 if the
+    loss starts below the level, infinity if null modes or the ridge keep it above.
+
+    Raises InputError when ``level`` is not a positive number, or ``flow`` is not what `gradient_flow` returned.
+    """
+    level = checked_positive(level, "level")
+    if not {"rate", "floor", "target_power"} <= set(getattr(flow, "data_vars", ())):
+        raise InputError("flow: expected the Dataset that gradient_flow() returns; steps of descent: steps_to_loss().")
+    return _time(flow.rate.values, flow.target_power.values, flow.floor.values, level)
+
+
+def time_of(problem: LinearTraining, level: float, ridge: float = 0.0) -> float:
+    """`time_to_loss` for a problem, at learning rate 1."""
+    rates = np.where(problem.learns, problem.values + ridge, 0.0)
+    return _time(rates, problem.power, 1 - problem.share(ridge), level)
+
+
+def _time(rates: FloatArray, power: FloatArray, floor: FloatArray, level: float) -> float:
+    from scipy.optimize import brentq
+
+    def loss(time: float) -> float:
+        return float(power @ (floor + (1 - floor) * np.exp(-rates * time)) ** 2)
+
+    if loss(0.0) <= level:
+        return 0.0
+    if power @ floor**2 >= level:
+        return math.inf
+    # no mode falls faster than the fastest, so the loss is above its start times exp(-2 rate t)
+    early = math.log(level / loss(0.0)) / (-2 * rates.max())
+    late = 2 * early
+    while loss(late) > level:
+        early, late = late, 2 * late
+    if loss(early) <= level:
+        return early
+    log_time = brentq(lambda s: loss(math.exp(s)) / level - 1, math.log(early), math.log(late), xtol=1e-13)
+    return math.exp(float(log_time))
+
+
+def best_stopping_time(
+    kernel: ArrayLike | xr.DataArray,
+    y: ArrayLike | xr.DataArray,
+    test_kernel: ArrayLike | xr.DataArray,
+    y_test: ArrayLike | xr.DataArray,
+    *,
+    learning_rate: float = 1.0,
+    ridge: float = 0.0,
+) -> tuple[float, float]:
+    """When to stop gradient flow from f_0 = 0: the time of the least test loss 1/(2M) sum (f_t - y_test)^2, and it.
+
+    The best of times spread over all rates, then refined between its neighbours: a local least that is narrower than a
+    fiftieth of a decade may be missed. 0 where training never helps, infinity where it is best to the end. Arguments as
+    in `gradient_flow`.
+
+    Raises KernelError and InputError as `gradient_flow`.
+    """
+    problem = LinearTraining.of(kernel, y)
+    eta, delta = checked_positive(learning_rate, "learning_rate"), checked_positive(ridge, "ridge", zero=True)
+    extended = problem.extension(test_kernel)
+    wanted = checked_like(y_test, (len(extended), *problem.shape), "y_test").reshape(len(extended), -1)
+    time, loss = best_stop_of(problem, extended, wanted, delta)
+    return time / eta, loss
+
+
+def best_stop_of(
+    problem: LinearTraining, extended: FloatArray, wanted: FloatArray, ridge: float = 0.0
+) -> tuple[float, float]:
+    """`best_stopping_time` for a problem, its modes at new inputs and their targets, at learning rate 1."""
+    from scipy.optimize import minimize_scalar
+
+    learns = problem.learns
+    rates, coefficients = problem.values[learns] + ridge, problem.coefficients[learns]
+
+    def loss(time: float) -> float:
+        learned = problem.flow(np.array([time]), 1.0, ridge)[0, learns]
+        return float(np.sum((extended @ (learned[:, None] * coefficients) - wanted) ** 2)) / (2 * len(wanted))
+
+    low, high = math.log10(1e-3 / rates.max()), math.log10(50 / rates.min())
+    places = np.linspace(low, high, 2 + math.ceil(_PER_DECADE * (high - low)))
+    losses = [loss(10**place) for place in places]
+    best = int(np.argmin(losses))
+    ends = float(places[max(best - 1, 0)]), float(places[min(best + 1, len(places) - 1)])
+    refined = minimize_scalar(lambda place: loss(10**place), bounds=ends, method="bounded", options={"xatol": 1e-7})
+    found = [(0.0, loss(0.0)), (10 ** float(refined.x), float(refined.fun)), (math.inf, loss(math.inf))]
+    # an end of the range is as good as the end itself
+    least = min(value for _, value in found)
+    return next(one for one in (found[0], found[2], found[1]) if one[1] <= least * (1 + 1e-12))
+
+
+def steps_to_loss(
+    kernel: ArrayLike | xr.DataArray,
+    y: ArrayLike | xr.DataArray,
+    level: float,
+    learning_rate: float,
+    *,
+    ridge: float = 0.0,
+    initial: ArrayLike | xr.DataArray | None = None,
+) -> float:
+    """The number of plain gradient descent steps after which the training loss is at most ``level``.
+
+    Least k with 1/2 sum_i c_i^2 (1 - g_i (1 - (1 - eta (lambda_i + ridge))^k))^2 <= level, g_i = lambda_i / (lambda_i +
+    ridge); infinity if null modes or the ridge keep the loss above. ``ridge`` and ``initial`` as in `gradient_flow`.
+
+    Raises KernelError, and InputError also for a learning rate that is not below `critical_learning_rate`.
+    """
+    problem = LinearTraining.of(kernel, y, initial)
+    level, eta = checked_positive(level, "level"), checked_positive(learning_rate, "learning_rate")
+    delta = checked_positive(ridge, "ridge", zero=True)
+    critical = _critical(float(problem.values[0]) + delta, 0.0, False)
+    if eta >= critical:
+        raise InputError(
+            f"learning_rate: {eta:.6g} is not below critical_learning_rate = {critical:.6g}; training diverges."
+        )
+    return steps_of(problem, level, eta, delta)
+
+
+def steps_of(problem: LinearTraining, level: float, eta: float, ridge: float = 0.0) -> float:
+    """`steps_to_loss` for a problem and a stable rate."""
+    z = np.where(problem.learns, eta * (problem.values + ridge), 0.0)
+    power, share = problem.power, problem.share(ridge)
+
+    def reached(steps: int) -> bool:
+        left = left_after_steps(z, np.array([float(steps)]))[0]
+        return float(power @ (1 - share * (1 - left)) ** 2) <= level
+
+    if reached(0):
+        return 0.0
+    if power @ (1 - share) ** 2 >= level:
+        return math.inf
+    low, high = 0, 1
+    while not reached(high):
+        low, high = high, 2 * high
+        if high > 2**1000:
+            raise InputError(f"learning_rate: {eta:.3g} is too small, even 2^1000 steps do not reach the level.")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return float(high)
+
+
+def _critical(top: float, beta: float, nesterov: bool) -> float:
+    return 2 * (1 + beta) / ((1 + 2 * beta) * top if nesterov else top)
+
+
+def _matrices(z: FloatArray, beta: float, nesterov: bool) -> FloatArray:
+    """(mode, 2, 2): from (e_k, e_{k-1}) to (e_{k+1}, e_k)."""
+    out = np.zeros((len(z), 2, 2))
+    out[:, 0, 0] = (1 + beta) * (1 - z) if nesterov else 1 - z + beta
+    out[:, 0, 1] = -beta * (1 - z) if nesterov else -beta
+    out[:, 1, 0] = 1.0
+    return out
+
+
+def _left_after(counts: FloatArray, z: FloatArray, beta: float, nesterov: bool) -> FloatArray:
+    """e_k / e_0 for every step count and mode."""
+    out = np.empty((len(counts), len(z)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if beta == 0.0:
+            return left_after_steps(z, counts)
+        first = 1 - (1 + beta) * z if nesterov else 1 - z
+        state, now = np.stack([first, np.ones_like(z)], axis=1), 1  # e_1, e_0
+        step = _matrices(z, beta, nesterov)
+        for row, count in enumerate(counts.astype(np.int64)):
+            if count == 0:
+                out[row] = 1.0
+                continue
+            ahead = np.linalg.matrix_power(step, int(count - now)) if count > now else None
+            if ahead is not None:
+                state, now = np.einsum("mij,mj->mi", ahead, state), int(count)
+            out[row] = state[:, 0]
+    return out
+
+
+def _moduli(z: FloatArray, beta: float, nesterov: bool) -> FloatArray:
+    if beta == 0.0:
+        return np.abs(1 - z)
+    return np.asarray(np.abs(np.linalg.eigvals(_matrices(z, beta, nesterov))).max(axis=1))
+
+
+def _checked_momentum(momentum: float, nesterov: bool) -> float:
+    beta = checked_positive(momentum, "momentum", zero=True)
+    if beta >= 1:
+        raise InputError(f"momentum: expected a number from 0 to below 1, got {momentum!r}.")
+    if nesterov and beta == 0.0:
+        raise InputError("nesterov: it changes nothing without momentum; give momentum, or leave it out.")
+    return beta

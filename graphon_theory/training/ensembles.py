@@ -1,0 +1,178 @@
+"""Mean and spread of predictions over initialisations, at any time of training (THEORY §7; Lee et al. 2019).
+
+A wide network starts as a draw f_0 of the NNGP, f_0 ~ N(mean, K), and is trained linearly with the NTK:
+
+    f_t(x) = f_0(x) + A_t(x) (y - f_0(X)),      A_t(x) = Theta(x, X) Theta^-1 G_t,
+
+G_t the learned fractions in the NTK's modes. So f_t is Gaussian, with
+
+    E f_t(x) = m(x) + A_t(x) (y - m(X)),        Var f_t(x) = K(x, x) - 2 A_t(x) K(X, x) + A_t(x) K(X, X) A_t(x)^T.
+
+What a finite network adds is O(1/n) in the mean and in the variance.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import (
+    as_kernel,
+    checked_like,
+    checked_positive,
+    checked_steps,
+    checked_targets,
+    checked_times,
+)
+from graphon_theory.data.labels import TARGET, TIME, X_TEST, Variables, X, coords_of, dataset
+from graphon_theory.errors import InputError, KernelError
+from graphon_theory.spectra.kernel_spectra import spectrum
+from graphon_theory.training.linear_training import LinearTraining, left_after_steps
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def training_ensemble(
+    kernels: xr.Dataset,
+    y: ArrayLike | xr.DataArray,
+    times: ArrayLike,
+    *,
+    test: xr.Dataset | None = None,
+    test_variance: ArrayLike | xr.DataArray | None = None,
+    learning_rate: float = 1.0,
+    ridge: float = 0.0,
+    descent: bool = False,
+) -> xr.Dataset:
+    """Mean and standard deviation of the prediction at each time, over networks that start from their own draws.
+
+    Args:
+        kernels: ``limit_kernel(network, x)``: ``nngp`` and ``ntk`` (N, N), and its ``mean`` where there is one.
+        y: targets (N,) or (N, k): k outputs that share the kernels and are drawn independently.
+        times: as in `gradient_flow`; with ``descent`` whole steps of plain gradient descent at ``learning_rate``.
+        test: ``limit_kernel(network, x_new, x)``: new inputs (rows) by training inputs.
+        test_variance: (M,), ``np.diagonal(limit_kernel(network, x_new).nngp)``.
+        learning_rate, ridge: as in `gradient_flow`; the ridge pulls towards each network's own start.
+
+    Returns a Dataset: ``mean`` ("time", "x"[, "target"]), ``std`` ("time", "x"), the same for every target, and with
+    ``test`` also ``test_mean`` and ``test_std`` over "x_test"; ``loss`` ("time"): the expected training loss.
+
+    Raises KernelError and InputError.
+    """
+    if not {"nngp", "ntk"} <= set(getattr(kernels, "data_vars", ())):
+        raise InputError("kernels: expected the Dataset of limit_kernel(network, x), with nngp and ntk.")
+    prior_mean = _mean_of(kernels)
+    size = len(as_kernel(kernels.ntk, "kernels.ntk"))
+    start = None if prior_mean is None else _like(prior_mean, checked_targets(y, size).shape)
+    problem = LinearTraining.of(kernels.ntk, y, start)
+    prior = as_kernel(kernels.nngp, "kernels.nngp")
+    if len(prior) != size:
+        raise KernelError(f"kernels: nngp is {prior.shape}, ntk {(size, size)}; pass both of one limit_kernel call.")
+    if prior.any():
+        spectrum(kernels.nngp, 1)  # symmetric and positive, or refused with figures
+    moments, learned = _learned(problem, times, learning_rate, ridge, descent)
+
+    # everything in the modes: the NNGP between them, and what of it is still left at a time
+    inner = problem.functions.T @ prior @ problem.functions / size**2
+    left = 1 - learned
+    variance = np.stack([_quadratic(problem.functions * one, inner) for one in left])
+    mean = problem.functions @ (learned[:, :, None] * problem.coefficients)
+    if problem.start is not None:
+        mean = mean + problem.start
+    tail = (TARGET,) if problem.shape else ()
+    shape = (len(moments), -1, *problem.shape)
+    bias = left**2 @ problem.power
+    variables: Variables = {
+        "mean": ((TIME, X, *tail), mean.reshape(shape)),
+        "std": ((TIME, X), np.sqrt(np.maximum(variance, 0.0))),
+        "loss": ((TIME,), bias + 0.5 * problem.coefficients.shape[1] * variance.mean(axis=1)),
+    }
+    coords = {TIME: moments, **{k: v for k, v in problem.coords.items() if k in (X, TARGET)}}
+    if test is not None:
+        variables |= _at_new(problem, test, test_variance, inner, learned, start is not None, tail, shape)
+        coords |= coords_of(test.ntk, X_TEST)
+    elif test_variance is not None:
+        raise InputError("test: expected limit_kernel(network, x_new, x) with test_variance.")
+    attrs = {"learning_rate": float(learning_rate), "ridge": float(ridge), "descent": int(descent)}
+    return dataset(variables, coords, attrs)
+
+
+def _learned(
+    problem: LinearTraining, times: ArrayLike, learning_rate: float, ridge: float, descent: bool
+) -> tuple[FloatArray, FloatArray]:
+    eta, delta = checked_positive(learning_rate, "learning_rate"), checked_positive(ridge, "ridge", zero=True)
+    if not descent:
+        moments = checked_times(times)
+        return moments, problem.flow(moments, eta, delta)
+    moments = checked_steps(times, "times")
+    top = eta * (float(problem.values[0]) + delta)
+    if top >= 2:
+        raise InputError(
+            f"learning_rate: {eta:.6g} is not below the largest stable step {2 * eta / top:.6g}; the ensemble diverges."
+        )
+    z = np.where(problem.learns, eta * (problem.values + delta), 0.0)
+    return moments, (1 - left_after_steps(z, moments)) * problem.share(delta)
+
+
+def _at_new(
+    problem: LinearTraining,
+    test: xr.Dataset,
+    test_variance: ArrayLike | xr.DataArray | None,
+    inner: FloatArray,
+    learned: FloatArray,
+    has_mean: bool,
+    tail: tuple[str, ...],
+    shape: tuple[int, ...],
+) -> Variables:
+    if test_variance is None or not {"nngp", "ntk"} <= set(getattr(test, "data_vars", ())):
+        raise InputError(
+            "test, test_variance: expected limit_kernel(network, x_new, x) and the diagonal of "
+            "limit_kernel(network, x_new).nngp."
+        )
+    extended = problem.extension(test.ntk)
+    cross = as_kernel(test.nngp, "test.nngp", square=False)
+    if cross.shape != (len(extended), problem.size):
+        raise KernelError(f"test: nngp is {cross.shape}, ntk {(len(extended), problem.size)}.")
+    own = checked_like(test_variance, (len(extended),), "test_variance")
+    learns = problem.learns
+    between = cross @ problem.functions[:, learns] / problem.size  # NNGP of new inputs with the modes
+    inner = inner[np.ix_(learns, learns)]
+    mean = extended @ (learned[:, learns, None] * problem.coefficients[learns])
+    if has_mean:
+        mean = mean + _like(_mean_of(test), (len(extended), *problem.shape)).reshape(len(extended), -1)
+    variance = np.empty((len(learned), len(extended)))
+    for row, one in enumerate(learned[:, learns]):
+        weighted = extended * one
+        variance[row] = own - 2 * np.sum(weighted * between, axis=1) + _quadratic(weighted, inner)
+    slack = 1e-6 * np.abs(own).max(initial=0.0)
+    if variance.min(initial=0.0) < -slack:
+        raise KernelError(
+            f"test_variance: leaves a variance of {variance.min():.3g}; pass the diagonal of the nngp of the same new "
+            "inputs."
+        )
+    return {
+        "test_mean": ((TIME, X_TEST, *tail), mean.reshape(shape)),
+        "test_std": ((TIME, X_TEST), np.sqrt(np.maximum(variance, 0.0))),
+    }
+
+
+def _quadratic(rows: FloatArray, inner: FloatArray) -> FloatArray:
+    """diag(rows inner rows^T)."""
+    return np.asarray(np.sum((rows @ inner) * rows, axis=1))
+
+
+def _mean_of(kernels: xr.Dataset | None) -> FloatArray | None:
+    """The mean of f_0, or None where it is zero."""
+    if kernels is None or "mean" not in kernels or not np.any(kernels["mean"].values):
+        return None
+    return np.asarray(kernels["mean"].values, dtype=float)
+
+
+def _like(mean: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
+    """One mean per input, the same for all targets."""
+    if mean is None:
+        return np.zeros(shape)
+    return np.broadcast_to(mean.reshape(-1, *([1] * (len(shape) - 1))), shape).copy()

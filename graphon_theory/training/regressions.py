@@ -1,0 +1,128 @@
+"""The ends of training: kernel regression with the NTK, the Gaussian process posterior with the NNGP (THEORY §7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import as_kernel, checked_like, checked_positive
+from graphon_theory.data.labels import TARGET, X_TEST, Variables, X, coords_of, dataset
+from graphon_theory.errors import KernelError
+from graphon_theory.training.linear_training import LinearTraining
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def kernel_regression(
+    kernel: ArrayLike | xr.DataArray,
+    y: ArrayLike | xr.DataArray,
+    test_kernel: ArrayLike | xr.DataArray,
+    *,
+    ridge: float = 0.0,
+) -> xr.Dataset:
+    """Kernel (ridge) regression: where `gradient_flow` from f_0 = 0 ends.
+
+        f(x) = Theta(x, X) (Theta + N ridge)^-1 y,
+
+    the inverse without ridge being the pseudo-inverse: modes at rounding level take no part.
+
+    Args:
+        kernel: (N, N); y: (N,) or (N, k); test_kernel: (M, N), new by training inputs.
+        ridge: at least 0, in units of the operator (Theta / N), as in `gradient_flow`.
+
+    Returns a Dataset: ``prediction`` ("x"[, "target"]), ``test_prediction`` ("x_test"[, "target"]), and
+    ``left_out`` ("x"[, "target"]), what the regression on the N - 1 other inputs predicts at each one (for the cost of
+    none: y_i - [A^-1 y]_i / [A^-1]_ii with A = Theta + (N - 1) ridge; NaN where A is singular).
+
+    Raises KernelError and InputError as `gradient_flow`.
+    """
+    problem = LinearTraining.of(kernel, y)
+    delta = checked_positive(ridge, "ridge", zero=True)
+    share = problem.share(delta)
+    test = problem.extension(test_kernel) @ (share[:, None] * problem.coefficients)[problem.learns]
+    tail = (TARGET,) if problem.shape else ()
+    variables: Variables = {
+        "prediction": ((X, *tail), _shaped(problem.functions @ (share[:, None] * problem.coefficients), problem)),
+        "test_prediction": ((X_TEST, *tail), _shaped(test, problem)),
+        "left_out": ((X, *tail), _shaped(left_out(problem, delta), problem)),
+    }
+    coords = {key: value for key, value in problem.coords.items() if key in (X, TARGET)}
+    attrs = {"ridge": delta, "null_modes": int(problem.size - problem.learns.sum())}
+    return dataset(variables, {**coords, **coords_of(test_kernel, X_TEST)}, attrs)
+
+
+def left_out(problem: LinearTraining, ridge: float) -> FloatArray:
+    """What regression on all other inputs predicts at each one, (N, targets): y_i - [A^-1 y]_i / [A^-1]_ii.
+
+    A = Theta + (N - 1) ridge, that of N - 1 inputs; NaN where it is singular to rounding.
+    """
+    targets = problem.functions @ problem.coefficients
+    shift = ridge * (problem.size - 1) / problem.size
+    if shift <= problem.modes.attrs["rounding_level"] and not problem.learns.all():
+        return np.full_like(targets, np.nan)
+    inverse = 1 / (np.where(problem.learns, problem.values, 0.0) + shift)
+    diagonal = problem.functions**2 @ inverse / problem.size
+    return np.asarray(targets - problem.functions @ (inverse[:, None] * problem.coefficients) / diagonal[:, None])
+
+
+def nngp_posterior(
+    nngp: ArrayLike | xr.DataArray,
+    y: ArrayLike | xr.DataArray,
+    test_nngp: ArrayLike | xr.DataArray,
+    test_variance: ArrayLike | xr.DataArray,
+    *,
+    noise: float = 0.0,
+) -> xr.Dataset:
+    """Posterior of the Gaussian process that the wide network is before training, given noisy targets.
+
+        mean(x) = K(x, X) (K + noise)^-1 y,      var(x) = K(x, x) - K(x, X) (K + noise)^-1 K(X, x)
+
+    This is training the last layer alone for infinite time (started from its own draw), not all layers.
+
+    Args:
+        nngp: K (N, N); y: (N,) or (N, k) targets less the prior mean; test_nngp: (M, N), new by training inputs.
+        test_variance: (M,), K(x, x) of the new inputs: ``np.diagonal(limit_kernel(network, x_new).nngp)``.
+        noise: variance of the targets' noise, at least 0 (a number; for 0 the pseudo-inverse).
+
+    Returns a Dataset: ``mean`` ("x_test"[, "target"]) and ``variance`` ("x_test",), the same for all targets, of the
+    function without noise; attrs ``log_evidence`` = log p(y), where the noise is above rounding or K of full rank.
+
+    Raises KernelError (also for a ``test_variance`` below what the data explain: kernels that do not belong together)
+    and InputError.
+    """
+    problem = LinearTraining.of(nngp, y)
+    level = checked_positive(noise, "noise", zero=True) / problem.size
+    cross = as_kernel(test_nngp, "test_nngp", square=False)
+    prior = checked_like(test_variance, (len(cross),), "test_variance")
+    extended = problem.extension(test_nngp)
+    share = problem.share(level)[problem.learns]
+    mean = extended @ (share[:, None] * problem.coefficients[problem.learns])
+    variance = prior - extended**2 @ (share * problem.values[problem.learns])
+    slack = 1e-8 * np.abs(prior).max(initial=0.0)
+    if variance.min(initial=0.0) < -slack:
+        worst = int(variance.argmin())
+        raise KernelError(
+            f"test_variance: {prior[worst]:.6g} at [{worst}] is {-variance[worst]:.3g} less than what the training "
+            "inputs explain of it; pass the diagonal of the nngp of the same new inputs."
+        )
+    tail = (TARGET,) if problem.shape else ()
+    variables: Variables = {
+        "mean": ((X_TEST, *tail), _shaped(mean, problem)),
+        "variance": ((X_TEST,), np.maximum(variance, 0.0)),  # rounding below zero only
+    }
+    coords = {key: value for key, value in problem.coords.items() if key == TARGET}
+    attrs: dict[str, float] = {"noise": level * problem.size}
+    if level > problem.modes.attrs["rounding_level"] or problem.learns.all():
+        scale = problem.size * (np.where(problem.learns, problem.values, 0.0) + level)
+        fit = float(np.sum(problem.size * problem.coefficients**2 / scale[:, None]))
+        targets = problem.coefficients.shape[1]
+        attrs["log_evidence"] = -0.5 * (fit + targets * float(np.log(2 * np.pi * scale).sum()))
+    return dataset(variables, {**coords, **coords_of(test_nngp, X_TEST)}, attrs)
+
+
+def _shaped(values: FloatArray, problem: LinearTraining) -> FloatArray:
+    return values.reshape(len(values), *problem.shape)

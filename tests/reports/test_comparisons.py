@@ -1,0 +1,114 @@
+"""The comparison of networks against the calls it stands for."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rich.console import Console
+
+from graphon_theory.engine.limits import limit_kernel
+from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.networks.network import Network
+from graphon_theory.reports.comparisons import compare_networks, comparison_table
+from graphon_theory.spectra.alignments import target_alignment
+from graphon_theory.spectra.kernel_spectra import spectrum
+from graphon_theory.training.dynamics import (
+    best_stopping_time,
+    critical_learning_rate,
+    gradient_flow,
+    steps_to_loss,
+    time_to_loss,
+)
+from graphon_theory.training.regressions import kernel_regression
+
+Array = NDArray[np.float64]
+NETWORKS = {
+    "dense": Network([1.0, 1.0, 1.0], bias_variance=0.1),
+    "blocks": Network([1.0, [[0.9, 0.1], [0.2, 0.6]], 1.0], bias_variance=0.1),
+}
+
+
+@pytest.fixture(scope="module")
+def data() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    x, new = rng.standard_normal((60, 4)), rng.standard_normal((25, 4))
+
+    def targets(inputs: Array) -> Array:
+        return np.eye(3)[np.argmax(inputs[:, :3], axis=1)] - 1 / 3
+
+    return {"x": x, "y": targets(x), "x_test": new, "y_test": targets(new)}
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.01])
+def test_every_figure_is_that_of_its_own_function(data: dict[str, Any], ridge: float) -> None:
+    found = compare_networks(NETWORKS, **data, ridge=ridge, level=0.3)
+    y, y_test = data["y"], data["y_test"]
+    for name, network in NETWORKS.items():
+        one = found.sel(network=name)
+        kernel = limit_kernel(network, data["x"]).ntk
+        cross = limit_kernel(network, data["x_test"], data["x"]).ntk
+        modes = spectrum(kernel)
+        np.testing.assert_allclose(one.log_eigenvalue, np.log(modes.eigenvalue[:10]), atol=1e-10)
+        for key, value in (("energy_5", modes.energy[4]), ("energy_10", modes.energy[9])):
+            assert float(one[key]) == pytest.approx(float(value), rel=1e-12)
+        for key in ("effective_rank", "gap", "decay_exponent"):
+            assert float(one[key]) == pytest.approx(modes.attrs[key], rel=1e-10)
+        assert float(one.alignment) == pytest.approx(target_alignment(kernel, y).attrs["alignment"], rel=1e-10)
+        critical = critical_learning_rate(kernel, ridge=ridge)
+        assert float(one.critical_learning_rate) == pytest.approx(critical, rel=1e-10)
+        flow = gradient_flow(kernel, y, [*found.time.values, np.inf], test_kernel=cross, y_test=y_test, ridge=ridge)
+        start = 0.5 * np.mean(np.sum(y**2, axis=1))
+        assert float(one.time_to_loss) == pytest.approx(time_to_loss(flow, 0.3 * start), rel=1e-9)
+        np.testing.assert_allclose(one.loss, flow.loss[:-1] / start, rtol=1e-9, atol=1e-14)
+        np.testing.assert_allclose(one.test_error_in_time, 2 * flow.test_loss[:-1], rtol=1e-9)
+        regression = kernel_regression(kernel, y, cross, ridge=ridge)
+        error = np.mean(np.sum((regression.test_prediction.values - y_test) ** 2, axis=1))
+        assert float(one.test_error) == pytest.approx(error, rel=1e-9)
+        alone = np.mean(np.sum((regression.left_out.values - y) ** 2, axis=1))
+        assert float(one.predicted_error) == pytest.approx(alone, rel=1e-9)
+        right = regression.test_prediction.values.argmax(axis=1) == y_test.argmax(axis=1)
+        assert float(one.accuracy) == pytest.approx(right.mean())
+        best = best_stopping_time(kernel, y, cross, y_test, ridge=ridge)
+        assert (float(one.best_time), float(one.best_error)) == pytest.approx((best[0], 2 * best[1]), rel=1e-6)
+        assert 0.99 * float(flow.test_loss.min()) <= best[1] <= float(flow.test_loss.min()) * (1 + 1e-12)
+        assert float(one.steps_to_loss) == steps_to_loss(kernel, y, 0.3 * start, critical / 2, ridge=ridge)
+
+
+def test_the_table_shows_every_network(data: dict[str, Any]) -> None:
+    found = compare_networks(NETWORKS, **data, count=3)
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(comparison_table(found))
+    text = console.export_text()
+    for piece in ("dense", "blocks", "ln eigenvalue 3", "steps to 10% of the loss", "test accuracy", "leave one out"):
+        assert piece in text
+    assert "ln eigenvalue 4" not in text
+
+
+def test_without_test_data_and_with_one_target(data: dict[str, Any]) -> None:
+    found = compare_networks(NETWORKS, data["x"], data["y"][:, 0], kind="nngp")
+    assert "test_error" not in found
+    assert "accuracy" not in found
+    assert np.isfinite(found.predicted_error).all()
+    comparison_table(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"networks": []}, InputError, "networks: expected a dict of networks by name"),
+        ({"networks": {"two": Network([1.0, 1.0], outputs=2)}}, NetworkError, "expected a Network with one output"),
+        ({"x_test": None}, InputError, "x_test, y_test: give both, or neither"),
+        ({"y_test": np.ones(25)}, InputError, r"y_test: expected targets like y's \(3,\), got \(\)"),
+        ({"level": 0.0}, InputError, "level: expected a positive number"),
+        ({"count": 61}, InputError, "count: expected a whole number from 1 to 60"),
+        ({"kind": "mean"}, InputError, "kind: expected"),
+        ({"y": np.zeros((60, 3))}, InputError, "y: every target is zero"),
+    ],
+)
+def test_refuses(data: dict[str, Any], options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        compare_networks(**{"networks": NETWORKS, **data, **options})

@@ -1,0 +1,49 @@
+"""The training experiment at a size for tests: what it returns is what training and kernels give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import graphon_validation as gv
+from graphon_theory.errors import InputError
+from graphon_validation.commands import main
+from graphon_validation.experiments.digits import digits
+from graphon_validation.experiments.training_experiments import PROBES, SCORED, training_experiment
+
+
+def test_the_command_gives_losses_and_kernels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--methods", "random", "magnitude", "--densities", "0.3", "--widths", "32", "--seeds", "2"]
+    assert main(["training", "--out", str(tmp_path), "--hidden", "2", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "rank correlation" in printed
+    with xr.open_dataset(tmp_path / "training.nc") as found:
+        assert found.loss.dims == ("pruning", "density", "width", "seed", "time")
+        assert (found.loss.diff("time") < 0).all()
+        assert (found.trace.sel(pruning="magnitude") > 3 * found.trace.sel(pruning="random")).all()
+        x, labels = digits()
+        held = np.arange(len(x)) % 5 == 0
+        model = gv.dense((64, 32, 32, 10), [1, 32], init="he")
+        gv.prune(model, "magnitude", 0.3, (x[~held][:SCORED], labels[~held][:SCORED]), rng=[1, 32, 1])
+        kernel = gv.empirical_kernel(model, x[held][:PROBES]).ntk.sum("output").values
+        one = found.sel(pruning="magnitude", density=0.3, width=32).isel(seed=1)
+        assert float(one.trace) == pytest.approx(np.trace(kernel), rel=1e-12)
+        assert float(one.energy10) == pytest.approx(np.linalg.eigvalsh(kernel)[-10:].sum() / np.trace(kernel))
+
+
+def test_the_same_seeds_give_the_same_curves(tmp_path: Path) -> None:
+    one, two = (
+        training_experiment(tmp_path, ["snip"], [0.4], (16,), 2, hidden=1, learning_rate=1e-2) for _ in range(2)
+    )
+    assert one.equals(two)
+    assert not np.array_equal(one.loss.isel(seed=0), one.loss.isel(seed=1))
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="seeds: expected at least 2, got 1"):
+        training_experiment(tmp_path, ["random"], [0.4], (16,), 1)
+    with pytest.raises(InputError, match="methods: expected at least one, all different"):
+        training_experiment(tmp_path, ["random", "random"], [0.4], (16,), 2)

@@ -1,0 +1,121 @@
+"""Experiments by name: ``python -m graphon_validation EXPERIMENT --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from graphon_theory.errors import GraphonError, InputError
+from graphon_validation.experiments.idx_files import load_data
+from graphon_validation.experiments.protocol_experiments import protocol_experiment
+from graphon_validation.experiments.saliency_experiments import saliency_experiment
+from graphon_validation.experiments.sweep_experiments import (
+    DENSITY,
+    magnitude_gap_experiment,
+    quickstart_sweep,
+    three_block_experiment,
+    width_sweep_experiment,
+)
+from graphon_validation.experiments.training_experiments import METHODS as TRAINED
+from graphon_validation.experiments.training_experiments import training_experiment
+from graphon_validation.pruning.scores import METHODS
+from graphon_validation.studies.sweeps import distinct
+
+ONE_SHOT = sorted(set(METHODS) - {"imp"})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        distinct("widths", chosen.widths, 1)
+        if chosen.seeds < chosen.least_seeds:
+            raise InputError(
+                f"--seeds: expected at least {chosen.least_seeds} networks for errors, got {chosen.seeds}."
+            )
+        chosen.run(chosen)
+    except GraphonError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m graphon_validation", description=__doc__)
+    commands = parser.add_subparsers(dest="experiment", required=True, metavar="EXPERIMENT")
+
+    def command(
+        name: str, text: str, run: Callable[[argparse.Namespace], object], widths: list[int], seeds: int, least: int = 3
+    ) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text)
+        made.add_argument("--out", type=Path, required=True, help="folder for the results")
+        made.add_argument("--widths", type=int, nargs="+", default=widths, help="hidden widths")
+        made.add_argument("--seeds", type=int, default=seeds, help=f"networks per width (at least {least})")
+        made.set_defaults(run=run, least_seeds=least)
+        return made
+
+    text = "drawn and pruned networks against their limits"
+    widths = [128, 256, 512, 1024, 2048]
+    command("width-sweep", text, lambda c: width_sweep_experiment(c.out, c.widths, c.seeds), widths, 32)
+    text = "networks drawn from three-block (W, V) and (W, V, D)"
+    command("three-blocks", text, lambda c: three_block_experiment(c.out, c.widths, c.seeds), [256, 1024, 4096], 32)
+    text = "eigenvalues under magnitude pruning over those under random"
+    command("magnitude-gap", text, lambda c: magnitude_gap_experiment(c.out, c.widths, c.seeds), [1024], 24)
+    quick = command("quickstart-sweep", "a short sweep of a network given as TOML", _quickstart, [64, 256], 8)
+    quick.add_argument("--network", type=Path, required=True, help="TOML file of the network")
+    quick.add_argument("--inputs", type=Path, required=True, help=".npy file of inputs (samples, inputs)")
+
+    text = "pruned networks: four protocols against every theory"
+    protocols = command("protocols", text, _protocols, [256, 512, 1024], 8)
+    protocols.add_argument("--method", choices=ONE_SHOT, default="magnitude")
+    protocols.add_argument("--density", type=float, default=DENSITY)
+    protocols.add_argument("--blocks", type=int, default=8, help="blocks of units per hidden layer")
+    protocols.add_argument("--hidden", type=int, default=3, help="hidden layers")
+    protocols.add_argument("--prune-input", action="store_true", help="prune the input layer too")
+
+    text = "networks pruned by SNIP against gt.saliency_network"
+    saliency = command("saliency", text, _saliency, [512, 1024, 2048], 8)
+    saliency.add_argument("--density", type=float, default=DENSITY)
+    saliency.add_argument("--loss", choices=["cross_entropy", "squared"], default="cross_entropy")
+    saliency.add_argument("--activation", default="relu")
+    saliency.add_argument("--bias-variance", type=float, default=0.0)
+    saliency.add_argument("--hidden", type=int, default=3, help="hidden layers")
+    saliency.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
+
+    text = "pruned networks trained by Adam, beside their kernels at the start"
+    training = command("training", text, _training, [1024], 3, least=2)
+    training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=TRAINED)
+    training.add_argument("--densities", type=float, nargs="+", default=[DENSITY])
+    training.add_argument("--learning-rate", type=float, default=1e-3)
+    training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
+    training.add_argument("--hidden", type=int, default=4, help="hidden layers")
+    for one in (protocols, saliency, training):
+        one.add_argument("--data", default="digits", help="digits, or idx:FOLDER for MNIST's files")
+    return parser
+
+
+def _quickstart(chosen: argparse.Namespace) -> None:
+    quickstart_sweep(chosen.network, chosen.inputs, chosen.widths, chosen.seeds, chosen.out)
+
+
+def _protocols(chosen: argparse.Namespace) -> None:
+    if chosen.hidden < 2 and not chosen.prune_input:
+        raise InputError("--hidden: with one hidden layer only the input layer is left to prune; add --prune-input.")
+    options = {"blocks": chosen.blocks, "hidden": chosen.hidden, "prune_input": chosen.prune_input}
+    data = load_data(chosen.data)
+    protocol_experiment(chosen.out, chosen.method, chosen.density, chosen.widths, chosen.seeds, data=data, **options)
+
+
+def _saliency(chosen: argparse.Namespace) -> None:
+    names = ("hidden", "activation", "bias_variance", "loss", "positions")
+    options = {name: getattr(chosen, name) for name in names}
+    data = load_data(chosen.data)
+    saliency_experiment(chosen.out, chosen.density, chosen.widths, chosen.seeds, data=data, **options)
+
+
+def _training(chosen: argparse.Namespace) -> None:
+    options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init")}
+    data = load_data(chosen.data)
+    training_experiment(chosen.out, chosen.methods, chosen.densities, chosen.widths, chosen.seeds, data=data, **options)

@@ -1,0 +1,181 @@
+"""Pruned networks by four protocols, each held against every theory (THEORY §9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from xarray import Dataset
+
+from graphon_theory.data.files import save_dataset
+from graphon_theory.engine.limits import limit_kernel
+from graphon_validation.experiments.digits import digits
+from graphon_validation.experiments.summaries import shape_cell, wide_console
+from graphon_validation.kernels.empirical_kernels import empirical_kernel
+from graphon_validation.networks.masked_mlps import MaskedMLP, dense
+from graphon_validation.pruning.pruners import prune
+from graphon_validation.studies.protocols import PROTOCOLS, apply_protocol, law_network, mixture, theories
+from graphon_validation.studies.sign_tests import applicability, applicability_table
+from graphon_validation.studies.sweep_comparisons import compare
+from graphon_validation.training.losses import Data
+
+ROWS = 4096  # of the mixture that stands for the limit of a masked input layer
+
+
+def protocol_experiment(
+    out: Path,
+    method: str,
+    density: float,
+    widths: Sequence[int],
+    seeds: int,
+    *,
+    blocks: int = 8,
+    hidden: int = 3,
+    prune_input: bool = False,
+    data: Data | None = None,
+    console: Console | None = None,
+) -> dict[tuple[str, str], Dataset]:
+    """Networks pruned by ``method``: four protocols, each held against every theory (THEORY §9).
+
+    Every network is held against the theories of its own masks and weights. The input layer stays dense unless
+    ``prune_input``; then its rows are taken as positions. The law of a method that has one (random, magnitude) is then
+    the :func:`mixture` over ROWS rows, drawn anew for each network so that errors over networks hold theirs too; the
+    same law without rows is "law, means", and for other methods there is "(W, V), means". The floor of finite d, how
+    far means are from rows, is printed for every width (:func:`finite_d_floor`), and which of the two networks with
+    redrawn signs follow.
+
+    The output layer stays dense. Prints whether (W, V) applies, then one table per width. Writes
+    ``protocols-METHOD.nc`` with all kernels. Returns the comparisons by (protocol, theory).
+    """
+    console = console or wide_console()
+    x, labels = digits() if data is None else data
+    train, probe = (x[:200], labels[:200]), x[200:240]
+    kernels: dict[str, list[NDArray[np.float64]]] = {}
+    classes = int(labels.max()) + 1
+    layers = list(range(0 if prune_input else 1, hidden))
+    other: MaskedMLP | None = None
+    for width in widths:
+        for seed in range(seeds):
+            model = dense((x.shape[1], *[width] * hidden, classes), [seed, width])
+            prune(model, method, density, train, layers=layers, rng=[seed, width, 1])
+            if seed == 0:
+                title = f"{method}, width {width:,}, density {density:g}"
+                console.print(applicability_table(applicability(model, probe, other=other), title))
+                other = model if other is None else other  # the first width, to tell growth by
+            networks = theories(model, blocks=blocks, input_rows=prune_input)
+            law = law_network(model, method)
+            if law is not None:
+                networks["law"] = law
+            if law is not None and prune_input:
+                weights = model.linears[0].law if method == "magnitude" else None
+                networks["law"] = mixture(law, x.shape[1], ROWS, weights=weights, rng=[seed, width, 3])
+                networks["law, means"] = law
+            if law is None and prune_input:
+                networks["(W, V), means"] = theories(model, blocks=blocks, names=["(W, V)"])["(W, V)"]
+            found = {f"theory {name}": limit_kernel(one, probe) for name, one in networks.items()}
+            for protocol in PROTOCOLS:
+                given = apply_protocol(model, protocol, [seed, width, 2], networks["(W, W)"])
+                found[f"real {protocol}"] = empirical_kernel(given, probe)
+            for name, kernel in found.items():
+                kernels.setdefault(name, []).append(kernel.ntk.mean("output").values)
+    shape = (len(widths), seeds, len(probe), len(probe))
+    coords = {"width": list(widths), "seed": range(seeds)}
+    data_of = {
+        name: Dataset({"ntk": (("width", "seed", "x", "x2"), np.reshape(many, shape))}, coords)
+        for name, many in kernels.items()
+    }
+    if prune_input:
+        name = "law" if "theory law" in data_of else "(W, V)"
+        keys = ("real signs", f"theory {name}", f"theory {name}, means")
+        for width in widths:
+            floor = finite_d_floor(*(data_of[key].ntk.sel(width=width).values for key in keys))
+            told = floor["error"] < 0.5  # not so for nan
+            console.print(
+                f"finite d = {x.shape[1]}, width {width:,}: the {name} without rows as positions is "
+                f"{floor['whole']:.2%} off, {floor['shape']:.2%} after the best factor. "
+                + (
+                    f"Networks with redrawn signs lie {floor['share']:.2f} ± {floor['error']:.2f} of this way from the "
+                    f"{name} with rows."
+                    if told
+                    else f"{seeds} networks do not tell the two apart."
+                )
+            )
+    names = [name.removeprefix("theory ") for name in data_of if name.startswith("theory ")]
+    results_by: dict[tuple[str, str], Dataset] = {
+        (protocol, theory): compare(data_of[f"real {protocol}"], data_of[f"theory {theory}"])
+        for protocol in PROTOCOLS
+        for theory in names
+    }
+    everything = {name.replace(" ", "_"): one.ntk for name, one in data_of.items()}
+    attrs = {"method": method, "density": density, "blocks": blocks, "hidden": hidden, "prune_input": int(prune_input)}
+    save_dataset(Dataset(everything, attrs=attrs), out / f"protocols-{method}.nc")
+    for width in widths:
+        console.print(_protocol_table(results_by, width, f"{method}, width {width:,}, {seeds} networks"))
+    return results_by
+
+
+def finite_d_floor(
+    real: NDArray[np.float64], rows: NDArray[np.float64], means: NDArray[np.float64]
+) -> dict[str, float]:
+    """How far kernels of means are from means over rows, and which of them networks follow; all (seeds, N, N).
+
+    ``whole`` and ``shape``: the distance of the mean kernels over their size, as it is and after the best factor, 0
+    where it is not seen above noise. ``share`` with its jackknife ``error`` over seeds: the networks' part along what
+    the best factor leaves, 0 for rows and 1 for means, scale put aside; each network held against its own rows. They
+    are nan where ``shape`` is 0.
+
+    Rows are sampled, so every product is between different seeds: the square of a noisy difference would be too large,
+    and networks seem to leave rows in the direction in which the rows themselves are off.
+    """
+    one = rows.mean(0)
+
+    def left(kernels: NDArray[np.float64]) -> NDArray[np.float64]:
+        factors = np.tensordot(kernels, one, 2) / (one**2).sum()
+        return np.asarray(kernels - factors[:, None, None] * one)
+
+    def products(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+        """<a_s, mean of b over the other seeds>."""
+        return np.asarray(np.einsum("sij,sij->s", a, (b.sum(0) - b) / (len(b) - 1)))
+
+    off, away = left(means) - left(rows), left(real) - left(rows)
+    whole = products(off, off)
+
+    def share(some: NDArray[np.intp]) -> float:
+        seen = products(off[some], off[some]).mean()
+        return float(products(away[some], off[some]).mean() / seen) if seen > 0 else np.nan
+
+    every = np.arange(len(off))
+    without = np.array([share(every[every != seed]) for seed in every])  # jackknife: every seed is in every product
+    error = np.sqrt((len(every) - 1) * without.var())
+    return {
+        "whole": float(np.sqrt(max(products(means - rows, means - rows).mean(), 0.0)) / np.linalg.norm(one)),
+        "shape": float(np.sqrt(max(whole.mean(), 0.0)) / np.linalg.norm(means.mean(0))),
+        "share": share(every),
+        "error": float(error),
+    }
+
+
+def _protocol_table(found: dict[tuple[str, str], Dataset], width: int, title: str) -> Table:
+    table = Table(title=title, caption="scale: best factor of the theory; shape: what it leaves [95%]")
+    for heading in ("protocol", "theory", "scale ± error", "shape [95%]", "z of trace", "top-10 energy", "predicted"):
+        table.add_column(heading, justify="left" if heading in ("protocol", "theory") else "right")
+    last = ""
+    for (protocol, theory), one in found.items():
+        row = one.sel(width=width)
+        if protocol != last and last:
+            table.add_section()
+        table.add_row(
+            "" if protocol == last else protocol,
+            theory,
+            f"{float(row['scale']):.3f} ± {float(row.scale_error):.3f}",
+            shape_cell(row),
+            f"{float(row.z.sel(quantity='trace')):+.1f}",
+            f"{float(row.energy):.3f} ± {float(row.energy_error):.3f}",
+            f"{float(row.limit_energy):.3f}",
+        )
+        last = protocol
+    return table

@@ -1,0 +1,335 @@
+"""Masked networks, and how they are drawn from a Network (THEORY §1, §2)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+from xarray import DataArray
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.data import checks
+from graphon_theory.errors import ConnectivityError, InputError, NetworkError
+from graphon_theory.graphons.graphon import Graphon
+from graphon_theory.networks.connectivity import Connectivity
+from graphon_theory.networks.network import Network
+from graphon_theory.pruning.laws import INITS
+from graphon_validation.networks.masked_layers import MaskedLinear
+from graphon_validation.networks.torch_activations import torch_activation
+
+Seed = int | Sequence[int] | np.random.SeedSequence | np.random.Generator
+
+# Entries of a layer drawn at a time: probabilities, uniforms and normals of a wide layer never exist at once.
+_CHUNK = 1 << 21
+
+
+class MaskedMLP(nn.Module):
+    """A multilayer perceptron of MaskedLinear layers; phi after each but the last.
+
+    ``positions[l]`` holds the positions in [0, 1] of the units of layer l = 0..L: one position per unit,
+    which is its row in the mask below it and its column in the mask above it. Inputs and outputs are cells,
+    and their positions are the middles.
+
+    Raises NetworkError when the layers do not fit on each other, ActivationError for an unknown activation.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[MaskedLinear],
+        activation: Any = "relu",
+        positions: Sequence[FloatArray] | None = None,
+    ) -> None:
+        super().__init__()
+        if not layers or not all(isinstance(layer, MaskedLinear) for layer in layers):
+            kinds = ", ".join(type(layer).__name__ for layer in layers) or "none"
+            raise NetworkError(f"layers: expected MaskedLinear layers, at least one, got {kinds}.")
+        for number, (below, above) in enumerate(itertools.pairwise(layers), start=1):
+            if below.weight.shape[0] != above.weight.shape[1]:
+                raise NetworkError(
+                    f"layers: layer {number} has {below.weight.shape[0]} units, but layer {number + 1} takes "
+                    f"{above.weight.shape[1]}."
+                )
+        self.phi = torch_activation(activation)
+        self.activation: str = activation if isinstance(activation, str) else activation.name
+        self.layers = nn.ModuleList(layers)
+        self.positions = tuple(positions) if positions is not None else tuple(map(midpoints, self.widths))
+
+    @property
+    def linears(self) -> list[MaskedLinear]:
+        """The layers, with their type known."""
+        return [layer for layer in self.layers if isinstance(layer, MaskedLinear)]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Unit counts (n_0, ..., n_L)."""
+        linears = self.linears
+        return (linears[0].weight.shape[1], *(layer.weight.shape[0] for layer in linears))
+
+    @property
+    def masks(self) -> list[Tensor]:
+        """The masks, bool (out, in); changing one in place changes the network."""
+        return [layer.mask for layer in self.linears]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The weight parameters (out, in), unmasked: a pruned weight keeps its value and gets no
+        gradient."""
+        return [layer.weight for layer in self.linears]
+
+    def forward_with(self, x: Tensor, products: Sequence[Tensor]) -> Tensor:
+        """The outputs with ``products`` in place of every layer's masked weight M * w.
+
+        Derivatives by them exist for pruned connections too, which the masked parameters never see.
+        """
+        for number, (layer, product) in enumerate(zip(self.linears, products, strict=True), start=1):
+            bias = None if layer.bias is None else layer.bias_scale * layer.bias
+            x = nn.functional.linear(x * layer.scale, product, bias)
+            if number < len(products):
+                x = self.phi(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self.linears
+        for layer in hidden:
+            x = self.phi(layer(x))
+        out: Tensor = last(x)
+        return out
+
+
+def choose_trained(model: MaskedMLP, parts: Sequence[str]) -> MaskedMLP:
+    """Say which parameters train, one of "all", "weights", "biases", "none" for each layer; in place.
+
+    Sets ``requires_grad``: what does not train has no share in :func:`empirical_kernel` and stays in training.
+    In the limit, ``limit_kernel(..., contributions=True).ntk_layer`` holds each layer's share.
+    """
+    choices = {"all": (True, True), "weights": (True, False), "biases": (False, True), "none": (False, False)}
+    layers = model.linears
+    if isinstance(parts, str) or len(parts) != len(layers) or not set(parts) <= set(choices):
+        raise InputError(f"parts: expected {len(layers)} of {', '.join(choices)}, one for each layer, got {parts!r}.")
+    for layer, part in zip(layers, parts, strict=True):
+        weights, biases = choices[part]
+        layer.weight.requires_grad_(weights)
+        if layer.bias is not None:
+            layer.bias.requires_grad_(biases)
+    return model
+
+
+def as_tensor(model: MaskedMLP, x: ArrayLike | DataArray, name: str) -> Tensor:
+    """Inputs (N, d) in the model's dtype and on its device. Raises InputError where they do not fit."""
+    array = checks.as_inputs(x, name)
+    if array.shape[1] != model.widths[0]:
+        raise InputError(
+            f"{name}: the network takes {model.widths[0]} inputs, got {array.shape[1]} columns; "
+            "build the network with n_0 equal to the number of columns."
+        )
+    weight = model.weights[0]
+    return torch.from_numpy(array if array.flags.writeable else array.copy()).to(weight.device, weight.dtype)
+
+
+def midpoints(count: int) -> FloatArray:
+    """(i + 1/2) / count, the positions of ``count`` units on the grid."""
+    return (np.arange(count) + 0.5) / count
+
+
+def build(
+    network: Network,
+    widths: Sequence[int],
+    seed: Seed,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> MaskedMLP:
+    """Draw one finite network from the (W, V, D) of every layer.
+
+    ``widths`` are all unit counts (n_0, ..., n_L). Hidden units sit at (i + 1/2)/n, one position for both
+    of a unit's masks; inputs and outputs are cells, over which W, V and D are averaged. Connections survive
+    independently with probability W; the surviving weights are Gaussian with
+
+        mean D / (sqrt(n_{l-1}) W)   and   second moment V / W
+
+    in units of the dense standard deviation (1, or sigma_w/sqrt(n_{l-1}) in the standard parameterization),
+    so N(0, V/W) without drift and N(0, 1) for V = W. Pruned weights are drawn from the dense law: they take
+    no part.
+
+    The same seed gives the same network on every device; each layer's mask, weights and biases have streams
+    of their own, so changing one leaves the others as they were. float64 unless ``dtype`` says otherwise.
+
+    Raises NetworkError when ``widths`` do not fit the network, ConnectivityError where D^2 > n_{l-1} W V
+    (the width is too small for that drift: no law has such moments) and where a layer holds more than W, V and D
+    (``known``).
+    """
+    counts = check_widths(network, widths)
+    streams = np.random.default_rng(seed).spawn(3 * network.depth)
+    dtype = dtype or torch.float64
+    layers = []
+    for index, connectivity in enumerate(network.layers):
+        mask_rng, weight_rng, bias_rng = streams[3 * index : 3 * index + 3]
+        n_in, n_out = counts[index], counts[index + 1]
+        weight_variance = network.weight_variance[index]
+        standard = network.parameterization == "standard"
+        values = _evaluator(n_out, n_in, first=index == 0, last=index == network.depth - 1)
+        try:
+            mask, weight = _draw(connectivity, values, (n_out, n_in), mask_rng, weight_rng)
+        except ConnectivityError as error:
+            raise ConnectivityError(f"layer {index + 1}: {error}") from None
+        if standard:
+            weight *= math.sqrt(weight_variance / n_in)
+        bias = None
+        if network.bias_variance > 0:
+            b = bias_rng.standard_normal(n_out) * (math.sqrt(network.bias_variance) if standard else 1.0)
+            bias = torch.from_numpy(b).to(device, dtype)
+        layers.append(
+            MaskedLinear(
+                torch.from_numpy(weight).to(device, dtype),
+                torch.from_numpy(mask).to(device),
+                bias,
+                weight_variance=weight_variance,
+                bias_variance=network.bias_variance,
+                parameterization=network.parameterization,
+            )
+        )
+    return MaskedMLP(layers, network.activation, [midpoints(n) for n in counts])
+
+
+def dense(
+    widths: Sequence[int],
+    seed: Seed,
+    *,
+    init: str = "ntk",
+    activation: Any = "relu",
+    weight_variance: float = 2.0,
+    bias_variance: float = 0.0,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> MaskedMLP:
+    """A dense network with one of the usual initial laws, ready to be pruned.
+
+    ==============  ==========================================  ===================
+    ``init``        law of w                                    parameterization
+    ==============  ==========================================  ===================
+    "ntk"           N(0, 1), h scaled by sigma_w / sqrt(n_in)   ntk
+    "he"            N(0, 2 / n_in)                              standard
+    "lecun"         N(0, 1 / n_in)                              standard
+    "torch"         U(-1, 1) / sqrt(n_in), variance 1/(3 n_in)  standard
+    ==============  ==========================================  ===================
+
+    and the others of ``graphon_theory.pruning.INITS``. sigma_w^2 = ``weight_variance`` belongs to "ntk" only.
+    Biases are N(0, ``bias_variance``) for every law, none if 0. In the standard parameterization a global threshold
+    on |w| compares layers of different fan-in; in the ntk one all layers have the same law.
+
+    Raises NetworkError for an unknown law and unit counts that are not positive integers.
+    """
+    counts = tuple(int(n) for n in widths)
+    if len(counts) < 2 or counts != tuple(widths) or min(counts) < 1:
+        raise NetworkError(f"widths: expected unit counts (n_0, ..., n_L), positive integers, got {tuple(widths)}.")
+    if init not in INITS:
+        raise NetworkError(f"init: expected one of {', '.join(INITS)}, got {init!r}.")
+    law, deviation = INITS[init]
+    dtype = dtype or torch.float64
+    layers = []
+    for rng, (n_in, n_out) in zip(
+        np.random.default_rng(seed).spawn(len(counts) - 1), itertools.pairwise(counts), strict=True
+    ):
+        layer = MaskedLinear(
+            torch.empty(n_out, n_in, dtype=dtype, device=device),
+            bias=torch.empty(n_out, dtype=dtype, device=device) if bias_variance > 0 else None,
+            mask=torch.ones(n_out, n_in, dtype=torch.bool, device=device),
+            weight_variance=weight_variance if init == "ntk" else n_in * deviation(n_in, n_out) ** 2,
+            bias_variance=bias_variance,
+            parameterization="ntk" if init == "ntk" else "standard",
+            law=law,
+        )
+        layer.draw_again(rng)
+        layers.append(layer)
+    return MaskedMLP(layers, activation)
+
+
+Evaluator = Callable[[Graphon, slice], FloatArray]
+
+
+def check_widths(network: Network, widths: Sequence[int]) -> tuple[int, ...]:
+    """All unit counts, (n_0, ..., n_L). Raises NetworkError where they do not fit the network."""
+    counts = tuple(int(n) for n in widths)
+    if len(counts) != network.depth + 1:
+        raise NetworkError(
+            f"widths: expected {network.depth + 1} unit counts (n_0, ..., n_{network.depth}), got {len(counts)}."
+        )
+    if counts != tuple(widths) or min(counts) < 1:
+        raise NetworkError(f"widths: expected positive integers, got {tuple(widths)}.")
+    if counts[-1] != network.outputs:
+        raise NetworkError(
+            f"widths: the last is {counts[-1]}, but the network has {network.outputs} outputs; "
+            "make them equal, or give the network outputs=...."
+        )
+    return counts
+
+
+def _evaluator(n_out: int, n_in: int, *, first: bool, last: bool) -> Evaluator:
+    """Values of a graphon on chosen rows of a layer: at grid positions inside, as cell means at the
+    ends."""
+    u, v = midpoints(n_out), midpoints(n_in)
+    u_edges, v_edges = np.linspace(0, 1, n_out + 1), np.linspace(0, 1, n_in + 1)
+
+    def values(graphon: Graphon, rows: slice) -> FloatArray:
+        if first and last:
+            return graphon.cell_means(u_edges, v_edges)[rows]
+        if first:
+            return graphon.row_means(u[rows], v_edges)
+        if last:
+            return graphon.T.row_means(v, u_edges).T[rows]
+        out: FloatArray = graphon(u[rows, None], v[None, :])
+        return out
+
+    return values
+
+
+def _draw(
+    connectivity: Connectivity,
+    values: Evaluator,
+    shape: tuple[int, int],
+    mask_rng: np.random.Generator,
+    weight_rng: np.random.Generator,
+) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Mask and weights of one layer, weights in units of the dense standard deviation."""
+    n_out, n_in = shape
+    mask = np.empty(shape, dtype=np.bool_)
+    weight = np.empty(shape)
+    has_drift = connectivity.has_drift
+    if connectivity.known is not None:
+        raise ConnectivityError(
+            "known: weights given what positions tell of their units are not drawn here; draw a dense network and "
+            "prune it (gv.dense, gv.prune)."
+        )
+    height = max(1, _CHUNK // n_in)
+    for start in range(0, n_out, height):
+        rows = slice(start, min(start + height, n_out))
+        probability = values(connectivity.mask, rows)
+        kept = mask_rng.random((rows.stop - start, n_in)) < probability
+        drawn = weight_rng.standard_normal(kept.shape)
+        if connectivity.variance is not connectivity.mask or has_drift:
+            p = probability[kept]
+            second = values(connectivity.variance, rows)[kept] / p
+            if has_drift:
+                mean = values(connectivity.drift, rows)[kept] / (math.sqrt(n_in) * p)
+                drawn[kept] = mean + np.sqrt(_variance(second, mean, n_in)) * drawn[kept]
+            else:
+                drawn[kept] *= np.sqrt(second)
+        mask[rows], weight[rows] = kept, drawn
+    return mask, weight
+
+
+def _variance(second: FloatArray, mean: FloatArray, n_in: int) -> FloatArray:
+    """second - mean^2, refused where negative; rounding of an exact equality is not a refusal."""
+    variance = second - mean**2
+    if (variance < -1e-12 * second).any():
+        ratio = float((mean**2 / np.maximum(second, np.finfo(float).tiny)).max())
+        raise ConnectivityError(
+            f"drift: with {n_in} sending units D^2 / (n W V) reaches {ratio:.3g}, and no weights have a mean "
+            f"square above their second moment; take at least {math.ceil(n_in * ratio)} units or less drift."
+        )
+    return np.maximum(variance, 0.0)

@@ -1,0 +1,266 @@
+"""Does (W, V) apply to these masks? The test of THEORY §10 on one network, in numbers and words."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from rich.table import Table
+from torch import Tensor
+from xarray import DataArray, Dataset
+
+from graphon_theory.data import labels
+from graphon_theory.errors import InputError, NetworkError
+from graphon_validation.networks.masked_layers import MaskedLinear
+from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor
+
+# The verdicts, from harmless to hopeless.
+PASSES = "(W, V) applies"
+DRIFTS = "drift or saliency theory"
+NO_LIMIT = "no limit kernel"
+VERDICTS = (PASSES, DRIFTS, NO_LIMIT)
+
+_FLAGGED = 3.0  # |z|
+_ALIGNED = 1 / 3  # exponent of the signal's growth read off one network
+_GROWING = 1 / 2  # exponent of A between two widths
+_ENTRIES = 1 << 23  # weights whose signs are redrawn at a time
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What one hidden layer shows (see :func:`applicability`)."""
+
+    a: float
+    a_error: float
+    z: float
+    gain: float
+    ceiling: float
+
+
+def applicability(
+    model: MaskedMLP,
+    x: ArrayLike | DataArray,
+    *,
+    other: MaskedMLP | None = None,
+    redraws: int = 64,
+    seed: int = 0,
+) -> Dataset:
+    """Hold each hidden layer's signal against the same weights with their signs drawn again (THEORY §10).
+
+    For layer l, with c_i = sum_k (m w^2)_ki of the layer above and sums over the probe inputs ``x`` (N, d),
+
+        A_l = sum_i c_i phi(h_i)^2 / E sum_i c_i phi(h_i)^2,    the mean over the signs of layer l's parameters.
+
+    Masks that do not know the signs give A = 1 within sampling, and then, for one layer given those below, the
+    network is one of the redrawn ones: ``z`` is that draw's normal score. Units are independent under redrawn
+    signs, so mean, variance and skewness of the sum come from ``redraws`` of each unit; a lognormal law with these
+    moments turns them into a score (the sum is skewed, and a plain z would flag one sound layer in a hundred).
+
+    ``gain`` = sum c h^2 / sum c K, K the variance of h over signs: 1 for random signs, ``ceiling`` if all terms of
+    every h had one sign. Drift at the scale that has a limit keeps gain = O(1) while the ceiling grows like the
+    fan-in; a mask that picks signs by position makes gain grow like the ceiling. ``alignment`` = log gain / log
+    ceiling is the exponent read off one network, 0 or 1 in wide ones. With ``other``, a network of another width
+    pruned in the same way, ``growth`` = d log A / d log n_{l-1} is measured with its error. The first layer's
+    fan-in is d, which does not grow.
+
+    Verdicts ``verdict`` (per layer; the worst is attrs["verdict"]):
+
+    - |z| < 3: "(W, V) applies";
+    - otherwise, if l > 1 and alignment > 1/3, or, with ``other``, growth > 1/2 by three errors: "no limit kernel";
+    - otherwise "drift or saliency theory". A then is about the layer's factor in the trace error of (W, V).
+
+    One network's alignment is an indication: in small layers both regimes meet. Two widths decide.
+
+    Returns a Dataset over "layer" (1..L-1): A, A_error (units as a sample), z, gain, ceiling, alignment, verdict
+    (, growth, growth_error). Raises NetworkError for a network without hidden layers or with a hidden layer that
+    passes nothing on, InputError for inputs that do not fit or fewer than 8 ``redraws``.
+    """
+    if redraws < 8:
+        raise InputError(f"redraws: expected at least 8 for a variance and a skewness, got {redraws}.")
+    found = _layers(model, x, redraws, seed)
+    variables = {
+        "A": [one.a for one in found],
+        "A_error": [one.a_error for one in found],
+        "z": [one.z for one in found],
+        "gain": [one.gain for one in found],
+        "ceiling": [one.ceiling for one in found],
+        "alignment": [_alignment(one) for one in found],
+    }
+    if other is None:
+        limitless = [value > _ALIGNED for value in variables["alignment"]]
+    else:
+        pairs = list(zip(found, _layers(other, x, redraws, seed), strict=False))
+        steps = _steps(model, other)
+        variables["growth"] = [math.log(one.a / two.a) / step for (one, two), step in zip(pairs, steps, strict=True)]
+        variables["growth_error"] = [
+            math.hypot(one.a_error / one.a, two.a_error / two.a) / abs(step)
+            for (one, two), step in zip(pairs, steps, strict=True)
+        ]
+        limitless = [
+            growth > _GROWING + 3 * error
+            for growth, error in zip(variables["growth"], variables["growth_error"], strict=True)
+        ]
+    verdicts = [
+        PASSES if abs(one.z) < _FLAGGED else NO_LIMIT if number > 1 and grows else DRIFTS
+        for number, (one, grows) in enumerate(zip(found, limitless, strict=True), start=1)
+    ]
+    return labels.dataset(
+        {
+            **{name: ((labels.LAYER,), np.array(values)) for name, values in variables.items()},
+            "verdict": ((labels.LAYER,), np.array(verdicts)),
+        },
+        {labels.LAYER: np.arange(1, len(found) + 1)},
+        {"verdict": max(verdicts, key=VERDICTS.index), "redraws": redraws, "widths": list(model.widths)},
+    )
+
+
+def applicability_table(found: Dataset, title: str) -> Table:
+    """What :func:`applicability` found, for the terminal."""
+    table = Table(title=f"Does (W, V) apply? {title}", caption=f"verdict: {found.attrs['verdict']}")
+    grown = ("growth ± error",) if "growth" in found else ()
+    for heading in ("hidden layer", "A ± error", "z", "gain of ceiling", "alignment", *grown, "verdict"):
+        table.add_column(heading, justify="left" if heading == "verdict" else "right")
+    for number in found[labels.LAYER].values:
+        row = found.sel(layer=number)
+        table.add_row(
+            str(number),
+            f"{float(row.A):.3g} ± {float(row.A_error):.2g}",
+            f"{float(row.z):+.1f}",
+            f"{float(row.gain):.3g} of {float(row.ceiling):.3g}",
+            f"{float(row.alignment):.2f}",
+            *((f"{float(row.growth):+.2f} ± {float(row.growth_error):.2f}",) if grown else ()),
+            str(row.verdict.values),
+        )
+    return table
+
+
+def normal_score(value: float, mean: float, variance: float, third: float, rounding: float = 1e-12) -> float:
+    """The z whose normal probability is that of ``value`` under a lognormal of these moments.
+
+    Mean, variance and third central moment of a sum of positive terms. The law is shifted to fit the third moment,
+    but never so that it starts above 0, where the sum cannot fall. Deviations below ``rounding`` of the mean are none.
+    """
+    if mean <= 0 or variance <= (rounding * mean) ** 2:
+        off = value - mean
+        return 0.0 if abs(off) <= rounding * max(abs(value), abs(mean)) else math.copysign(math.inf, off)
+    t, spread = (value - mean) / math.sqrt(variance), math.sqrt(variance) / mean
+    skewness = min(third / variance**1.5, 3 * spread + spread**3)
+    if skewness < 1e-6:
+        return t
+    s = 2 * math.sinh(math.asinh(skewness / 2) / 3)  # s^3 + 3 s = skewness, s^2 = exp(tau^2) - 1
+    rest = 1 + s * t
+    square = math.log1p(s * s)
+    return (math.log(rest) + square / 2) / math.sqrt(square) if rest > 0 else -math.inf
+
+
+def _alignment(layer: _Layer) -> float:
+    return math.log(layer.gain) / math.log(layer.ceiling) if layer.ceiling > 1 else 0.0
+
+
+def _steps(model: MaskedMLP, other: MaskedMLP) -> list[float]:
+    """log(n_{l-1} / n'_{l-1}) for hidden layers; inf at the first, whose fan-in is the same and nothing can grow."""
+    if len(other.widths) != len(model.widths) or other.widths[0] != model.widths[0]:
+        raise NetworkError(
+            f"other: expected a network as deep, with as many inputs, got widths {other.widths} beside {model.widths}."
+        )
+    steps = [math.inf]
+    for one, two in zip(model.widths[1:-2], other.widths[1:-2], strict=True):
+        if one == two:
+            raise NetworkError(f"other: expected other hidden widths, got {other.widths} beside {model.widths}.")
+        steps.append(math.log(one / two))
+    return steps
+
+
+@torch.no_grad()
+def _layers(model: MaskedMLP, x: ArrayLike | DataArray, redraws: int, seed: int) -> list[_Layer]:
+    layers = model.linears
+    if len(layers) < 2:
+        raise NetworkError("model: a network without hidden layers has no gates that could know their masks.")
+    a = as_tensor(model, x, "x").T.contiguous()
+    generator = torch.Generator(a.device).manual_seed(seed)
+    found = []
+    for number, (layer, above) in enumerate(itertools.pairwise(layers), start=1):
+        mass = above.effective_weight().square_().sum(0)
+        h = layer.effective_weight() @ a
+        if layer.bias is not None:
+            h += (layer.bias_scale * layer.bias)[:, None]
+        signal = model.phi(h)
+        own = mass * signal.square().sum(1)
+        moments, variance, ceiling = _redrawn(model, layer, mass, a, redraws, generator)
+        mean, second, third = moments.T.double()
+        expected = float(mean.sum())
+        if not math.isfinite(expected) or not bool(torch.isfinite(own).all()):
+            raise NetworkError(
+                f"model: signals of hidden layer {number} are not finite; look for weights that overflow."
+            )
+        if expected == 0 or float(variance) == 0:
+            raise NetworkError(
+                f"model: hidden layer {number} takes in or passes on nothing (collapsed layers, or inputs all zero)."
+            )
+        ratio = float(own.double().sum()) / expected
+        spread = own.double() - ratio * mean
+        found.append(
+            _Layer(
+                ratio,
+                float(spread.square().sum().sqrt()) / expected,
+                normal_score(
+                    float(own.double().sum()),
+                    expected,
+                    float(second.sum()) * (1 + 1 / redraws),
+                    float(third.sum()),
+                    1e3 * torch.finfo(a.dtype).eps,
+                ),
+                float((mass * h.square().sum(1)).sum() / variance),
+                float(ceiling / variance),
+            )
+        )
+        a = signal
+    return found
+
+
+def _redrawn(
+    model: MaskedMLP, layer: MaskedLinear, mass: Tensor, a: Tensor, redraws: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(moments (units, 3) of c phi(h)^2 over signs, sum of c K, sum of c (sum_j |w_ij a_j|)^2)."""
+    size = layer.effective_weight().abs_()
+    bias = None if layer.bias is None else (layer.bias_scale * layer.bias).abs()[:, None]
+    moments = []
+    variance, ceiling = mass.new_zeros(()), mass.new_zeros(())
+    height = max(1, _ENTRIES // size.shape[1])
+    for start in range(0, len(size), height):
+        w, c = size[start : start + height], mass[start : start + height]
+        b = None if bias is None else bias[start : start + height]
+        squares, sums = w.square() @ a.square(), w @ a.abs()
+        if b is not None:
+            squares += b**2
+            sums += b
+        variance += (c * squares.sum(1)).sum()
+        ceiling += (c * sums.square().sum(1)).sum()
+        drawn = []
+        for _ in range(redraws):
+            h = (_signs(w, generator) * w) @ a
+            if b is not None:
+                h += _signs(b, generator) * b
+            drawn.append(c * model.phi(h).square().sum(1))
+        values = torch.stack(drawn)
+        off = values - values.mean(0)
+        r = redraws
+        moments.append(
+            torch.stack(
+                [
+                    values.mean(0),
+                    off.square().sum(0) / (r - 1),
+                    (off**3).sum(0) * r / ((r - 1) * (r - 2)),  # unbiased, like the variance
+                ],
+                dim=1,
+            )
+        )
+    return torch.cat(moments), variance, ceiling
+
+
+def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.empty_like(like).bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
