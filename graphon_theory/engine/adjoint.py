@@ -15,56 +15,50 @@ import numpy as np
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.recursion import Recursion
+from graphon_theory.engine.steps import Same, Visit
 from graphon_theory.engine.threads import Progress, run_tiles
+from graphon_theory.engine.tiles import Tile
 
 
 class Backward:
-    """C and Cdot of every hidden layer on a block of pairs, and beta of every layer for each output."""
+    """The forward pass on a block of pairs, with what the way back needs of every step."""
 
     def __init__(self, recursion: Recursion, x1: FloatArray, x2: FloatArray) -> None:
         self.recursion = recursion
-        n1, n2 = len(x1), len(x2)
-        diagonal, other = recursion.diagonal(x1), recursion.diagonal(x2)
-        f1, f2 = recursion.features(x1, diagonal), recursion.features(x2, other)
-        i, j = np.nonzero((x1[:, None, :] == x2[None, :, :]).all(axis=2))  # identical inputs, to the last bit
-        # duals[l] is C below weight layer l (counted from 0): the input products first
-        self.duals = [(x1[:, None, :] * x2[None, :, :]).reshape(n1 * n2, -1).T]
-        self.derivatives: list[FloatArray] = []
-        for layer, op in enumerate(recursion.operators[:-1]):
-            k = op.variance @ self.duals[-1] + op.bias
-            state = np.ones((len(k), 2, n1, n2))
-            state[:, 0] = k.reshape(-1, n1, n2)
-            one, two = diagonal.shares[layer], other.shares[layer]
-            if one is not None and two is not None:
-                state[:, 0] -= np.matmul(one.transpose(0, 2, 1), two)
-            state[:, 0, i, j] = diagonal.variances[layer][:, i]
-            out = np.empty_like(state)
-            none = np.zeros((len(k), n1, n2))
-            block, parameters = recursion.passes[layer].block, recursion.parameters[layer]
-            block(state, none, False, 0.0, 0.0, f1[layer], f2[layer], 0, 0, out, parameters)
-            self.duals.append(out[:, 0].reshape(len(k), -1))
-            self.derivatives.append(out[:, 1].reshape(len(k), -1))
+        left, right = (recursion.diagonal(x, pairs=np.float64).features for x in (x1, x2))
+        same = Same(*np.nonzero((x1[:, None, :] == x2[None, :, :]).all(axis=2)))  # to the last bit
+        tile = Tile(0, len(x1), 0, len(x2), upper=False)
+        self.pairs = len(x1) * len(x2)
+        self.traces, field = [], None
+        for step, f1, f2 in zip(recursion.steps, left, right, strict=True):
+            field, trace = step.traced(field, f1, f2, tile, same)
+            self.traces.append(trace)
 
-    def betas(self, output: int) -> list[FloatArray]:
-        """beta (receiving nodes, pairs) of every weight layer, input first, for one output."""
-        pairs = self.duals[0].shape[1]
-        operators = self.recursion.operators
-        beta = np.zeros((len(operators[-1].variance), pairs))
+    def read(self, output: int, visit: Visit) -> None:
+        """Go back from one output; ``visit`` is shown every weight layer from the last to the first.
+
+        It gets the layer's number from 1, beta (receiving nodes, pairs) and C below (sending nodes, pairs).
+        """
+        beta = np.zeros((self.recursion.outputs, self.pairs))
         beta[output] = 1.0
-        betas = [beta]
-        for op, derivative in zip(operators[:0:-1], self.derivatives[::-1], strict=True):
-            beta = derivative * (op.variance.T @ beta)
-            betas.append(beta)
-        return betas[::-1]
+        for step, trace in zip(self.recursion.steps[::-1], self.traces[::-1], strict=True):
+            beta = step.back(beta, trace, visit)
 
     def contributions(self) -> FloatArray:
         """NTK_l of every layer: (L, outputs, pairs)."""
         operators = self.recursion.operators
-        out = np.empty((len(operators), self.recursion.outputs, self.duals[0].shape[1]))
-        own = [op.own_matrix @ c + op.own_bias for op, c in zip(operators, self.duals, strict=True)]
-        for o in range(self.recursion.outputs):
-            for layer, beta in enumerate(self.betas(o)):
-                out[layer, o] = np.einsum("up,up->p", beta, own[layer])
+        out = np.empty((len(operators), self.recursion.outputs, self.pairs))
+        gradients: dict[int, FloatArray] = {}  # of the parameters of a layer's receivers, whatever the output
+
+        for output in range(self.recursion.outputs):
+
+            def visit(number: int, beta: FloatArray, below: FloatArray, output: int = output) -> None:
+                if number not in gradients:
+                    op = operators[number - 1]
+                    gradients[number] = op.mask_matrix @ below + op.trained_bias
+                out[number - 1, output] = np.einsum("up,up->p", beta, gradients[number])
+
+            self.read(output, visit)
         return out
 
 

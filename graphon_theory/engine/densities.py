@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_inputs
 from graphon_theory.data.labels import U, V, Variables, dataset
 from graphon_theory.engine.adjoint import Backward
@@ -49,9 +50,11 @@ def kernel_density(
     d, k = first.shape[1], network.outputs
     nodes = [(np.arange(d) + 0.5) / d, *(p.nodes() for p in grid.panels), (np.arange(k) + 0.5) / k]
     weights = [np.full(d, 1 / d), *(p.weights() for p in grid.panels), np.full(k, 1 / k)]
-    beta = backward.betas(output)[layer - 1][:, 0] / weights[layer]
-    own = recursion.operators[layer - 1].own_matrix / weights[layer - 1]
-    density = beta[:, None] * own * backward.duals[layer - 1][:, 0]
+    seen: dict[int, tuple[FloatArray, FloatArray]] = {}
+    backward.read(output, lambda number, beta, below: seen.update({number: (beta[:, 0], below[:, 0])}))
+    beta, below = seen[layer]
+    mask = recursion.operators[layer - 1].mask_matrix / weights[layer - 1]
+    density = (beta / weights[layer])[:, None] * mask * below
     variables: Variables = {
         "density": ((U, V), density),
         "u_weight": ((U,), weights[layer]),

@@ -23,6 +23,8 @@ from graphon_theory.activations.activation import Activation
 from graphon_theory.arrays import EPS, FloatArray
 from graphon_theory.engine.operators import Layer, LayerOperator, Scales
 from graphon_theory.engine.samples import SAMPLE, Sample
+from graphon_theory.engine.steps import Before, Behind, DenseStep, DualStep, Field, Fresh, atoms
+from graphon_theory.engine.tiles import Tile
 from graphon_theory.errors import InputError, NetworkError, QuadratureError
 from graphon_theory.networks.network import Network
 from graphon_theory.numerics.quadratures import (
@@ -132,11 +134,10 @@ def _distance(new: tuple[FloatArray, FloatArray], old: tuple[FloatArray, FloatAr
 
 @dataclass
 class _State:
-    """C and Cdot T (positions, pairs) and m, over the panels that carry them."""
+    """The field behind a layer on the sample's pairs, over the panels that carry it; at the inputs over their atoms."""
 
-    panels: Panels
-    dual: FloatArray
-    tangent: FloatArray
+    panels: Panels | None
+    pairs: Behind
     mean: FloatArray  # (positions, inputs); no inputs in a network without drift
 
 
@@ -149,70 +150,57 @@ class _Refinement:
         self.activation, self.layers, self.sample, self.target = activation, layers, sample, target
         # two ladders of orders, so that successive discretisations share no nodes
         self.orders = (6, 10, 16, 24, 34) if shift == 0 else (7, 12, 18, 27, 38)
-        self.products = sample.products()
+        self.tile = Tile(0, sample.size, 0, sample.size, upper=False)
         self.drifting = any(layer.connectivity.has_drift for layer in layers)
         self.worst = 1
         self.most = 0
 
     def run(self, outputs: int) -> tuple[tuple[LayerOperator, ...], tuple[Panels, ...], tuple[FloatArray, FloatArray]]:
-        d = self.sample.inputs.shape[1]
+        x = self.sample.inputs
+        d = x.shape[1]
         operators, panels = [], []
-        state: _State | None = None
+        state = _State(None, atoms(x, x), x.T)
         edges: FloatArray = np.linspace(0.0, 1.0, d + 1)  # where the layer below loses smoothness
         for layer in self.layers[:-1]:
             edges = _start_edges(layer, edges)
             below = state
 
-            def operator(points: FloatArray, layer: Layer = layer, below: _State | None = below) -> LayerOperator:
-                return layer.from_inputs(points, d) if below is None else layer.hidden(points, below.panels)
+            def operator(points: FloatArray, layer: Layer = layer, below: _State = below) -> LayerOperator:
+                return layer.from_inputs(points, d) if below.panels is None else layer.hidden(points, below.panels)
 
             chosen = self._panels(layer, edges, operator, below)
             op = operator(chosen.nodes())
             operators.append(op)
             panels.append(chosen)
-            state = _State(chosen, *self._state(op, below))
+            state = _State(chosen, *self._behind(op, below))
             if chosen.size > self.most and not layer.constant_in_u:
                 self.most, self.worst = chosen.size, layer.number
         last = self.layers[-1]
-        op = last.inputs_to_outputs(outputs, d) if state is None else last.to_outputs(outputs, state.panels)
+        op = last.inputs_to_outputs(outputs, d) if state.panels is None else last.to_outputs(outputs, state.panels)
         operators.append(op)
-        kernels = self._moments(op, state)
-        nngp, ntk = (k.reshape(outputs, self.sample.size, self.sample.size) for k in kernels)
-        return tuple(operators), tuple(panels), (nngp, ntk)
+        kernels = self._before(op, state).state
+        return tuple(operators), tuple(panels), (kernels[:, 0], kernels[:, 1])
 
-    def _moments(self, op: LayerOperator, below: _State | None) -> tuple[FloatArray, FloatArray]:
-        """K and T (points, pairs) of a layer."""
-        dual = self.products if below is None else below.dual
-        k = op.variance @ dual + op.bias
-        t = op.own_matrix @ dual + op.own_bias
-        if below is not None:
-            t += op.variance @ below.tangent
-        known = op.shares(self._first_moments(below))
-        if known is not None:
-            k -= np.matmul(known.transpose(0, 2, 1), known).reshape(k.shape)
-        return k, t
+    def _before(self, op: LayerOperator, below: _State) -> Before:
+        """K and T (points, 2, S, S) of a layer."""
+        loadings = op.loadings(below.mean)
+        step = DenseStep.of(op, factored=False)
+        return step.on_pairs(below.pairs, loadings, loadings, self.tile, Fresh()).settle()
 
-    def _first_moments(self, below: _State | None) -> FloatArray:
-        """The means of what a layer receives: the inputs themselves, or m of the layer below."""
-        return self.sample.inputs.T if below is None else below.mean
+    def _behind(self, op: LayerOperator, below: _State) -> tuple[Behind, FloatArray]:
+        """C and Cdot T (points, 2, S, S) and m (points, inputs) of a layer, by the engine's own steps."""
+        pairs = self._before(op, below)
+        points, size = len(pairs.state), self.sample.size
+        variance, tangent = (np.diagonal(pairs.state[:, part], axis1=1, axis2=2) for part in (0, 1))
+        mean = op.means(below.mean) if self.drifting else np.zeros((points, size))
+        inputs = Field(variance, tangent, mean)
+        terms = 1 if below.panels is None else below.panels.size
+        step = DualStep(self.activation, points, terms, means=self.drifting).for_field(inputs)
+        features = step.features(inputs, np.float64)
+        behind = step.on_pairs(pairs, features, features, self.tile, Fresh())
+        return behind, step.first_moments(inputs) if self.drifting else np.zeros((points, 0))
 
-    def _state(self, op: LayerOperator, below: _State | None) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """C and Cdot T (points, pairs) and m (points, inputs) of a layer, by the compiled pass of the engine itself."""
-        k, t = self._moments(op, below)
-        points, size = len(k), self.sample.size
-        variance = np.maximum(k[:, self.sample.diagonal], 0.0)
-        mean = op.means(self._first_moments(below)) if self.drifting else np.zeros((points, size))
-        duals = self.activation.prepared(float(np.abs(mean).max()), float(variance.max(initial=0.0)))
-        features = np.ascontiguousarray(duals.features(mean, variance))
-        state = np.stack([k, t], axis=1).reshape(points, 2, size, size)
-        out = np.empty_like(state)
-        terms = 1 if below is None else below.panels.size
-        none = np.zeros((points, size, size))
-        duals.block(state, none, False, 0.0, 0.0, features, features, 0, 0, out, duals.parameters(terms))
-        first = duals.mean(mean, variance) if self.drifting else np.zeros((points, 0))
-        return out[:, 0].reshape(points, -1), out[:, 1].reshape(points, -1), first
-
-    def _panels(self, layer: Layer, edges: FloatArray, operator: _Rows, below: _State | None) -> Panels:
+    def _panels(self, layer: Layer, edges: FloatArray, operator: _Rows, below: _State) -> Panels:
         if layer.constant_in_u:
             return Panels.constant(layer.u_edges)
         pending: list[_Piece] = [(a, b, 0) for a, b in pairwise(edges)]
@@ -267,7 +255,7 @@ class _Refinement:
         kind: int,
         m: int,
         operator: _Rows,
-        below: _State | None,
+        below: _State,
         scale: FloatArray,
     ) -> FloatArray:
         """For each panel, the last Legendre coefficients of C, Cdot T and m, each pair relative to its inputs' scale.
@@ -276,13 +264,13 @@ class _Refinement:
         """
         s, _ = gauss(m)
         points = np.concatenate([place(s, a, b, kind) for a, b, _ in pieces])
-        states = self._state(operator(points), below)
+        pairs, mean = self._behind(operator(points), below)
         transform = legendre_transform(m)[-2:]
         worst = np.zeros(len(pieces))
-        for index, values in enumerate(states):
+        for index, values in enumerate((pairs.state[:, 0], pairs.state[:, 1], mean)):
             if index < 2:
-                own = np.abs(values[:, self.sample.diagonal]).max(axis=0, initial=0.0)
-                scale[index] = np.maximum(scale[index], own)
+                coincident = np.abs(np.diagonal(values, axis1=1, axis2=2)).max(axis=0, initial=0.0)
+                scale[index] = np.maximum(scale[index], coincident)
                 root = np.sqrt(scale[index])
                 bound = np.outer(root, root).ravel()
             else:  # m, on the scale of sqrt(C)

@@ -15,59 +15,61 @@ from graphon_theory.engine.products import LOW_RANK, truncated
 
 _WRITTEN = 8  # multiplications that cost as much as one number of a Gram matrix written and read
 
-_Form = tuple[FloatArray, tuple[slice, ...] | None, FloatArray, int]  # profiles, supports, mix, terms
+_Form = tuple[FloatArray, tuple[slice, ...] | None, FloatArray, int]  # profiles, supports, weights, terms
 
 
 @dataclass(frozen=True)
 class InputLayer:
-    """The first layer through a few weighted Gram matrices: variance = variance_mix @ profiles, own likewise.
+    """The first layer through a few weighted Gram matrices: V = variance_weights @ profiles, W likewise.
 
     Rows of ``profiles`` (R, d) are the distinct rows of the two operator matrices, up to factors, or a basis of them.
-    ``supports``: where each profile is not zero, if that is one block of inputs each. ``own_mix`` is None where it
-    equals ``variance_mix``.
+    ``supports``: where each profile is not zero, if that is one block of inputs each. ``mask_weights`` is None where it
+    equals ``variance_weights``.
     """
 
     profiles: FloatArray
     supports: tuple[slice, ...] | None
-    variance_mix: FloatArray
-    own_mix: FloatArray | None
-    bias: float
-    own_bias: float
+    variance_weights: FloatArray
+    mask_weights: FloatArray | None
     terms: int  # products whose roundings a moment gathers, for telling coincident inputs
 
     def astype(self, dtype: DTypeLike) -> InputLayer:
-        own = None if self.own_mix is None else self.own_mix.astype(dtype)
-        profiles, mix = self.profiles.astype(dtype), self.variance_mix.astype(dtype)
-        return replace(self, profiles=profiles, variance_mix=mix, own_mix=own)
+        mask = None if self.mask_weights is None else self.mask_weights.astype(dtype)
+        profiles, weights = self.profiles.astype(dtype), self.variance_weights.astype(dtype)
+        return replace(self, profiles=profiles, variance_weights=weights, mask_weights=mask)
 
     @classmethod
     def of(cls, op: LayerOperator) -> InputLayer:
-        rows = op.variance if op.own is None else np.concatenate([op.variance, op.own])
+        rows = op.variance if op.mask is None else np.concatenate([op.variance, op.mask])
         d, n = rows.shape[1], len(op.variance)
-        profiles, mix = _proportional_rows(rows)
-        forms: list[_Form] = [(profiles, None, mix, 1)]
-        blocks, block_mix = _column_blocks(rows)
+        profiles, weights = _proportional_rows(rows)
+        forms: list[_Form] = [(profiles, None, weights, 1)]
+        blocks, block_weights = _column_blocks(rows)
         ends = [*(int(row.argmax()) for row in blocks != 0), d]
-        forms.append((blocks, tuple(slice(*pair) for pair in pairwise(ends)), block_mix, len(blocks)))
+        forms.append((blocks, tuple(slice(*pair) for pair in pairwise(ends)), block_weights, len(blocks)))
         if min(profiles.shape) >= LOW_RANK:  # rows that span a small space
             left, right = truncated(profiles)
-            forms.append((right, None, mix @ left, (4 + len(right)) ** 2))
+            forms.append((right, None, weights @ left, (4 + len(right)) ** 2))
 
         def cost(form: _Form) -> int:
             """Multiplications a pair, and what it takes to write a Gram matrix down."""
-            profiles, supports, mix, _ = form
+            profiles, supports, weights, _ = form
             products = profiles.size if supports is None else d
-            return products + int(np.count_nonzero(mix)) + _WRITTEN * len(profiles)
+            return products + int(np.count_nonzero(weights)) + _WRITTEN * len(profiles)
 
-        profiles, supports, mix, terms = min(forms, key=cost)
-        return cls(profiles, supports, mix[:n], None if op.own is None else mix[n:], op.bias, op.own_bias, terms)
+        profiles, supports, weights, terms = min(forms, key=cost)
+        return cls(profiles, supports, weights[:n], None if op.mask is None else weights[n:], terms)
 
     @cached_property
     def separate(self) -> FloatArray | None:
-        """The diagonal of ``variance_mix`` (R, 1) where every position has a profile of its own."""
-        mix = self.variance_mix
-        diagonal = np.diagonal(mix)
-        return diagonal[:, None] if mix.shape[0] == mix.shape[1] and np.array_equal(mix, np.diag(diagonal)) else None
+        """The diagonal of ``variance_weights`` (R, 1) where every position has a profile of its own."""
+        weights = self.variance_weights
+        diagonal = np.diagonal(weights)
+        return (
+            diagonal[:, None]
+            if weights.shape[0] == weights.shape[1] and np.array_equal(weights, np.diag(diagonal))
+            else None
+        )
 
     def gram(self, x1: FloatArray, x2: FloatArray, out: FloatArray) -> None:
         """sum_j profiles[r, j] x1[i, j] x2[i', j] into ``out`` (R, n1, n2)."""
@@ -80,18 +82,18 @@ class InputLayer:
 
 
 def _proportional_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(profiles, mix), rows = mix @ profiles to a bit or two: distinct rows scaled to 1, in order, and their scales."""
+    """(profiles, weights), rows = weights @ profiles to a bit or two: distinct rows scaled to 1, and their scales."""
     scales = np.abs(rows).max(axis=1)
     unit = rows / np.where(scales > 0, scales, 1.0)[:, None]
     _, first, which = np.unique(np.round(unit, 14), axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    mix = np.zeros((len(rows), len(first)))
-    mix[np.arange(len(rows)), np.argsort(order)[which.ravel()]] = scales
-    return unit[first[order]], mix
+    weights = np.zeros((len(rows), len(first)))
+    weights[np.arange(len(rows)), np.argsort(order)[which.ravel()]] = scales
+    return unit[first[order]], weights
 
 
 def _column_blocks(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(blocks, mix) with rows = mix @ blocks: blocks of neighbouring columns that are equal, but for roundings."""
+    """(blocks, weights), rows = weights @ blocks: neighbouring columns that are equal, but for roundings."""
     different = np.abs(np.diff(rows)) > 8 * np.finfo(float).eps * np.abs(rows[:, 1:])
     block = np.append(0, np.cumsum(different.any(axis=0)))
     starts = np.searchsorted(block, np.arange(block[-1] + 1))

@@ -24,17 +24,17 @@ _KNOWN_SLACK = 1e-3
 
 
 @dataclass(frozen=True)
-class KnownOperator:
-    """What is known of a layer's parameters at its receiving points (THEORY §10).
+class Conditioning:
+    """What positions tell of a layer's parameters at its receiving points (THEORY §10).
 
-    Coordinate r moves the signal by L_r = profiles[r] @ m + bias[r], which leaves K - sum_r L_r L_r'.
+    Coordinate r loads the signal by L_r = profiles[r] @ m + bias[r], which leaves K - sum_r L_r L_r'.
     """
 
     profiles: FloatArray  # (r, receiving, sending)
     bias: FloatArray  # (r, receiving)
     bias_mean: FloatArray  # (receiving,)
 
-    def shares(self, below: FloatArray) -> FloatArray:
+    def loadings(self, below: FloatArray) -> FloatArray:
         """L (receiving, r, inputs) from the means m (sending, inputs) below."""
         moved = self.profiles @ below + self.bias[:, :, None]
         return np.ascontiguousarray(moved.transpose(1, 0, 2))
@@ -42,34 +42,42 @@ class KnownOperator:
 
 @dataclass(frozen=True)
 class LayerOperator:
-    """K = variance @ C + bias, own term = own @ C + own_bias and mu = drift @ m of one layer, at its receiving points.
+    """One layer at its receiving points: V, W and D with the weights of the integral, and biases.
 
-    ``own`` is None where it equals ``variance`` (V = W in NTK parameterization), ``drift`` where signals have no means.
-    At the input layer ``variance`` holds V - D^2 / d: what is left of the second moment when the mean is known (THEORY
-    §3). ``known`` takes more out of K, and adds the biases' means, where positions tell of their units' parameters.
+        K = variance @ C + bias,   T = mask @ C + trained_bias + variance @ S,   mu = drift @ m
+
+    ``mask`` is None where it equals ``variance`` (V = W in NTK parameterization), ``drift`` where signals have no
+    means. ``trained_bias`` is what the gradients of biases add to T. At the input layer ``variance`` holds V - D^2 / d,
+    what is left of the second moment when the mean is known (THEORY §3). ``conditioning`` takes more out of K alone (so
+    ``mask`` is given beside it), and adds the biases' means, where positions tell of their units' parameters.
     """
 
     variance: FloatArray
-    own: FloatArray | None
+    mask: FloatArray | None
     bias: float
-    own_bias: float
+    trained_bias: float
     drift: FloatArray | None = None
-    known: KnownOperator | None = None
+    conditioning: Conditioning | None = None
 
     @property
-    def own_matrix(self) -> FloatArray:
-        return self.variance if self.own is None else self.own
+    def mask_matrix(self) -> FloatArray:
+        return self.variance if self.mask is None else self.mask
+
+    @property
+    def coordinates(self) -> int:
+        """Numbers that positions tell of one input: r at every receiving point."""
+        return 0 if self.conditioning is None else self.conditioning.bias.size
 
     def means(self, below: FloatArray) -> FloatArray:
         """mu (receiving, inputs) from the means m (sending, inputs) below; zeros without drift."""
         if self.drift is None:
             return np.zeros((len(self.variance), below.shape[1]))
         mean: FloatArray = self.drift @ below
-        return mean if self.known is None else mean + self.known.bias_mean[:, None]
+        return mean if self.conditioning is None else mean + self.conditioning.bias_mean[:, None]
 
-    def shares(self, below: FloatArray) -> FloatArray | None:
-        """L (receiving, r, inputs) of what is known, from the means below; None where nothing is."""
-        return None if self.known is None else self.known.shares(below)
+    def loadings(self, below: FloatArray) -> FloatArray | None:
+        """L (receiving, r, inputs) of what positions tell, from the means below; None where they tell nothing."""
+        return None if self.conditioning is None else self.conditioning.loadings(below)
 
 
 @dataclass(frozen=True)
@@ -77,9 +85,9 @@ class Scales:
     """What multiplies the integrals of one layer."""
 
     variance: float  # sigma_w^2
-    own: float  # the same in NTK parameterization; the fan-in in standard
+    mask: float  # the same in NTK parameterization; the fan-in in standard
     bias: float  # sigma_b^2
-    own_bias: float  # the same in NTK parameterization; 1 in standard, 0 without biases
+    trained_bias: float  # the same in NTK parameterization; 1 in standard, 0 without biases
 
     @classmethod
     def of(cls, weight_variance: float, bias_variance: float, fan_in: int | None) -> Scales:
@@ -94,13 +102,13 @@ class Layer:
 
     def __init__(self, connectivity: Connectivity, scales: Scales, number: int) -> None:
         self.connectivity, self.scales, self.number = connectivity, scales, number
-        self._shares = connectivity.variance is connectivity.mask
+        self._one = connectivity.variance is connectivity.mask
 
     @property
     def graphons(self) -> tuple[Graphon, ...]:
         """V, W unless it is the same, D if signals have means, and those of what is known."""
         connectivity = self.connectivity
-        moments = (connectivity.variance,) if self._shares else (connectivity.variance, connectivity.mask)
+        moments = (connectivity.variance,) if self._one else (connectivity.variance, connectivity.mask)
         drift = (connectivity.drift,) if connectivity.has_drift else ()
         return (*moments, *drift, *(() if connectivity.known is None else connectivity.known.graphons))
 
@@ -153,28 +161,30 @@ class Layer:
         """
         s, connectivity = self.scales, self.connectivity
         variance = matrix(connectivity.variance)
-        mask = variance if self._shares else matrix(connectivity.mask)
+        mask = variance if self._one else matrix(connectivity.mask)
         if not connectivity.has_drift:
-            own = None if self._shares and s.own == s.variance else s.own * mask
-            return LayerOperator(s.variance * variance, own, s.bias, s.own_bias)
-        drift, left, known, own = matrix(connectivity.drift), variance, None, s.own * mask
+            trained = None if self._one and s.mask == s.variance else s.mask * mask
+            return LayerOperator(s.variance * variance, trained, s.bias, s.trained_bias)
+        drift, left, conditioning, trained = matrix(connectivity.drift), variance, None, s.mask * mask
         if d is not None:
             self._check_drift(mask, variance, drift, d)
             left = variance - drift**2  # entries are V / d and D / d
-        elif self._shares and s.own == s.variance and connectivity.known is None:
-            own = None
+        elif self._one and s.mask == s.variance and connectivity.known is None:
+            trained = None
         if connectivity.known is not None:
-            known = self._known(connectivity.known, matrix, at, left, d is not None)
+            conditioning = self._conditioning(connectivity.known, matrix, at, left, d is not None)
         deviation = np.sqrt(s.variance)
-        return LayerOperator(s.variance * left, own, s.bias, s.own_bias, deviation * drift, known)
+        return LayerOperator(s.variance * left, trained, s.bias, s.trained_bias, deviation * drift, conditioning)
 
-    def _known(self, known: Known, matrix: _Matrix, at: _Matrix, variance: FloatArray, inputs: bool) -> KnownOperator:
+    def _conditioning(
+        self, known: Known, matrix: _Matrix, at: _Matrix, variance: FloatArray, inputs: bool
+    ) -> Conditioning:
         empty = np.zeros((0, *variance.shape))
         profiles = np.stack([matrix(g) for g in known.profiles]) if known.profiles else empty
         bias = np.stack([at(g) for g in known.bias]) if known.bias else empty[:, :, 0]
         self._check_known(profiles, bias, variance, inputs)
         deviation, bias_deviation = np.sqrt(self.scales.variance), np.sqrt(self.scales.bias)
-        return KnownOperator(deviation * profiles, bias_deviation * bias, bias_deviation * at(known.bias_mean))
+        return Conditioning(deviation * profiles, bias_deviation * bias, bias_deviation * at(known.bias_mean))
 
     def _check_known(self, profiles: FloatArray, bias: FloatArray, variance: FloatArray, inputs: bool) -> None:
         """sum_r G_r G_r' must not take more than V out of any combination of weights: int G_r G_s / V + g_r g_s <= 1.

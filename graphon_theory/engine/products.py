@@ -52,13 +52,13 @@ def _in_parts(matrix: FloatArray, values: FloatArray) -> FloatArray:
 
 
 class Product:
-    """Multiplication by an operator matrix, through its low rank where that saves work."""
+    """Multiplication by an operator matrix, through its low rank where that saves work (and is looked for)."""
 
-    def __init__(self, matrix: FloatArray) -> None:
+    def __init__(self, matrix: FloatArray, *, factored: bool = True) -> None:
         self.matrix = matrix
         self.factors: tuple[FloatArray, FloatArray] | None = None
         rows, columns = matrix.shape
-        if min(rows, columns) >= LOW_RANK:
+        if factored and min(rows, columns) >= LOW_RANK:
             left, right = truncated(matrix)
             if len(right) * (rows + columns) <= 0.6 * rows * columns:
                 self.factors = np.ascontiguousarray(left), np.ascontiguousarray(right)

@@ -60,14 +60,19 @@ def slopes(activation: Activation) -> tuple[float, float] | None:
     return found[0], found[1]
 
 
-def path_integrals(operators: Sequence[LayerOperator], column: int = 0) -> tuple[FloatArray, FloatArray]:
-    """(s_l) for l = 1..L, (L, outputs), and that of the NNGP, on operator matrices; paths start at one input."""
+def path_integrals(
+    operators: Sequence[LayerOperator], column: int = 0, gain: float = 1.0
+) -> tuple[FloatArray, FloatArray]:
+    """(s_l) for l = 1..L, (L, outputs), and that of the NNGP, on operator matrices; paths start at one input.
+
+    ``gain``: E[phi^2] of a homogeneous phi at variance 1, which every hidden layer multiplies by.
+    """
     first = operators[0]
-    signal, own = first.variance[:, column], [first.own_matrix[:, column]]
+    signal, paths = first.variance[:, column], [first.mask_matrix[:, column]]
     for op in operators[1:]:
-        own = [op.variance @ s for s in own] + [op.own_matrix @ signal]
-        signal = op.variance @ signal
-    return np.array(own), signal
+        paths = [gain * (op.variance @ path) for path in paths] + [gain * (op.mask_matrix @ signal)]
+        signal = gain * (op.variance @ signal)
+    return np.array(paths), signal
 
 
 def reduced_operators(network: Network, operators: tuple[LayerOperator, ...]) -> tuple[LayerOperator, ...] | None:
@@ -79,7 +84,7 @@ def reduced_operators(network: Network, operators: tuple[LayerOperator, ...]) ->
     if len(operators) < 2 or not network.activation.homogeneous or broken_premise(network) is not None:
         return None
     first = operators[0]
-    rows = np.concatenate([first.variance, first.own_matrix])
+    rows = np.concatenate([first.variance, first.mask_matrix])
     peak, column = np.unravel_index(int(np.argmax(first.variance)), first.variance.shape)
     profile = first.variance[peak] / max(float(first.variance[peak, column]), 1e-300)
     products = rows[:, column, None] * profile
@@ -89,7 +94,7 @@ def reduced_operators(network: Network, operators: tuple[LayerOperator, ...]) ->
     if not (signal > 0).all():
         return None
     shares = scalars / signal
-    if all(op.own is None for op in operators):
+    if all(op.mask is None for op in operators):
         shares = np.ones_like(shares)
     elif (np.abs(shares - shares[:, :1]) > ROUNDING * shares).any():
         return None  # outputs weigh the layers differently
@@ -97,6 +102,6 @@ def reduced_operators(network: Network, operators: tuple[LayerOperator, ...]) ->
     matrices = [(profile[None], profile[None]), *middle, (signal[:, None], signal[:, None])]
     same = (shares == 1).all()
     return tuple(
-        LayerOperator(variance, None if same else share * own, 0.0, 0.0)
-        for (variance, own), share in zip(matrices, shares[:, 0], strict=True)
+        LayerOperator(variance, None if same else share * mask, 0.0, 0.0)
+        for (variance, mask), share in zip(matrices, shares[:, 0], strict=True)
     )

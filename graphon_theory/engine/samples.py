@@ -55,16 +55,6 @@ class Sample:
     def size(self) -> int:
         return len(self.inputs)
 
-    @property
-    def diagonal(self) -> slice:
-        """Columns of the pairs (i, i)."""
-        return slice(None, None, self.size + 1)
-
-    def products(self) -> FloatArray:
-        """x_a x'_a of every atom and pair: (d, S S)."""
-        x = self.inputs
-        return (x[:, None, :] * x[None, :, :]).reshape(self.size**2, -1).T
-
 
 def distinct(inputs: FloatArray) -> FloatArray:
     """Distinct rows in a fixed order, so that repeated inputs do not change the choice of nodes."""

@@ -18,7 +18,6 @@ general route tabulates it at Chebyshev points in w, and the polynomial is held 
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -27,8 +26,8 @@ import mpmath as mp
 import numpy as np
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.engine.input_layers import InputLayer
 from graphon_theory.engine.recursion import Recursion, all_pairs, kernels
+from graphon_theory.engine.reductions import path_integrals
 from graphon_theory.engine.tiles import Plan, Tile
 from graphon_theory.engine.zonal_loops import chebyshev_tile, zonal_tile
 
@@ -63,38 +62,43 @@ class ZonalKernel:
 
     @classmethod
     def _homogeneous(cls, recursion: Recursion) -> ZonalKernel | None:
-        activation, entry = recursion.activation, recursion.entry
-        biased = any(op.bias or op.own_bias for op in recursion.operators)
-        if not activation.homogeneous or biased or len(entry.profiles) != 1 or not recursion.hidden:
+        activation, profiles = recursion.activation, recursion.input_step.layer.profiles
+        biased = any(op.bias or op.trained_bias for op in recursion.operators)
+        if not activation.homogeneous or biased or len(profiles) != 1 or not recursion.hidden:
             return None
         linear, bent = activation.parameters or (1.0, 0.0)
         table = _table(linear, bent, len(recursion.operators))
         if table is None:
             return None
-        scalars, last = _path_integrals(recursion, entry)
+        gain = float(activation.moments(*np.ones((3, 1)))[0][0])  # kappa1(1) = kappa0(1) for degree 1
+        scalars, last = path_integrals(recursion.operators, int(profiles[0].argmax()), gain)
         out = np.empty((recursion.outputs, 2, table.shape[1]))
         out[:, 0] = last[:, None] * table[0]
         out[:, 1] = scalars.T @ table[1:]
-        return cls(entry.profiles[0], out)
+        return cls(profiles[0], out)
 
     @classmethod
     def _equal_norms(cls, recursion: Recursion, inputs: FloatArray) -> ZonalKernel | None:
-        entry = recursion.entry
+        layer = recursion.input_step.layer
         positions = sum(len(op.variance) for op in recursion.operators[:-1])
-        if len(entry.profiles) != 1 or positions < _POSITIONS:
+        if len(layer.profiles) != 1 or positions < _POSITIONS:
             return None
-        norms = (inputs * inputs) @ entry.profiles[0]
+        profile = layer.profiles[0]
+        column = int(profile.argmax())
+        norms = (inputs * inputs) @ profile
         norm = float(norms.mean())
         if not norm > 0 or np.ptp(norms) > _EQUAL * norm:
             return None
-        plane = copy(recursion)  # the same network on the two-dimensional inputs sqrt(g) (cos theta, sin theta)
-        plane.dtype = np.dtype(np.float64)
-        plane.entry = plane.pair_entry = replace(entry, profiles=np.ones((1, 2)), supports=None)
-        plane.pair_products = recursion.products
+        # the same network on the two-dimensional inputs sqrt(g) (cos theta, sin theta)
+        one = np.array([[np.sqrt(norm), 0.0]])
+        first = recursion.operators[0]
+        mask = None if first.mask is None else first.mask[:, [column] * 2] / profile[column]
+        flat = replace(first, variance=first.variance[:, [column] * 2] / profile[column], mask=mask)
+        plane = Recursion((flat, *recursion.hidden), recursion.activation, one)
 
         def exact(w: FloatArray) -> FloatArray:
             points = np.sqrt(norm) * np.stack([w * np.sqrt(2 - w * w), 1 - w * w], axis=1)
-            return np.stack(kernels(plane, np.array([[np.sqrt(norm), 0.0]]), points, threads=1))[:, :, 0]
+            return np.stack(kernels(plane, one, points, threads=1))[:, :, 0]
 
         scale = np.abs(exact(np.ones(1)))
         check = np.cos(np.linspace(0.01, 3.13, 50))
@@ -105,7 +109,7 @@ class ZonalKernel:
             error = float((np.abs(fitted - exact(check)) / np.where(scale > 0, scale, 1.0)).max())
             if error <= _CERTIFIED:
                 table = coefficients[::-1].T.reshape(2, recursion.outputs, degree + 1).transpose(1, 0, 2)
-                return cls(entry.profiles[0], np.ascontiguousarray(table), homogeneous=False, error=error)
+                return cls(profile, np.ascontiguousarray(table), homogeneous=False, error=error)
         return None
 
     def kernels(
@@ -116,7 +120,7 @@ class ZonalKernel:
         other = x if x2 is None else x2
         roots1 = self._roots(x)
         roots2 = roots1 if x2 is None else self._roots(x2)
-        tolerance = float(recursion.parameters[0][0])
+        tolerance = float(recursion.dual_steps[0].parameters[0])
         evaluate = zonal_tile if self.homogeneous else chebyshev_tile
         plan = Plan(min(_SIDE, len(x)), min(_SIDE, len(other)), len(x) + len(other))
 
@@ -139,17 +143,6 @@ class ZonalKernel:
     def _roots(self, x: FloatArray) -> FloatArray:
         root = np.sqrt((x * x) @ self.profile)
         return np.stack([root, np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)])
-
-
-def _path_integrals(recursion: Recursion, entry: InputLayer) -> tuple[FloatArray, FloatArray]:
-    """(s_l) for l = 1..L and a^L, each (.., outputs), with kappa normalised to kappa1(1) = kappa0(1) = 1."""
-    gain = float(recursion.activation.moments(*np.ones((3, 1)))[0][0])  # kappa1(1) = kappa0(1) for degree 1
-    signal = entry.variance_mix[:, 0]
-    own = [signal if entry.own_mix is None else entry.own_mix[:, 0]]
-    for op in recursion.hidden:
-        own = [gain * (op.variance @ s) for s in own] + [gain * (op.own_matrix @ signal)]
-        signal = gain * (op.variance @ signal)
-    return np.array(own), signal
 
 
 @cache

@@ -21,7 +21,15 @@ from graphon_theory.graphons.scaled import RowScaled
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
 from graphon_theory.numerics.quadratures import Panels
-from graphon_theory.signals.variance_maps import SMALL, Moments, Repeated, check, rows_of, spectral_radius, to_outputs
+from graphon_theory.signals.variance_maps import (
+    SMALL,
+    Moments,
+    Repeated,
+    check,
+    spectral_radius,
+    step_at,
+    step_to_outputs,
+)
 
 
 def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str = "variance") -> Network:
@@ -84,8 +92,8 @@ def _by_layer(network: Network, q: float, goal: str) -> Network:
         for number, layer in enumerate(layers_of(current)):
             below = grid.panels[number - 1] if number else None
             last = number == network.depth - 1
-            bare = to_outputs(layer, 1, below) if last else rows_of(layer, grid.panels[number].nodes(), below)
-            bare = bare / sigmas[number] @ (np.array([q]) if signal is None else signal)
+            step = step_to_outputs(layer, 1, below) if last else step_at(layer, grid.panels[number].nodes(), below)
+            bare = step.operator.variance / sigmas[number] @ (np.array([q]) if signal is None else signal)
             mean = float(bare[0]) if last else float(_mean_row(layer, below, signal, q) / sigmas[number])
             if not mean > 0:
                 raise NetworkError(f"layer {number + 1}: no signal passes it, whatever its weight variance.")
@@ -103,7 +111,7 @@ def _by_layer(network: Network, q: float, goal: str) -> Network:
 def _mean_row(layer: Layer, below: Panels | None, signal: FloatArray | None, q: float) -> float:
     """Mean over all receivers of what a layer lets through, without bias."""
     values = np.array([q]) if signal is None else signal
-    return float((to_outputs(layer, 1, below) @ values)[0])
+    return float((step_to_outputs(layer, 1, below).operator.variance @ values)[0])
 
 
 def _critical_variance(network: Network, index: int) -> float:

@@ -27,6 +27,7 @@ from graphon_theory.data.labels import U as U_DIM
 from graphon_theory.engine.discretisation import FLOOR, discretise, layers_of
 from graphon_theory.engine.operators import Layer
 from graphon_theory.engine.reductions import slopes
+from graphon_theory.engine.steps import DenseStep
 from graphon_theory.errors import ActivationError, ConvergenceError, InputError, NetworkError
 from graphon_theory.networks.network import Network
 from graphon_theory.numerics.quadratures import LEFT, PLAIN, RIGHT, Panels
@@ -181,25 +182,24 @@ def _found(
     variance, transfer, derivatives, signals = [], [], [], [np.array([q])]  # signals: E[phi^2] on the panels below
     for number, layer in enumerate(layers[:-1]):
         below = panels[number - 1] if number else None
-        step = rows_of(layer, np.concatenate([points, panels[number].nodes()]), below)
-        k = step @ signals[-1] + layer.scales.bias
-        variance.append(k[: len(points)])
-        signal, derivative = moments(k[len(points) :])
-        transfer.append(step[len(points) :])
+        variance.append(step_at(layer, points, below).covariance(signals[-1]))
+        step = step_at(layer, panels[number].nodes(), below)
+        signal, derivative = moments(step.covariance(signals[-1]))
+        transfer.append(step)
         signals.append(signal)
         derivatives.append(derivative)
-    last = to_outputs(layers[-1], network.outputs, panels[-1] if panels else None)
-    output = last @ signals[-1] + layers[-1].scales.bias
+    last = step_to_outputs(layers[-1], network.outputs, panels[-1] if panels else None)
+    output = last.covariance(signals[-1])
     gradients = []
     beta = np.full(network.outputs, 1 / network.outputs)
     for step, derivative in zip([*transfer[1:], last][::-1], derivatives[::-1], strict=True):
-        beta = derivative * (step.T @ beta)
+        beta = derivative * step.transposed(beta)
         gradients.append(beta.sum())
     maps: list[Repeated] = []
     for number in range(1, network.depth - 1):
         alike = next((m for m in maps if m.repeats(network, number)), None)
         one = Repeated.of(network, number, rtol, refine) if alike is None else replace(alike, number=number)
-        start = rows_of(one.layer, one.panels.nodes(), panels[number - 1]) @ signals[number] + one.layer.scales.bias
+        start = step_at(one.layer, one.panels.nodes(), panels[number - 1]).covariance(signals[number])
         maps.append(replace(one, start=start))
     found = [one.at_rest(points, variance[1 + i]) for i, one in enumerate(maps)]
     fixed = np.array([f[0] for f in found]).reshape(len(maps), len(points))
@@ -208,14 +208,16 @@ def _found(
     return rows, np.array(gradients[::-1]), np.array([output.mean()]), fixed, radii[:, 0], radii[:, 1]
 
 
-def rows_of(layer: Layer, points: FloatArray, below: Panels | None) -> FloatArray:
+def step_at(layer: Layer, points: FloatArray, below: Panels | None) -> DenseStep:
+    """A layer at receiving points, from the panels below or from one input that stands for all."""
     op = layer.from_inputs(points, 1) if below is None else layer.hidden(points, below)
-    return op.variance
+    return DenseStep.of(op, layer.number, factored=False)
 
 
-def to_outputs(layer: Layer, outputs: int, below: Panels | None) -> FloatArray:
+def step_to_outputs(layer: Layer, outputs: int, below: Panels | None) -> DenseStep:
+    """The last layer, averaged over the cells of the outputs."""
     op = layer.inputs_to_outputs(outputs, 1) if below is None else layer.to_outputs(outputs, below)
-    return op.variance
+    return DenseStep.of(op, layer.number, factored=False)
 
 
 @dataclass(frozen=True)
@@ -232,12 +234,12 @@ class Repeated:
     @classmethod
     def of(cls, network: Network, index: int, rtol: float, refine: Callable[[Panels], Panels]) -> Repeated:
         """Of layer ``index``, counted from 0, on panels that resolve four repetitions of it; started at variance 1."""
-        own, sigma = network.layers[index], network.weight_variance[index]
-        layers, sigmas = [1.0, *[own] * 4, 1.0], [1.0, *[sigma] * 4, 1.0]
+        repeated_layer, sigma = network.layers[index], network.weight_variance[index]
+        layers, sigmas = [1.0, *[repeated_layer] * 4, 1.0], [1.0, *[sigma] * 4, 1.0]
         repeated = Network(layers, network.activation, sigmas, network.bias_variance)
         panels = refine(discretise(repeated, np.ones((1, 1)), rtol).panels[-1])
         layer = layers_of(repeated)[1]
-        matrix = rows_of(layer, panels.nodes(), panels)
+        matrix = step_at(layer, panels.nodes(), panels).operator.variance
         return cls(layer, panels, matrix, Moments(network.activation), np.ones(panels.size), index)
 
     def repeats(self, network: Network, index: int) -> bool:
@@ -260,7 +262,7 @@ class Repeated:
         least = np.maximum(k, SMALL * max(float(self.start.max()), 1e-300))
         jacobian = spectral_radius(self.matrix * self.moments.derivative(least))
         chi = spectral_radius(self.matrix * self.moments(least)[1])
-        there = rows_of(self.layer, points, self.panels) @ self.moments(k)[0] + self.layer.scales.bias
+        there = step_at(self.layer, points, self.panels).covariance(self.moments(k)[0])
         return there, jacobian, chi
 
     def fixed_point(self) -> FloatArray | None:

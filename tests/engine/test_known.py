@@ -77,7 +77,7 @@ def test_every_way_through_the_engine_agrees(monkeypatch: pytest.MonkeyPatch) ->
     assert np.abs(single.ntk - want.ntk).max() < 1e-5 * float(want.ntk.max())
     standard = gt.Network(net.layers, "relu", (2.0, 1.5, 1.2), 0.3, "standard", (4, 20, 30))
     np.testing.assert_allclose(gt.limit_kernel(standard, x).nngp, want.nngp, rtol=1e-12)
-    monkeypatch.setattr(recursion, "_SHARES", 2_000)
+    monkeypatch.setattr(recursion, "_LOADINGS", 2_000)
     blocks = gt.limit_kernel(net, x)
     np.testing.assert_allclose(blocks.ntk, want.ntk, rtol=1e-12)
     np.testing.assert_allclose(blocks["mean"], want["mean"], rtol=1e-12)

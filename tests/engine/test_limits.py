@@ -268,7 +268,7 @@ def test_low_rank_input_layer_keeps_coincident_inputs() -> None:
     network = gt.Network(["exp(-(u - v)**2/2)", "exp(-2*(u - v)**2)", 1.0], bias_variance=0.0)
     got = gt.limit_kernel(network, x)
     grid = discretise(network, x, RTOL)
-    assert Recursion(grid.operators, network.activation, x).entry.terms > 1  # the low rank is used
+    assert Recursion(grid.operators, network.activation, x).input_step.layer.terms > 1  # the low rank is used
     loops = [Layer(mask=op.variance.tolist()) for op in grid.operators]
     expected = limit_reference(loops, x, activation="relu", weight_variance=1.0)
     collinear = np.zeros((12, 12), dtype=bool)  # float loops, without a notion of coincidence, lose half the digits

@@ -29,9 +29,9 @@ def layer(mask: object, variance: object | None = None, scales: Scales = NTK, nu
 
 def test_scales_of_both_parameterizations() -> None:
     """NTK: sigma_w^2 and sigma_b^2 everywhere. Standard: the fan-in and 1 in T's own terms, K unchanged."""
-    assert Scales(variance=2.0, own=2.0, bias=0.1, own_bias=0.1) == NTK
-    assert Scales(variance=2.0, own=500.0, bias=0.1, own_bias=1.0) == STANDARD
-    assert Scales.of(2.0, 0.0, 500).own_bias == 0.0  # no biases, no bias parameters
+    assert Scales(variance=2.0, mask=2.0, bias=0.1, trained_bias=0.1) == NTK
+    assert Scales(variance=2.0, mask=500.0, bias=0.1, trained_bias=1.0) == STANDARD
+    assert Scales.of(2.0, 0.0, 500).trained_bias == 0.0  # no biases, no bias parameters
 
 
 # --- the first layer --------------------------------------------------------------------------------------------------
@@ -44,9 +44,9 @@ def test_inputs_are_atoms_that_hold_the_means_of_their_cells() -> None:
     # cell 3 of 4, [0.5, 0.75], is 2/5 block 2 and 3/5 block 3
     rows = [[0.9, 0.9, 0.4 * 0.1 + 0.6 * 0.4, 0.4], [0.2, 0.2, 0.4 * 0.6 + 0.6 * 0.3, 0.3]]
     np.testing.assert_allclose(op.variance, 2.0 / 4 * np.array([rows[0], rows[1], rows[1]]), rtol=1e-14)
-    assert op.own is None
-    assert op.own_matrix is op.variance
-    assert (op.bias, op.own_bias) == (0.1, 0.1)
+    assert op.mask is None
+    assert op.mask_matrix is op.variance
+    assert (op.bias, op.trained_bias) == (0.1, 0.1)
 
 
 def test_one_input_sees_the_whole_row() -> None:
@@ -76,10 +76,10 @@ def test_the_own_term_uses_the_mask_and_signals_the_variance() -> None:
     points = np.array([0.1, 0.9])
     ends = Panels.constant(np.array([0.0, 1.0]))
     op = layer(W, V).hidden(points, ends)
-    assert op.own is not None
+    assert op.mask is not None
     np.testing.assert_allclose(op.variance[:, 0], 2.0 * V.degrees(1)(points), rtol=1e-14)
-    np.testing.assert_allclose(op.own[:, 0], 2.0 * W.degrees(1)(points), rtol=1e-14)
-    assert op.own_matrix is op.own
+    np.testing.assert_allclose(op.mask[:, 0], 2.0 * W.degrees(1)(points), rtol=1e-14)
+    assert op.mask_matrix is op.mask
 
 
 def test_standard_parameterization_multiplies_the_own_term_by_the_fan_in() -> None:
@@ -88,13 +88,13 @@ def test_standard_parameterization_multiplies_the_own_term_by_the_fan_in() -> No
     for variance in (None, V):
         ntk, standard = (layer(W, variance, scales).hidden(points, ends) for scales in (NTK, STANDARD))
         np.testing.assert_allclose(standard.variance, ntk.variance, rtol=1e-15)
-        np.testing.assert_allclose(standard.own_matrix, 250.0 * ntk.own_matrix, rtol=1e-14)
-        assert (standard.bias, standard.own_bias) == (0.1, 1.0)
+        np.testing.assert_allclose(standard.mask_matrix, 250.0 * ntk.mask_matrix, rtol=1e-14)
+        assert (standard.bias, standard.trained_bias) == (0.1, 1.0)
 
 
 def test_a_fan_in_of_sigma_squared_needs_no_second_matrix() -> None:
     op = layer(W, None, Scales.of(2.0, 0.0, 2)).hidden(np.array([0.5]), PLAIN_PANELS)
-    assert op.own is None
+    assert op.mask is None
 
 
 # --- the last layer ---------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def test_a_network_without_hidden_layers_has_both_ends_in_one() -> None:
     op = layer(W, V).inputs_to_outputs(2, 5)
     cells = [np.linspace(0, 1, n + 1) for n in (2, 5)]
     np.testing.assert_allclose(op.variance, 2.0 / 5 * V.cell_means(*cells), rtol=1e-14)
-    np.testing.assert_allclose(op.own_matrix, 2.0 / 5 * W.cell_means(*cells), rtol=1e-14)
+    np.testing.assert_allclose(op.mask_matrix, 2.0 / 5 * W.cell_means(*cells), rtol=1e-14)
 
 
 # --- what a layer says of itself --------------------------------------------------------------------------------------

@@ -68,13 +68,13 @@ def test_the_input_layer_takes_the_cheapest_form() -> None:
         x = np.random.default_rng(1).standard_normal((9, d))
         network = gt.Network([layer, blocks[:, :2], 0.5])
         r = Recursion(discretise(network, x, 1e-10).operators, network.activation, x)
-        entry = r.entry
-        assert (None if entry.supports is None else [s.stop - s.start for s in entry.supports]) == supports
-        assert len(entry.profiles) <= 10
-        gram = np.empty((len(entry.profiles), 9, 5))
-        entry.gram(x, x[:5], gram)
+        first = r.input_step.layer
+        assert (None if first.supports is None else [s.stop - s.start for s in first.supports]) == supports
+        assert len(first.profiles) <= 10
+        gram = np.empty((len(first.profiles), 9, 5))
+        first.gram(x, x[:5], gram)
         direct = np.einsum("pd,id,jd->pij", r.operators[0].variance, x, x[:5])
-        np.testing.assert_allclose(np.tensordot(entry.variance_mix, gram, 1), direct, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(np.tensordot(first.variance_weights, gram, 1), direct, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(

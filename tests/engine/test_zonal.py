@@ -91,3 +91,14 @@ def test_route_is_named_and_agrees_across_the_threshold() -> None:
     large, small = gt.limit_kernel(curved, sphere), gt.limit_kernel(curved, sphere[:50])
     assert (large.attrs["route"], small.attrs["route"]) == ("zonal", "general")
     np.testing.assert_allclose(large.ntk.values[:50, :50], small.ntk.values, rtol=1e-12, atol=1e-13)
+
+
+def test_float32_takes_the_zonal_route_as_float64_does() -> None:
+    x = np.random.default_rng(3).standard_normal((400, 5))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    network = gt.Network([1.0, BLOCKS, BLOCKS, 1.0], "erf", bias_variance=0.1)
+    single, double = (gt.limit_kernel(network, x, dtype=dtype) for dtype in (np.float32, np.float64))
+    assert (single.attrs["route"], double.attrs["route"]) == ("zonal", "zonal")
+    for key in ("nngp", "ntk"):
+        assert single[key].dtype == np.float32
+        np.testing.assert_allclose(single[key].values, double[key].values, rtol=0, atol=1e-6 * double[key].values.max())
