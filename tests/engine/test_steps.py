@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -85,15 +87,19 @@ def test_a_tile_is_a_part_of_the_whole() -> None:
 def test_an_input_with_itself_is_the_diagonal_of_pairs(name: str, told: int) -> None:
     """Input, activation, dense layer: what one input says of itself is what pairs say of (i, i)."""
     first, second = operator(4, D, masked=True, told=told), operator(3, 4, masked=True, told=told)
-    steps = (InputStep.of(first), DualStep(as_activation(name), 4, 1, means=bool(told)), DenseStep.of(second, 2))
-    field, pairs = Field.of_inputs(X), None
+    steps: tuple[Any, ...] = (
+        InputStep.of(first),
+        DualStep(as_activation(name), 4, 1, means=bool(told)),
+        DenseStep.of(second, 2),
+    )
+    field = Field.of_inputs(X)
+    pairs: Any = None
     for step in steps:
         if isinstance(step, DualStep):
             step = step.for_field(field)
         features = step.features(field, np.float64)
         pairs = step.on_pairs(pairs, features, features, WHOLE, Fresh())
         field = step.on_inputs(field)
-    assert pairs is not None
     state = pairs.settle().state
     for part, own in enumerate((field.second, field.tangent)):
         np.testing.assert_allclose(np.diagonal(state[:, part], axis1=1, axis2=2), own, rtol=1e-11, atol=1e-12)
@@ -134,6 +140,10 @@ def test_the_way_back_is_the_transpose(name: str) -> None:
     given = before.on_pairs(pre, None, None, WHOLE, Fresh())
     _, trace = dual.traced(given, features, features, WHOLE, none)
     seen: list[int] = []
-    back = dual.back(dense.back(beta, np.zeros((4, N * N)), lambda number, *_: seen.append(number)), trace, seen.append)
+
+    def visit(number: int, *_: FloatArray) -> None:
+        seen.append(number)
+
+    back = dual.back(dense.back(beta, np.zeros((4, N * N)), visit), trace, visit)
     np.testing.assert_allclose((beta * passed(tangent)).sum(0), (back * tangent).sum(0), rtol=1e-11, atol=1e-11)
     assert seen == [2]
