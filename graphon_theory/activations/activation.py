@@ -106,6 +106,7 @@ class Activation:
                     f"{values.shape}."
                 )
         self.kinked = any(self._jumps(k) for k in self.kinks)
+        self.jumps = any(self._jumps(k, self.phi) for k in self.kinks)
 
     @classmethod
     def _named(

@@ -14,15 +14,17 @@ Then: more nodes, a square-root map towards one end, or a bisection, whichever r
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from graphon_theory.activations.activation import Activation
-from graphon_theory.arrays import EPS, FloatArray
+from graphon_theory.arrays import EPS, FloatArray, IntArray
+from graphon_theory.engine.angles import AngularForm, first_gaps, gaps_above
+from graphon_theory.engine.neighbours import Neighbours
 from graphon_theory.engine.operators import Layer, LayerOperator, Scales
-from graphon_theory.engine.samples import SAMPLE, Sample
+from graphon_theory.engine.samples import Sample
 from graphon_theory.engine.steps import Before, Behind, DenseStep, DualStep, Field, Fresh, atoms
 from graphon_theory.engine.tiles import Tile
 from graphon_theory.errors import InputError, NetworkError, QuadratureError
@@ -41,6 +43,8 @@ from graphon_theory.numerics.quadratures import (
 from graphon_theory.numerics.roots import births, roots_on_unit, transposed
 
 FLOOR = 64 * EPS  # least error estimate, per layer
+_LOOKED_AT = (np.arange(9) + 0.5) / 9  # positions at which close inputs are looked for
+_ROUNDING = 16.0  # roundings of a covariance that its sums are taken to gather
 _ROUNDS = 5  # sharper and sharper discretisations before giving up
 _DEPTH = 45  # bisections of one panel
 _PANELS = 6_000  # panels of one layer
@@ -85,19 +89,19 @@ def discretise(network: Network, inputs: FloatArray, rtol: float) -> Discretisat
     """
     layers = layers_of(network)
     exact = all(layer.constant_in_u for layer in layers[:-1])
-    sample = Sample.of(inputs, 1 if exact else SAMPLE)
     floor = FLOOR * network.depth
-    if network.activation.kinked:  # what a Gram matrix in float64 knows of nearly coincident inputs (THEORY §4)
-        floor = max(floor, 2 * EPS / sample.sine)
     if exact:
         return Discretisation(*_blockwise(layers, inputs.shape[1], network.outputs), floor)
+    first = layers[0].from_inputs(_LOOKED_AT, inputs.shape[1])
+    sample = Sample.of(inputs, Neighbours(first, inputs).closest())
+    sample = replace(sample, close=_close(first, sample.inputs))
     target, previous = max(0.1 * rtol, 8 * EPS), None
     move, worst = np.inf, 1
     for attempt in range(_ROUNDS):
         refinement = _Refinement(network.activation, layers, sample, target, attempt % 2)
         operators, panels, kernels = refinement.run(network.outputs)
         if previous is not None:
-            move = _distance(kernels, previous)
+            move = _distance(kernels, previous, refinement.noise)
             worst = refinement.worst
             if move <= rtol:
                 return Discretisation(operators, panels, max(move, floor))
@@ -108,6 +112,15 @@ def discretise(network: Network, inputs: FloatArray, rtol: float) -> Discretisat
         f"rtol={rtol:g} was asked for. If the graphon has a kink or jump along u = v, say diagonal=True; if at a fixed "
         "position, give it as an edge (u_edges, v_edges); or loosen rtol."
     )
+
+
+def _close(first: LayerOperator, inputs: FloatArray) -> tuple[IntArray, IntArray]:
+    """Pairs of the sample that are close at some position, which covariances hardly tell apart, each once."""
+    found = {
+        pair for rows, columns, _ in Neighbours(first, inputs).batches() for pair in zip(rows, columns, strict=True)
+    }
+    pairs = np.array(sorted({(min(p), max(p)) for p in found}), dtype=np.intp).reshape(-1, 2)
+    return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
 
 
 def _blockwise(layers: tuple[Layer, ...], d: int, outputs: int) -> tuple[tuple[LayerOperator, ...], tuple[Panels, ...]]:
@@ -121,14 +134,22 @@ def _blockwise(layers: tuple[Layer, ...], d: int, outputs: int) -> tuple[tuple[L
     return (first, *hidden, last.to_outputs(outputs, panels[-1])), panels
 
 
-def _distance(new: tuple[FloatArray, FloatArray], old: tuple[FloatArray, FloatArray]) -> float:
-    """Largest move of NNGP and NTK (outputs, S, S), relative to sqrt(K_ii K_jj)."""
+def _distance(new: tuple[FloatArray, FloatArray], old: tuple[FloatArray, FloatArray], noise: FloatArray) -> float:
+    """Largest move of NNGP and NTK (outputs, S, S) beyond ``noise`` (S, S), relative to sqrt(K_ii K_jj).
+
+    Only pairs whose angles are not carried have noise; what it hides is in the error of rounding.
+    """
     moves = []
     for a, b in zip(new, old, strict=True):
         diagonal = np.sqrt(np.abs(np.diagonal(a, axis1=1, axis2=2)))
         scale = diagonal[:, :, None] * diagonal[:, None, :]
         scale = np.maximum(scale, 1e-8 * scale.max(initial=0.0))
-        moves.append(float((np.abs(a - b) / np.where(scale > 0, scale, 1.0)).max()))
+        move = np.abs(a - b) / np.where(scale > 0, scale, 1.0)
+        moves.append(
+            float(move[move > np.broadcast_to(noise, move.shape)].max(initial=0.0))
+            if noise.any()
+            else float(move.max())
+        )
     return max(moves)
 
 
@@ -139,6 +160,9 @@ class _State:
     panels: Panels | None
     pairs: Behind
     mean: FloatArray  # (positions, inputs); no inputs in a network without drift
+    noise: FloatArray  # of C relative to its scale (positions, S, S): what covariances do not know
+    gammas: FloatArray | None = None  # (positions, close pairs), of the layer below the activation
+    roots: FloatArray | None = None  # of C(x, x) (positions, S)
 
 
 class _Refinement:
@@ -152,6 +176,10 @@ class _Refinement:
         self.orders = (6, 10, 16, 24, 34) if shift == 0 else (7, 12, 18, 27, 38)
         self.tile = Tile(0, sample.size, 0, sample.size, upper=False)
         self.drifting = any(layer.connectivity.has_drift for layer in layers)
+        self.jumps = self.activation.jumps
+        self.form = None if self.drifting else AngularForm.of(activation)
+        self.close = sample.close
+        self.noise = np.zeros((sample.size, sample.size))  # of all layers together
         self.worst = 1
         self.most = 0
 
@@ -159,7 +187,7 @@ class _Refinement:
         x = self.sample.inputs
         d = x.shape[1]
         operators, panels = [], []
-        state = _State(None, atoms(x, x), x.T)
+        state = _State(None, atoms(x, x), x.T, np.zeros((1, self.sample.size, self.sample.size)))
         edges: FloatArray = np.linspace(0.0, 1.0, d + 1)  # where the layer below loses smoothness
         for layer in self.layers[:-1]:
             edges = _start_edges(layer, edges)
@@ -172,7 +200,8 @@ class _Refinement:
             op = operator(chosen.nodes())
             operators.append(op)
             panels.append(chosen)
-            state = _State(chosen, *self._behind(op, below))
+            state = self._behind(op, below, chosen)
+            self.noise = self.noise + state.noise.max(axis=0)
             if chosen.size > self.most and not layer.constant_in_u:
                 self.most, self.worst = chosen.size, layer.number
         last = self.layers[-1]
@@ -187,8 +216,8 @@ class _Refinement:
         step = DenseStep.of(op, factored=False)
         return step.on_pairs(below.pairs, loadings, loadings, self.tile, Fresh()).settle()
 
-    def _behind(self, op: LayerOperator, below: _State) -> tuple[Behind, FloatArray]:
-        """C and Cdot T (points, 2, S, S) and m (points, inputs) of a layer, by the engine's own steps."""
+    def _behind(self, op: LayerOperator, below: _State, panels: Panels | None = None) -> _State:
+        """The field behind a layer, by the engine's own steps; close pairs by their angles, where phi allows."""
         pairs = self._before(op, below)
         points, size = len(pairs.state), self.sample.size
         variance, tangent = (np.diagonal(pairs.state[:, part], axis1=1, axis2=2) for part in (0, 1))
@@ -197,8 +226,45 @@ class _Refinement:
         terms = 1 if below.panels is None else below.panels.size
         step = DualStep(self.activation, points, terms, means=self.drifting).for_field(inputs)
         features = step.features(inputs, np.float64)
+        noise = self._noise(pairs, variance, below) if self.activation.kinked else np.zeros((points, size, size))
         behind = step.on_pairs(pairs, features, features, self.tile, Fresh())
-        return behind, step.first_moments(inputs) if self.drifting else np.zeros((points, 0))
+        first = step.first_moments(inputs) if self.drifting else np.zeros((points, 0))
+        state = _State(panels, behind, first, noise)
+        if self.form is not None and len(self.close[0]):
+            self._by_angles(op, below, pairs, variance, state)
+        return state
+
+    def _by_angles(self, op: LayerOperator, below: _State, pairs: Before, variance: FloatArray, state: _State) -> None:
+        """Close pairs of a state, in place."""
+        assert self.form is not None
+        i, j = self.close
+        roots = np.sqrt(np.maximum(np.diagonal(state.pairs.state[:, 0], axis1=1, axis2=2), 0.0))
+        if below.gammas is None or below.roots is None:
+            gaps, opposite = first_gaps(op, self.sample.inputs, i, j)
+        else:
+            gaps = gaps_above(op, below.roots, np.sqrt(np.maximum(variance, 0.0)), below.gammas, i, j)
+            opposite = np.zeros_like(gaps)
+        state.gammas, dots = self.form.duals(gaps, opposite)
+        second = roots[:, i] * roots[:, j] * (1.0 - state.gammas)
+        tangent = dots * pairs.state[:, 1, i, j]
+        for a, b in ((i, j), (j, i)):
+            state.pairs.state[:, 0, a, b], state.pairs.state[:, 1, a, b] = second, tangent
+            state.noise[:, a, b] = 0.0
+        state.roots = roots
+
+    def _noise(self, pairs: Before, variance: FloatArray, below: _State) -> FloatArray:
+        """What a kinked phi makes of the rounding of covariances: an angle theta is known to eps / sin theta.
+
+        Where phi jumps, C itself is as rough as the angle, and hands its noise on to the layer above.
+        """
+        scale = np.sqrt(np.maximum(variance[:, :, None] * variance[:, None, :], 0.0))
+        rho = np.divide(pairs.state[:, 0], scale, out=np.zeros_like(scale), where=scale > 0)
+        square = np.maximum(1.0 - rho * rho, EPS)
+        rounding = _ROUNDING * EPS + (below.noise.max(axis=0) if self.jumps else 0.0)
+        noise = np.minimum(rounding / np.sqrt(square), 1.0)
+        inputs = np.arange(self.sample.size)
+        noise[:, inputs, inputs] = 0.0
+        return noise
 
     def _panels(self, layer: Layer, edges: FloatArray, operator: _Rows, below: _State) -> Panels:
         if layer.constant_in_u:
@@ -264,10 +330,12 @@ class _Refinement:
         """
         s, _ = gauss(m)
         points = np.concatenate([place(s, a, b, kind) for a, b, _ in pieces])
-        pairs, mean = self._behind(operator(points), below)
+        state = self._behind(operator(points), below)
+        values_of = (state.pairs.state[:, 0], state.pairs.state[:, 1], state.mean)
+        noise = state.noise.reshape(len(pieces), m, -1).max(axis=1)[:, None, :]  # a panel's coefficients know no better
         transform = legendre_transform(m)[-2:]
         worst = np.zeros(len(pieces))
-        for index, values in enumerate((pairs.state[:, 0], pairs.state[:, 1], mean)):
+        for index, values in enumerate(values_of):
             if index < 2:
                 coincident = np.abs(np.diagonal(values, axis1=1, axis2=2)).max(axis=0, initial=0.0)
                 scale[index] = np.maximum(scale[index], coincident)
@@ -277,7 +345,10 @@ class _Refinement:
                 bound = np.sqrt(scale[0])[: values.shape[1]]
             inverse = np.divide(1.0, bound, out=np.zeros_like(bound), where=bound > 0)
             coefficients = np.einsum("cm,kmp->kcp", transform, values.reshape(len(pieces), m, -1))
-            worst = np.maximum(worst, (np.abs(coefficients) * inverse).max(axis=(1, 2), initial=0.0))
+            tails = np.abs(coefficients) * inverse
+            if index == 1 or (index == 0 and self.jumps):
+                tails[tails <= noise] = 0.0
+            worst = np.maximum(worst, tails.max(axis=(1, 2), initial=0.0))
         return worst
 
 
@@ -315,3 +386,8 @@ def check_problem(network: Network, x: FloatArray, x2: FloatArray | None, rtol: 
         largest = max(largest, float(np.abs(x2).max(initial=0.0)))
     if largest > 1e100:
         raise InputError(f"x: values up to {largest:.3g} overflow when squared; rescale the inputs.")
+    for rows in (x,) if x2 is None else (x, x2):
+        sizes = np.abs(rows).max(axis=1)
+        smallest = float(sizes.min(where=sizes > 0, initial=1.0))
+        if smallest < 1e-100:
+            raise InputError(f"x: an input no larger than {smallest:.3g} underflows when squared; rescale the inputs.")

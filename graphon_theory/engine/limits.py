@@ -11,6 +11,7 @@ from graphon_theory.arrays import EPS
 from graphon_theory.data.checks import as_inputs
 from graphon_theory.data.labels import LAYER, OUTPUT, X2, Variables, X, coords_of, dataset
 from graphon_theory.engine.adjoint import layer_contributions
+from graphon_theory.engine.close_pairs import ClosePairs
 from graphon_theory.engine.discretisation import FLOOR, check_problem, discretise
 from graphon_theory.engine.recursion import Recursion, kernels
 from graphon_theory.engine.reductions import reduced_operators
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _ZONAL = 100_000  # pairs from which tabulating the network pays
 _SPREAD = 4.0  # by how much an error of the duals of one layer may grow on its way through the others
+_RECOMPUTED = 10_000_000_000  # multiplications that all pairs by their angles may cost
 _WATCHED = 5_000_000_000  # pairs x positions beyond which progress is shown
 
 
@@ -96,17 +98,22 @@ def limit_kernel(
                 nngp, ntk = kernels(recursion, first, second, threads=threads, progress=report)
             else:
                 nngp, ntk = zonal.kernels(recursion, first, second, threads=threads, progress=report)
-            shares = layer_contributions(recursion, first, second, threads=threads) if contributions else None
+            layers = layer_contributions(recursion, first, second, threads=threads) if contributions else None
+            close = ClosePairs(recursion, first, second)
+            rounding = close.left_over()
+            if rounding > rtol and close.form is not None and pairs * recursion.work <= _RECOMPUTED:
+                close, rounding = ClosePairs(recursion, first, second, radius=np.pi), 0.0
+            close.refine(nngp, ntk, layers, threads=threads)
     single = network.outputs == 1
     dims: tuple[str, ...] = (X, X2) if single else (OUTPUT, X, X2)
     pick = 0 if single else slice(None)
     mean = recursion.means(first)
     variables: Variables = {"nngp": (dims, nngp[pick]), "ntk": (dims, ntk[pick]), "mean": (dims[:-1], mean[pick])}
     coords = {**coords_of(x, X), **coords_of(x if x2 is None else x2, X2)}
-    if shares is not None:
-        variables["ntk_layer"] = ((LAYER, *dims), shares[:, pick])
+    if layers is not None:
+        variables["ntk_layer"] = ((LAYER, *dims), layers[:, pick])
         coords[LAYER] = np.arange(1, network.depth + 1)
-    error = (grid.error if zonal is None else max(grid.error, zonal.error)) + _SPREAD * recursion.dual_error
+    error = max(grid.error, rounding, 0.0 if zonal is None else zonal.error) + _SPREAD * recursion.dual_error
     attrs = {
         "network": network.describe(),
         "quadrature_error": max(error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS),

@@ -23,7 +23,9 @@ from graphon_theory.engine.products import WORK
 from graphon_theory.engine.steps import Buffers, DenseStep, DualStep, Features, Field, InputStep, Step
 from graphon_theory.engine.tile_loops import LANES, is_compiled, narrow_tile
 from graphon_theory.engine.tiles import Plan, Tile, TileFunction, fill, identical_rows
+from graphon_theory.errors import NetworkError
 
+_ROOM = 1e8  # factor within which of the smallest and largest number K and T are refused
 _CACHE = 3_000_000  # bytes of state per tile: what stays close to a core
 _FEW = 64  # pairs below which the operators' matrices would be read too often
 _SIDE = 256  # largest side of a tile
@@ -75,7 +77,8 @@ class Recursion:
         self.operators = operators
         self.outputs = len(operators[-1].variance)
         self.steps = _fitted(_steps(operators, activation), inputs)
-        self.pair_steps = tuple(step.astype(self.dtype) for step in self.steps)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused when inputs reach it
+            self.pair_steps = tuple(step.astype(self.dtype) for step in self.steps)
 
     @property
     def input_step(self) -> InputStep:
@@ -110,7 +113,24 @@ class Recursion:
             if pairs is not None:
                 features.append(step.features(field, pairs))
             field = step.on_inputs(field)
+            if isinstance(step, (InputStep, DenseStep)):
+                self._check_range(field, step.number)
         return Diagonal(field, features)
+
+    def _check_range(self, field: Field, number: int) -> None:
+        """Refuse K and T that overflow, or are so small that the layers above would lose them without a word."""
+        info = np.finfo(self.dtype)
+        low, high = float(info.tiny) * _ROOM, float(info.max) / _ROOM
+        for name, values in (("variance of signals", field.second), ("tangent kernel", field.tangent)):
+            size = np.abs(values)
+            most, least = float(size.max(initial=0.0)), float(size.min(where=size > 0, initial=1.0))
+            if not most <= high or least < low:
+                what = f"reaches {most:.3g}" if not most <= high else f"falls to {least:.3g}"
+                raise NetworkError(
+                    f"layer {number}: the {name} {what}, beyond what {self.dtype} holds through a layer; change "
+                    "weight_variance (gt.balanced keeps signals at variance 1), rescale the inputs"
+                    + (", or compute in float64." if self.dtype == np.float32 else ".")
+                )
 
     def means(self, x: FloatArray) -> FloatArray:
         """The outputs' means (outputs, N)."""
@@ -118,6 +138,11 @@ class Recursion:
             return np.zeros((self.outputs, len(x)))
         held = self.held_inputs
         return np.concatenate([self.diagonal(x[i : i + held]).mean for i in range(0, len(x), held)], axis=1)
+
+    @property
+    def work(self) -> int:
+        """Multiplications that a pair takes."""
+        return sum(op.variance.size * (2 if op.mask is None else 3) for op in self.operators)
 
     @property
     def coordinates(self) -> int:

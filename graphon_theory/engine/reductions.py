@@ -69,9 +69,10 @@ def path_integrals(
     """
     first = operators[0]
     signal, paths = first.variance[:, column], [first.mask_matrix[:, column]]
-    for op in operators[1:]:
-        paths = [gain * (op.variance @ path) for path in paths] + [gain * (op.mask_matrix @ signal)]
-        signal = gain * (op.variance @ signal)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite where no number holds the path
+        for op in operators[1:]:
+            paths = [gain * (op.variance @ path) for path in paths] + [gain * (op.mask_matrix @ signal)]
+            signal = gain * (op.variance @ signal)
     return np.array(paths), signal
 
 
@@ -91,7 +92,7 @@ def reduced_operators(network: Network, operators: tuple[LayerOperator, ...]) ->
     if (np.abs(rows - products) > ROUNDING * np.abs(products)).any():
         return None
     scalars, signal = path_integrals(operators, int(column))
-    if not (signal > 0).all():
+    if not (signal > 0).all() or not np.isfinite(scalars).all():
         return None
     shares = scalars / signal
     if all(op.mask is None for op in operators):

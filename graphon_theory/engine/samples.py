@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphon_theory.arrays import EPS, FloatArray
+from graphon_theory.arrays import FloatArray, IntArray
 from graphon_theory.engine.tiles import row_keys
 
 SAMPLE = 20  # inputs whose pairs steer the refinement
 _ANGLES = 256  # inputs among which angles are looked at
+
+_NONE = (np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp))
 
 
 @dataclass(frozen=True)
@@ -18,29 +20,26 @@ class Sample:
     """A few inputs, the extreme ones among them, and all their pairs (row-major)."""
 
     inputs: FloatArray  # (S, d)
-    sine: float = 1.0  # of the smallest angle met between two inputs that are not collinear
+    close: tuple[IntArray, IntArray] = _NONE  # pairs that are close at some position of the first layer
 
     @classmethod
-    def of(cls, inputs: FloatArray, most: int = SAMPLE) -> Sample:
+    def of(cls, inputs: FloatArray, closest: tuple[int, int] | None = None, most: int = SAMPLE) -> Sample:
         """Largest and smallest norms, the closest, the most opposed and the most orthogonal pair, then a spread.
 
-        At most ``most`` inputs; angles are looked at among 256.
+        At most ``most`` inputs; ``closest`` is the closest pair of all where it is known, other angles are looked at
+        among 256.
         """
         count = len(inputs)
+        if count <= most:
+            return cls(inputs)
         norms = np.linalg.norm(inputs, axis=1)
         some = np.unique(np.linspace(0, count - 1, min(count, _ANGLES)).astype(int))
         some = some[norms[some] > 0]
         unit = inputs[some] / norms[some, None]
         cosine = unit @ unit.T
-        np.fill_diagonal(cosine, 0.0)
-        size = np.abs(cosine)
-        size[size >= 1 - 4 * EPS] = 0.0
-        gap = 1 - float(size.max(initial=0.0))
-        sine = float(np.sqrt(gap * (2 - gap)))
-        if count <= most or most == 1:
-            return cls(inputs[:most], sine)
         order = np.argsort(norms, kind="stable")
-        chosen = dict.fromkeys(int(i) for i in (order[0], order[-1], *order[norms[order] > 0][:1]))
+        chosen = dict.fromkeys(() if closest is None else closest)
+        chosen |= dict.fromkeys(int(i) for i in (order[0], order[-1], *order[norms[order] > 0][:1]))
         if len(some) > 1:
             np.fill_diagonal(cosine, np.nan)
             for score in (-cosine, cosine, np.abs(cosine)):
@@ -49,7 +48,7 @@ class Sample:
         for i in np.linspace(0, count - 1, most).astype(int):
             if len(chosen) < most:
                 chosen[int(i)] = None
-        return cls(inputs[sorted(chosen)], sine)
+        return cls(inputs[sorted(chosen)])
 
     @property
     def size(self) -> int:

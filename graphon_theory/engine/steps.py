@@ -14,6 +14,7 @@ are loops over steps; a step that is not in this file is not in any of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -99,7 +100,7 @@ class Buffers:
         self.held: dict[str, FloatArray] = {}
 
     def view(self, role: str, *shape: int) -> FloatArray:
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         buffer = self.held.get(role)
         if buffer is None or len(buffer) < size:
             buffer = self.held[role] = np.empty(size, self.dtype)

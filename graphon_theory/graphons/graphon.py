@@ -79,7 +79,7 @@ class Graphon(ABC):
             self.v_breaks,
             self.v_roots(points),
             constant=self.constant_in_v,
-            what=repr(self),
+            what=self,
         )
 
     def row_means(self, u: ArrayLike, v_edges: ArrayLike) -> FloatArray:
@@ -110,12 +110,12 @@ class Graphon(ABC):
                 np.zeros(0),
                 (np.concatenate(cuts, axis=1) - start[:, None]) / length[:, None],
                 constant=self.constant_in_u,
-                what=repr(self),
+                what=self,
             ).reshape(v.shape)
 
         none = np.zeros((cells, 0))
         constant = self.constant_in_v and not self.switches
-        return product_integrals(mean, cells, panels, breaks, none, constant=constant, noise=4e-14, what=repr(self))
+        return product_integrals(mean, cells, panels, breaks, none, constant=constant, noise=4e-14, what=self)
 
     def cell_means(self, u_edges: ArrayLike, v_edges: ArrayLike) -> FloatArray:
         """Means over rectangles: (len(u_edges) - 1, len(v_edges) - 1). Cell averages, not samples."""

@@ -147,7 +147,7 @@ def product_integrals(
     *,
     constant: bool = False,
     noise: float = 2e-14,
-    what: str = "graphon",
+    what: object = "graphon",
 ) -> FloatArray:
     """The matrix A[i, j] = int f(i, v) l_j(v) dv over the panels, l_j the Lagrange basis of their nodes.
 
@@ -200,7 +200,7 @@ def product_integrals(
             k = int(work.panel[0])
             near = float(place(work.left[:1], float(a[k]), float(b[k]), kind)[0])
             raise QuadratureError(
-                f"{what}: the integral near position {near:.6g} does not settle; it is unbounded or oscillates too "
+                f"{what!s}: the integral near position {near:.6g} does not settle; it is unbounded or oscillates too "
                 "fast. Declare its breaks (u_edges, v_edges, diagonal=True), or bound it."
             )
     return out

@@ -374,3 +374,21 @@ def test_contributions_of_coincident_inputs_add_up() -> None:
         gt.Network(["exp(-(u - v)**2)", "exp(-2*(u - v)**2)", "Min(u, v)", 1.0]), x, contributions=True
     )
     np.testing.assert_allclose(got["ntk_layer"].sum("layer"), got["ntk"], rtol=2e-14)
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "size", "message"),
+    [
+        (gt.Network([1.0] * 100, weight_variance=1e4), {}, 1.0, "layer 81: the tangent kernel reaches"),
+        (gt.Network([1.0] * 100, weight_variance=1e-4), {}, 1.0, "layer 70: the variance of signals falls to"),
+        (gt.Network([0.5] * 60, "erf", weight_variance=1e-6), {}, 1.0, "layer 49: the variance of signals falls"),
+        (gt.Network([0.5] * 20, weight_variance=200.0), {"dtype": np.float32}, 1.0, "or compute in float64"),
+        (gt.Network([1.0, 1.0]), {}, 1e-160, "underflows when squared"),
+    ],
+)
+def test_what_no_number_holds_is_refused_by_layer(
+    network: gt.Network, options: dict[str, Any], size: float, message: str
+) -> None:
+    x = size * np.random.default_rng(0).standard_normal((4, 3))
+    with pytest.raises((gt.InputError, gt.NetworkError), match=message):
+        gt.limit_kernel(network, x, **options)

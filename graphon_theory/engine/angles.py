@@ -1,0 +1,64 @@
+"""Small angles between inputs, carried through layers as 1 - rho, where duals hang on the angle alone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from graphon_theory.activations.activation import Activation
+from graphon_theory.arrays import FloatArray, IntArray
+from graphon_theory.engine import close_loops
+from graphon_theory.engine.operators import LayerOperator
+
+
+class AngularForm(NamedTuple):
+    """C = sqrt(C11 C22) (1 - gamma) and Cdot as functions of the angle, as ``close_loops`` reads them.
+
+    Lines of slopes alpha, beta through 0: (False, alpha beta, (beta - alpha)^2); a jump at 0 between values a and b:
+    (True, (a^2 + b^2) / 2, (b - a)^2).
+    """
+
+    jumps: bool
+    first: float
+    second: float
+
+    @classmethod
+    def of(cls, activation: Activation) -> AngularForm | None:
+        """None where phi is smooth, or kinked in another way."""
+        if activation.homogeneous and len(activation.parameters) == 2 and activation.parameters[1] > 0:
+            return cls(False, *activation.parameters)
+        if activation.named and activation.name == "step":
+            return cls(True, 0.5, 1.0)
+        return None
+
+    def duals(self, gaps: FloatArray, opposite: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """gamma and Cdot (positions, pairs) at 1 - |rho|; ``opposite`` is 1 where rho is negative."""
+        gammas, dots = np.empty_like(gaps), np.empty_like(gaps)
+        close_loops.angular_duals(*self, np.ascontiguousarray(gaps), np.ascontiguousarray(opposite), gammas, dots)
+        return gammas, dots
+
+
+def first_gaps(op: LayerOperator, x: FloatArray, rows: IntArray, columns: IntArray) -> tuple[FloatArray, FloatArray]:
+    """1 - |rho| (positions, pairs) behind the first layer, and 1 where rho is negative."""
+    gaps, opposite = np.empty((2, len(op.variance), len(rows)))
+    variance = np.ascontiguousarray(op.variance)
+    close_loops.first_gaps(variance, op.bias, np.ascontiguousarray(x), rows, columns, gaps, opposite)
+    return gaps, opposite
+
+
+def gaps_above(
+    op: LayerOperator, below: FloatArray, here: FloatArray, gammas: FloatArray, rows: IntArray, columns: IntArray
+) -> FloatArray:
+    """1 - rho (receiving, pairs) as a sum of squares and of gammas below, without cancellation.
+
+    ``below`` (sending, N): square roots of C; ``here`` (receiving, N): square roots of K.
+    """
+    out = np.empty((len(op.variance), len(rows)))
+    inverse = np.divide(1.0, here, out=np.zeros_like(here), where=here > 0)
+    for p, (i, j) in enumerate(zip(rows, columns, strict=True)):
+        left, right = (inverse[:, k, None] * below[:, k] for k in (i, j))
+        squares = (left - right) ** 2 + 2.0 * left * right * gammas[:, p]
+        out[:, p] = 0.5 * (np.einsum("uv,uv->u", op.variance, squares) + op.bias * (inverse[:, i] - inverse[:, j]) ** 2)
+        out[(here[:, i] == 0) | (here[:, j] == 0), p] = 1.0  # a dead position, at a right angle to everything
+    return np.clip(out, 0.0, 2.0)

@@ -1,0 +1,143 @@
+"""Pairs of inputs so close that their covariance does not tell them apart, computed by their angles.
+
+A covariance in floating point knows an angle theta to eps / theta, and a kinked phi makes of that an error of the
+kernel (THEORY §4). Pairs at an angle below some radius, at any position of the first layer, go through a recursion of
+their own that carries 1 - rho as sums of squares (``close_loops.close_pairs``), so that small angles are right to
+rounding of themselves. What is left in the other pairs is measured: a pair at the radius goes through the network
+beside copies of itself whose covariances are moved by their rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from graphon_theory.arrays import FloatArray, IntArray
+from graphon_theory.engine import close_loops
+from graphon_theory.engine.angles import AngularForm
+from graphon_theory.engine.neighbours import Neighbours, gaps_of
+from graphon_theory.engine.recursion import Recursion
+from graphon_theory.engine.steps import Before, DualStep, Field, Fresh
+from graphon_theory.engine.threads import run_tiles
+from graphon_theory.engine.tiles import Tile
+
+_BATCH = 1 << 17  # pairs taken together
+_VALUES = 1 << 22  # numbers of their inputs held together
+_WITNESSES = 3  # inputs beside which one at the radius is put
+
+
+class ClosePairs:
+    """The close pairs of x and x2 (x with itself where x2 is None), within ``radius`` or what the search can afford."""
+
+    def __init__(self, recursion: Recursion, x: FloatArray, x2: FloatArray | None, radius: float | None = None) -> None:
+        self.recursion, self.x, self.other, self.symmetric = recursion, x, x if x2 is None else x2, x2 is None
+        bent = bool(recursion.hidden) and not recursion.has_drift
+        self.form = AngularForm.of(recursion.activation) if bent else None
+        self.neighbours = Neighbours(recursion.operators[0], x, x2, radius)
+
+    def _batches(self) -> Iterator[tuple[IntArray, IntArray]]:
+        hidden = sum(len(op.variance) for op in self.recursion.operators[:-1])
+        most = max(256, min(_BATCH, _VALUES // (2 * hidden + self.x.shape[1])))
+        return ((rows, columns) for rows, columns, _ in self.neighbours.batches(most))
+
+    def refine(
+        self,
+        nngp: FloatArray,
+        ntk: FloatArray,
+        layers: FloatArray | None,
+        *,
+        threads: int | None = None,
+    ) -> None:
+        """Put the right values of close pairs into NNGP, NTK (outputs, N, N2) and the NTK of layers (L, ...)."""
+        form = self.form
+        if form is None:
+            return
+        operators = self.recursion.operators
+        sizes = np.array([self.x.shape[1], *(len(op.variance) for op in operators)], dtype=np.intp)
+        matrices = np.concatenate([m.ravel() for op in operators for m in (op.variance, op.mask_matrix)])
+        biases = np.array([[op.bias, op.trained_bias] for op in operators])
+
+        def one(_: None, pairs: tuple[IntArray, IntArray]) -> int:
+            (i, rows), (j, columns) = (np.unique(k, return_inverse=True) for k in pairs)
+            x, y = self.x[i], self.other[j]
+            out = np.empty((len(nngp), len(rows)))
+            parts = np.empty((len(operators), len(nngp), len(rows)))
+            of_x, of_y = self._roots(x), self._roots(y)
+            close_loops.close_pairs(
+                *form, sizes, matrices, biases, x, y, of_x[0], of_y[0], of_x[1], of_y[1], rows, columns, out, parts
+            )
+            i, j = pairs
+            for a, b in ((i, j), (j, i)) if self.symmetric else ((i, j),):
+                nngp[:, a, b], ntk[:, a, b] = out, parts.sum(axis=0)
+                if layers is not None:
+                    layers[:, :, a, b] = parts
+            return len(i)
+
+        run_tiles(self._batches(), one, lambda: None, threads, None)
+
+    def left_over(self) -> float:
+        """What rounding of covariances does to the kernel of pairs that are not taken, relative to its diagonal."""
+        if (
+            self.form is None and self.recursion.hidden and self.recursion.activation.kinked
+        ):  # none is taken: the closest is the worst
+            pair = self.neighbours.closest()
+            if pair is not None:
+                return rounding_error(self.recursion, self.x[[pair[0]]], self.other[[pair[1]]])
+        if self.neighbours.radius >= math.pi:
+            return 0.0
+        x, y = self._witnesses()
+        return rounding_error(self.recursion, x, y) if len(x) else 0.0
+
+    def _witnesses(self) -> tuple[FloatArray, FloatArray]:
+        """Inputs of all sizes, each beside one at the radius."""
+        norms = np.einsum("nd,nd->n", self.x, self.x)
+        order = np.flatnonzero(norms > 0)
+        order = order[np.argsort(norms[order])]
+        if not len(order):
+            return self.x[:0], self.x[:0]
+        x = self.x[np.unique(order[np.linspace(0, len(order) - 1, _WITNESSES).astype(int)])]
+        side = np.random.default_rng(1).standard_normal(x.shape)
+        step = 1e-3 * side * np.linalg.norm(x, axis=1, keepdims=True) / np.linalg.norm(side, axis=1, keepdims=True)
+        each = np.arange(len(x))
+        angles = np.sqrt(2 * gaps_of(self.recursion.operators[0], x, x + step, each, each))
+        found = angles > 0
+        return x[found], (x + step * (self.neighbours.radius / np.where(found, angles, 1.0))[:, None])[found]
+
+    def _roots(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Square roots of K(x, x) and C(x, x) at the positions of all hidden layers, each (N, positions)."""
+        field, variances, seconds = Field.of_inputs(x), [], []
+        for step in self.recursion.steps:
+            before, field = field, step.on_inputs(field)
+            if isinstance(step, DualStep):
+                variances.append(before.second)
+                seconds.append(field.second)
+        roots = (np.sqrt(np.maximum(np.concatenate(parts).T, 0.0), order="C") for parts in (variances, seconds))
+        return next(roots), next(roots)
+
+
+def rounding_error(recursion: Recursion, x: FloatArray, y: FloatArray) -> float:
+    """By how much the kernels of the pairs (x_k, y_k) move when every covariance is moved by its rounding, either way.
+
+    Relative to the roots of the pairs' diagonals; the rounding is what ``DualPass.parameters`` holds to be known.
+    """
+    count, three = len(x), np.concatenate([y, y, y])
+    tile = Tile(0, count, 0, 3 * count, upper=False)
+    one, other = (recursion.diagonal(z, pairs=np.float64) for z in (x, three))
+    signs = np.repeat([0.0, -1.0, 1.0], count)
+    tolerances = iter([step.parameters[0] for step in recursion.dual_steps] + [0.0])
+    field = None
+    for step, left, right in zip(recursion.steps, one.features, other.features, strict=True):
+        field = step.on_pairs(field, left, right, tile, Fresh())
+        if isinstance(field, Before):
+            field.settle().state[:, 0] *= 1.0 + next(tolerances) * signs
+    assert isinstance(field, Before)
+    pairs = np.arange(count)
+    worst = 0.0
+    for part, (a, b) in enumerate(((one.nngp, other.nngp), (one.ntk, other.ntk))):
+        values = np.stack([field.state[:, part, pairs, k * count + pairs] for k in range(3)])
+        scale = np.sqrt(np.abs(a)) * np.sqrt(np.abs(b[:, :count]))
+        move = np.abs(values[1:] - values[0]).max(axis=0)
+        worst = max(worst, float(np.divide(move, scale, out=np.zeros_like(move), where=scale > 0).max()))
+    return worst
