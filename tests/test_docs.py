@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_examples_run(name: str) -> None:
     assert blocks
     namespace: dict[str, object] = {}
     for line, source in blocks:
-        if "graphon_validation" in source and find_spec("torch") is None:
+        if re.search(r"\b(graphon_validation|gv)\b", source) and find_spec("torch") is None:
             continue  # the page says that this part needs torch
         # leading newlines make a traceback point at the page's own lines
         exec(compile("\n" * line + source, str(page), "exec"), namespace)
@@ -92,16 +92,42 @@ def test_design_names_every_module(module: str) -> None:
 
 
 def requirements() -> list[Requirement]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    """All of pyproject.toml: of the package, of its extras and of building it."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = settings["project"]
     extras = project["optional-dependencies"].values()
-    every = [Requirement(line) for lines in (project["dependencies"], *extras) for line in lines]
+    lines = [
+        *project["dependencies"],
+        *(line for extra in extras for line in extra),
+        *settings["build-system"]["requires"],
+    ]
+    every = map(Requirement, dict.fromkeys(lines))
     return [one for one in every if one.name != project["name"]]
+
+
+INSTALLED = [one for one in requirements() if next(iter(distributions(name=one.name)), None)]
+NOT_IN_THE_OLDEST = {"torch", "ruff", "mypy", "import-linter"}  # `make test-oldest` tests the theory, and tests only
+
+
+def pins(name: str) -> dict[str, str]:
+    found = re.findall(r"^([\w-]+)==(\S+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    return {package.replace("_", "-").lower(): version for package, version in found}
 
 
 @pytest.mark.parametrize("requirement", requirements(), ids=lambda requirement: requirement.name)
 def test_every_dependency_is_explained_and_pinned(requirement: Requirement) -> None:
     assert requirement.name in (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
-    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M))
-    pinned = {name.replace("_", "-").lower(): pin for name, pin in pins.items()}[requirement.name]
-    assert requirement.specifier.contains(pinned)
+    assert requirement.specifier.contains(pins("constraints.txt")[requirement.name])
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=lambda requirement: requirement.name)
+def test_the_oldest_versions_promised_are_those_tested(requirement: Requirement) -> None:
+    tested = pins("constraints-oldest.txt")
+    assert (requirement.name in tested) == (requirement.name not in NOT_IN_THE_OLDEST)
+    if requirement.name in tested:
+        assert str(requirement.specifier) == f">={tested[requirement.name]}"
+
+
+@pytest.mark.parametrize("requirement", INSTALLED, ids=lambda requirement: requirement.name)
+def test_installed_versions_are_those_asked_for(requirement: Requirement) -> None:
     assert requirement.specifier.contains(version(requirement.name))

@@ -6,7 +6,8 @@ One rule everywhere: the message names the argument, what was expected, what cam
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.labels import OUTPUT
-from graphon_theory.errors import InputError, KernelError
+from graphon_theory.errors import GraphonError, InputError, KernelError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -77,6 +78,15 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
             f"{name}: {int(matrix.size - finite.sum())} of {matrix.size} entries are not finite; recompute the kernel."
         )
     return matrix
+
+
+def check_installed(what: str, modules: Mapping[str, str], extra: str) -> None:
+    """Raise GraphonError unless the ``modules`` that ``what`` needs, by package, are there; ``extra`` brings them."""
+    missing = [package for package, module in modules.items() if find_spec(module) is None]
+    if missing:
+        raise GraphonError(
+            f"{what}: needs {' and '.join(missing)}, not installed here; run: pip install 'graphon-theory[{extra}]'."
+        )
 
 
 def as_generator(rng: Any) -> np.random.Generator:

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import check_installed
 from graphon_theory.data.files import load_dataset, save_dataset, whole_file
 from graphon_theory.data.labels import MODE, NETWORK, SEED, TARGET, TIME, WIDTH, X2, U, V, Variables, X, dataset
 from graphon_theory.engine.limits import limit_kernel
@@ -95,7 +96,7 @@ def run(out: Path, console: Console | None = None) -> xr.Dataset:
 
     Raises GraphonError when the ``examples`` extra is missing or the finite networks fail.
     """
-    _need_extras()
+    check_installed("quickstart", {"scikit-learn": "sklearn", "matplotlib": "matplotlib"}, "examples")
     console = console or Console()
     chosen, digits = networks(), load_digits()
     _write_inputs(out, chosen, digits)
@@ -169,16 +170,6 @@ def table(results: xr.Dataset) -> Table:
             shown.add_row(f"width {width}: NTK trace off by (%)", *cells)
         shown.caption = f"± one standard error of the mean over {SEEDS} finite networks a width"
     return shown
-
-
-def _need_extras() -> None:
-    modules = {"scikit-learn": "sklearn", "matplotlib": "matplotlib"}
-    missing = [name for name, module in modules.items() if find_spec(module) is None]
-    if missing:
-        raise GraphonError(
-            f"quickstart: needs {' and '.join(missing)}, not installed here; run: "
-            "pip install 'graphon-theory[examples]'."
-        )
 
 
 def _write_inputs(out: Path, chosen: dict[str, Network], digits: Digits) -> None:

@@ -13,6 +13,7 @@ import xarray as xr
 from rich.console import Console
 
 import graphon_theory as gt
+from graphon_theory.data import checks
 from graphon_theory.data.files import load_dataset
 from graphon_theory.reports import quickstart
 
@@ -46,7 +47,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 
 def without(module: str, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(quickstart, "find_spec", lambda name: None if name == module else find_spec(name))
+    for place in (quickstart, checks):
+        patch.setattr(place, "find_spec", lambda name: None if name == module else find_spec(name))
 
 
 def test_files(done: Done) -> None:

@@ -15,7 +15,8 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError(
         "graphon_validation builds finite networks with PyTorch, which is not installed; "
-        "run: pip install 'graphon-theory[validation]'"
+        "run: pip install 'graphon-theory[validation]'",
+        name=__name__,  # by which `python -m graphon_validation` knows to say this in one line, without a traceback
     ) from error
 
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
