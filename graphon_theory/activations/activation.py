@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -26,11 +28,12 @@ from graphon_theory.activations.series.hermite_series import HermiteSeries, herm
 from graphon_theory.arrays import FloatArray, Function
 from graphon_theory.errors import ActivationError
 from graphon_theory.numerics import expressions
+from graphon_theory.values import Record, Value
 
 _STEPS = 4.0  # variances and means are rounded up to powers of 2^(1/_STEPS), so that few series and tables are made
 
 
-class Activation:
+class Activation(Value):
     """A nonlinearity phi, applied after every layer but the last.
 
     Parameters
@@ -52,8 +55,6 @@ class Activation:
     that grows faster than the Gaussian integrates at the variances met is refused when its duals are asked for.
     """
 
-    name: str
-
     def __init__(
         self,
         function: str | sp.Expr | Function,
@@ -62,65 +63,61 @@ class Activation:
         derivative: Function | None = None,
         name: str | None = None,
     ) -> None:
-        self.expression: sp.Expr | None = None
-        self._closed: ClosedForm | None = None
-        self.homogeneous = False
-        if callable(function) and not isinstance(function, sp.Basic):
-            self.phi = _vectorised(function)
-            self._derivative = None if derivative is None else _vectorised(derivative)
-            self.kinks = sorted_kinks(kinks)
-            self.name = name or str(getattr(function, "__name__", type(function).__name__))
-        elif isinstance(function, (str, sp.Basic)):
+        if isinstance(function, (str, sp.Basic)):
             if tuple(kinks) or derivative is not None:
                 raise ActivationError(
                     "kinks, derivative: an expression's own are found; leave them out, or pass a callable."
                 )
-            self._from_expression(expressions.parse(function, ("z",)), name)
+            parts = _of_expression(expressions.parse(function, ("z",)), name)
+        elif callable(function):
+            parts = _of_callable(function, derivative, sorted_kinks(kinks), name)
         else:
             raise ActivationError(
                 f"function: expected a SymPy expression in z, its text, or a callable, got {type(function).__name__}."
             )
-        self._prepare()
-
-    def _from_expression(self, expr: sp.Expr, name: str | None) -> None:
-        self.expression = expr
-        self.name = name or str(expressions.text(expr))
-        self.kinks = kinks_of(expr)
-        slope = derivative_of(expr)
-        self.phi = evaluator(expr)
-        self._derivative = evaluator(slope)
-        slopes = rectifier_slopes(expr)
-        if slopes is not None:
-            self._closed = closed_duals.rectifier(*slopes)
-            self.homogeneous = True
-
-    def _prepare(self) -> None:
-        self._heat: Any = None
-        self._made: dict[tuple[float, float], DualPass] = {}
-        probes = np.array([-1.0, 0.0, 0.5])
-        for what, function in (("phi", self.phi), ("phi'", self.derivative)):
-            values = function(probes)
-            if values.shape != probes.shape:
-                raise ActivationError(
-                    f"function: {self.name!r} must be vectorised: {what} of an array of shape {probes.shape} has shape "
-                    f"{values.shape}."
-                )
-        self.kinked = any(self._jumps(k) for k in self.kinks)
-        self.jumps = any(self._jumps(k, self.phi) for k in self.kinks)
+        _check_vectorised(parts)
+        self._parts = parts
 
     @classmethod
-    def _named(
-        cls,
-        name: str,
-        phi: Function,
-        derivative: Function,
-        closed: ClosedForm | None = None,
-        kinks: tuple[float, ...] = (),
-        homogeneous: bool = False,
-    ) -> Activation:
-        made = cls(phi, kinks, derivative=derivative, name=name)
-        made._closed, made.homogeneous = closed, homogeneous
+    def _of(cls, parts: _Parts) -> Activation:
+        made = cls.__new__(cls)
+        made._parts = parts
         return made
+
+    @property
+    def name(self) -> str:
+        """What results and files call it."""
+        return self._parts.name
+
+    @property
+    def phi(self) -> Function:
+        """phi as a function of float64 arrays."""
+        return self._parts.phi
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Where phi, phi' or phi'' jumps."""
+        return self._parts.kinks
+
+    @property
+    def expression(self) -> sp.Expr | None:
+        """phi(z) in SymPy, if it was given as an expression."""
+        return self._parts.expression
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether phi(t z) = t phi(z) for t > 0 is known."""
+        return self._parts.homogeneous
+
+    @cached_property
+    def kinked(self) -> bool:
+        """Whether phi or phi' jumps, not a higher derivative only."""
+        return any(_jumps(where, self.phi, self.phi, self.derivative) for where in self.kinks)
+
+    @cached_property
+    def jumps(self) -> bool:
+        """Whether phi itself jumps."""
+        return any(_jumps(where, self.phi, self.phi) for where in self.kinks)
 
     def __call__(self, z: ArrayLike) -> FloatArray:
         """phi(z), elementwise."""
@@ -129,7 +126,25 @@ class Activation:
     def derivative(self, z: ArrayLike) -> FloatArray:
         """phi'(z), elementwise; almost everywhere."""
         z = np.asarray(z, dtype=float)
-        return self._heat_flow.derivative(z) if self._derivative is None else self._derivative(z)
+        given = self._parts.derivative
+        return self._heat_flow.derivative(z) if given is None else given(z)
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        """Named ones are themselves; others are their expression, or their callables and kinks. Names are labels."""
+        if self.named:
+            return Activation, self.name
+        if self.expression is not None:
+            return Activation, self.expression
+        return Activation, self.phi, self._parts.derivative, self.kinks
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.named:
+            return as_activation, (self.name,)
+        if self.expression is not None:
+            return partial(type(self), name=self.name), (self.expression,)
+        phi, derivative = (getattr(one, "function", None) for one in (self.phi, self._parts.derivative))
+        return partial(type(self), derivative=derivative, name=self.name), (phi, self.kinks)
 
     def __repr__(self) -> str:
         return f"Activation({self.name!r})"
@@ -142,17 +157,17 @@ class Activation:
     @property
     def parameters(self) -> tuple[float, ...]:
         """Of the closed form, if there is one."""
-        return () if self._closed is None else self._closed.parameters
+        return () if self._parts.closed is None else self._parts.closed.parameters
 
     @property
     def bounded(self) -> bool:
         """Whether one pass serves all variances about zero: a closed form that cannot overflow."""
-        return self._closed is not None and math.isinf(self._closed.largest)
+        return self._parts.closed is not None and math.isinf(self._parts.closed.largest)
 
     @property
     def route(self) -> str:
         """How the centred duals are computed: "closed form", "Hermite series" (small variances) or "heat flow"."""
-        if self._closed is not None:
+        if self._parts.closed is not None:
             return "closed form"
         return "heat flow" if self.kinks else "Hermite series, heat flow at large variances"
 
@@ -161,7 +176,7 @@ class Activation:
 
         Raises ActivationError where phi grows too fast for them, naming the largest variance that works.
         """
-        closed = self._closed
+        closed = self._parts.closed
         if closed is not None:
             if largest_mean + largest_variance > closed.largest and not math.isinf(largest_variance):
                 raise ActivationError(
@@ -174,9 +189,14 @@ class Activation:
             if closed.about_means is not None:
                 return closed_pass(closed.about_means)
         bounds = _rounded_up(largest_mean), _rounded_up(largest_variance)
-        if bounds not in self._made:
-            self._made[bounds] = self._numerical(*bounds)
-        return self._made[bounds]
+        if bounds not in self._passes:
+            self._passes[bounds] = self._numerical(*bounds)
+        return self._passes[bounds]
+
+    @cached_property
+    def _passes(self) -> dict[tuple[float, float], DualPass]:
+        """Those made so far, by the bounds they are good for."""
+        return {}
 
     def _numerical(self, largest_mean: float, largest_variance: float) -> DualPass:
         if not math.isfinite(largest_variance):
@@ -193,27 +213,14 @@ class Activation:
 
         return DualPass(heat_flow_block, table.features, flow.diagonal, flow.means, table.parameters, table.error)
 
-    @property
+    @cached_property
     def _heat_flow(self) -> Any:
-        if self._heat is None:
-            from graphon_theory.activations.heat.heat_flows import HeatFlow
-
-            jumps = tuple(k for k in self.kinks if self._jumps(k, self.phi))
-            self._heat = HeatFlow(self.phi, self._derivative, self.kinks, jumps)
-        return self._heat
-
-    def _jumps(self, where: float, function: Function | None = None) -> bool:
-        """Whether phi or phi' (or the given function) has different limits on the two sides of a kink."""
-        near = 1e-7 * max(1.0, abs(where))
-        both = np.array([where - near, where + near])
-        functions = (self.phi, self.derivative) if function is None else (function,)
-        scale = np.abs(self.phi(where + np.array([-1.0, -0.5, 0.5, 1.0]))).max() + 1e-300
-        return any(abs(float(np.diff(f(both))[0])) > 1e-4 * scale for f in functions)
+        return self._parts.heat_flow()
 
     def moments(self, q12: FloatArray, q11: FloatArray, q22: FloatArray) -> tuple[FloatArray, FloatArray]:
         """C and Cdot about zero means of arrays of one shape that are known to be moments; see :meth:`duals`."""
-        if self._closed is not None:
-            return self._closed.moments(q12, q11, q22)
+        if self._parts.closed is not None:
+            return self._parts.closed.moments(q12, q11, q22)
         zero = np.zeros_like(q12)
         return self._elementwise(zero, zero, q12, q11, q22)
 
@@ -246,7 +253,7 @@ class Activation:
         if not cross.size:
             return cross, cross.copy()
         if not mean.any() and not other.any():
-            if self._closed is not None:
+            if self._parts.closed is not None:
                 self.prepared(0.0, float(max(first.max(), second.max())))
             return self.moments(cross, first, second)
         return self._elementwise(mean, other, cross, first, second)
@@ -254,8 +261,8 @@ class Activation:
     def mean(self, mean: ArrayLike, q: ArrayLike) -> FloatArray:
         """E[phi(mean + sqrt(q) z)], broadcast."""
         mu, variance = (np.array(a, dtype=float) for a in np.broadcast_arrays(mean, q))
-        if self._closed is not None:
-            return np.asarray(self._closed.mean(mu, variance))
+        if self._parts.closed is not None:
+            return np.asarray(self._parts.closed.mean(mu, variance))
         bounds = float(np.abs(mu).max(initial=0.0)), float(variance.max(initial=0.0))
         return self.prepared(*bounds).mean(mu, variance)
 
@@ -265,7 +272,7 @@ class Activation:
         """The compiled pass on single pairs: every pair a position of its own."""
         largest_mean = float(max(np.abs(mean1).max(initial=0.0), np.abs(mean2).max(initial=0.0)))
         made = self.prepared(largest_mean, float(max(q11.max(initial=0.0), q22.max(initial=0.0))))
-        if made.block is not hermite_block and self._closed is None:
+        if made.block is not hermite_block and self._parts.closed is None:
             return self._heat_flow.moments(mean1, mean2, q12, q11, q22)
         shape, count = q12.shape, q12.size
         state = np.ones((count, 2, 1, 1))
@@ -285,11 +292,74 @@ def _rounded_up(value: float) -> float:
     return float(2.0 ** (math.ceil(_STEPS * math.log2(value) - 1e-9) / _STEPS))
 
 
-def _vectorised(function: Callable[..., Any]) -> Function:
-    def phi(z: FloatArray) -> FloatArray:
-        return np.asarray(function(z), dtype=float)
+# --- what one is made of ----------------------------------------------------------------------------------------------
 
-    return phi
+
+@dataclass(frozen=True)
+class _Parts:
+    """phi, its derivative (None: taken numerically) and where it is not smooth; a closed form of its duals if known."""
+
+    name: str
+    phi: Function
+    derivative: Function | None
+    kinks: tuple[float, ...] = ()
+    closed: ClosedForm | None = None
+    homogeneous: bool = False
+    expression: sp.Expr | None = None
+
+    def heat_flow(self) -> Any:
+        from graphon_theory.activations.heat.heat_flows import HeatFlow
+
+        return HeatFlow(self.phi, self.derivative, self.kinks)
+
+
+def _of_expression(expr: sp.Expr, name: str | None) -> _Parts:
+    kinks, derivative = kinks_of(expr), derivative_of(expr)  # refused by these before anything is simplified
+    slopes = rectifier_slopes(expr)
+    closed = None if slopes is None else closed_duals.rectifier(*slopes)
+    label = name or str(expressions.text(expr))
+    return _Parts(label, evaluator(expr), evaluator(derivative), kinks, closed, slopes is not None, expr)
+
+
+def _of_callable(
+    function: Function, derivative: Function | None, kinks: tuple[float, ...] = (), name: str | None = None
+) -> _Parts:
+    return _Parts(
+        name or str(getattr(function, "__name__", type(function).__name__)),
+        _Elementwise(function),
+        None if derivative is None else _Elementwise(derivative),
+        kinks,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Elementwise(Record):
+    """A callable whose values are taken as float64 arrays."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, z: FloatArray) -> FloatArray:
+        return np.asarray(self.function(z), dtype=float)
+
+
+def _check_vectorised(parts: _Parts) -> None:
+    probes = np.array([-1.0, 0.0, 0.5])
+    slope = parts.heat_flow().derivative if parts.derivative is None else parts.derivative
+    for what, function in (("phi", parts.phi), ("phi'", slope)):
+        values = function(probes)
+        if values.shape != probes.shape:
+            raise ActivationError(
+                f"function: {parts.name!r} must be vectorised: {what} of an array of shape {probes.shape} has shape "
+                f"{values.shape}."
+            )
+
+
+def _jumps(where: float, phi: Function, *functions: Function) -> bool:
+    """Whether one of the functions has different limits on the two sides of a kink of phi."""
+    near = 1e-7 * max(1.0, abs(where))
+    both = np.array([where - near, where + near])
+    scale = np.abs(phi(where + np.array([-1.0, -0.5, 0.5, 1.0]))).max() + 1e-300
+    return any(abs(float(np.diff(f(both))[0])) > 1e-4 * scale for f in functions)
 
 
 # --- by name ----------------------------------------------------------------------------------------------------------
@@ -316,30 +386,42 @@ def _piecewise_linear(alpha: float, beta: float) -> tuple[Function, Function]:
     return lambda z: np.where(z > 0, beta * z, alpha * z), lambda z: np.where(z > 0, beta, alpha)
 
 
+def _named(
+    name: str,
+    phi: Function,
+    derivative: Function,
+    closed: ClosedForm | None = None,
+    kinks: tuple[float, ...] = (),
+    homogeneous: bool = False,
+) -> Activation:
+    parts = _of_callable(phi, derivative, kinks, name)
+    return Activation._of(replace(parts, closed=closed, homogeneous=homogeneous))
+
+
 _NAMED = {
     a.name: a
     for a in (
         *(
-            Activation._named(name, *_piecewise_linear(*slopes), closed_duals.rectifier(*slopes), (0.0,), True)
+            _named(name, *_piecewise_linear(*slopes), closed_duals.rectifier(*slopes), (0.0,), True)
             for name, slopes in (("relu", (0.0, 1.0)), ("leaky_relu", (0.01, 1.0)), ("abs", (-1.0, 1.0)))
         ),
-        Activation._named("identity", lambda z: z + 0.0, np.ones_like, closed_duals.IDENTITY, homogeneous=True),
-        Activation._named("step", lambda z: np.where(z > 0, 1.0, 0.0), np.zeros_like, closed_duals.STEP, (0.0,)),
-        Activation._named("erf", erf, lambda z: (2 / math.sqrt(math.pi)) * np.exp(-z * z), closed_duals.ERF),
-        Activation._named("gelu", lambda z: z * ndtr(z), lambda z: ndtr(z) + z * _normal_density(z), closed_duals.GELU),
-        Activation._named("sin", np.sin, np.cos, closed_duals.SIN),
-        Activation._named("cos", np.cos, lambda z: -np.sin(z), closed_duals.COS),
-        Activation._named("exp", np.exp, np.exp, closed_duals.EXP),
-        Activation._named(
+        _named("identity", lambda z: z + 0.0, np.ones_like, closed_duals.IDENTITY, homogeneous=True),
+        _named("step", lambda z: np.where(z > 0, 1.0, 0.0), np.zeros_like, closed_duals.STEP, (0.0,)),
+        _named("erf", erf, lambda z: (2 / math.sqrt(math.pi)) * np.exp(-z * z), closed_duals.ERF),
+        _named("gelu", lambda z: z * ndtr(z), lambda z: ndtr(z) + z * _normal_density(z), closed_duals.GELU),
+        _named("sin", np.sin, np.cos, closed_duals.SIN),
+        _named("cos", np.cos, lambda z: -np.sin(z), closed_duals.COS),
+        _named("exp", np.exp, np.exp, closed_duals.EXP),
+        _named(
             "gaussian", lambda z: np.exp(-0.5 * z * z), lambda z: -z * np.exp(-0.5 * z * z), closed_duals.GAUSSIAN
         ),
-        Activation._named("tanh", np.tanh, _sech2),
-        Activation._named("sigmoid", expit, lambda z: 0.25 * _sech2(0.5 * z)),
-        Activation._named(
+        _named("tanh", np.tanh, _sech2),
+        _named("sigmoid", expit, lambda z: 0.25 * _sech2(0.5 * z)),
+        _named(
             "silu", lambda z: z * expit(z), lambda z: expit(z) + 0.25 * z * _sech2(0.5 * z)
         ),
-        Activation._named("softplus", _softplus, expit),
-        Activation._named("elu", _elu, lambda z: np.exp(np.minimum(z, 0.0)), kinks=(0.0,)),
+        _named("softplus", _softplus, expit),
+        _named("elu", _elu, lambda z: np.exp(np.minimum(z, 0.0)), kinks=(0.0,)),
     )
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from graphon_theory.estimation.cut_norms import bound_cut_norm
 from graphon_theory.estimation.masks import Mask, PackedMask, as_array, as_mask
 from graphon_theory.graphons.conversions import as_graphon
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
+from graphon_theory.values import comparable, sealed
 
 _CELLS = 64  # a side, to which a graphon that is no step function is averaged
 
@@ -30,6 +31,29 @@ class CutNorm(tuple[float, float]):
     columns: NDArray[np.bool_]
     u_edges: FloatArray
     v_edges: FloatArray
+
+    def __new__(
+        cls,
+        lower: float,
+        upper: float,
+        rows: NDArray[np.bool_],
+        columns: NDArray[np.bool_],
+        u_edges: FloatArray,
+        v_edges: FloatArray,
+    ) -> CutNorm:
+        made = super().__new__(cls, (lower, upper))
+        parts = {"rows": rows, "columns": columns, "u_edges": u_edges, "v_edges": v_edges}
+        vars(made).update({name: sealed(part) for name, part in parts.items()})
+        return made
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name}: a result cannot be changed.")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name}: a result cannot be changed.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CutNorm, (*self, self.rows, self.columns, self.u_edges, self.v_edges)
 
     @property
     def lower(self) -> float:
@@ -56,6 +80,12 @@ class Alignment(NamedTuple):
     distance: float
     unaligned: float
     aligned: StepGraphon
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Alignment) and comparable(self) == comparable(other)
+
+    def __hash__(self) -> int:
+        return hash(comparable(self))
 
 
 def l2_distance(a: Any, b: Any) -> float:
@@ -123,10 +153,8 @@ def cut_norm(a: Any, b: Any = None, *, starts: int = 64, rng: np.random.Generato
     steps = [side for side in sides if isinstance(side, StepGraphon)]
     values, u, v = _difference(*steps)
     lower, upper, (rows, columns) = bound_cut_norm(values * np.outer(u, v), as_generator(rng), int(starts))
-    found = CutNorm((lower, upper + rest))
-    found.rows, found.columns = rows, columns
-    found.u_edges, found.v_edges = (_refinement([getattr(s, e) for s in steps]) for e in ("u_edges", "v_edges"))
-    return found
+    edges = (_refinement([getattr(s, e) for s in steps]) for e in ("u_edges", "v_edges"))
+    return CutNorm(lower, upper + rest, rows, columns, *edges)
 
 
 def align(a: Any, b: Any, *, sweeps: int = 50) -> Alignment:
@@ -149,7 +177,7 @@ def align(a: Any, b: Any, *, sweeps: int = 50) -> Alignment:
     assert best is not None
     _, rows, columns = best
     aligned = StepGraphon(y[np.ix_(rows, columns)])
-    return Alignment(rows, columns, l2_distance(first, aligned), l2_distance(first, second), aligned)
+    return Alignment(sealed(rows), sealed(columns), l2_distance(first, aligned), l2_distance(first, second), aligned)
 
 
 def cut_distance(a: Any, b: Any, *, starts: int = 64, rng: np.random.Generator | int = 0) -> CutNorm:
@@ -171,9 +199,8 @@ def cut_distance(a: Any, b: Any, *, starts: int = 64, rng: np.random.Generator |
         f, g = (np.sort(side.values.mean(axis=axis)) for side in (first, second))
         lower = max(lower, (float(np.abs(f - g).mean()) + gap) / 2)
     lower = max(0.0, lower - 64 * EPS * max(float(np.abs(side.values).max()) for side in (first, second)))
-    out = CutNorm((min(lower, found.upper), found.upper))
-    out.__dict__.update(found.__dict__)
-    return out
+    sets = found.rows, found.columns, found.u_edges, found.v_edges
+    return CutNorm(min(lower, found.upper), found.upper, *sets)
 
 
 class _Square(Graphon):
@@ -195,7 +222,7 @@ class _Square(Graphon):
         return _Square(self.a.T, self.b.T, self.lift)
 
     @property
-    def _key(self) -> tuple[Any, ...]:
+    def _arguments(self) -> tuple[Any, ...]:
         return self.a, self.b, self.lift
 
     def __repr__(self) -> str:

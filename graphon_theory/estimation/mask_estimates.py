@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray, IntArray
 from graphon_theory.data.checks import as_generator
@@ -15,6 +16,7 @@ from graphon_theory.errors import InputError
 from graphon_theory.estimation.clusters import Seen
 from graphon_theory.estimation.masks import Mask, as_mask, edges_of, refuse_dead
 from graphon_theory.graphons.graphon import StepGraphon
+from graphon_theory.values import sealed
 
 _DRAWS = 200  # random masks behind a null that needs only their degrees
 _FEW = 20  # and behind one that estimates each of them
@@ -37,13 +39,34 @@ class Null(NamedTuple):
 class GraphonEstimate(StepGraphon):
     """An estimated StepGraphon that knows its ``null`` (None if not asked for) and the ``method``.
 
-    ``row_labels`` and ``column_labels`` give every unit's block.
+    ``row_labels`` and ``column_labels`` give every unit's block. As a graphon it equals any other of its values.
     """
 
-    null: Null | None
-    method: str
-    row_labels: IntArray
-    column_labels: IntArray
+    def __init__(
+        self,
+        values: ArrayLike,
+        u_edges: ArrayLike,
+        v_edges: ArrayLike,
+        method: str,
+        row_labels: IntArray,
+        column_labels: IntArray,
+        null: Null | None = None,
+    ) -> None:
+        super().__init__(values, u_edges, v_edges)
+        self.method, self.null = method, null
+        self.row_labels, self.column_labels = sealed(row_labels), sealed(column_labels)
+
+    @property
+    def _arguments(self) -> tuple[Any, ...]:
+        return *super()._arguments, self.method, self.row_labels, self.column_labels, self.null
+
+    @property
+    def T(self) -> GraphonEstimate:
+        sides = self.v_edges, self.u_edges, self.method, self.column_labels, self.row_labels
+        return GraphonEstimate(self.values.T, *sides, self.null)
+
+
+Found = tuple[IntArray, IntArray, FloatArray]  # labels of both sides, and the table of values
 
 
 def estimate_graphon(
@@ -93,17 +116,18 @@ def estimate_graphon(
     if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 0 or count == 1:
         raise InputError(f"draws: expected 0 for no null, or at least 2 random masks, got {draws!r}.")
     generator = as_generator(rng)
-    estimate = _estimate(checked, shape, method, smoothing, generator)
-    estimate.null = None
+    rows, columns, table = _estimate(checked, shape, method, smoothing, generator)
+    null = None
     if count:
         if by_degrees:
             found = sorted_distances(checked.shape, p, shape, count, generator)
         else:
             found = _drawn_distances(checked.shape, p, shape, method, smoothing, count, generator)
-        distance = _to_mean(estimate)
+        distance = _to_mean(rows, columns, table)
         mean, std = float(found.mean()), float(found.std(ddof=1))
-        estimate.null = Null(distance, mean, std, (distance - mean) / std if std > 1e-15 else 0.0)
-    return estimate
+        null = Null(distance, mean, std, (distance - mean) / std if std > 1e-15 else 0.0)
+    edges = (edges_of(np.bincount(one)) for one in (rows, columns))
+    return GraphonEstimate(table, *edges, method, rows, columns, null)
 
 
 def sorted_distances(
@@ -143,15 +167,9 @@ def cuts(units: int, bins: int) -> IntArray:
     return (np.arange(bins + 1) * units) // bins
 
 
-def _estimate(
-    mask: Mask, bins: tuple[int, int], method: str, smoothing: float, rng: np.random.Generator
-) -> GraphonEstimate:
+def _estimate(mask: Mask, bins: tuple[int, int], method: str, smoothing: float, rng: np.random.Generator) -> Found:
     rows, columns, table = _METHODS[method](mask, bins, rng)
-    if smoothing:
-        table = _smooth(table, smoothing)
-    estimate = GraphonEstimate(table, *(edges_of(np.bincount(one)) for one in (rows, columns)))
-    estimate.method, estimate.row_labels, estimate.column_labels = method, rows, columns
-    return estimate
+    return rows, columns, _smooth(table, smoothing) if smoothing else table
 
 
 def _drawn_distances(
@@ -166,17 +184,14 @@ def _drawn_distances(
     def distance() -> float:
         kept = np.zeros(shape, dtype=bool)
         kept.ravel()[rng.choice(kept.size, round(p * kept.size), replace=False)] = True
-        return _to_mean(_estimate(as_mask(kept), bins, method, smoothing, rng))
+        return _to_mean(*_estimate(as_mask(kept), bins, method, smoothing, rng))
 
     return np.array([distance() for _ in range(draws)])
 
 
-def _to_mean(graphon: StepGraphon) -> float:
-    u, v = np.diff(graphon.u_edges), np.diff(graphon.v_edges)
-    return math.sqrt(u @ (graphon.values - u @ graphon.values @ v) ** 2 @ v)
-
-
-Found = tuple[IntArray, IntArray, FloatArray]
+def _to_mean(rows: IntArray, columns: IntArray, table: FloatArray) -> float:
+    u, v = (np.diff(edges_of(np.bincount(one))) for one in (rows, columns))
+    return math.sqrt(u @ (table - u @ table @ v) ** 2 @ v)
 
 
 def _sas(mask: Mask, bins: tuple[int, int], rng: np.random.Generator) -> Found:

@@ -16,12 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
 from graphon_theory.errors import InputError
+from graphon_theory.values import Record
 
 _RUN = 1 << 22  # entries that are dense at a time
 
 
 @dataclass(frozen=True, eq=False)
-class PackedMask:
+class PackedMask(Record):
     """A mask at one bit an entry: ``bits`` as ``numpy.packbits(mask, axis=1)`` makes them, and the column count.
 
     Raises InputError where they do not fit together.
@@ -37,6 +38,7 @@ class PackedMask:
                 f"bits: {self.columns} columns are packed in a uint8 array (rows, {wanted}), got {self.bits.dtype} of "
                 f"shape {self.bits.shape}; numpy.packbits(mask, axis=1) makes it."
             )
+        super().__post_init__()
 
     @classmethod
     def pack(cls, mask: ArrayLike) -> PackedMask:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -20,12 +20,13 @@ from graphon_theory.estimation.masks import Mask, add_by, as_masks, as_weights, 
 from graphon_theory.estimation.units import UnitReport, trace_units
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
+from graphon_theory.values import Record
 
 _CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
 @dataclass(frozen=True, eq=False)
-class DriftEstimate:
+class DriftEstimate(Record):
     """Block means behind a layer's D: ``raw`` as averaged, ``error`` its standard error, ``shrunk`` as used.
 
     All in units of sqrt(V). ``modes`` is the number of singular modes that stand out of the noise, ``spread`` the
@@ -39,21 +40,64 @@ class DriftEstimate:
     spread: float
 
 
-class NetworkEstimate(list[Connectivity]):
+@dataclass(frozen=True, eq=False, repr=False)
+class NetworkEstimate(Record, Sequence[Connectivity]):
     """The layers of an estimated network, ready for ``Network``, with what was found on the way.
 
     ``labels[l]`` and ``positions[l]`` give every unit of layer l = 0..L its block and its place in [0, 1];
     ``units`` counts dead units and effective connections; ``coherence`` and ``drift`` (with weights only) have one
     entry a layer; ``held_out`` maps block counts to the log-likelihood of hidden connections (blocks="auto" only).
+
+    A sequence of its layers, which equals any list or tuple of the same layers. ``estimate[a:b]`` is the estimate of
+    neighbouring layers and of the units they connect; ``held_out`` and ``log_likelihood`` stay those of the whole
+    network's blocks. Raises InputError for slices with steps: such layers are not connected.
     """
 
-    labels: list[IntArray]
-    positions: list[FloatArray]
+    layers: tuple[Connectivity, ...]
+    labels: tuple[IntArray, ...]
+    positions: tuple[FloatArray, ...]
     units: UnitReport
-    coherence: list[Coherence] | None
-    drift: list[DriftEstimate] | None
-    held_out: dict[int, float] | None
+    coherence: tuple[Coherence, ...] | None
+    drift: tuple[DriftEstimate, ...] | None
+    held_out: Mapping[int, float] | None
     log_likelihood: float
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Connectivity: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> NetworkEstimate: ...
+
+    def __getitem__(self, index: int | slice) -> Connectivity | NetworkEstimate:
+        if not isinstance(index, slice):
+            return self.layers[index]
+        first, last, step = index.indices(len(self))
+        if step != 1:
+            raise InputError(f"step: expected neighbouring layers, got every {step}; take them from `.layers`.")
+        layers, units = slice(first, max(first, last)), slice(first, max(first, last) + 1)
+        return replace(
+            self,
+            layers=self.layers[layers],
+            labels=self.labels[units],
+            positions=self.positions[units],
+            units=self.units.part(layers.start, layers.stop),
+            coherence=None if self.coherence is None else self.coherence[layers],
+            drift=None if self.drift is None else self.drift[layers],
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NetworkEstimate | list | tuple):
+            return NotImplemented
+        return self.layers == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self.layers)
+
+    def __repr__(self) -> str:
+        return f"NetworkEstimate({list(self.layers)!r})"
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -145,39 +189,36 @@ def estimate_together(
     labels = [groups, *(_whole(found.labels[k], reached[k], heard[k]) for k in range(1, depth)), outputs]
     labels = [groups, *_in_order(labels, layers), outputs]
 
+    positions = tuple(map(_positions, labels))
     made = []
     for t, at_time in enumerate(history):
-        estimate = _tabulate(at_time, None if values is None else values[t], scales, labels, drift)
-        estimate.units, estimate.held_out, estimate.log_likelihood = units[t], held_out, found.log_likelihood
-        made.append(estimate)
+        tables = _tabulate(at_time, None if values is None else values[t], scales, labels, drift)
+        connections, coherences, drifts = tables
+        given = connections, tuple(labels), positions, units[t], coherences, drifts
+        made.append(NetworkEstimate(*given, held_out, found.log_likelihood))
     return made
 
 
 def _tabulate(
     layers: list[Mask], weights: list[Any] | None, scales: list[float], labels: list[IntArray], drift: bool
-) -> NetworkEstimate:
-    """(W, V, D) over the blocks of ``labels``."""
-    made = NetworkEstimate()
-    made.labels, made.positions = labels, [_positions(one) for one in labels]
+) -> tuple[tuple[Connectivity, ...], tuple[Coherence, ...] | None, tuple[DriftEstimate, ...] | None]:
+    """(W, V, D) over the blocks of ``labels``; with weights also their coherence and the drift's estimates."""
+    moments = [
+        block_moments(mask, None if weights is None else weights[k], labels[k + 1], labels[k])
+        for k, mask in enumerate(layers)
+    ]
     if weights is None:
-        made.coherence = made.drift = None
-        for k, mask in enumerate(layers):
-            moments = block_moments(mask, None, labels[k + 1], labels[k])
-            made.append(Connectivity(moments.step(moments.mask)))
-        return made
-    made.coherence = [layer_coherence(*pair) for pair in zip(layers, weights, strict=True)]
-    made.drift = []
-    for k, mask in enumerate(layers):
-        moments = block_moments(mask, weights[k], labels[k + 1], labels[k])
-        variance = moments.square / scales[k] ** 2
-        estimate = shrink_drift(moments, mask.shape[1])
-        made.drift.append(estimate)
+        return tuple(Connectivity(one.step(one.mask)) for one in moments), None, None
+    coherences = tuple(layer_coherence(*pair) for pair in zip(layers, weights, strict=True))
+    drifts = tuple(shrink_drift(one, mask.shape[1]) for one, mask in zip(moments, layers, strict=True))
+    made = []
+    for one, estimate, scale in zip(moments, drifts, scales, strict=True):
+        variance = one.square / scale**2
         kept = estimate.shrunk * np.sqrt(variance) if drift and estimate.shrunk.any() else None
-        w, v, d = (None if one is None else moments.step(one) for one in (moments.mask, variance, kept))
-        made.append(Connectivity(w, v, d))
+        made.append(Connectivity(one.step(one.mask), one.step(variance), None if kept is None else one.step(kept)))
     if not drift:
-        _warn(made.coherence)
-    return made
+        _warn(coherences)
+    return tuple(made), coherences, drifts
 
 
 @dataclass(frozen=True, eq=False)
@@ -352,7 +393,7 @@ def _positive(name: str, value: Any) -> int:
     return int(value)
 
 
-def _warn(coherences: list[Coherence]) -> None:
+def _warn(coherences: Iterable[Coherence]) -> None:
     for number, one in enumerate(coherences, start=1):
         if max(abs(one.z), one.rows_z, one.columns_z) >= 3:
             warnings.warn(f"layer {number}: {one.verdict}", CoherenceWarning, stacklevel=5)

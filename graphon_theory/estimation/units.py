@@ -10,19 +10,20 @@ import numpy as np
 
 from graphon_theory.arrays import BoolArray
 from graphon_theory.estimation.masks import Mask, as_masks
+from graphon_theory.values import Record
 
 
 @dataclass(frozen=True, eq=False)
-class UnitReport:
+class UnitReport(Record):
     """Units and connections that lie on a path from an input to an output.
 
-    Lists over the unit layers 0..L: ``reached`` (bool per unit: a path leads there from an input) and ``heard`` (a path
-    leads from there to an output). Tuples over the weight layers 1..L: ``density`` of surviving connections and
+    Tuples over the unit layers 0..L: ``reached`` (bool per unit: a path leads there from an input) and ``heard`` (a
+    path leads from there to an output). Tuples over the weight layers 1..L: ``density`` of surviving connections and
     ``effective_density`` of those on a path.
     """
 
-    reached: list[BoolArray]
-    heard: list[BoolArray]
+    reached: tuple[BoolArray, ...]
+    heard: tuple[BoolArray, ...]
     density: tuple[float, ...]
     effective_density: tuple[float, ...]
 
@@ -40,6 +41,11 @@ class UnitReport:
     def connected(self) -> bool:
         """Whether any path leads from an input to an output."""
         return bool(self.alive[0].any())
+
+    def part(self, first: int, last: int) -> UnitReport:
+        """What it says of the weight layers ``first`` + 1 to ``last`` and of the units they connect."""
+        units, layers = slice(first, last + 1), slice(first, last)
+        return UnitReport(self.reached[units], self.heard[units], self.density[layers], self.effective_density[layers])
 
     def __str__(self) -> str:
         lines = []
@@ -62,8 +68,8 @@ def trace_units(masks: Any) -> UnitReport:
     Raises InputError as :func:`estimate_network` does. THEORY §9.
     """
     made = as_masks(masks)
-    reached = list(_spread(np.ones(made[0].shape[1], dtype=bool), made, forward=True))
-    heard = list(_spread(np.ones(made[-1].shape[0], dtype=bool), made[::-1], forward=False))[::-1]
+    reached = tuple(_spread(np.ones(made[0].shape[1], dtype=bool), made, forward=True))
+    heard = tuple(_spread(np.ones(made[-1].shape[0], dtype=bool), made[::-1], forward=False))[::-1]
     density, effective = [], []
     for mask, sender, receiver in zip(made, reached, heard[1:], strict=False):
         size = mask.shape[0] * mask.shape[1]

@@ -289,7 +289,7 @@ class _Unrolled:
     @property
     def _one_profile(self) -> bool:
         layer = self.network.layers[0]
-        return all(isinstance(g, ConstantGraphon) for g in (layer.variance, layer.mask))
+        return all(g == ConstantGraphon(float(g(0.5, 0.5))) for g in (layer.variance, layer.mask))
 
     def _output(self, o: int, cells: list[_Cell]) -> tuple[sp.Expr, sp.Expr]:
         """Means over the cell of an output."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from graphon_theory.data.labels import OUTPUT, X2, Variables, X, coords_of, data
 from graphon_theory.errors import ClosedFormError, InputError
 from graphon_theory.exact.scalar_reductions import ScalarReduction
 from graphon_theory.graphons.graphon import Graphon
+from graphon_theory.values import Record
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,8 +26,8 @@ _DIGITS = 40  # of an evaluation: correlations within 1e-20 of 1 are known
 _NEGATIVE = mp.mpf("1e-20")  # of a square: more than rounding
 
 
-@dataclass(frozen=True)
-class Moments:
+@dataclass(frozen=True, eq=False)
+class Moments(Record):
     """Symbols of  q = (1/d) sum_j c_j x_j x'_j  at (x, x), (x, x'), (x', x'), for one input profile c."""
 
     symbols: tuple[sp.Symbol, sp.Symbol, sp.Symbol]
@@ -34,8 +35,8 @@ class Moments:
     profile: sp.Expr
 
 
-@dataclass(frozen=True)
-class ClosedForm:
+@dataclass(frozen=True, eq=False)
+class ClosedForm(Record):
     """The kernels of a network as expressions in named quantities.
 
     ``nngp`` and ``ntk``: expressions, or tuples of them for several outputs. ``definitions``: every name but the
@@ -45,14 +46,14 @@ class ClosedForm:
 
     nngp: Any
     ntk: Any
-    definitions: dict[sp.Symbol, sp.Expr]
+    definitions: Mapping[sp.Symbol, sp.Expr]
     moments: tuple[Moments, ...]
     outputs: int = 1
     reduction: ScalarReduction | None = None
 
     def expanded(self, expr: sp.Expr) -> sp.Expr:
         """``expr`` with every name but the moments replaced by what it stands for."""
-        for name, meaning in reversed(self.definitions.items()):
+        for name, meaning in reversed(list(self.definitions.items())):
             expr = expr.subs(name, meaning)
         return expr
 

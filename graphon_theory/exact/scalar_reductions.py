@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,10 +15,11 @@ from graphon_theory.errors import ClosedFormError, NetworkError, QuadratureError
 from graphon_theory.exact.exact_graphons import MAX_BLOCKS, V, act, exact_edges, profile_graphon, resolved, separated
 from graphon_theory.exact.profiles import Profile, T, rational, tidy, value
 from graphon_theory.graphons.analytic import AnalyticGraphon
-from graphon_theory.graphons.callables import FunctionGraphon
+from graphon_theory.graphons.callables import FunctionGraphon, OfOne
 from graphon_theory.graphons.graphon import Graphon, StepGraphon, between
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
+from graphon_theory.values import Record
 
 _TOLERANCES = (1e-13, 1e-12, 1e-11, 1e-10)  # of path integrals by quadrature
 
@@ -217,7 +218,19 @@ def _sampled_profile(layer: Connectivity) -> Graphon:
     variance = layer.variance
     u0, v0 = _reference(variance)
     bound = max(1.0, float(np.ceil(variance(u0, v0))))
-    return FunctionGraphon(lambda _, v: variance(np.full_like(v, u0), v) / bound, v_edges=variance.v_breaks)
+    return FunctionGraphon(OfOne(_Row(variance, u0, bound), of_v=True), v_edges=variance.v_breaks)
+
+
+@dataclass(frozen=True, eq=False)
+class _Row(Record):
+    """v -> W(u, v) / bound at one u."""
+
+    graphon: Graphon
+    u: float
+    bound: float
+
+    def __call__(self, v: FloatArray) -> FloatArray:
+        return self.graphon(np.full_like(v, self.u), v) / self.bound
 
 
 def _by_quadrature(network: Network, graphon: Graphon, profile: sp.Expr | None = None) -> ScalarReduction:
@@ -238,12 +251,5 @@ def _by_quadrature(network: Network, graphon: Graphon, profile: sp.Expr | None =
 
 
 def _dense(network: Network, profile: Graphon) -> Network:
-    return Network(
-        [profile, *[1.0] * (network.depth - 1)],
-        network.activation,
-        network.weight_variance,
-        0.0,
-        network.parameterization,
-        network.widths,
-        network.outputs,
-    )
+    dense = Connectivity(profile), *[Connectivity(1.0)] * (network.depth - 1)
+    return replace(network, layers=dense, bias_variance=0.0)

@@ -9,7 +9,7 @@ import numpy as np
 import sympy as sp
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.graphons.graphon import Graphon
+from graphon_theory.graphons.graphon import ConstantGraphon, Graphon
 from graphon_theory.numerics import expressions
 from graphon_theory.numerics.roots import roots_on_unit
 
@@ -38,14 +38,20 @@ class AnalyticGraphon(Graphon):
         self.v_breaks = np.array(sorted(breaks["v"]))
         self.constant_in_u = "u" not in names
         self.constant_in_v = "v" not in names
-        self((0.3137, 0.6863), (0.7219, 0.2781))  # refuses at the door what is not finite in the open square
+        self((0.3137, 0.6863), (0.7219, 0.2781))  # complete by now; what is not finite in the open square is refused
 
     def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
         return np.asarray(expressions.evaluate(self.expr, {"u": u, "v": v}), dtype=float)
 
     @property
-    def _key(self) -> tuple[Any, ...]:
+    def _arguments(self) -> tuple[Any, ...]:
         return (self.expr,)
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        if self.expr.free_symbols:
+            return super()._key
+        return ConstantGraphon(float(expressions.evaluate(self.expr, {})))._key
 
     @cached_property
     def _transposed(self) -> AnalyticGraphon:

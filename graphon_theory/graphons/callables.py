@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 from graphon_theory.arrays import FloatArray
 from graphon_theory.errors import GraphonError
 from graphon_theory.graphons.graphon import Graphon, _edges
+from graphon_theory.values import Record
 
 
 class FunctionGraphon(Graphon):
@@ -35,55 +37,79 @@ class FunctionGraphon(Graphon):
         self.v_breaks = _edges(v_edges, None, "v_edges")
         self.diagonal = bool(diagonal)
         self.switches = (_diagonal,) if diagonal else ()
-        self._check_vectorised()
-
-    def _check_vectorised(self) -> None:
-        u, v = np.array([[0.3137], [0.6863]]), np.array([[0.7219, 0.2781, 0.5391]])
-        try:
-            value = np.asarray(self.f(*np.broadcast_arrays(u, v)))
-        except (TypeError, ValueError) as error:
-            raise GraphonError(
-                f"f: {self._name} cannot take arrays ({error}); write it with NumPy functions or np.vectorize."
-            ) from error
-        if value.dtype.kind not in "biuf":
-            raise GraphonError(f"f: {self._name} returns {value.dtype} values; it must return real numbers.")
-        if value.shape not in ((), (2, 3)):
-            raise GraphonError(
-                f"f: {self._name} maps arrays of shape (2, 3) to shape {value.shape}; it must keep the shape."
-            )
-
-    @property
-    def _name(self) -> str:
-        return str(getattr(self.f, "__name__", type(self.f).__name__))
+        _check_vectorised(f)
+        if isinstance(f, OfOne):
+            self.constant_in_u, self.constant_in_v = f.of_v, not f.of_v
 
     def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
         return np.asarray(self.f(u, v), dtype=float)
 
     @property
-    def _key(self) -> tuple[Any, ...]:
-        return self.f, self.u_breaks.tobytes(), self.v_breaks.tobytes(), self.diagonal
+    def _arguments(self) -> tuple[Any, ...]:
+        return self.f, self.u_breaks, self.v_breaks, self.diagonal
 
     @property
     def T(self) -> FunctionGraphon:
-        f = self.f.f if isinstance(self.f, _Swapped) else _Swapped(self.f)
-        return FunctionGraphon(f, self.v_breaks, self.u_breaks, self.diagonal)
+        return FunctionGraphon(_swapped(self.f), self.v_breaks, self.u_breaks, self.diagonal)
 
     def __repr__(self) -> str:
-        return f"FunctionGraphon({self._name})"
+        return f"FunctionGraphon({_name(self.f)})"
 
     def _latex(self) -> str:
-        return rf"\mathtt{{{self._name}}}(u, v)".replace("_", r"\_")
+        return rf"\mathtt{{{_name(self.f)}}}(u, v)".replace("_", r"\_")
 
 
-class _Swapped:
+@dataclass(frozen=True, eq=False)
+class OfOne(Record):
+    """(u, v) -> f(u), or f(v)."""
+
+    f: Callable[[FloatArray], Any]
+    of_v: bool
+
+    @property
+    def __name__(self) -> str:
+        return _name(self.f)
+
+    def __call__(self, u: FloatArray, v: FloatArray) -> Any:
+        return self.f(v if self.of_v else u)
+
+
+@dataclass(frozen=True, eq=False)
+class _Swapped(Record):
     """f with its two arguments exchanged."""
 
-    def __init__(self, f: Callable[[FloatArray, FloatArray], Any]) -> None:
-        self.f = f
-        self.__name__ = f"{getattr(f, '__name__', type(f).__name__)}.T"
+    f: Callable[[FloatArray, FloatArray], Any]
+
+    @property
+    def __name__(self) -> str:
+        return f"{_name(self.f)}.T"
 
     def __call__(self, u: FloatArray, v: FloatArray) -> Any:
         return self.f(v, u)
+
+
+def _swapped(f: Callable[[FloatArray, FloatArray], Any]) -> Callable[[FloatArray, FloatArray], Any]:
+    if isinstance(f, OfOne):
+        return OfOne(f.f, not f.of_v)
+    return f.f if isinstance(f, _Swapped) else _Swapped(f)
+
+
+def _name(f: Callable[..., Any]) -> str:
+    return str(getattr(f, "__name__", type(f).__name__))
+
+
+def _check_vectorised(f: Callable[[FloatArray, FloatArray], Any]) -> None:
+    u, v = np.array([[0.3137], [0.6863]]), np.array([[0.7219, 0.2781, 0.5391]])
+    try:
+        value = np.asarray(f(*np.broadcast_arrays(u, v)))
+    except (TypeError, ValueError) as error:
+        raise GraphonError(
+            f"f: {_name(f)} cannot take arrays ({error}); write it with NumPy functions or np.vectorize."
+        ) from error
+    if value.dtype.kind not in "biuf":
+        raise GraphonError(f"f: {_name(f)} returns {value.dtype} values; it must return real numbers.")
+    if value.shape not in ((), (2, 3)):
+        raise GraphonError(f"f: {_name(f)} maps arrays of shape (2, 3) to shape {value.shape}; it must keep the shape.")
 
 
 def _diagonal(u: FloatArray, v: FloatArray) -> FloatArray:

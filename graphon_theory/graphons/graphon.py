@@ -19,16 +19,21 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.errors import GraphonError
 from graphon_theory.numerics.quadratures import Panels, product_integrals
 from graphon_theory.numerics.roots import Switch, roots_on_unit
+from graphon_theory.values import Value, comparable
 
 SLACK = 1e-12  # how far a density may leave [0, 1]
 _UNIT = np.array([0.0, 1.0])
 
 
-class Graphon(ABC):
+class Graphon(Value, ABC):
     """A real function W(u, v) on [0, 1]^2, never assumed symmetric (THEORY §1).
 
     Calling it broadcasts over arrays of positions. Values may be any finite reals; [0, 1] is demanded only
     where a graphon serves as a density of connections (:class:`Connectivity`, :meth:`sample`).
+
+    A graphon does not change once made. Two are equal when they are seen to be one function: step functions whatever
+    edges they are written with, constants whatever kind holds them, formulas as SymPy compares them without
+    simplifying, callables when they are one callable with the same declarations.
     """
 
     u_breaks: FloatArray  # where W may jump or kink at fixed u, 0 and 1 included
@@ -198,19 +203,18 @@ class Graphon(ABC):
     def is_zero(self) -> bool:
         return self.extremes() == (0.0, 0.0)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Parts are set once."""
+        if name in vars(self):
+            raise AttributeError(f"{name}: a graphon cannot be changed; make another one.")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name}: a graphon cannot be changed; make another one.")
+
     @property
     @abstractmethod
-    def _key(self) -> tuple[Any, ...]:
-        """What two graphons of one kind must share to be equal."""
-
-    def __eq__(self, other: object) -> bool:
-        """Same kind, same data; two ways of writing one function are not compared."""
-        if not isinstance(other, Graphon):
-            return NotImplemented
-        return type(self) is type(other) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
+    def _arguments(self) -> tuple[Any, ...]: ...
 
     @abstractmethod
     def _latex(self) -> str:
@@ -292,8 +296,18 @@ class StepGraphon(Graphon):
         return self.values[i, j]
 
     @property
+    def _arguments(self) -> tuple[Any, ...]:
+        return self.values, self.u_edges, self.v_edges
+
+    @property
     def _key(self) -> tuple[Any, ...]:
-        return tuple((a + 0.0).tobytes() for a in (self.values, self.u_edges, self.v_edges)) + self.values.shape
+        """The function itself: blocks that an edge parts for nothing are one."""
+        w = self.values
+        rows = np.append(True, (w[1:] != w[:-1]).any(axis=1))
+        columns = np.append(True, (w[:, 1:] != w[:, :-1]).any(axis=0))
+        if not (rows.all() and columns.all()):
+            w = w[rows][:, columns]
+        return StepGraphon, *map(comparable, (w, self.u_edges[:-1][rows], self.v_edges[:-1][columns]))
 
     @property
     def T(self) -> StepGraphon:
@@ -354,6 +368,10 @@ class ConstantGraphon(StepGraphon):
     @property
     def p(self) -> float:
         return float(self.values[0, 0])
+
+    @property
+    def _arguments(self) -> tuple[Any, ...]:
+        return (self.p,)
 
     @property
     def T(self) -> ConstantGraphon:

@@ -12,7 +12,7 @@ from graphon_theory.graphons.graphon import Graphon
 class RowScaled(Graphon):
     """W(u, v) g(u), with the breaks of W; ``g`` is smooth between them."""
 
-    def __init__(self, base: Graphon, gain: Callable[[FloatArray], FloatArray], *, of_v: bool = False) -> None:
+    def __init__(self, base: Graphon, gain: Callable[[FloatArray], FloatArray], of_v: bool = False) -> None:
         self.base, self.gain, self.of_v = base, gain, of_v
         self.u_breaks, self.v_breaks, self.switches = base.u_breaks, base.v_breaks, base.switches
         self.constant_in_u, self.constant_in_v = base.constant_in_u and of_v, base.constant_in_v and not of_v
@@ -25,7 +25,7 @@ class RowScaled(Graphon):
         return RowScaled(self.base.T, self.gain, of_v=not self.of_v)
 
     @property
-    def _key(self) -> tuple[Any, ...]:
+    def _arguments(self) -> tuple[Any, ...]:
         return self.base, self.gain, self.of_v
 
     def __repr__(self) -> str:

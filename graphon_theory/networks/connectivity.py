@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -10,11 +12,12 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.errors import ConnectivityError, GraphonError
 from graphon_theory.graphons.conversions import as_graphon
 from graphon_theory.graphons.graphon import SLACK, ConstantGraphon, Graphon, between
+from graphon_theory.values import Value
 
 _ZERO = ConstantGraphon(0.0)
 
 
-class Known:
+class Known(Value):
     """What a position tells of the parameters of the unit there: some linear combinations of them (THEORY §10).
 
     A unit at u is known by r coordinates, standard normal before they are known, that are linear in its weights and
@@ -51,9 +54,10 @@ class Known:
             raise ConnectivityError(
                 f"bias: expected {len(self._profiles)} functions of u, one a profile, got {len(self._bias)}."
             )
-        for name, graphon in (*((f"profiles[{r}]", g) for r, g in enumerate(self._profiles)), *self._of_bias()):
+        of_bias = [*((f"bias[{r}]", g) for r, g in enumerate(self._bias)), ("bias_mean", self._bias_mean)]
+        for name, graphon in (*((f"profiles[{r}]", g) for r, g in enumerate(self._profiles)), *of_bias):
             _extremes(name, graphon)  # finite
-        for name, graphon in self._of_bias():
+        for name, graphon in of_bias:
             if len(graphon.v_breaks) > 2 or not graphon.constant_in_v:
                 raise ConnectivityError(f"{name}: expected a function of u alone, got {graphon!r}.")
 
@@ -76,23 +80,16 @@ class Known:
     def graphons(self) -> tuple[Graphon, ...]:
         return (*self._profiles, *self._bias, self._bias_mean)
 
-    def _of_bias(self) -> list[tuple[str, Graphon]]:
-        return [*((f"bias[{r}]", g) for r, g in enumerate(self._bias)), ("bias_mean", self._bias_mean)]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Known):
-            return NotImplemented
-        return (self._profiles, self._bias, self._bias_mean) == (other._profiles, other._bias, other._bias_mean)
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
+    @property
+    def _arguments(self) -> tuple[Any, ...]:
+        return self._profiles, self._bias, self._bias_mean
 
     def __repr__(self) -> str:
         first = f"{self._profiles[0]!r}, ..." if len(self._profiles) > 1 else ", ".join(map(repr, self._profiles))
         return f"Known({len(self._profiles)} profiles: {first})"
 
 
-class Connectivity:
+class Connectivity(Value):
     """The three graphons of a masked layer.
 
         W(u,v) = E[m],   V(u,v) = E[m w^2],   D(u,v) = sqrt(n_in) E[m w],   w in units of the dense deviation.
@@ -123,7 +120,7 @@ class Connectivity:
         self._variance = self._mask if given == self._mask else given
         given = _ZERO if drift is None else _named("drift", drift)
         self._drift = _ZERO if given == _ZERO else given
-        self._check()
+        _check(self)
 
     @property
     def mask(self) -> Graphon:
@@ -150,58 +147,12 @@ class Connectivity:
         """Whether signals have means: there is drift, or a position tells of its unit's parameters."""
         return self._known is not None or (self._drift is not _ZERO and not self._drift.is_zero)
 
-    def _check(self) -> None:
-        low, high = _extremes("mask", self._mask)
-        if low < -SLACK or high > 1 + SLACK:
-            raise ConnectivityError(
-                f"mask: a density of connections must lie in [0, 1], got values in [{low:.13g}, {high:.13g}] from "
-                f"{self._mask!r}; rescale the graphon."
-            )
-        if self._variance is self._mask and self._drift is _ZERO and self._known is None:
-            return
-        low, high = _extremes("variance", self._variance)
-        if low < -SLACK:
-            raise ConnectivityError(
-                f"variance: a second moment cannot be negative, got {low:.6g} from {self._variance!r}; "
-                "variance is E[m w^2], not a logarithm or a difference."
-            )
-        _extremes("drift", self._drift)  # finite
-        u, v = self._common_points()
-        w = self._mask(u[:, None], v[None, :])
-        floor = 1e-14
-        others = [("variance", self._variance), ("drift", self._drift)]
-        if self._known is not None:
-            others += [(f"known: profiles[{r}]", profile) for r, profile in enumerate(self._known.profiles)]
-        for name, graphon in others:
-            _forbid(
-                (w <= 0.0) & (np.abs(graphon(u[:, None], v[None, :])) > floor),
-                (u, v),
-                f"{name}: {graphon!r} is not zero where no connection survives (mask = 0)",
-                "multiply it by the mask's support",
-            )
-        _forbid(
-            (w > floor) & (self._variance(u[:, None], v[None, :]) <= 0.0),
-            (u, v),
-            f"variance: {self._variance!r} is zero where connections survive (mask > 0)",
-            "remove those connections from the mask, or give them a variance",
-        )
+    @property
+    def _arguments(self) -> tuple[Any, ...]:
+        return self._mask, self._variance, self._drift, self._known
 
-    def _common_points(self) -> tuple[FloatArray, FloatArray]:
-        """Positions in every panel between the breaks of the three graphons: one where all are constant there."""
-        graphons = (self._mask, self._variance, self._drift, *(() if self._known is None else self._known.profiles))
-        plain = not any(g.switches for g in graphons)
-        u = between([g.u_breaks for g in graphons], plain and all(g.constant_in_u for g in graphons))
-        v = between([g.v_breaks for g in graphons], plain and all(g.constant_in_v for g in graphons))
-        return u, v
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Connectivity):
-            return NotImplemented
-        same = (self.mask, self.variance, self.drift) == (other.mask, other.variance, other.drift)
-        return same and self.known == other.known
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
+    def __reduce__(self) -> tuple[Callable[..., Connectivity], tuple[Any, ...]]:
+        return partial(type(self), known=self._known), (self._mask, self._variance, self._drift)
 
     def __repr__(self) -> str:
         parts = [repr(self._mask)]
@@ -243,3 +194,49 @@ def _forbid(bad: np.ndarray, points: tuple[FloatArray, FloatArray], problem: str
     if bad.any():
         i, j = (int(k) for k in np.argwhere(bad)[0])
         raise ConnectivityError(f"{problem}, as at u={points[0][i]:.6g}, v={points[1][j]:.6g}; {mend}.")
+
+
+def _check(layer: Connectivity) -> None:
+    low, high = _extremes("mask", layer.mask)
+    if low < -SLACK or high > 1 + SLACK:
+        raise ConnectivityError(
+            f"mask: a density of connections must lie in [0, 1], got values in [{low:.13g}, {high:.13g}] from "
+            f"{layer.mask!r}; rescale the graphon."
+        )
+    if layer.variance is layer.mask and layer.drift is _ZERO and layer.known is None:
+        return
+    low, high = _extremes("variance", layer.variance)
+    if low < -SLACK:
+        raise ConnectivityError(
+            f"variance: a second moment cannot be negative, got {low:.6g} from {layer.variance!r}; "
+            "variance is E[m w^2], not a logarithm or a difference."
+        )
+    _extremes("drift", layer.drift)  # finite
+    u, v = _common_points(layer)
+    w = layer.mask(u[:, None], v[None, :])
+    floor = 1e-14
+    others = [("variance", layer.variance), ("drift", layer.drift)]
+    if layer.known is not None:
+        others += [(f"known: profiles[{r}]", profile) for r, profile in enumerate(layer.known.profiles)]
+    for name, graphon in others:
+        _forbid(
+            (w <= 0.0) & (np.abs(graphon(u[:, None], v[None, :])) > floor),
+            (u, v),
+            f"{name}: {graphon!r} is not zero where no connection survives (mask = 0)",
+            "multiply it by the mask's support",
+        )
+    _forbid(
+        (w > floor) & (layer.variance(u[:, None], v[None, :]) <= 0.0),
+        (u, v),
+        f"variance: {layer.variance!r} is zero where connections survive (mask > 0)",
+        "remove those connections from the mask, or give them a variance",
+    )
+
+
+def _common_points(layer: Connectivity) -> tuple[FloatArray, FloatArray]:
+    """Positions in every panel between the breaks of the three graphons: one where all are constant there."""
+    graphons = (layer.mask, layer.variance, layer.drift, *(() if layer.known is None else layer.known.profiles))
+    plain = not any(g.switches for g in graphons)
+    u = between([g.u_breaks for g in graphons], plain and all(g.constant_in_u for g in graphons))
+    v = between([g.v_breaks for g in graphons], plain and all(g.constant_in_v for g in graphons))
+    return u, v

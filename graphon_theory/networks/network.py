@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,10 +27,11 @@ from graphon_theory.networks.specs import (
     known_summary,
     refuse_unknown,
 )
+from graphon_theory.values import Record
 
 
-@dataclass(frozen=True, init=False)
-class Network:
+@dataclass(frozen=True, init=False, eq=False)
+class Network(Record):
     """A masked MLP in the limit of width: what limit_kernel computes and what ``graphon_validation`` builds.
 
         h^l = sigma_w / sqrt(n_{l-1}) (M^l * w^l) phi(h^{l-1}) + sigma_b b^l,   l = 1..L
@@ -53,7 +54,9 @@ class Network:
     outputs:
         Number k of outputs; output o is the cell [o/k, (o+1)/k] of the last graphon's rows.
 
-    Raises NetworkError naming the argument. Immutable.
+    Raises NetworkError naming the argument. Immutable: ``dataclasses.replace(network, bias_variance=0.1)`` makes
+    another, checked anew. Networks are equal when their parts are (see :class:`Graphon`). All can be pickled but those
+    that hold callables which cannot, such as lambdas.
     """
 
     layers: tuple[Connectivity, ...]
@@ -101,15 +104,7 @@ class Network:
         made = _layers(layers)
         if len(made) != self.depth:
             raise NetworkError(f"layers: expected {self.depth}, as many as there are, got {len(made)}.")
-        return Network(
-            made,
-            activation=self.activation,
-            weight_variance=self.weight_variance,
-            bias_variance=self.bias_variance,
-            parameterization=self.parameterization,
-            widths=self.widths,
-            outputs=self.outputs,
-        )
+        return replace(self, layers=made)
 
     def to_toml(self) -> str:
         """The network as TOML text that :meth:`from_toml` reads back.

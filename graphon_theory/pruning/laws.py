@@ -17,11 +17,11 @@ from scipy.stats import beta, chi2
 from graphon_theory.arrays import FloatArray
 from graphon_theory.errors import ConnectivityError, GraphonError
 from graphon_theory.graphons.analytic import AnalyticGraphon
-from graphon_theory.graphons.callables import FunctionGraphon
+from graphon_theory.graphons.callables import FunctionGraphon, OfOne
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
-from graphon_theory.numerics.roots import Switch
 from graphon_theory.pruning.weight_laws import WeightLaw, weight_law
+from graphon_theory.values import Record
 
 # Initialisations by name: the weights' law, and their deviation from (fan-in, fan-out).
 INITS: dict[str, tuple[str, Callable[[int, int], float]]] = {
@@ -160,8 +160,8 @@ def erk_densities(widths: Sequence[int], density: float) -> tuple[float, ...]:
     return tuple(float(p) for p in densities)
 
 
-@dataclass(frozen=True)
-class Saliency:
+@dataclass(frozen=True, eq=False)
+class Saliency(Record):
     """How one layer's weights are scored: |w| r(u) c(v), w of the deviation and law that ``init`` names.
 
     ``init`` is one of "ntk" (deviation 1), "he", "he_uniform", "lecun", "glorot", "glorot_uniform" and "torch"
@@ -271,11 +271,7 @@ class _Surviving(Graphon):
         self.u_breaks, self.v_breaks = row.u_breaks, column.v_breaks
         self.constant_in_u, self.constant_in_v = row.constant_in_u, column.constant_in_v
         if tau > 0 and not (row.constant_in_u and column.constant_in_v):
-            self.switches = tuple(self._switch(kink) for kink in law.kinks)
-
-    def _switch(self, kink: float) -> Switch:
-        """Zero where t reaches a threshold at which the law is not smooth."""
-        return lambda u, v: self.row(u, 0.0 * u) * self.column(0.0 * v, v) * kink - self.tau
+            self.switches = tuple(_Kink(row, column, kink, tau) for kink in law.kinks)
 
     def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
         score = self.row(u, np.zeros_like(u)) * self.column(np.zeros_like(v), v)
@@ -284,8 +280,8 @@ class _Surviving(Graphon):
         return self.law.second_moment(t) if self.moment else self.law.survival(t)
 
     @property
-    def _key(self) -> tuple[Any, ...]:
-        return self.row, self.column, self.tau, self.law.name, self.moment
+    def _arguments(self) -> tuple[Any, ...]:
+        return self.row, self.column, self.tau, self.law, self.moment
 
     @property
     def T(self) -> _Surviving:
@@ -298,6 +294,19 @@ class _Surviving(Graphon):
     def _latex(self) -> str:
         what = r"E\left[w^2; |w| > t\right]" if self.moment else r"P\left(|w| > t\right)"
         return rf"{what},\; t = \frac{{{self.tau:.6g}}}{{r(u)\, c(v)}}"
+
+
+@dataclass(frozen=True)
+class _Kink:
+    """Zero where t(u, v) is the threshold ``t`` at which the law is not smooth."""
+
+    row: Graphon
+    column: Graphon
+    t: float
+    tau: float
+
+    def __call__(self, u: FloatArray, v: FloatArray) -> FloatArray:
+        return self.row(u, 0.0 * u) * self.column(0.0 * v, v) * self.t - self.tau
 
 
 def solve_threshold(mean: Callable[[float], float], target: float) -> float:
@@ -348,12 +357,7 @@ def _as_factor(name: str, factor: Any, position: str) -> Graphon:
         if isinstance(factor, Real) and not isinstance(factor, bool):
             return ConstantGraphon(float(factor))
         if callable(factor):
-            of_one = FunctionGraphon((lambda u, v: factor(u)) if rows else (lambda u, v: factor(v)))
-            if rows:
-                of_one.constant_in_v = True
-            else:
-                of_one.constant_in_u = True
-            return of_one
+            return FunctionGraphon(OfOne(factor, of_v=not rows))
         values = np.asarray(factor, dtype=float)
         if values.ndim != 1:
             raise ConnectivityError(f"expected values on equal blocks as a 1-D array, got shape {values.shape}")

@@ -37,6 +37,12 @@ class WeightLaw(ABC):
     def draw(self, rng: np.random.Generator, size: int) -> FloatArray:
         """Independent weights."""
 
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     def kept_second_moment(self, p: float) -> float:
         """E[w^2; |w| > t] at the t that keeps a share p in (0, 1]."""
         return 1.0 if p == 1.0 else float(self.second_moment(self.threshold(p)))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
@@ -30,6 +29,7 @@ from graphon_theory.signals.variance_maps import (
     step_at,
     step_to_outputs,
 )
+from graphon_theory.values import Record
 
 
 def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str = "variance") -> Network:
@@ -69,24 +69,12 @@ def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str =
     return _by_layer(network, q, goal)
 
 
-def _with(network: Network, layers: Any = None, weight_variance: Any = None) -> Network:
-    return Network(
-        network.layers if layers is None else layers,
-        network.activation,
-        network.weight_variance if weight_variance is None else weight_variance,
-        network.bias_variance,
-        network.parameterization,
-        network.widths,
-        network.outputs,
-    )
-
-
 def _by_layer(network: Network, q: float, goal: str) -> Network:
     moments = Moments(network.activation)
     sigmas = list(network.weight_variance)
     # the panels of the balanced network: its variances are of order one, so one round of refinement follows them
     for _ in range(2):
-        current = _with(network, weight_variance=sigmas)
+        current = replace(network, weight_variance=tuple(sigmas))
         grid = discretise(current, np.full((1, 1), math.sqrt(q)), 1e-10)
         signal: FloatArray | None = None
         for number, layer in enumerate(layers_of(current)):
@@ -104,8 +92,8 @@ def _by_layer(network: Network, q: float, goal: str) -> Network:
             if not last:
                 signal = moments(sigma * bare + network.bias_variance)[0]
             sigmas[number] = sigma
-            current = _with(network, weight_variance=sigmas)
-    return _with(network, weight_variance=sigmas)
+            current = replace(network, weight_variance=tuple(sigmas))
+    return replace(network, weight_variance=tuple(sigmas))
 
 
 def _mean_row(layer: Layer, below: Panels | None, signal: FloatArray | None, q: float) -> float:
@@ -162,7 +150,7 @@ def _by_position(network: Network, q: float) -> Network:
             scaled = _rescaled(variance, edges, sent, target, number + 1)
             edges, sent = np.array([0.0, 1.0]), np.array([one])
         layers.append(Connectivity(layer.mask, scaled))
-    return _with(network, layers=layers)
+    return replace(network, layers=tuple(layers))
 
 
 def _silent(network: Network, still: float) -> float:
@@ -182,16 +170,25 @@ def _rescaled(variance: Graphon, edges: FloatArray, sent: FloatArray, target: fl
             return formula
         except (ClosedFormError, ValueError):
             pass
-    panels = Panels.constant(edges)
+    return RowScaled(variance, _Gain(variance, edges, sent, target, number))
 
-    def reach(u: FloatArray) -> FloatArray:
+
+@dataclass(frozen=True, eq=False)
+class _Gain(Record):
+    """target / reach(u), ``sent`` on blocks of senders with ``edges``."""
+
+    variance: Graphon
+    edges: FloatArray
+    sent: FloatArray
+    target: float
+    number: int
+
+    def __call__(self, u: FloatArray) -> FloatArray:
         distinct, which = np.unique(u.ravel(), return_inverse=True)
-        found = variance.row_integrals(distinct, panels) @ sent
+        found = self.variance.row_integrals(distinct, Panels.constant(self.edges)) @ self.sent
         if not (found > 0).all():
             raise NetworkError(
-                f"layer {number}: receivers near u={distinct[int(np.argmin(found))]:.6g} hear nothing; a smooth "
+                f"layer {self.number}: receivers near u={distinct[int(np.argmin(found))]:.6g} hear nothing; a smooth "
                 "graphon that vanishes there cannot be balanced by position. Write it as a StepGraphon."
             )
-        return np.asarray((target / found)[which].reshape(u.shape))
-
-    return RowScaled(variance, reach)
+        return np.asarray((self.target / found)[which].reshape(u.shape))

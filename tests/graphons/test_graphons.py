@@ -126,13 +126,14 @@ def test_transpose_of_an_asymmetric_graphon_is_another_one() -> None:
         assert np.abs(graphon.T(UU, VV) - graphon(UU, VV)).max() > 0.1
 
 
-def test_equality_means_same_kind_and_same_data() -> None:
+def test_equality_means_one_function() -> None:
     big = np.arange(25.0).reshape(5, 5) / 25
     assert gt.StepGraphon(big) == gt.StepGraphon(big.copy())
     assert hash(gt.StepGraphon(big)) == hash(gt.StepGraphon(big.copy()))
     assert gt.StepGraphon(big) != gt.StepGraphon(big, u_edges=[0, 0.1, 0.2, 0.3, 0.4, 1])
     assert gt.StepGraphon(big) != gt.StepGraphon(big.T)
-    assert gt.StepGraphon([[0.5, 0.5]]) != gt.StepGraphon([[0.5], [0.5]])
+    assert gt.StepGraphon([[0.5, 0.25]]) != gt.StepGraphon([[0.5], [0.25]])
+    assert gt.StepGraphon([[0.5, 0.5]]) == gt.StepGraphon([[0.5], [0.5]])  # both are 0.5 everywhere
     assert gt.ConstantGraphon(0.5) == gt.ConstantGraphon(0.5) != gt.ConstantGraphon(0.6)
     assert gt.ConstantGraphon(0.0) == gt.ConstantGraphon(-0.0)
     assert gt.AnalyticGraphon("v + u") == gt.AnalyticGraphon("u + v") != gt.AnalyticGraphon("u - v")

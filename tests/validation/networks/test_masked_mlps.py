@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import multiprocessing
+import pickle
 import subprocess
 import sys
 
@@ -175,6 +178,45 @@ def test_pruned_weights_have_no_gradient_and_no_effect() -> None:
         assert (weight.grad[mask] != 0).any()
         weight.data[~mask] = 1e6
     assert torch.equal(model(x), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameterization"), [*((name, "ntk") for name in sorted(TABLE)), ("erf", "standard")]
+)
+def test_models_come_back_from_copies_and_pickles(name: str, parameterization: str) -> None:
+    model = random_model((5, 7, 6, 2), (0.6, 0.5, 1.0), name, parameterization=parameterization)
+    gv.choose_trained(model, ["all", "biases", "none"])
+    x = inputs(4, 5)
+    wanted = gv.empirical_kernel(model, x)
+    for again in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert (again.activation, again.widths) == (model.activation, model.widths)
+        for one, other in zip(again.linears, model.linears, strict=True):
+            for part in ("law", "weight_variance", "bias_variance", "parameterization", "scale", "bias_scale"):
+                assert getattr(one, part) == getattr(other, part)
+            assert one.weight.requires_grad == other.weight.requires_grad
+            torch.testing.assert_close(one.mask, other.mask, rtol=0, atol=0)
+        np.testing.assert_array_equal(again.positions[1], model.positions[1])
+        assert gv.empirical_kernel(again, x).identical(wanted)
+    layer = pickle.loads(pickle.dumps(model.linears[1]))
+    torch.testing.assert_close(layer(torch.ones(3, 7).double()), model.linears[1](torch.ones(3, 7).double()))
+
+
+def test_copies_of_a_model_have_weights_of_their_own() -> None:
+    model = random_model((5, 7, 2), (0.6, 1.0), "leaky_relu")
+    again = copy.deepcopy(model)
+    with torch.no_grad():
+        again.weights[0].zero_()
+        again.masks[0].fill_(False)
+    assert model.weights[0].abs().min() > 0
+    assert model.masks[0].any()
+
+
+def test_models_travel_between_processes() -> None:
+    model = random_model((5, 7, 2), (0.6, 1.0), "gaussian")
+    x = inputs(4, 5)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply(gv.empirical_kernel, (model, x))
+    assert found.identical(gv.empirical_kernel(model, x))
 
 
 def test_masks_are_buffers_that_travel_with_the_state() -> None:

@@ -21,7 +21,7 @@ from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
 from graphon_theory.pruning.laws import INITS
 from graphon_validation.networks.masked_layers import MaskedLinear
-from graphon_validation.networks.torch_activations import torch_activation
+from graphon_validation.networks.torch_activations import TorchActivation, torch_activation
 
 Seed = int | Sequence[int] | np.random.SeedSequence | np.random.Generator
 
@@ -55,10 +55,15 @@ class MaskedMLP(nn.Module):
                     f"layers: layer {number} has {below.weight.shape[0]} units, but layer {number + 1} takes "
                     f"{above.weight.shape[1]}."
                 )
-        self.phi = torch_activation(activation)
+        torch_activation(activation)  # refuses what torch does not know
         self.activation: str = activation if isinstance(activation, str) else activation.name
         self.layers = nn.ModuleList(layers)
         self.positions = tuple(positions) if positions is not None else tuple(map(midpoints, self.widths))
+
+    @property
+    def phi(self) -> TorchActivation:
+        """The torch function of ``activation``, by name: pickles of a model hold no functions."""
+        return torch_activation(self.activation)
 
     @property
     def linears(self) -> list[MaskedLinear]:
