@@ -9,7 +9,7 @@ import numpy as np
 from graphon_theory.arrays import FloatArray
 from graphon_theory.errors import ConnectivityError, GraphonError
 from graphon_theory.graphons.conversions import as_graphon
-from graphon_theory.graphons.graphon import SLACK, ConstantGraphon, Graphon, between
+from graphon_theory.graphons.graphon import SLACK, ConstantGraphon, Graphon, between, check_density
 
 _ZERO = ConstantGraphon(0.0)
 
@@ -151,15 +151,10 @@ class Connectivity:
         return self._known is not None or (self._drift is not _ZERO and not self._drift.is_zero)
 
     def _check(self) -> None:
-        low, high = _extremes("mask", self._mask)
-        if low < -SLACK or high > 1 + SLACK:
-            raise ConnectivityError(
-                f"mask: a density of connections must lie in [0, 1], got values in [{low:.13g}, {high:.13g}] from "
-                f"{self._mask!r}; rescale the graphon."
-            )
+        check_density(np.array(_extremes("mask", self._mask)), "mask", self._mask, ConnectivityError)
         if self._variance is self._mask and self._drift is _ZERO and self._known is None:
             return
-        low, high = _extremes("variance", self._variance)
+        low, _ = _extremes("variance", self._variance)
         if low < -SLACK:
             raise ConnectivityError(
                 f"variance: a second moment cannot be negative, got {low:.6g} from {self._variance!r}; "
