@@ -1,17 +1,18 @@
-"""Checks at the door: arrays taken off their labels, finite and of the right shape, and the small arguments.
+"""Checks at the door: numbers, counts and arrays as a caller gives them, taken off their labels.
 
-One rule everywhere: the message names the argument, what was expected, what came and what to change.
+One rule everywhere: the message names the argument, what was expected, what came and what to change. ``error`` is the
+class to raise, and ``expected`` says in the caller's words what was.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.labels import OUTPUT
@@ -20,6 +21,139 @@ from graphon_theory.errors import GraphonError, InputError, KernelError
 if TYPE_CHECKING:
     import xarray as xr
 
+Error = type[GraphonError]
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def whole_number(
+    name: str, value: Any, least: int = 1, most: int | None = None, *, error: Error = InputError, expected: str = ""
+) -> int:
+    """A whole number (of Python or NumPy, no truth value) from ``least`` to ``most``. Raises ``error`` otherwise."""
+    if not _is_whole(value) or value < least or (most is not None and value > most):
+        if most is not None:
+            wanted = f"a whole number from {least} to {most}"
+        else:
+            wanted = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
+        raise error(f"{name}: expected {expected or wanted}, got {value!r:.80}.")
+    return int(value)
+
+
+def whole_numbers(
+    name: str,
+    values: Any,
+    least: int = 1,
+    most: int | None = None,
+    *,
+    distinct: bool = False,
+    error: Error = InputError,
+    expected: str = "",
+) -> tuple[int, ...]:
+    """Whole numbers from ``least`` to ``most``, one or more, all different if ``distinct``. Raises ``error``."""
+    many = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else ()
+    good = all(_is_whole(one) and one >= least and (most is None or one <= most) for one in many)
+    if not many or not good or (distinct and len(set(many)) < len(many)):
+        wanted = f"{'different integers' if distinct else 'whole numbers'} of at least {least}"
+        raise error(f"{name}: expected {expected or wanted}, got {many or values!r:.80}.")
+    return tuple(int(one) for one in many)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def positive_number(
+    name: str, value: Any, *, zero: bool = False, error: Error = InputError, expected: str = ""
+) -> float:
+    """A finite number > 0, or >= 0 where ``zero`` is allowed. Raises ``error`` otherwise."""
+    number = _number(value)
+    if not (0 < number < math.inf or (zero and number == 0)):
+        wanted = "a number of at least 0" if zero else "a positive number"
+        raise error(f"{name}: expected {expected or wanted}, got {value!r:.80}.")
+    return number
+
+
+def share_kept(name: str, value: Any, *, error: Error = InputError) -> float:
+    """A density, the share of weights that survive, in (0, 1]. Raises ``error`` otherwise."""
+    share = _number(value)
+    if not 0.0 < share <= 1.0:
+        raise error(
+            f"{name}: expected a share of weights kept, in (0, 1], got {value!r:.80}; a sparsity s is density 1 - s."
+        )
+    return share
+
+
+def _number(value: Any) -> float:
+    """The real number that a value is; NaN for text, truth values, complex numbers, arrays and anything else."""
+    try:
+        array = np.asarray(value)
+        if array.ndim or array.dtype.kind not in "fiuO" or np.ma.is_masked(value):
+            return math.nan
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def as_generator(
+    rng: Any, *, error: Error = InputError, expected: str = "a numpy Generator or a seed"
+) -> np.random.Generator:
+    """A Generator from one or from a seed. Raises ``error`` otherwise."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as reason:
+        raise error(f"rng: expected {expected}, got {rng!r} ({reason}).") from None
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def real_array(
+    name: str,
+    values: Any,
+    *,
+    objects: bool = False,
+    error: Error = InputError,
+    expected: str = "real numbers",
+    hint: str = "",
+) -> NDArray[Any]:
+    """An array of real numbers of any type, not copied where it is one; of ``objects`` such as fractions if allowed.
+
+    Raises ``error`` for text, complex numbers and ragged lists, and for masked entries: what stands below a mask is no
+    number.
+    """
+    if masked(values):
+        raise error(f"{name}: expected {expected}, got masked entries; fill them in, as in {name}.filled(0.0).")
+    try:
+        array = np.asarray(values)
+        if objects and array.dtype == object:
+            array = array.astype(float)
+    except (TypeError, ValueError) as reason:  # ragged lists
+        raise error(f"{name}: expected {expected}, but it is no array of numbers ({reason}).") from None
+    if array.dtype.kind not in "fiub":
+        raise error(f"{name}: expected {expected}, got dtype {array.dtype}{hint}.")
+    return array
+
+
+def masked(values: Any) -> bool:
+    """Whether a masked array, or a list that holds some, has masked entries, which NumPy would drop silently."""
+    if isinstance(values, list | tuple):
+        return any(masked(one) for one in values if isinstance(one, list | tuple | np.ma.MaskedArray))
+    return isinstance(values, np.ma.MaskedArray) and bool(np.ma.is_masked(values))
+
+
+def refuse_infinite(
+    name: str, array: NDArray[Any], hint: str, *, what: str = "values ", error: Error = InputError
+) -> None:
+    """Raise ``error`` where values are infinite or NaN: how many, and the first of them with its place."""
+    finite = np.isfinite(array)
+    if not finite.all():
+        place = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise error(
+            f"{name}: {array.size - int(finite.sum())} of {array.size} {what}are not finite, the first is "
+            f"{array[place]} at {list(place)}; {hint}."
+        )
+
 
 def as_inputs(x: ArrayLike | xr.DataArray, name: str = "x") -> FloatArray:
     """Take a data matrix (N, d) off its labels: a C-contiguous float64 array, checked to be finite.
@@ -27,22 +161,14 @@ def as_inputs(x: ArrayLike | xr.DataArray, name: str = "x") -> FloatArray:
     Raises InputError when the rank is not 2, the array is empty, the type is not real, or a value is NaN or
     infinite.
     """
-    array = np.asarray(x)
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{name}: expected real numbers, got dtype {array.dtype}; convert it to float first.")
+    array = real_array(name, x, hint="; convert it to float first")
     if array.ndim != 2:
         hint = f"use {name}[:, None] or {name}[None, :]" if array.ndim == 1 else "flatten all but the first axis"
         raise InputError(f"{name}: expected shape (samples, inputs), got shape {array.shape}; {hint}.")
     if 0 in array.shape:
         raise InputError(f"{name}: expected at least one sample and one input, got shape {array.shape}.")
     out: FloatArray = np.ascontiguousarray(array, dtype=np.float64)
-    bad = np.argwhere(~np.isfinite(out))
-    if len(bad):
-        row, column = (int(i) for i in bad[0])
-        raise InputError(
-            f"{name}: {len(bad)} of {out.size} values are not finite, the first is {out[row, column]} at "
-            f"[{row}, {column}]; drop or impute those samples."
-        )
+    refuse_infinite(name, out, "drop or impute those samples")
     return out
 
 
@@ -56,12 +182,10 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
         raise KernelError(f"{name}: expected one kernel, got a Dataset of {has}; pass one of them, as in kern.ntk.")
     dims = getattr(kernel, "dims", None)
     try:
-        matrix = np.asarray(kernel)
+        given = np.asanyarray(kernel)
     except ValueError as error:
         raise KernelError(f"{name}: expected a matrix of numbers, but it cannot be made one ({error}).") from None
-    if matrix.dtype.kind not in "fiub":
-        raise KernelError(f"{name}: expected real numbers, got dtype {matrix.dtype}.")
-    matrix = matrix.astype(np.float64, copy=False)
+    matrix = real_array(name, given, error=KernelError).astype(np.float64, copy=False)
     if matrix.ndim != 2:
         hint = "; select one output first, as in kernel.isel(output=0)" if dims and OUTPUT in dims else ""
         raise KernelError(f"{name}: expected a matrix, got shape {matrix.shape}{hint}.")
@@ -72,11 +196,7 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
             f"{name}: expected a square matrix, got shape {matrix.shape}; pass the kernel of the training "
             "inputs with themselves."
         )
-    finite = np.isfinite(matrix)
-    if not finite.all():
-        raise KernelError(
-            f"{name}: {int(matrix.size - finite.sum())} of {matrix.size} entries are not finite; recompute the kernel."
-        )
+    refuse_infinite(name, matrix, "recompute the kernel", what="entries ", error=KernelError)
     return matrix
 
 
@@ -89,32 +209,29 @@ def check_installed(what: str, modules: Mapping[str, str], extra: str) -> None:
         )
 
 
-def as_generator(rng: Any) -> np.random.Generator:
-    """A Generator from one or from a seed. Raises InputError otherwise."""
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"rng: expected a numpy Generator or a seed, got {rng!r} ({error}).") from None
-
-
 def checked_clock(times: Sequence[float] | None, count: int) -> FloatArray:
-    clock = np.arange(count, dtype=float) if times is None else np.asarray(times, dtype=float)
+    """Increasing moments of masks, 0, 1, ... if left out. Raises InputError."""
+    expected = f"{count} increasing finite numbers, one for each mask"
+    given = np.arange(count) if times is None else times
+    clock: FloatArray = real_array("times", given, expected=expected).astype(np.float64)
     if clock.shape != (count,) or not np.isfinite(clock).all() or not (np.diff(clock) > 0).all():
-        raise InputError(f"times: expected {count} increasing finite numbers, one for each mask, got {times!r}.")
+        raise InputError(f"times: expected {expected}, got {times!r}.")
     return clock
 
 
 def checked_count(count: int | None, size: int) -> int:
+    """How many modes of a kernel of this size, all of them if left out. Raises InputError."""
     if count is None:
         return size
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= size:
-        raise InputError(f"count: expected a whole number from 1 to {size} (the kernel's size) or None, got {count!r}.")
-    return int(count)
+    return whole_number(
+        "count", count, 1, size, expected=f"a whole number from 1 to {size} (the kernel's size) or None"
+    )
 
 
 def checked_weights(weights: ArrayLike | xr.DataArray, size: int) -> FloatArray:
-    law = np.asarray(weights)
-    if law.shape != (size,) or law.dtype.kind not in "fiu":
+    """Positive weights of inputs, made to add to 1. Raises InputError."""
+    law = real_array("weights", weights, expected=f"{size} numbers, one an input")
+    if law.shape != (size,) or law.dtype.kind == "b":
         raise InputError(f"weights: expected {size} numbers, one an input, got shape {law.shape} of {law.dtype}.")
     law = law.astype(np.float64)
     bad = np.flatnonzero(~((law > 0) & np.isfinite(law)))
@@ -128,38 +245,31 @@ def checked_weights(weights: ArrayLike | xr.DataArray, size: int) -> FloatArray:
 
 def checked_targets(y: ArrayLike | xr.DataArray, size: int, name: str = "y") -> FloatArray:
     """Targets (size,) or (size, targets) as float64. Raises InputError."""
-    targets = np.asarray(y)
-    if targets.dtype.kind not in "fiub":
-        raise InputError(
-            f"{name}: expected real numbers, got dtype {targets.dtype}; encode labels as numbers (one-hot)."
-        )
+    targets = real_array(name, y, hint="; encode labels as numbers (one-hot)")
     if targets.ndim not in (1, 2) or len(targets) != size or 0 in targets.shape:
         raise InputError(
             f"{name}: expected shape ({size},) or ({size}, targets), one row per training input, got shape "
             f"{targets.shape}."
         )
     targets = targets.astype(np.float64)
-    if not np.isfinite(targets).all():
-        bad = int(np.sum(~np.isfinite(targets)))
-        raise InputError(f"{name}: {bad} of {targets.size} values are not finite; drop or impute those samples.")
+    refuse_infinite(name, targets, "drop or impute those samples")
     return targets
 
 
 def checked_like(values: ArrayLike | xr.DataArray, shape: tuple[int, ...], name: str) -> FloatArray:
     """Finite float64 values of exactly this shape. Raises InputError."""
-    array = np.asarray(values)
-    if array.shape != shape or array.dtype.kind not in "fiub":
+    array = real_array(name, values, expected=f"real numbers of shape {shape}")
+    if array.shape != shape:
         raise InputError(f"{name}: expected real numbers of shape {shape}, got shape {array.shape} of {array.dtype}.")
     array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        raise InputError(f"{name}: {int(np.sum(~np.isfinite(array)))} of {array.size} values are not finite.")
+    refuse_infinite(name, array, "leave those samples out")
     return array
 
 
 def checked_times(times: ArrayLike, name: str = "times") -> FloatArray:
     """Increasing moments from 0 on, infinity allowed. Raises InputError."""
-    moments = np.atleast_1d(np.asarray(times))
-    if moments.ndim != 1 or not moments.size or moments.dtype.kind not in "fiu":
+    moments = np.atleast_1d(real_array(name, times, expected="a list of real numbers"))
+    if moments.ndim != 1 or not moments.size or moments.dtype.kind == "b":
         raise InputError(
             f"{name}: expected a list of real numbers, got shape {moments.shape} of dtype {moments.dtype}."
         )
@@ -185,12 +295,3 @@ def checked_steps(steps: ArrayLike, name: str = "steps") -> FloatArray:
     if len(bad):
         raise InputError(f"{name}: expected whole numbers, got {counts[bad[0]]:.6g} at [{bad[0]}].")
     return counts
-
-
-def checked_positive(value: float, name: str, *, zero: bool = False) -> float:
-    """A finite number > 0, or >= 0. Raises InputError."""
-    number = np.asarray(value)  # a number, or a result without dimensions
-    real = number.ndim == 0 and number.dtype.kind in "fiu"
-    if not real or not (0 < number < math.inf or (zero and number == 0)):
-        raise InputError(f"{name}: expected a {'number of at least 0' if zero else 'positive number'}, got {value!r}.")
-    return float(number)

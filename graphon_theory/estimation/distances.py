@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from graphon_theory.arrays import EPS, FloatArray, IntArray
-from graphon_theory.data.checks import as_generator
-from graphon_theory.errors import GraphonError, InputError
+from graphon_theory.data.checks import as_generator, whole_number
+from graphon_theory.errors import GraphonError
 from graphon_theory.estimation.cut_norms import bound_cut_norm
 from graphon_theory.estimation.masks import Mask, PackedMask, as_array, as_mask
 from graphon_theory.graphons.conversions import as_graphon
@@ -138,8 +138,7 @@ def cut_norm(a: Any, b: Any = None, *, starts: int = 64, rng: np.random.Generato
 
     Raises GraphonError for what is no graphon, and InputError for fewer than one start.
     """
-    if isinstance(starts, bool) or not isinstance(starts, (int, np.integer)) or starts < 1:
-        raise InputError(f"starts: expected a positive whole number, got {starts!r}.")
+    starts = whole_number("starts", starts)
     sides = [_side("a", a)] + ([] if b is None else [_side("b", b)])
     rest = 0.0
     if not all(isinstance(side, StepGraphon) for side in sides):
@@ -152,7 +151,7 @@ def cut_norm(a: Any, b: Any = None, *, starts: int = 64, rng: np.random.Generato
         sides = [step]
     steps = [side for side in sides if isinstance(side, StepGraphon)]
     values, u, v = _difference(*steps)
-    lower, upper, (rows, columns) = bound_cut_norm(values * np.outer(u, v), as_generator(rng), int(starts))
+    lower, upper, (rows, columns) = bound_cut_norm(values * np.outer(u, v), as_generator(rng), starts)
     edges = (_refinement([getattr(s, e) for s in steps]) for e in ("u_edges", "v_edges"))
     return CutNorm(lower, upper + rest, rows, columns, *edges)
 

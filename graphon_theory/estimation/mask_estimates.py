@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray, IntArray
-from graphon_theory.data.checks import as_generator
+from graphon_theory.data.checks import as_generator, positive_number, whole_number, whole_numbers
 from graphon_theory.errors import InputError
 from graphon_theory.estimation.clusters import Seen
 from graphon_theory.estimation.masks import Mask, as_mask, edges_of, refuse_dead
@@ -109,12 +108,11 @@ def estimate_graphon(
     shape = check_bins(bins, checked.shape)
     if method not in _METHODS:
         raise InputError(f"method: expected one of {', '.join(_METHODS)}, got {method!r}.")
-    if not isinstance(smoothing, Real) or not 0 <= smoothing < math.inf:
-        raise InputError(f"smoothing: expected a weight >= 0 of the total variation, got {smoothing!r}.")
+    positive_number("smoothing", smoothing, zero=True, expected="a weight >= 0 of the total variation")
     by_degrees = method == "sas" and not smoothing
     count = (_DRAWS if by_degrees else _FEW) if draws is None else draws
-    if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 0 or count == 1:
-        raise InputError(f"draws: expected 0 for no null, or at least 2 random masks, got {draws!r}.")
+    least = 2 if count == 1 else 0
+    whole_number("draws", count, least, expected="0 for no null, or at least 2 random masks")
     generator = as_generator(rng)
     rows, columns, table = _estimate(checked, shape, method, smoothing, generator)
     null = None
@@ -126,8 +124,8 @@ def estimate_graphon(
         distance = _to_mean(rows, columns, table)
         mean, std = float(found.mean()), float(found.std(ddof=1))
         null = Null(distance, mean, std, (distance - mean) / std if std > 1e-15 else 0.0)
-    edges = (edges_of(np.bincount(one)) for one in (rows, columns))
-    return GraphonEstimate(table, *edges, method, rows, columns, null)
+    u_edges, v_edges = (edges_of(np.bincount(one)) for one in (rows, columns))
+    return GraphonEstimate(table, u_edges, v_edges, method, rows, columns, null)
 
 
 def sorted_distances(
@@ -341,15 +339,13 @@ def check_bins(bins: Any, shape: tuple[int, int]) -> tuple[int, int]:
     """Numbers of bins (rows, columns); see :func:`estimate_graphon`."""
     if bins is None:
         return math.isqrt(shape[0]), math.isqrt(shape[1])
-    pair = (bins, bins) if isinstance(bins, (int, np.integer)) else tuple(bins) if np.ndim(bins) == 1 else ()
-    whole = all(isinstance(b, (int, np.integer)) and not isinstance(b, bool) and b >= 1 for b in pair)
-    if len(pair) != 2 or not whole:
-        raise InputError(
-            f"bins: expected a positive whole number, a pair of them (rows, columns) or None, got {bins!r}."
-        )
+    expected = "a positive whole number, a pair of them (rows, columns) or None"
+    pair = whole_numbers("bins", bins if np.ndim(bins) == 1 else (bins, bins), expected=expected)
+    if len(pair) != 2:
+        raise InputError(f"bins: expected {expected}, got {bins!r}.")
     if pair[0] > shape[0] or pair[1] > shape[1]:
         raise InputError(
             f"bins: a mask of shape {shape} cannot fill {pair[0]} x {pair[1]} bins; pass bins=(rows, columns) with at "
             "most one bin a unit, or bins=None for the square root of the units."
         )
-    return int(pair[0]), int(pair[1])
+    return pair[0], pair[1]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
+from graphon_theory.data.checks import masked, real_array, refuse_infinite
 from graphon_theory.errors import InputError
 from graphon_theory.values import Record
 
@@ -206,18 +207,10 @@ def refuse_dead(mask: Mask, name: str) -> int:
 
 def as_weights(weights: Any, shape: tuple[int, int], name: str = "weights") -> NDArray[Any]:
     """Weights of a layer as a real array of the mask's shape, without copying. Raises InputError otherwise."""
-    array = as_array(weights, name)
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{name}: expected real numbers, got dtype {array.dtype}.")
+    array = real_array(name, as_array(weights, name))
     if array.shape != shape:
         raise InputError(f"{name}: expected the mask's shape {shape}, got {array.shape}.")
-    finite = np.isfinite(array)
-    if not finite.all():
-        row, column = (int(i) for i in np.argwhere(~finite)[0])
-        raise InputError(
-            f"{name}: {int(array.size - finite.sum())} of {array.size} are not finite, the first is "
-            f"{array[row, column]} at [{row}, {column}]; look for a training run that diverged."
-        )
+    refuse_infinite(name, array, "look for a training run that diverged", what="")
     return array
 
 
@@ -228,6 +221,8 @@ def as_array(obj: Any, name: str) -> NDArray[Any]:
         if str(obj.dtype) == "torch.bfloat16":  # which NumPy does not have
             obj = obj.float()
         obj = obj.numpy()
+    if masked(obj):
+        raise InputError(f"{name}: expected a 2-D array, got masked entries; fill them in, as in {name}.filled(0).")
     try:
         return np.asarray(getattr(obj, "values", obj))
     except ValueError as error:  # ragged lists

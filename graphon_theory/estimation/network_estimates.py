@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
-from graphon_theory.data.checks import as_generator
+from graphon_theory.data.checks import as_generator, positive_number, whole_number
 from graphon_theory.errors import InputError
 from graphon_theory.estimation.clusters import HeldOut, Seen, compress, find_partition
 from graphon_theory.estimation.coherences import Coherence, CoherenceWarning, layer_coherence
@@ -180,12 +180,12 @@ def estimate_together(
     generator = as_generator(rng)
     held_out = None
     if blocks == "auto":
-        held_out = _score_counts(layers, alive, groups, outputs, generator, _positive("starts", starts))
+        held_out = _score_counts(layers, alive, groups, outputs, generator, whole_number("starts", starts))
         count = max(held_out, key=lambda b: held_out[b])
     else:
-        count = _positive("blocks", blocks)
+        count = whole_number("blocks", blocks, expected='a positive whole number or "auto"')
     evidence = [Seen([one[k] for one in history], alive[k + 1], alive[k]) for k in range(depth)]
-    found = find_partition(evidence, groups, outputs, count, generator, _positive("starts", starts))
+    found = find_partition(evidence, groups, outputs, count, generator, whole_number("starts", starts))
     labels = [groups, *(_whole(found.labels[k], reached[k], heard[k]) for k in range(1, depth)), outputs]
     labels = [groups, *_in_order(labels, layers), outputs]
 
@@ -349,7 +349,7 @@ def _positions(labels: IntArray) -> FloatArray:
 def _input_groups(count: int, groups: int | None) -> IntArray:
     if groups is None:
         return np.arange(count)
-    wanted = _positive("inputs", groups)
+    wanted = whole_number("inputs", groups)
     if wanted > count:
         raise InputError(f"inputs: {count} inputs cannot form {wanted} groups; leave `inputs` out for atoms.")
     return np.asarray((np.arange(count) * wanted) // count, dtype=np.intp)
@@ -377,20 +377,8 @@ def _as_scales(dense_std: Any, depth: int) -> list[float]:
     given = [given] * depth if isinstance(given, Real) else given
     if isinstance(given, str) or not isinstance(given, (Sequence, np.ndarray)) or len(given) != depth:
         raise InputError(f"dense_std: expected one positive number, or {depth} (one a layer), got {dense_std!r}.")
-    try:
-        scales = [float(s) for s in given]
-    except (TypeError, ValueError):
-        scales = [math.nan]
-    if not all(0 < s < math.inf for s in scales):
-        raise InputError(f"dense_std: expected positive deviations of the dense weights, got {dense_std!r}.")
-    return scales
-
-
-def _positive(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        more = ' or "auto"' if name == "blocks" else ""
-        raise InputError(f"{name}: expected a positive whole number{more}, got {value!r}.")
-    return int(value)
+    expected = "positive deviations of the dense weights"
+    return [positive_number("dense_std", scale, expected=expected) for scale in given]
 
 
 def _warn(coherences: Iterable[Coherence]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import Error, as_generator, real_array, whole_number
 from graphon_theory.errors import GraphonError
 from graphon_theory.numerics.quadratures import Panels, product_integrals
 from graphon_theory.numerics.roots import Switch, roots_on_unit
@@ -149,7 +150,8 @@ class Graphon(Value, ABC):
 
     def to_step(self, n: int) -> StepGraphon:
         """The step graphon of averages over an n x n grid of equal cells."""
-        edges = np.linspace(0.0, 1.0, _count("n", n, "blocks") + 1)
+        n = whole_number("n", n, error=GraphonError, expected="a positive number of blocks")
+        edges = np.linspace(0.0, 1.0, n + 1)
         return StepGraphon(self.cell_means(edges, edges))
 
     def sample(
@@ -166,11 +168,10 @@ class Graphon(Value, ABC):
 
         Raises GraphonError when a probability leaves [0, 1] or the positions do not fit the shape.
         """
-        n_out, n_in = _count("n_out", n_out, "units"), _count("n_in", n_in, "units")
-        try:
-            generator = np.random.default_rng(rng)
-        except (TypeError, ValueError) as error:
-            raise GraphonError(f"rng: expected a numpy Generator or a seed, got {rng!r} ({error}).") from None
+        expected = "a positive number of units"
+        n_out = whole_number("n_out", n_out, error=GraphonError, expected=expected)
+        n_in = whole_number("n_in", n_in, error=GraphonError, expected=expected)
+        generator = as_generator(rng, error=GraphonError)
         if isinstance(positions, str) and positions == "grid":
             u, v = ((np.arange(n) + 0.5) / n for n in (n_out, n_in))
         elif isinstance(positions, str) and positions == "random":
@@ -258,11 +259,11 @@ def between(breaks: Sequence[FloatArray], constant: bool = False) -> FloatArray:
     return np.concatenate([a + (b - a) * inner for a, b in pairwise(edges)])
 
 
-def check_density(values: FloatArray, name: str, graphon: object) -> FloatArray:
+def check_density(values: FloatArray, name: str, graphon: object, error: Error = GraphonError) -> FloatArray:
     """Refuse probabilities outside [0, 1] (beyond the slack of 1e-12); return them."""
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     if low < -SLACK or high > 1.0 + SLACK:
-        raise GraphonError(
+        raise error(
             f"{name}: a density of connections must lie in [0, 1], got values in [{low:.13g}, {high:.13g}] from "
             f"{graphon!r}; rescale the graphon."
         )
@@ -406,20 +407,9 @@ def _cells(edges: ArrayLike, name: str) -> FloatArray:
 
 
 def _real_array(obj: object, name: str) -> FloatArray:
-    """A float64 copy. Text, complex numbers and ragged lists, which NumPy misreads or half accepts, are refused."""
-    try:
-        raw = np.asarray(obj)
-        if raw.dtype.kind not in "biufO":
-            raise TypeError(f"dtype {raw.dtype}")
-        return np.array(raw, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise GraphonError(f"{name}: expected an array of real numbers, got something else ({error}).") from None
-
-
-def _count(name: str, value: Any, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise GraphonError(f"{name}: expected a positive number of {what}, got {value!r}.")
-    return int(value)
+    """A float64 copy."""
+    expected = "an array of real numbers"
+    return real_array(name, obj, objects=True, error=GraphonError, expected=expected).astype(float)
 
 
 def _overlaps(cells: FloatArray, blocks: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ import numpy as np
 from graphon_theory.arrays import FloatArray
 from graphon_theory.errors import ConnectivityError, GraphonError
 from graphon_theory.graphons.conversions import as_graphon
-from graphon_theory.graphons.graphon import SLACK, ConstantGraphon, Graphon, between
+from graphon_theory.graphons.graphon import SLACK, ConstantGraphon, Graphon, between, check_density
 from graphon_theory.values import Value
 
 _ZERO = ConstantGraphon(0.0)
@@ -197,15 +197,10 @@ def _forbid(bad: np.ndarray, points: tuple[FloatArray, FloatArray], problem: str
 
 
 def _check(layer: Connectivity) -> None:
-    low, high = _extremes("mask", layer.mask)
-    if low < -SLACK or high > 1 + SLACK:
-        raise ConnectivityError(
-            f"mask: a density of connections must lie in [0, 1], got values in [{low:.13g}, {high:.13g}] from "
-            f"{layer.mask!r}; rescale the graphon."
-        )
+    check_density(np.array(_extremes("mask", layer.mask)), "mask", layer.mask, ConnectivityError)
     if layer.variance is layer.mask and layer.drift is _ZERO and layer.known is None:
         return
-    low, high = _extremes("variance", layer.variance)
+    low, _ = _extremes("variance", layer.variance)
     if low < -SLACK:
         raise ConnectivityError(
             f"variance: a second moment cannot be negative, got {low:.6g} from {layer.variance!r}; "

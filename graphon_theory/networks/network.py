@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import numpy as np
 import tomli_w
 
 from graphon_theory.activations.activation import Activation, as_activation
+from graphon_theory.data.checks import positive_number, whole_number
 from graphon_theory.errors import GraphonError, NetworkError, SpecError
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity, as_connectivity
@@ -83,12 +83,12 @@ class Network(Record):
         put(self, "layers", made)
         put(self, "activation", as_activation(activation))
         put(self, "weight_variance", _variances(weight_variance, depth))
-        put(self, "bias_variance", _number("bias_variance", bias_variance, least=0.0))
+        put(self, "bias_variance", _bias_variance(bias_variance))
         if parameterization not in ("ntk", "standard"):
             raise NetworkError(f'parameterization: expected "ntk" or "standard", got {parameterization!r}.')
         put(self, "parameterization", parameterization)
         put(self, "widths", _widths(widths, depth, parameterization))
-        put(self, "outputs", _count("outputs", outputs))
+        put(self, "outputs", whole_number("outputs", outputs, error=NetworkError))
 
     @property
     def depth(self) -> int:
@@ -175,28 +175,17 @@ def _layers(layers: Any) -> tuple[Connectivity, ...]:
     return tuple(made)
 
 
-def _number(name: str, value: Any, *, least: float, strict: bool = False) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, (bool, str)) or not math.isfinite(number) or number < least or (strict and number == least):
-        raise NetworkError(f"{name}: expected a finite number {'>' if strict else '>='} {least:g}, got {value!r}.")
-    return number
-
-
 def _variances(value: Any, depth: int) -> tuple[float, ...]:
     several = np.ndim(value) == 1 and not isinstance(value, str)
     many = list(value) if several else [value] * depth
     if len(many) != depth:
         raise NetworkError(f"weight_variance: expected one number or {depth} (one per layer), got {len(many)}.")
-    return tuple(_number("weight_variance", v, least=0.0, strict=True) for v in many)
+    expected = "a finite number > 0"
+    return tuple(positive_number("weight_variance", v, error=NetworkError, expected=expected) for v in many)
 
 
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise NetworkError(f"{name}: expected a positive whole number, got {value!r}.")
-    return int(value)
+def _bias_variance(value: Any) -> float:
+    return positive_number("bias_variance", value, zero=True, error=NetworkError, expected="a finite number >= 0")
 
 
 def _widths(widths: Any, depth: int, parameterization: str) -> tuple[int, ...] | None:
@@ -208,7 +197,7 @@ def _widths(widths: Any, depth: int, parameterization: str) -> tuple[int, ...] |
         return None
     if not isinstance(widths, (Sequence, np.ndarray)) or len(widths) != depth:
         raise NetworkError(f"widths: expected {depth} fan-ins (n_0, ..., n_{depth - 1}), got {widths!r}.")
-    return tuple(_count("widths", n) for n in widths)
+    return tuple(whole_number("widths", n, error=NetworkError) for n in widths)
 
 
 def _one_or_many(values: tuple[float, ...]) -> Any:

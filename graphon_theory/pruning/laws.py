@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from scipy.stats import beta, chi2
 
 from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import positive_number, real_array, share_kept, whole_number, whole_numbers
 from graphon_theory.errors import ConnectivityError, GraphonError
 from graphon_theory.graphons.analytic import AnalyticGraphon
 from graphon_theory.graphons.callables import FunctionGraphon, OfOne
@@ -90,9 +91,10 @@ def n_m_pruning(n: int, m: int, weights: object = "normal") -> Connectivity:
 
     Raises ConnectivityError unless 0 < n <= m are whole numbers.
     """
-    whole = all(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in (n, m))
-    if not whole or not 0 < n <= m:
-        raise ConnectivityError(f"n, m: expected whole numbers with 0 < n <= m (keep n of every m), got {n!r}, {m!r}.")
+    expected = "whole numbers with 0 < n <= m (keep n of every m)"
+    whole_numbers("n, m", (n, m), error=ConnectivityError, expected=expected)
+    if n > m:
+        raise ConnectivityError(f"n, m: expected {expected}, got {n!r}, {m!r}.")
     law = weight_law(weights)
     if n == m:
         return Connectivity(1.0)
@@ -132,7 +134,7 @@ def unit_pruning(rows: float = 1.0, columns: float = 1.0, fan_in: int | None = N
     mask[0, 0] = 1.0
     factor = 1.0
     if fan_in is not None and kept < 1.0:
-        n = _count("fan_in", fan_in)
+        n = whole_number("fan_in", fan_in, error=ConnectivityError)
         factor = float(chi2.sf(chi2.isf(kept, n), n + 2)) / kept
     graphon = StepGraphon(mask, u_edges, v_edges)
     return Connectivity(graphon, None if factor == 1.0 else StepGraphon(factor * mask, u_edges, v_edges))
@@ -179,12 +181,10 @@ class Saliency(Record):
         if isinstance(self.init, str) and self.init in INITS:
             name, deviation = INITS[self.init]
             scale = deviation(n_in, n_out)
-        elif isinstance(self.init, Real) and not isinstance(self.init, bool) and 0 < float(self.init) < math.inf:
-            name, scale = "normal", float(self.init)
         else:
-            raise ConnectivityError(
-                f"init: expected one of {', '.join(INITS)} or a positive deviation, got {self.init!r}."
-            )
+            expected = f"one of {', '.join(INITS)} or a positive deviation"
+            name = "normal"
+            scale = positive_number("init", self.init, error=ConnectivityError, expected=expected)
         law = weight_law(name if self.weights is None else self.weights)
         row, column = _factor("row_factor", self.row_factor, "u"), _factor("column_factor", self.column_factor, "v")
         return _Scored(row, column, law), scale
@@ -358,7 +358,7 @@ def _as_factor(name: str, factor: Any, position: str) -> Graphon:
             return ConstantGraphon(float(factor))
         if callable(factor):
             return FunctionGraphon(OfOne(factor, of_v=not rows))
-        values = np.asarray(factor, dtype=float)
+        values = real_array("values", factor, objects=True, error=ConnectivityError)
         if values.ndim != 1:
             raise ConnectivityError(f"expected values on equal blocks as a 1-D array, got shape {values.shape}")
         return StepGraphon(values[:, None] if rows else values[None, :])
@@ -367,24 +367,10 @@ def _as_factor(name: str, factor: Any, position: str) -> Graphon:
 
 
 def _density(density: float, name: str = "density") -> float:
-    try:
-        p = float(density)
-    except (TypeError, ValueError):
-        p = math.nan
-    if isinstance(density, (bool, str)) or not 0.0 < p <= 1.0:
-        raise ConnectivityError(
-            f"{name}: expected the share of weights kept, in (0, 1], got {density!r}; a sparsity s is density 1 - s."
-        )
-    return p
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ConnectivityError(f"{name}: expected a positive whole number, got {value!r}.")
-    return int(value)
+    return share_kept(name, density, error=ConnectivityError)
 
 
 def _widths(widths: Any) -> tuple[int, ...]:
     if isinstance(widths, str) or not isinstance(widths, (Sequence, np.ndarray)) or len(widths) < 2:
         raise ConnectivityError(f"widths: expected all unit counts (n_0, ..., n_L), at least two, got {widths!r}.")
-    return tuple(_count("widths", n) for n in widths)
+    return tuple(whole_number("widths", n, error=ConnectivityError) for n in widths)

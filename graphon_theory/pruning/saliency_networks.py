@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_generator, as_inputs
+from graphon_theory.data.checks import as_generator, as_inputs, real_array, share_kept, whole_number, whole_numbers
 from graphon_theory.errors import ConnectivityError, InputError, NetworkError
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity, Known
@@ -261,33 +260,26 @@ def _checked(
             'network: expected parameterization="ntk"; scores |w dL/dw| are the same in both, so build the network '
             "with it and compare kernels in its units."
         )
-    whole = isinstance(widths, Sequence | np.ndarray) and all(
-        isinstance(n, int | np.integer) and not isinstance(n, bool) for n in widths
-    )
-    counts = tuple(int(n) for n in widths) if whole else ()
-    ends = (inputs, network.outputs)
-    if len(counts) != network.depth + 1 or min(counts) < 1 or (counts[0], counts[-1]) != ends:
-        raise NetworkError(
-            f"widths: expected {network.depth + 1} unit counts (n_0, ..., n_{network.depth}) from {inputs} inputs to "
-            f"{network.outputs} outputs, got {widths!r}."
-        )
-    if isinstance(density, bool) or not isinstance(density, Real) or not 0 < float(density) <= 1:
-        raise ConnectivityError(f"density: expected a share of weights in (0, 1], got {density!r}.")
-    for name, value in (("positions", positions), ("modes", modes)):
-        wrong = isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1
-        if wrong and not (value is None and name == "modes"):
-            raise InputError(f"{name}: expected a positive whole number, got {value!r}.")
+    expected = f"{network.depth + 1} unit counts (n_0, ..., n_{network.depth})"
+    expected += f" from {inputs} inputs to {network.outputs} outputs"
+    counts = whole_numbers("widths", widths, error=NetworkError, expected=expected)
+    if len(counts) != network.depth + 1 or (counts[0], counts[-1]) != (inputs, network.outputs):
+        raise NetworkError(f"widths: expected {expected}, got {widths!r}.")
+    share_kept("density", density, error=ConnectivityError)
+    whole_number("positions", positions)
+    if modes is not None:
+        whole_number("modes", modes)
     return counts
 
 
 def _targets(y: ArrayLike, loss: str, count: int, outputs: int) -> FloatArray:
     """Targets (outputs, N): indicators of the labels, or the targets themselves."""
-    values = np.asarray(y)
+    values = real_array("y", y, expected="labels or targets")
     if loss not in _LOSSES:
         raise InputError(f"loss: expected one of {', '.join(_LOSSES)}, got {loss!r}.")
     if loss == "squared":
         columns = values[:, None] if values.ndim == 1 and outputs == 1 else values
-        if columns.shape != (count, outputs) or columns.dtype.kind not in "fiub" or not np.isfinite(columns).all():
+        if columns.shape != (count, outputs) or not np.isfinite(columns).all():
             raise InputError(
                 f"y: expected finite targets of shape ({count}, {outputs}), got {values.dtype} of shape {values.shape}."
             )

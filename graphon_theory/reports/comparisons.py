@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_inputs, checked_positive, checked_targets
+from graphon_theory.data.checks import as_inputs, checked_targets, positive_number, whole_number
 from graphon_theory.data.labels import MODE, NETWORK, TIME, Variables, dataset
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import InputError, NetworkError
@@ -71,13 +71,11 @@ def compare_networks(
         raise InputError("x_test, y_test: give both, or neither.")
     if kind not in ("ntk", "nngp"):
         raise InputError(f'kind: expected "ntk" or "nngp", got {kind!r}.')
-    share = checked_positive(level, "level")
-    delta = checked_positive(ridge, "ridge", zero=True)
+    share = positive_number("level", level)
+    delta = positive_number("ridge", ridge, zero=True)
     size = len(as_inputs(x))
     targets = checked_targets(y, size)
-    count = min(10, size) if count is None else count
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= size:
-        raise InputError(f"count: expected a whole number from 1 to {size}, got {count!r}.")
+    count = whole_number("count", min(10, size) if count is None else count, 1, size)
     new, wanted = None, None
     if x_test is not None and y_test is not None:
         new = as_inputs(x_test, "x_test")

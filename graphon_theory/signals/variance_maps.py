@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from graphon_theory.activations.activation import Activation
 from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import positive_number, real_array
 from graphon_theory.data.labels import LAYER, REPEATED, Variables, dataset
 from graphon_theory.data.labels import U as U_DIM
 from graphon_theory.engine.discretisation import FLOOR, discretise, layers_of
@@ -108,14 +109,13 @@ def check(network: Network, q: float) -> None:
         raise NetworkError(f"network: expected a Network, got {type(network).__name__}; wrap layers in gt.Network.")
     if network.has_drift:
         raise NetworkError("network: a layer carries drift D; the variance map here is about zero means. Leave it out.")
-    if isinstance(q, bool) or not isinstance(q, (int, float, np.floating)) or not 0 < q < math.inf:
-        raise InputError(f"q: expected the positive mean square of the inputs, got {q!r}.")
+    positive_number("q", q, expected="the positive mean square of the inputs")
 
 
 def _positions(positions: ArrayLike | None) -> FloatArray:
     if positions is None:
         return (np.arange(_POSITIONS) + 0.5) / _POSITIONS
-    points = np.atleast_1d(np.asarray(positions, dtype=float))
+    points = np.atleast_1d(real_array("positions", positions, expected="numbers in [0, 1]").astype(float))
     if points.ndim != 1 or not points.size or not ((points >= 0) & (points <= 1)).all():
         raise InputError(f"positions: expected numbers in [0, 1], got an array of shape {points.shape}.")
     return points

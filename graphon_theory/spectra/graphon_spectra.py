@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import EPS, FloatArray
+from graphon_theory.data.checks import real_array, whole_number
 from graphon_theory.data.labels import MODE, U, V, Variables, dataset
 from graphon_theory.errors import GraphonError, InputError, QuadratureError
 from graphon_theory.graphons.conversions import as_graphon
@@ -80,14 +81,13 @@ def graphon_spectrum(
     (|v - (u - 1/2)^2|) may not be.
     """
     chain = _chain(graphon)
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise InputError(f"count: expected a positive whole number of modes, got {count!r}.")
+    count = whole_number("count", count, expected="a positive whole number of modes")
     if not (isinstance(rtol, float | int | np.floating) and 1e-14 <= rtol < 1):
         raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {rtol!r}.")
     places = [None if p is None else _positions(p, name) for p, name in ((u, "u"), (v, "v"))]
     symmetric = len(chain) == 1 and _is_symmetric(chain[0])
-    sides = _resolve(chain, int(count), symmetric)
-    modes = _modes(sides, int(count))
+    sides = _resolve(chain, count, symmetric)
+    modes = _modes(sides, count)
     _check_resolved(modes, rtol, chain)
 
     points_u, points_v = (
@@ -390,8 +390,8 @@ def _is_symmetric(graphon: Graphon) -> bool:
 
 
 def _positions(points: ArrayLike, name: str) -> FloatArray:
-    out = np.atleast_1d(np.asarray(points))
-    if out.ndim != 1 or out.dtype.kind not in "fiu" or not out.size:
+    out = np.atleast_1d(real_array(name, points, expected="a list of positions"))
+    if out.ndim != 1 or out.dtype.kind == "b" or not out.size:
         raise InputError(f"{name}: expected a list of positions, got shape {out.shape} of dtype {out.dtype}.")
     out = out.astype(float)
     if not (out.min() >= 0.0 and out.max() <= 1.0):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphon_theory.arrays import EPS, FloatArray
+from graphon_theory.data.checks import whole_number
 from graphon_theory.data.labels import DEGREE, RADIAL, Variables, dataset
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import ConvergenceError, InputError, NetworkError
@@ -70,13 +71,11 @@ def zonal_spectrum(
     if not isinstance(network, Network):
         raise NetworkError(f"network: expected a Network, got {type(network).__name__}.")
     for name, value, least in (("dimension", dimension, 2), ("count", count, 1), ("radial", radial, 1)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}.")
+        whole_number(name, value, least, expected=f"a whole number of at least {least}")
     for name, choice, choices in (("law", law, ("sphere", "gaussian")), ("kind", kind, ("ntk", "nngp"))):
         if choice not in choices:
             raise InputError(f"{name}: expected one of {choices}, got {choice!r}.")
-    if not isinstance(output, int | np.integer) or not 0 <= output < network.outputs:
-        raise InputError(f"output: expected 0..{network.outputs - 1}, got {output!r}.")
+    whole_number("output", output, 0, network.outputs - 1, expected=f"0..{network.outputs - 1}")
     check_zonal(network, int(dimension))
 
     d = int(dimension)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import checked_like, checked_positive, checked_steps, checked_times
+from graphon_theory.data.checks import checked_like, checked_steps, checked_times, positive_number
 from graphon_theory.data.labels import MODE, Variables
 from graphon_theory.errors import ConvergenceError, InputError
 from graphon_theory.spectra.kernel_spectra import spectrum
@@ -66,7 +66,7 @@ def gradient_flow(
     """
     problem = LinearTraining.of(kernel, y, initial)
     moments = checked_times(times)
-    eta, delta = checked_positive(learning_rate, "learning_rate"), checked_positive(ridge, "ridge", zero=True)
+    eta, delta = positive_number("learning_rate", learning_rate), positive_number("ridge", ridge, zero=True)
     variables: Variables = {
         "rate": ((MODE,), np.where(problem.learns, eta * (problem.values + delta), 0.0)),
         "floor": ((MODE,), 1 - problem.share(delta)),
@@ -112,7 +112,7 @@ def gradient_descent(
     """
     problem = LinearTraining.of(kernel, y, initial)
     counts = checked_steps(steps)
-    eta, delta = checked_positive(learning_rate, "learning_rate"), checked_positive(ridge, "ridge", zero=True)
+    eta, delta = positive_number("learning_rate", learning_rate), positive_number("ridge", ridge, zero=True)
     beta = _checked_momentum(momentum, nesterov)
     z = np.where(problem.learns, eta * (problem.values + delta), 0.0)
     left = _left_after(counts, z, beta, nesterov)
@@ -139,7 +139,7 @@ def critical_learning_rate(
     Raises KernelError as `spectrum` does, InputError for the numbers.
     """
     beta = _checked_momentum(momentum, nesterov)
-    top = float(spectrum(kernel, 1).eigenvalue[0]) + checked_positive(ridge, "ridge", zero=True)
+    top = float(spectrum(kernel, 1).eigenvalue[0]) + positive_number("ridge", ridge, zero=True)
     return _critical(top, beta, nesterov)
 
 
@@ -151,7 +151,7 @@ def time_to_loss(flow: xr.Dataset, level: float) -> float:
 
     Raises InputError when ``level`` is not a positive number, or ``flow`` is not what `gradient_flow` returned.
     """
-    level = checked_positive(level, "level")
+    level = positive_number("level", level)
     if not {"rate", "floor", "target_power"} <= set(getattr(flow, "data_vars", ())):
         raise InputError("flow: expected the Dataset that gradient_flow() returns; steps of descent: steps_to_loss().")
     return _time(flow.rate.values, flow.target_power.values, flow.floor.values, level)
@@ -202,7 +202,7 @@ def best_stopping_time(
     Raises KernelError and InputError as `gradient_flow`.
     """
     problem = LinearTraining.of(kernel, y)
-    eta, delta = checked_positive(learning_rate, "learning_rate"), checked_positive(ridge, "ridge", zero=True)
+    eta, delta = positive_number("learning_rate", learning_rate), positive_number("ridge", ridge, zero=True)
     extended = problem.extension(test_kernel)
     wanted = checked_like(y_test, (len(extended), *problem.shape), "y_test").reshape(len(extended), -1)
     time, loss = best_stop_of(problem, extended, wanted, delta)
@@ -251,8 +251,8 @@ def steps_to_loss(
     Raises KernelError, and InputError also for a learning rate that is not below `critical_learning_rate`.
     """
     problem = LinearTraining.of(kernel, y, initial)
-    level, eta = checked_positive(level, "level"), checked_positive(learning_rate, "learning_rate")
-    delta = checked_positive(ridge, "ridge", zero=True)
+    level, eta = positive_number("level", level), positive_number("learning_rate", learning_rate)
+    delta = positive_number("ridge", ridge, zero=True)
     critical = _critical(float(problem.values[0]) + delta, 0.0, False)
     if eta >= critical:
         raise InputError(
@@ -325,7 +325,7 @@ def _moduli(z: FloatArray, beta: float, nesterov: bool) -> FloatArray:
 
 
 def _checked_momentum(momentum: float, nesterov: bool) -> float:
-    beta = checked_positive(momentum, "momentum", zero=True)
+    beta = positive_number("momentum", momentum, zero=True)
     if beta >= 1:
         raise InputError(f"momentum: expected a number from 0 to below 1, got {momentum!r}.")
     if nesterov and beta == 0.0:

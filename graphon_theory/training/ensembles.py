@@ -22,10 +22,10 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import (
     as_kernel,
     checked_like,
-    checked_positive,
     checked_steps,
     checked_targets,
     checked_times,
+    positive_number,
 )
 from graphon_theory.data.labels import TARGET, TIME, X_TEST, Variables, X, coords_of, dataset
 from graphon_theory.errors import InputError, KernelError
@@ -103,7 +103,7 @@ def training_ensemble(
 def _learned(
     problem: LinearTraining, times: ArrayLike, learning_rate: float, ridge: float, descent: bool
 ) -> tuple[FloatArray, FloatArray]:
-    eta, delta = checked_positive(learning_rate, "learning_rate"), checked_positive(ridge, "ridge", zero=True)
+    eta, delta = positive_number("learning_rate", learning_rate), positive_number("ridge", ridge, zero=True)
     if not descent:
         moments = checked_times(times)
         return moments, problem.flow(moments, eta, delta)

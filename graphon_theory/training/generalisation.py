@@ -29,7 +29,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_kernel, checked_positive, checked_targets
+from graphon_theory.data.checks import (
+    as_generator,
+    as_kernel,
+    checked_targets,
+    positive_number,
+    real_array,
+    whole_number,
+)
 from graphon_theory.data.labels import MODE, SIZE, Variables, dataset
 from graphon_theory.errors import ConvergenceError, InputError
 from graphon_theory.spectra.kernel_spectra import spectrum
@@ -72,7 +79,7 @@ def eigenlearning(
     power = _positive_list(target_power, "target_power", len(values), zero=True)
     copies = np.ones(len(values)) if multiplicity is None else _positive_list(multiplicity, "multiplicity", len(values))
     counts = _checked_sizes(sizes, None)
-    delta, sigma2 = checked_positive(ridge, "ridge", zero=True), checked_positive(noise, "noise", zero=True)
+    delta, sigma2 = positive_number("ridge", ridge, zero=True), positive_number("noise", noise, zero=True)
     if delta == 0 and counts[-1] >= copies.sum():
         raise InputError(
             f"sizes: {counts[-1]} inputs without ridge need more than the {copies.sum():.0f} modes given; give more of "
@@ -122,7 +129,7 @@ def learning_curve(
     problem = LinearTraining.of(kernel, y)
     size = problem.size
     counts = _checked_sizes(sizes, size - 1)
-    delta = checked_positive(ridge, "ridge", zero=True)
+    delta = positive_number("ridge", ridge, zero=True)
     rank = int(problem.learns.sum())
     if delta == 0 and counts[-1] >= rank:
         raise InputError(
@@ -174,13 +181,9 @@ def measured_learning_curve(
     size = len(matrix)
     targets = checked_targets(y, size).reshape(size, -1)
     counts = _checked_sizes(sizes, size - 1)
-    delta = checked_positive(ridge, "ridge", zero=True)
-    if isinstance(repeats, bool) or not isinstance(repeats, int | np.integer) or repeats < 2:
-        raise InputError(f"repeats: expected a whole number of at least 2, got {repeats!r}.")
-    try:
-        random = np.random.default_rng(rng)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"rng: expected a seed or a numpy Generator, got {rng!r} ({error}).") from None
+    delta = positive_number("ridge", ridge, zero=True)
+    repeats = whole_number("repeats", repeats, 2)
+    random = as_generator(rng, expected="a seed or a numpy Generator")
     errors = np.empty((2, len(counts), repeats))
     for row, n in enumerate(counts.tolist()):
         for repeat in range(repeats):
@@ -300,9 +303,9 @@ def _inverse(matrix: FloatArray, diagonal: FloatArray) -> FloatArray:
 def _positive_list(
     values: ArrayLike | xr.DataArray, name: str, size: int | None = None, *, zero: bool = False
 ) -> FloatArray:
-    array = np.asarray(values)
-    if array.ndim != 1 or array.dtype.kind not in "fiu" or not array.size or (size is not None and len(array) != size):
-        wanted = "a list of numbers" if size is None else f"{size} numbers, one a mode"
+    wanted = "a list of numbers" if size is None else f"{size} numbers, one a mode"
+    array = real_array(name, values, expected=wanted)
+    if array.ndim != 1 or array.dtype.kind == "b" or not array.size or (size is not None and len(array) != size):
         raise InputError(f"{name}: expected {wanted}, got shape {array.shape} of {array.dtype}.")
     array = array.astype(np.float64)
     bad = np.flatnonzero(~((array >= 0 if zero else array > 0) & np.isfinite(array)))
@@ -315,7 +318,7 @@ def _positive_list(
 
 
 def _checked_sizes(sizes: ArrayLike, most: int | None) -> NDArray[np.int64]:
-    array = np.atleast_1d(np.asarray(sizes))
+    array = np.atleast_1d(real_array("sizes", sizes, expected="increasing whole numbers"))
     whole = array.dtype.kind in "iu" and array.ndim == 1 and array.size > 0
     if not whole or (np.diff(array) <= 0).any() or array[0] < 1 or (most is not None and array[-1] > most):
         upper = "" if most is None else f" to {most}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_kernel, checked_like, checked_positive
+from graphon_theory.data.checks import as_kernel, checked_like, positive_number
 from graphon_theory.data.labels import TARGET, X_TEST, Variables, X, coords_of, dataset
 from graphon_theory.errors import KernelError
 from graphon_theory.training.linear_training import LinearTraining
@@ -41,7 +41,7 @@ def kernel_regression(
     Raises KernelError and InputError as `gradient_flow`.
     """
     problem = LinearTraining.of(kernel, y)
-    delta = checked_positive(ridge, "ridge", zero=True)
+    delta = positive_number("ridge", ridge, zero=True)
     share = problem.share(delta)
     test = problem.extension(test_kernel) @ (share[:, None] * problem.coefficients)[problem.learns]
     tail = (TARGET,) if problem.shape else ()
@@ -95,7 +95,7 @@ def nngp_posterior(
     and InputError.
     """
     problem = LinearTraining.of(nngp, y)
-    level = checked_positive(noise, "noise", zero=True) / problem.size
+    level = positive_number("noise", noise, zero=True) / problem.size
     cross = as_kernel(test_nngp, "test_nngp", square=False)
     prior = checked_like(test_variance, (len(cross),), "test_variance")
     extended = problem.extension(test_nngp)

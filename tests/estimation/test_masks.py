@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 import graphon_theory as gt
-from graphon_theory.estimation import masks as rooms
+from graphon_theory.estimation import masks as module
 from graphon_theory.estimation.masks import as_mask, as_masks, as_weights
 
 
@@ -37,7 +37,7 @@ FORMATS: dict[str, Callable[[np.ndarray], Any]] = {
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("run", [7, 1 << 20])
 def test_every_format_counts_alike(kind: str, run: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "_RUN", run * 37)
+    monkeypatch.setattr(module, "_RUN", run * 37)
     dense = example()
     mask = as_mask(FORMATS[kind](dense))
     rng = np.random.default_rng(1)

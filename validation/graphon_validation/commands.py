@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from graphon_theory.data.checks import whole_numbers
 from graphon_theory.errors import GraphonError, InputError
 from graphon_validation.experiments.idx_files import load_data
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
@@ -21,7 +22,6 @@ from graphon_validation.experiments.sweep_experiments import (
 from graphon_validation.experiments.training_experiments import METHODS as TRAINED
 from graphon_validation.experiments.training_experiments import training_experiment
 from graphon_validation.pruning.scores import METHODS
-from graphon_validation.studies.sweeps import distinct
 
 ONE_SHOT = sorted(set(METHODS) - {"imp"})
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     chosen = _parser().parse_args(arguments)
     try:
-        distinct("widths", chosen.widths, 1)
+        whole_numbers("widths", chosen.widths, distinct=True)
         if chosen.seeds < chosen.least_seeds:
             raise InputError(
                 f"--seeds: expected at least {chosen.least_seeds} networks for errors, got {chosen.seeds}."

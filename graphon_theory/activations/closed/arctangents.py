@@ -4,7 +4,7 @@ arctan(z) = z A(z^2); A is smooth on [0, 1] with its nearest singularity at -1, 
 reaches rounding level (its own error is 5e-18). The coefficients interpolate A at the Chebyshev points of [0, 1],
 solved for with 80 digits. The angle a = 2 arccos(c / 2) of :func:`acute_ratio` is smoother still: over sin(a / 2) its
 nearest singularity in c is at -2, and degree 11 reaches rounding level (1.6e-17).
-``tests/test_kernels.py`` holds both against mpmath.
+``tests/activations/test_compiled_duals.py`` holds both against mpmath.
 """
 
 from __future__ import annotations

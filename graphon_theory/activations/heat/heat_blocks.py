@@ -382,7 +382,7 @@ def heat_flow_block(
     out: FloatArray,
     parameters: FloatArray,
 ) -> None:
-    """Any phi, by its heat flow; signature as in ``_kernels.duals``, own parameters: the table.
+    """Any phi, by its heat flow; signature as in ``closed/rectifier_blocks``, own parameters: the table.
 
     K is the covariance, out[:, 0] the raw moment E[phi phi']. Features: mean, s = sqrt(q), E[phi], E[phi'], and 1 / s
     (0 where q = 0).

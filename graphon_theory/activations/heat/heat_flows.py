@@ -1,8 +1,7 @@
 """Duals of any activation by its heat flow (THEORY §4): kinks, jumps, any variance, any mean.
 
 S(x, tau) = E[phi(x + tau e)] and S1(x, tau) = E[phi'(x + tau e)], e ~ N(0, 1), belong to the activation alone. They are
-tabulated once (``heat_tables``); then C and Cdot of a pair of inputs are one integral over a line
-(``_kernels.heat_flows``).
+tabulated once (``heat_tables``); then C and Cdot of a pair of inputs are one integral over a line (``heat_blocks``).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Near a kink z, S is a function of (x - z) / tau whatever tau, so every half-octave of tau has cells of its own there,
 whose edges z + xi tau move with tau; farther off than 8 tau, S is as smooth as phi, and all smaller tau share cells.
 On each cell S is a polynomial; cells are halved until it is, to an accuracy that the octave of the standard deviation
-s decides. The layout is that of ``_kernels.heat_flows``, which reads the table.
+s decides. The layout is that of ``heat_blocks``, which reads the table.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from torch import Tensor
 from xarray import DataArray, Dataset
 
 from graphon_theory.data import labels
+from graphon_theory.data.checks import whole_number, whole_numbers
 from graphon_theory.errors import InputError
 from graphon_validation.kernels.grams import Side, masked_gram
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor
@@ -50,8 +51,7 @@ def empirical_kernel(
     Raises InputError for inputs that are not finite, or whose number of columns is not n_0, for ``outputs`` that the
     network does not have, and for kernels that are not finite (weights or signals overflow).
     """
-    if not isinstance(memory, int) or memory < 1:
-        raise InputError(f"memory: expected a positive number of bytes, got {memory!r}.")
+    whole_number("memory", memory, expected="a positive number of bytes")
     chosen = _checked_outputs(outputs, model.widths[-1])
     left = as_tensor(model, x, "x")
     right = None if x2 is None else as_tensor(model, x2, "x2")
@@ -112,11 +112,8 @@ def _layer_kernels(
 def _checked_outputs(outputs: Sequence[int] | None, count: int) -> list[int]:
     if outputs is None:
         return list(range(count))
-    chosen = list(outputs)
-    whole = all(isinstance(one, int | np.integer) and 0 <= one < count for one in chosen)
-    if not chosen or not whole or len(set(chosen)) < len(chosen):
-        raise InputError(f"outputs: expected different indices in 0..{count - 1}, got {chosen}.")
-    return [int(one) for one in chosen]
+    expected = f"different indices in 0..{count - 1}"
+    return list(whole_numbers("outputs", outputs, 0, count - 1, distinct=True, expected=expected))
 
 
 def _one_hot(chosen: Sequence[int], outputs: int, like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from graphon_theory.data import checks
 from graphon_theory.errors import NetworkError
 
 PARAMETERIZATIONS = ("ntk", "standard")
@@ -69,8 +70,10 @@ class MaskedLinear(nn.Module):
         if bias is not None and bias.shape != weight.shape[:1]:
             raise NetworkError(f"bias: expected shape ({weight.shape[0]},), got {tuple(bias.shape)}.")
         for name, variance, least in (("weight", weight_variance, "positive"), ("bias", bias_variance, "at least 0")):
-            if not math.isfinite(variance) or variance < 0 or (variance == 0 and name == "weight"):
-                raise NetworkError(f"{name}_variance: expected a finite number, {least}, got {variance}.")
+            expected = f"a finite number, {least}"
+            checks.positive_number(
+                f"{name}_variance", variance, zero=name == "bias", error=NetworkError, expected=expected
+            )
         if parameterization not in PARAMETERIZATIONS:
             raise NetworkError(f"parameterization: expected one of {PARAMETERIZATIONS}, got {parameterization!r}.")
         if law not in LAWS:

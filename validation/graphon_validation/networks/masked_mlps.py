@@ -229,9 +229,10 @@ def dense(
 
     Raises NetworkError for an unknown law and unit counts that are not positive integers.
     """
-    counts = tuple(int(n) for n in widths)
-    if len(counts) < 2 or counts != tuple(widths) or min(counts) < 1:
-        raise NetworkError(f"widths: expected unit counts (n_0, ..., n_L), positive integers, got {tuple(widths)}.")
+    expected = "unit counts (n_0, ..., n_L), positive integers"
+    counts = checks.whole_numbers("widths", widths, error=NetworkError, expected=expected)
+    if len(counts) < 2:
+        raise NetworkError(f"widths: expected {expected}, got {tuple(widths)}.")
     if init not in INITS:
         raise NetworkError(f"init: expected one of {', '.join(INITS)}, got {init!r}.")
     law, deviation = INITS[init]
@@ -259,13 +260,10 @@ Evaluator = Callable[[Graphon, slice], FloatArray]
 
 def check_widths(network: Network, widths: Sequence[int]) -> tuple[int, ...]:
     """All unit counts, (n_0, ..., n_L). Raises NetworkError where they do not fit the network."""
-    counts = tuple(int(n) for n in widths)
+    expected = f"{network.depth + 1} unit counts (n_0, ..., n_{network.depth})"
+    counts = checks.whole_numbers("widths", widths, error=NetworkError, expected=f"{expected}, positive integers")
     if len(counts) != network.depth + 1:
-        raise NetworkError(
-            f"widths: expected {network.depth + 1} unit counts (n_0, ..., n_{network.depth}), got {len(counts)}."
-        )
-    if counts != tuple(widths) or min(counts) < 1:
-        raise NetworkError(f"widths: expected positive integers, got {tuple(widths)}.")
+        raise NetworkError(f"widths: expected {expected}, got {len(counts)}.")
     if counts[-1] != network.outputs:
         raise NetworkError(
             f"widths: the last is {counts[-1]}, but the network has {network.outputs} outputs; "

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphon_theory.data.checks import share_kept, whole_number, whole_numbers
 from graphon_theory.errors import InputError
 from graphon_validation.networks.masked_mlps import MaskedMLP, Seed
 from graphon_validation.networks.selections import Cut, keep_best
@@ -67,13 +68,10 @@ def prune(
         raise InputError(f"method: expected one of {', '.join(sorted(METHODS))}, got {method!r}.")
     if scope not in SCOPES:
         raise InputError(f"scope: expected one of {SCOPES}, got {scope!r}.")
-    if not isinstance(density, int | float | np.number) or not 0 < density <= 1:
-        raise InputError(f"density: expected a number in (0, 1], the share that survives, got {density!r}.")
+    share_kept("density", density)
     if chosen.needs_data and data is None:
         raise InputError(f"data: method {method!r} scores connections on data; pass data=(x, labels).")
-    steps = chosen.rounds if rounds is None else rounds
-    if not isinstance(steps, int) or steps < 1:
-        raise InputError(f"rounds: expected a whole number of at least 1, got {rounds!r}.")
+    steps = chosen.rounds if rounds is None else whole_number("rounds", rounds)
     _check_options(method, chosen, options)
     indices = _check_layers(model, layers)
     groups = [indices] if scope == "global" else [[index] for index in indices]
@@ -140,13 +138,9 @@ def _check_layers(model: MaskedMLP, layers: Sequence[int] | None) -> list[int]:
     depth = len(model.linears)
     if layers is None:
         return list(range(depth))
-    given = list(layers) if isinstance(layers, Iterable) else [layers]
-    if not all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in given):
-        raise InputError(f"layers: expected different indices in 0..{depth - 1}, got {layers!r}.")
-    indices = sorted(set(given))
-    if not indices or len(indices) < len(given) or indices[0] < 0 or indices[-1] >= depth:
-        raise InputError(f"layers: expected different indices in 0..{depth - 1}, got {tuple(layers)}.")
-    return indices
+    given = layers if isinstance(layers, Iterable) else [layers]
+    expected = f"different indices in 0..{depth - 1}"
+    return sorted(whole_numbers("layers", given, 0, depth - 1, distinct=True, expected=expected))
 
 
 def _target(model: MaskedMLP, group: list[int], density: float) -> int:

@@ -21,7 +21,6 @@ from graphon_theory.networks.network import Network
 from graphon_theory.training.dynamics import gradient_descent
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import build
-from graphon_validation.studies.sweeps import distinct
 from graphon_validation.training.trainers import train
 
 KINDS = ("real", "linear")
@@ -56,7 +55,7 @@ def trained_ensemble(
     if targets.ndim != 1 or network.outputs != 1:
         raise InputError(f"y: expected one target, (N,), and a network with one output, got {targets.shape}.")
     counts = checked_steps(steps).astype(int).tolist()
-    if len(distinct("seeds", seeds, 0)) < 2:
+    if len(checks.whole_numbers("seeds", seeds, 0, distinct=True)) < 2:
         raise InputError(f"seeds: expected at least 2 for a spread, got {list(seeds)}.")
     if new.shape[1] != inputs.shape[1]:
         raise InputError(f"x_test: expected {inputs.shape[1]} columns like x, got {new.shape[1]}.")

@@ -26,7 +26,6 @@ from graphon_theory.pruning.laws import INITS, magnitude_pruning, prune_globally
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import dense
 from graphon_validation.pruning.pruners import prune
-from graphon_validation.studies.sweeps import distinct
 
 MODES = 10
 
@@ -92,7 +91,7 @@ def eigenvalue_gaps(
     Raises InputError for fewer than 3 seeds or fewer than 10 inputs.
     """
     count = len(checks.as_inputs(x))
-    distinct("seeds", seeds, 0)
+    checks.whole_numbers("seeds", seeds, 0, distinct=True)
     if len(seeds) < 3 or count < MODES:
         raise InputError(f"seeds, x: expected at least 3 seeds and {MODES} inputs, got {len(seeds)} and {count}.")
     predicted = np.empty((len(settings), MODES + 1))

@@ -12,7 +12,7 @@ from torch import Tensor
 from xarray import DataArray, Dataset
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data import labels
+from graphon_theory.data import checks, labels
 from graphon_theory.errors import InputError
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.network import Network
@@ -61,9 +61,10 @@ def sampled_nngp(
     Raises InputError for fewer than 3 seeds or repeated ones, other names, and ``widths`` given with a model or
     left out with a Network; what :func:`build` raises.
     """
-    numbers = [int(seed) for seed in seeds]
-    if len(numbers) < 3 or len(set(numbers)) < len(numbers) or numbers != list(seeds) or min(numbers) < 0:
-        raise InputError(f"seeds: expected at least 3 different integers of at least 0, got {list(seeds)}.")
+    expected = "at least 3 different integers of at least 0"
+    numbers = checks.whole_numbers("seeds", seeds, 0, distinct=True, expected=expected)
+    if len(numbers) < 3:
+        raise InputError(f"seeds: expected {expected}, got {list(seeds)}.")
     if readout not in READOUTS:
         raise InputError(f"readout: expected one of {', '.join(READOUTS)}, got {readout!r}.")
     draw, law = _sources(source, widths, protocol, device, dtype)

@@ -62,14 +62,15 @@ def width_sweep(
     Raises InputError for empty or repeated widths or seeds and an ``rng`` in ``prune``, NetworkError for
     the standard parameterization, whose kernel grows with the width and has no limit to compare with.
     """
-    widths, seeds = distinct("widths", widths, 1), distinct("seeds", seeds, 0)
+    widths = checks.whole_numbers("widths", widths, distinct=True)
+    seeds = checks.whole_numbers("seeds", seeds, 0, distinct=True)
     if network.parameterization == "standard":
         raise NetworkError(
             "network: the standard parameterization's kernel grows with the width, so a sweep has no limit; "
             'use parameterization="ntk".'
         )
-    if workers is not None and (not isinstance(workers, int) or workers < 1):
-        raise InputError(f"workers: expected a whole number of at least 1, got {workers!r}.")
+    if workers is not None:
+        checks.whole_number("workers", workers)
     inputs = checks.as_inputs(x).shape[1]
     pruning = dict(prune or {})
     if pruning and not {"method", "density"} <= set(pruning):
@@ -135,10 +136,3 @@ def _all(
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # workers set what MKL shares between threads
-
-
-def distinct(name: str, values: Sequence[int], least: int) -> list[int]:
-    numbers = [int(value) for value in values]
-    if not numbers or len(set(numbers)) < len(numbers) or numbers != list(values) or min(numbers) < least:
-        raise InputError(f"{name}: expected different integers of at least {least}, got {list(values)}.")
-    return numbers

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from graphon_theory.data.checks import real_array
 from graphon_theory.errors import InputError
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor
 
@@ -32,7 +33,7 @@ def loss_sum(outputs: Tensor, targets: Tensor, loss: str) -> Tensor:
 
 
 def _targets(labels: Any, loss: str, count: int, outputs: int) -> Tensor:
-    array = np.asarray(labels)
+    array = real_array("data", labels, expected="labels or targets", hint="; encode labels as numbers (one-hot)")
     if loss == "cross_entropy":
         if outputs < 2:
             raise InputError('loss: cross-entropy needs at least two outputs, the network has one; use loss="squared".')
@@ -46,8 +47,6 @@ def _targets(labels: Any, loss: str, count: int, outputs: int) -> Tensor:
         return torch.from_numpy(array.astype(np.int64))
     if loss != "squared":
         raise InputError(f'loss: expected "cross_entropy" or "squared", got {loss!r}.')
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"data: expected real targets, got dtype {array.dtype}; encode labels as numbers (one-hot).")
     if array.shape == (count,) and outputs == 1:
         array = array[:, None]
     if array.shape != (count, outputs) or not np.isfinite(array.astype(float)).all():

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphon_theory.data.checks import share_kept, whole_numbers
 from graphon_theory.errors import InputError
 from graphon_validation.networks.masked_mlps import MaskedMLP
 from graphon_validation.networks.selections import keep_best
@@ -43,12 +44,9 @@ class Rewiring:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"method: expected one of {', '.join(METHODS)}, got {self.method!r}.")
-        whole = all(isinstance(one, int) and one >= 1 for one in (self.every, self.until))
-        if not whole or not 0 < self.fraction < 1:
-            raise InputError(
-                "every, until, fraction: expected whole steps of at least 1 and a fraction in (0, 1), got "
-                f"{self.every}, {self.until}, {self.fraction}."
-            )
+        whole_numbers("every, until", (self.every, self.until), expected="whole steps of at least 1")
+        if share_kept("fraction", self.fraction) == 1:
+            raise InputError("fraction: expected the share of connections replaced, in (0, 1), got 1.")
 
     def due(self, step: int) -> bool:
         """Whether masks change before step ``step`` (counted from 0)."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from xarray import Dataset
 
 from graphon_theory.data import files, labels
+from graphon_theory.data.checks import positive_number, whole_number
 from graphon_theory.errors import InputError
 from graphon_validation.networks.masked_mlps import MaskedMLP
 from graphon_validation.training.losses import Data, as_data, loss_sum
@@ -74,8 +75,7 @@ def train(
     if data is None:
         raise InputError("data: training needs (x, labels) or (x, targets).")
     _check(steps, learning_rate, optimizer, batch_size, record, checkpoint_every)
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"seed: expected a whole number of at least 0, got {seed!r}.")
+    whole_number("seed", seed, 0)
     if rewiring is not None:
         check_rewiring(model, rewiring)
     inputs, targets = as_data(model, data, loss)
@@ -234,11 +234,10 @@ def _check(
 ) -> None:
     if optimizer not in OPTIMIZERS:
         raise InputError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {optimizer!r}.")
-    if not 0 < learning_rate < float("inf"):
-        raise InputError(f"learning_rate: expected a positive number, got {learning_rate!r}.")
+    positive_number("learning_rate", learning_rate)
     for name, value in (("steps", steps), ("batch_size", batch_size), ("record", record), ("checkpoint_every", every)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
-            raise InputError(f"{name}: expected a positive whole number, got {value!r}.")
+        if value is not None:
+            whole_number(name, value)
     if optimizer == "gd" and batch_size is not None:
         raise InputError('batch_size: optimizer="gd" takes all the data in every step; leave batch_size out.')
 
