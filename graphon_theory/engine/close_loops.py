@@ -94,6 +94,7 @@ def close_pairs(
     duals_y: FloatArray,
     rows: IntArray,
     columns: IntArray,
+    shift: float,
     nngp: FloatArray,
     shares: FloatArray,
 ) -> None:
@@ -106,7 +107,7 @@ def close_pairs(
         1 - rho = (1/2) int V (r / s - r' / s')^2 + (1/2) sigma_b^2 (1 / s - 1 / s')^2 + int V r r' gamma / (s s'),
 
     r, r' the roots of C below, s, s' those of K here: a sum without cancellation, so that angles are right to rounding
-    of 1, where a covariance knows the square root of that.
+    of 1, where a covariance knows the square root of that. ``shift`` is added to every one: what would an error do?
     """
     depth = len(sizes) - 1
     hidden = 0
@@ -148,6 +149,7 @@ def close_pairs(
                         step = left - right
                         gap += matrices[row + v] * (step * step + 2.0 * left * right * gaps[below + v])
                     gap = min(max(0.5 * gap, 0.0), 2.0)
+                gap = min(max(gap + shift, 0.0), 2.0)
                 gamma, dots[here + u] = _angular(jumps, first, second, gap, opposite)
                 gaps[here + u] = gamma
                 seconds[here + u] = r[here + u] * q[here + u] * (1.0 - gamma)

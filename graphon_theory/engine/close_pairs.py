@@ -10,7 +10,7 @@ beside copies of itself whose covariances are moved by their rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from graphon_theory.engine.tiles import Tile
 
 _BATCH = 1 << 17  # pairs taken together
 _VALUES = 1 << 22  # numbers of their inputs held together
+_Roots = tuple[FloatArray, FloatArray]
+_Loop = Callable[..., tuple[FloatArray, FloatArray]]
 _WITNESSES = 3  # inputs beside which one at the radius is put
 
 
@@ -51,23 +53,14 @@ class ClosePairs:
         threads: int | None = None,
     ) -> None:
         """Put the right values of close pairs into NNGP, NTK (outputs, N, N2) and the NTK of layers (L, ...)."""
-        form = self.form
-        if form is None:
+        if self.form is None or not self.neighbours.looked_at:
             return
-        operators = self.recursion.operators
-        sizes = np.array([self.x.shape[1], *(len(op.variance) for op in operators)], dtype=np.intp)
-        matrices = np.concatenate([m.ravel() for op in operators for m in (op.variance, op.mask_matrix)])
-        biases = np.array([[op.bias, op.trained_bias] for op in operators])
+        computed = self._loop(self.form)
 
         def one(_: None, pairs: tuple[IntArray, IntArray]) -> int:
             (i, rows), (j, columns) = (np.unique(k, return_inverse=True) for k in pairs)
             x, y = self.x[i], self.other[j]
-            out = np.empty((len(nngp), len(rows)))
-            parts = np.empty((len(operators), len(nngp), len(rows)))
-            of_x, of_y = self._roots(x), self._roots(y)
-            close_loops.close_pairs(
-                *form, sizes, matrices, biases, x, y, of_x[0], of_y[0], of_x[1], of_y[1], rows, columns, out, parts
-            )
+            out, parts = computed(x, y, self._roots(x), self._roots(y), rows, columns)
             i, j = pairs
             for a, b in ((i, j), (j, i)) if self.symmetric else ((i, j),):
                 nngp[:, a, b], ntk[:, a, b] = out, parts.sum(axis=0)
@@ -76,6 +69,30 @@ class ClosePairs:
             return len(i)
 
         run_tiles(self._batches(), one, lambda: None, threads, None)
+
+    def _loop(self, form: AngularForm) -> _Loop:
+        """The compiled recursion on this network."""
+        operators = self.recursion.operators
+        sizes = np.array([self.x.shape[1], *(len(op.variance) for op in operators)], dtype=np.intp)
+        matrices = np.concatenate([m.ravel() for op in operators for m in (op.variance, op.mask_matrix)])
+        biases = np.array([[op.bias, op.trained_bias] for op in operators])
+
+        def computed(
+            x: FloatArray,
+            y: FloatArray,
+            of_x: _Roots,
+            of_y: _Roots,
+            rows: IntArray,
+            columns: IntArray,
+            shift: float = 0.0,
+        ) -> tuple[FloatArray, FloatArray]:
+            out = np.empty((self.recursion.outputs, len(rows)))
+            parts = np.empty((len(operators), *out.shape))
+            roots = (of_x[0], of_y[0], of_x[1], of_y[1])
+            close_loops.close_pairs(*form, sizes, matrices, biases, x, y, *roots, rows, columns, shift, out, parts)
+            return out, parts
+
+        return computed
 
     def left_over(self) -> float:
         """What rounding of covariances does to the kernel of pairs that are not taken, relative to its diagonal."""
@@ -88,7 +105,28 @@ class ClosePairs:
         if self.neighbours.radius >= math.pi:
             return 0.0
         x, y = self._witnesses()
-        return rounding_error(self.recursion, x, y) if len(x) else 0.0
+        if not len(x):
+            return 0.0
+        return rounding_error(self.recursion, x, y) if self.form is None else self._angular_error(self.form, x, y)
+
+    def _angular_error(self, form: AngularForm, x: FloatArray, y: FloatArray) -> float:
+        """As :func:`rounding_error`, by the angles of the pairs: every 1 - rho is moved by the rounding of rho."""
+        count = len(x)
+        both = self._roots(np.concatenate([x, y]))
+        each, other = np.arange(count), np.arange(count, 2 * count)
+        every = np.concatenate([x, y])
+        loop = self._loop(form)
+        tolerance = max(float(step.parameters[0]) for step in self.recursion.dual_steps)
+        alone = np.arange(2 * count)
+        nngp, parts = loop(every, every, both, both, alone, alone)
+        values = [loop(every, every, both, both, each, other, shift) for shift in (0.0, -tolerance, tolerance)]
+        worst = 0.0
+        for part, diagonal in enumerate((nngp, parts.sum(axis=0))):
+            found = np.stack([v[0] if part == 0 else v[1].sum(axis=0) for v in values])
+            scale = np.sqrt(np.abs(diagonal[:, :count])) * np.sqrt(np.abs(diagonal[:, count:]))
+            move = np.abs(found[1:] - found[0]).max(axis=0)
+            worst = max(worst, float(np.divide(move, scale, out=np.zeros_like(move), where=scale > 0).max()))
+        return worst
 
     def _witnesses(self) -> tuple[FloatArray, FloatArray]:
         """Inputs of all sizes, each beside one at the radius."""

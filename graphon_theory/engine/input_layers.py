@@ -85,11 +85,12 @@ def _proportional_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(profiles, weights), rows = weights @ profiles to a bit or two: distinct rows scaled to 1, and their scales."""
     scales = np.abs(rows).max(axis=1)
     unit = rows / np.where(scales > 0, scales, 1.0)[:, None]
-    _, first, which = np.unique(np.round(unit, 14), axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    weights = np.zeros((len(rows), len(first)))
-    weights[np.arange(len(rows)), np.argsort(order)[which.ravel()]] = scales
-    return unit[first[order]], weights
+    seen: dict[bytes, int] = {}  # distinct rows in order, by their bytes
+    which = [seen.setdefault(row.tobytes(), len(seen)) for row in np.round(unit, 14) + 0.0]
+    weights = np.zeros((len(rows), len(seen)))
+    weights[np.arange(len(rows)), which] = scales
+    first = np.unique(which, return_index=True)[1]
+    return unit[first], weights
 
 
 def _column_blocks(rows: FloatArray) -> tuple[FloatArray, FloatArray]:

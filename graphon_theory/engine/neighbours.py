@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,7 +22,7 @@ _CHEAP = 0.05  # share of all pairs that a search may look at
 _FEW = 20_000  # pairs that it may look at in any case
 _ALIKE = 1e-2  # least ratio of a row's weights for which one metric serves all positions
 _METRICS = 16  # metrics at most, one a position
-_COORDINATES = 8  # of the projections by which close inputs are found
+_COORDINATES = 16  # of the projections by which close inputs are found
 _BATCH = 1 << 17  # pairs taken together
 
 
@@ -42,29 +42,30 @@ class Metric:
         vectors = x if (self.weights == 1).all() else x * np.sqrt(self.weights)
         length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors) + self.bias)
         inverse = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
-        basis = self._basis
+        basis = _basis(len(self.weights) + 1)
         points = (vectors @ basis[:-1] + math.sqrt(self.bias) * basis[-1]) * inverse[:, None]
         points[length == 0] = 9.0
         return points, math.sqrt(self.bias) * float(inverse.min(initial=1.0))
 
-    @cached_property
-    def _basis(self) -> FloatArray:
-        """Orthonormal directions (d + 1, K), the same for the same d."""
-        dimensions = len(self.weights) + 1
-        directions = np.random.default_rng(0).standard_normal((dimensions, min(dimensions, _COORDINATES)))
-        return np.linalg.qr(directions)[0]
+
+@lru_cache(maxsize=8)
+def _basis(dimensions: int) -> FloatArray:
+    """Orthonormal directions (dimensions, K), the same at all times."""
+    directions = np.random.default_rng(0).standard_normal((dimensions, min(dimensions, _COORDINATES)))
+    return np.linalg.qr(directions)[0]
 
 
 def metrics_of(first: LayerOperator) -> list[Metric]:
     """Metrics that between them see every pair that is close at some position of the first layer."""
-    rows = np.unique(np.maximum(first.variance, 0.0), axis=0)
-    middle = float(np.exp(np.log(rows[rows > 0]).mean())) if (rows > 0).any() else 1.0
-    spread = [rows.min(axis=1), rows.max(axis=1)] if first.bias == 0 else [rows.min(1), np.maximum(rows.max(1), middle)]
+    rows = np.maximum(first.variance, 0.0)
+    middle = float(rows.mean()) or 1.0
+    lowest, highest = rows.min(axis=1), rows.max(axis=1)
     if first.bias > 0:
-        spread[0] = np.minimum(spread[0], middle)
-    ratio = float((spread[0] / np.where(spread[1] > 0, spread[1], 1.0)).min())
+        lowest, highest = np.minimum(lowest, middle), np.maximum(highest, middle)
+    ratio = float((lowest / np.where(highest > 0, highest, 1.0)).min())
     if ratio >= _ALIKE:
         return [Metric(np.ones(rows.shape[1]), first.bias / middle, ratio)]
+    rows = np.unique(rows, axis=0)
     some = rows[np.unique(np.linspace(0, len(rows) - 1, _METRICS).astype(int))]
     return [Metric(row, first.bias, 1.0) for row in some]
 
@@ -120,8 +121,13 @@ class Neighbours:
         affordable = max(_FEW, _CHEAP * len(x) * len(self.other))
         for self.radius in _RADII if radius is None else (radius,):
             self.windows = [w for side in sides for w in _windows(*side, self.radius)]
-            if sum(w.looked_at for w in self.windows) <= affordable:
+            if self.looked_at <= affordable:
                 break
+
+    @property
+    def looked_at(self) -> int:
+        """Candidates of the search."""
+        return sum(w.looked_at for w in self.windows)
 
     def batches(self, most: int = _BATCH) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
         """(rows, columns, 1 - |rho|) of close pairs of inputs that are not identical; some come more than once."""
