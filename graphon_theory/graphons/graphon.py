@@ -319,8 +319,10 @@ class StepGraphon(Graphon):
             return super().row_integrals(u, panels)
         edges = np.append(panels.a, panels.b[-1])  # one node a panel: shares of blocks, no quadrature needed
         points = np.atleast_1d(np.asarray(u, dtype=float))
-        middles = (self.v_edges[:-1] + self.v_edges[1:]) / 2
-        values = self(points[:, None], middles[None, :])
+        if points.size and not (points.min() >= 0.0 and points.max() <= 1.0):
+            self(points, 0.0)  # says what is wrong with them
+        block = np.searchsorted(self.u_edges, points, side="right") - 1
+        values = self.values[np.minimum(block, len(self.values) - 1)]
         if np.array_equal(edges, self.v_edges):
             return values * np.diff(edges)
         shares: FloatArray = _overlaps(edges, self.v_edges) * np.diff(edges)[:, None]
