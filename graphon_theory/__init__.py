@@ -76,7 +76,10 @@ _MODULES = {
     ),
     "estimation.mask_estimates": ("estimate_graphon",),
     "estimation.masks": ("PackedMask",),
-    "estimation.network_estimates": ("estimate_network",),
+    "estimation.network_estimates": (
+        "WeightScaleWarning",
+        "estimate_network",
+    ),
     "estimation.units": ("trace_units",),
     "spectra.alignments": ("target_alignment",),
     "spectra.graphon_spectra": ("graphon_spectrum",),
@@ -104,6 +107,7 @@ _MODULES = {
     ),
     "training.ensembles": ("training_ensemble",),
     "training.generalisation": (
+        "LearningCurveWarning",
         "eigenlearning",
         "learning_curve",
         "measured_learning_curve",
@@ -185,6 +189,7 @@ if TYPE_CHECKING:
     from graphon_theory.estimation.graphon_paths import network_path as network_path
     from graphon_theory.estimation.mask_estimates import estimate_graphon as estimate_graphon
     from graphon_theory.estimation.masks import PackedMask as PackedMask
+    from graphon_theory.estimation.network_estimates import WeightScaleWarning as WeightScaleWarning
     from graphon_theory.estimation.network_estimates import estimate_network as estimate_network
     from graphon_theory.estimation.units import trace_units as trace_units
     from graphon_theory.exact.closed_forms import closed_form as closed_form
@@ -228,6 +233,7 @@ if TYPE_CHECKING:
     from graphon_theory.training.dynamics import steps_to_loss as steps_to_loss
     from graphon_theory.training.dynamics import time_to_loss as time_to_loss
     from graphon_theory.training.ensembles import training_ensemble as training_ensemble
+    from graphon_theory.training.generalisation import LearningCurveWarning as LearningCurveWarning
     from graphon_theory.training.generalisation import eigenlearning as eigenlearning
     from graphon_theory.training.generalisation import learning_curve as learning_curve
     from graphon_theory.training.generalisation import measured_learning_curve as measured_learning_curve

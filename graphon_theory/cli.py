@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import io
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from graphon_theory import __version__
-from graphon_theory.arrays import FloatArray
 from graphon_theory.data.files import load_dataset, save_dataset, whole_file
 from graphon_theory.data.labels import MODE, TIME
 from graphon_theory.errors import GraphonError, InputError, SpecError
@@ -31,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C."""
     chosen = _parser().parse_args(arguments)
     try:
-        chosen.run(chosen, Console())
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            chosen.run(chosen, Console())
     except GraphonError as error:
         print(f"graphon-theory: {error}", file=sys.stderr)
         return 2
@@ -42,6 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("graphon-theory: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    print(f"graphon-theory: warning: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     kernel = commands.add_parser("kernel", help="limit kernels (NNGP and NTK) of a network")
     kernel.add_argument("spec", type=Path, metavar="SPEC.toml", help="the network, as Network.to_toml() writes it")
     _add_inputs(kernel, required=True)
+    _add_parameterization(kernel)
     kernel.add_argument("--against", type=Path, metavar="FILE", help="second inputs: kernel of INPUTS with these")
     kernel.add_argument("--out", type=Path, required=True, metavar="FILE.nc", help="netCDF file to write")
     kernel.set_defaults(run=_kernel)
@@ -92,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--count", type=int, help="eigenvalues to show (default 10, or all of fewer)")
     compare.add_argument("--ridge", type=float, default=0.0, help="ridge of the regression (default 0)")
     compare.add_argument("--kind", choices=("ntk", "nngp"), default="ntk", help="which kernel (default ntk)")
+    _add_parameterization(compare)
     compare.add_argument("--out", type=Path, metavar="FILE.nc", help="netCDF file to write")
     compare.set_defaults(run=_compare)
 
@@ -114,11 +126,23 @@ def _add_inputs(command: argparse.ArgumentParser, required: bool) -> None:
     command.add_argument("--rtol", type=float, default=1e-10, help="quadrature tolerance (default 1e-10)")
 
 
+def _add_parameterization(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--parameterization",
+        choices=("ntk", "standard"),
+        help='whose learning rates: "standard" is that of torch.nn.Linear (default: as the file of the network says)',
+    )
+    command.add_argument(
+        "--widths", type=int, nargs="+", metavar="N", help="fan-ins n_0 ... n_(L-1), which standard needs"
+    )
+
+
 def _add_source(command: argparse.ArgumentParser) -> None:
     command.add_argument("source", type=Path, metavar="SPEC.toml|KERNEL.nc", help=_SOURCE)
     _add_inputs(command, required=False)
     command.add_argument("--kind", choices=("ntk", "nngp"), default="ntk", help="which kernel (default ntk)")
     command.add_argument("--output", type=int, default=0, help="which output of the network (default 0)")
+    _add_parameterization(command)
     command.add_argument("--out", type=Path, metavar="FILE.nc", help="netCDF file to write")
 
 
@@ -138,8 +162,20 @@ def _add_estimate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dense-std", type=float, nargs="+", help="deviation of dense weights: one, or one a layer")
     command.add_argument("--no-drift", action="store_true", help="leave the drift D out")
     command.add_argument("--activation", default="relu", help="default relu")
-    command.add_argument("--weight-variance", type=float, default=2.0, help="default 2")
+    command.add_argument(
+        "--weight-variance", type=float, default=2.0, help="sigma_w^2 (default 2; torch.nn.Linear starts at 1/3)"
+    )
     command.add_argument("--bias-variance", type=float, default=0.0, help="default 0")
+    command.add_argument(
+        "--parameterization",
+        choices=("ntk", "standard"),
+        default="ntk",
+        help='"standard": weights of variance sigma_w^2 / fan-in and no factor beside them, as in torch.nn.Linear; '
+        "what --weights are divided by unless --dense-std says otherwise, and whose learning rates later commands give",
+    )
+    command.add_argument(
+        "--widths", type=int, nargs="+", metavar="N", help="fan-ins n_0 ... n_(L-1) (default for standard: the masks')"
+    )
     command.add_argument("--out", type=Path, required=True, metavar="SPEC.toml", help="network to write")
 
 
@@ -182,7 +218,8 @@ def _dynamics(chosen: argparse.Namespace, console: Console) -> None:
     from graphon_theory.training.dynamics import critical_learning_rate, gradient_flow
 
     kernel = _chosen_kernel(chosen)
-    flow = gradient_flow(kernel, _array(chosen.targets), chosen.times, learning_rate=chosen.learning_rate)
+    targets = _array(chosen.targets, "y")
+    flow = gradient_flow(kernel, targets, chosen.times, learning_rate=chosen.learning_rate)
     table = _table("Gradient flow", "time", "training loss")
     for time, loss in zip(flow[TIME].values, flow.loss.values, strict=True):
         table.add_row(f"{time:.6g}", f"{loss:.6g}")
@@ -199,12 +236,13 @@ def _compare(chosen: argparse.Namespace, console: Console) -> None:
     for path in chosen.specs:
         if path.stem in networks:
             raise InputError(f"{path}: a network is called by its file, and {path.stem} came before; rename one file.")
-        networks[path.stem] = _network(path)
-    tests = [None if path is None else _array(path) for path in (chosen.test_inputs, chosen.test_targets)]
+        networks[path.stem] = _network(path, chosen)
+    given = ((chosen.test_inputs, ("x_test", "x")), (chosen.test_targets, ("y_test", "y")))
+    tests = [None if path is None else _array(path, *names) for path, names in given]
     found = compare_networks(
         networks,
-        _array(chosen.inputs),
-        _array(chosen.targets),
+        _array(chosen.inputs, "x"),
+        _array(chosen.targets, "y"),
         *tests,
         level=chosen.level,
         count=chosen.count,
@@ -223,12 +261,18 @@ def _estimate(chosen: argparse.Namespace, console: Console) -> None:
     weights = None if chosen.weights is None else _layers(chosen.weights)
     scales = chosen.dense_std[0] if chosen.dense_std and len(chosen.dense_std) == 1 else chosen.dense_std
     blocks = int(chosen.blocks) if chosen.blocks.isdecimal() else chosen.blocks
+    standard = chosen.parameterization == "standard"
+    if standard and scales is None and weights is not None:
+        weights = _in_units(weights, masks, chosen.weight_variance)
     found = estimate_network(masks, weights, blocks, scales, inputs=chosen.inputs, drift=not chosen.no_drift)
+    fan_ins = tuple(len(labels) for labels in found.labels[:-1]) if standard else None
     network = Network(
         list(found),
         activation=chosen.activation,
         weight_variance=chosen.weight_variance,
         bias_variance=chosen.bias_variance,
+        parameterization=chosen.parameterization,
+        widths=chosen.widths or fan_ins,
         outputs=len(found.labels[-1]),
     )
     try:
@@ -258,16 +302,33 @@ def _estimate(chosen: argparse.Namespace, console: Console) -> None:
     _say(console, f"written to {chosen.out}")
 
 
-def _layers(paths: Sequence[Path]) -> list[FloatArray]:
+def _in_units(weights: list[Any], masks: list[Any], variance: float) -> list[Any]:
+    """Weights of the standard parameterization in units of the deviation they were drawn with."""
+    if len(weights) != len(masks):
+        return weights  # refused by name elsewhere
+    pairs = zip(weights, masks, strict=True)
+    return [w / np.sqrt(variance / m.shape[-1]) if m.ndim and w.dtype.kind in "fiu" else w for w, m in pairs]
+
+
+def _layers(paths: Sequence[Path]) -> list[Any]:
     """Matrices of all layers: one a .npy file, all those of a .npz file in the order they were saved."""
-    found: list[FloatArray] = []
-    for path in paths:
-        try:
-            loaded = np.load(path, allow_pickle=False)
-            found.extend(dict(loaded).values() if isinstance(loaded, np.lib.npyio.NpzFile) else [loaded])
-        except (ValueError, EOFError, BadZipFile) as error:
-            raise InputError(f"{path}: expected layers as .npy or .npz, but reading it fails: {error}") from None
-    return found
+    return [array for path in paths for array in _read(path, "layers as .npy or .npz").values()]
+
+
+def _read(path: Path, expected: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a file by name; a .npy file and numbers as text have one. Raises InputError for any other bytes."""
+    content = path.read_bytes()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what comes out is looked at
+            if path.suffix == ".csv":
+                return {"x": np.loadtxt(io.StringIO(content.decode()), delimiter=",", ndmin=2)}
+            loaded = np.load(io.BytesIO(content), allow_pickle=False)
+            return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"x": loaded}
+    except Exception as error:  # a damaged file can break its readers anywhere
+        raise InputError(
+            f"{path}: expected {expected}, but reading it fails: {error or type(error).__name__}"
+        ) from None
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -287,22 +348,25 @@ def _save(data: xr.Dataset, out: Path | None, console: Console) -> None:
         _say(console, f"written to {out}")
 
 
-def _network(spec: Path) -> Network:
+def _network(spec: Path, chosen: argparse.Namespace) -> Network:
+    """The network of a file, in the parameterization that was asked for."""
     from graphon_theory.networks.network import Network
 
     try:
-        return Network.from_toml(spec.read_text(encoding="utf-8"))
+        network = Network.from_toml(spec.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise SpecError(f"{spec}: expected a network as TOML text, but this is no UTF-8 text.") from None
+    asked = {name: getattr(chosen, name) for name in ("parameterization", "widths") if getattr(chosen, name)}
+    return dataclasses.replace(network, **asked) if asked else network
 
 
 def _limit_kernel(chosen: argparse.Namespace) -> xr.Dataset:
     from graphon_theory.engine.limits import limit_kernel
 
-    network = _network(getattr(chosen, "spec", None) or chosen.source)
+    network = _network(getattr(chosen, "spec", None) or chosen.source, chosen)
     against = getattr(chosen, "against", None)
-    second = None if against is None else _array(against)
-    return limit_kernel(network, _array(chosen.inputs), second, rtol=chosen.rtol)
+    second = None if against is None else _array(against, "x2", "x")
+    return limit_kernel(network, _array(chosen.inputs, "x"), second, rtol=chosen.rtol)
 
 
 def _chosen_kernel(chosen: argparse.Namespace) -> xr.DataArray:
@@ -311,6 +375,10 @@ def _chosen_kernel(chosen: argparse.Namespace) -> xr.DataArray:
         if chosen.inputs is None:
             raise InputError(f"--inputs: {chosen.source} is a network, so it needs --inputs FILE as well.")
         kernels = _limit_kernel(chosen)
+    elif chosen.parameterization or chosen.widths:
+        raise InputError(
+            f"--parameterization: {chosen.source} holds a kernel, whose parameterization is settled; pass the network."
+        )
     else:
         kernels = load_dataset(chosen.source)
     if chosen.kind not in kernels:
@@ -323,17 +391,14 @@ def _chosen_kernel(chosen: argparse.Namespace) -> xr.DataArray:
     return kernel.isel(output=chosen.output) if "output" in kernel.dims else kernel
 
 
-def _array(path: Path) -> FloatArray:
-    """An array from .npy, .npz (its only array, or the one named x) or .csv without a header."""
-    try:
-        if path.suffix == ".csv":
-            if not path.read_bytes().strip():
-                raise InputError(f"{path}: expected numbers, but the file is empty.")
-            return np.loadtxt(path, delimiter=",", ndmin=2)
-        loaded = np.load(path, allow_pickle=False)
-        arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"x": loaded}
-    except (ValueError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path}: expected numbers as .npy, .npz or .csv, but reading it fails: {error}") from None
-    if "x" not in arrays and len(arrays) != 1:
-        raise InputError(f"{path}: expected one array, or one named x, got {', '.join(arrays) or 'none'}.")
-    return np.asarray(arrays["x"] if "x" in arrays else next(iter(arrays.values())))
+def _array(path: Path, *names: str) -> NDArray[Any]:
+    """An array from .npy, .csv without a header, or .npz: its only array, or the first of ``names`` ("x") there is."""
+    if path.suffix == ".csv" and not path.read_bytes().strip():
+        raise InputError(f"{path}: expected numbers, but the file is empty.")
+    arrays, names = _read(path, "numbers as .npy, .npz or .csv"), names or ("x",)
+    wanted = [name for name in names if name in arrays]
+    if not wanted and len(arrays) != 1:
+        raise InputError(
+            f"{path}: expected one array, or one named {' or '.join(names)}, got {', '.join(arrays) or 'none'}."
+        )
+    return np.asarray(arrays[wanted[0]] if wanted else next(iter(arrays.values())))

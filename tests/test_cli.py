@@ -142,6 +142,32 @@ def test_arrays_are_read_from_npz(folder: Path, inputs: Array, capsys: pytest.Ca
     assert "expected one array, or one named x, got a, b" in capsys.readouterr().err
 
 
+def test_each_option_takes_its_own_array_of_an_npz(
+    folder: Path, inputs: Array, capsys: pytest.CaptureFixture[str]
+) -> None:
+    y, new = np.sin(inputs[:, 0]), inputs[:4] + 0.1
+    np.savez(folder / "all.npz", x=inputs, y=y, x_test=new, y_test=np.sin(new[:, 0]))
+    np.savez(folder / "xy.npz", x=inputs, y=y)
+    np.savez(folder / "xz.npz", x=inputs, z=y)
+    np.savez(folder / "only.npz", labels=y)
+    kernel, expected = make_kernel(folder), gt.gradient_flow(gt.limit_kernel(NETWORK, inputs).ntk, y, [3.0])
+    for name in ("xy", "all", "only"):
+        out = ("--times", 3, "--out", folder / "path.nc")
+        assert run("dynamics", kernel, "--targets", folder / f"{name}.npz", *out) == 0
+        np.testing.assert_array_equal(load_dataset(folder / "path.nc").prediction, expected.prediction)
+    assert run("dynamics", kernel, "--targets", folder / "xz.npz") == 2
+    assert "xz.npz: expected one array, or one named y, got x, z" in capsys.readouterr().err
+    every = folder / "all.npz"
+    files = ("--inputs", every, "--targets", every, "--test-inputs", every, "--test-targets", every)
+    assert run("compare", folder / "net.toml", *files, "--out", folder / "found.nc") == 0
+    want = gt.compare_networks({"net": NETWORK}, inputs, y, new, np.sin(new[:, 0]))
+    np.testing.assert_allclose(load_dataset(folder / "found.nc").test_error, want.test_error, rtol=1e-12)
+    np.savez(folder / "pair.npz", x=inputs, x2=new)
+    pair = ("--inputs", folder / "pair.npz", "--against", folder / "pair.npz", "--out", folder / "cross.nc")
+    assert run("kernel", folder / "net.toml", *pair) == 0
+    np.testing.assert_array_equal(load_dataset(folder / "cross.nc").ntk, gt.limit_kernel(NETWORK, inputs, new).ntk)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -218,6 +244,33 @@ def test_as_a_program(folder: Path) -> None:
     assert program("no-such-command").returncode == 2
 
 
+# --- parameterization
+
+
+def test_learning_rates_of_the_standard_parameterization(
+    folder: Path, inputs: Array, capsys: pytest.CaptureFixture[str]
+) -> None:
+    standard = gt.Network([1.0, STEP, 1.0], "erf", 2.0, 0.1, parameterization="standard", widths=(4, 300, 200))
+    rate = gt.critical_learning_rate(gt.limit_kernel(standard, inputs).ntk)
+    data = ("--inputs", folder / "x.npy", "--targets", folder / "y.npy")
+    asked = ("--parameterization", "standard", "--widths", 4, 300, 200)
+    assert run("dynamics", folder / "net.toml", *data, *asked) == 0
+    assert f"largest stable learning rate of gradient descent: {rate:.6g}" in capsys.readouterr().out
+    assert run("compare", folder / "net.toml", *data, *asked, "--out", folder / "found.nc") == 0
+    found = load_dataset(folder / "found.nc").critical_learning_rate
+    np.testing.assert_allclose(found, rate, rtol=1e-12)
+    (folder / "standard.toml").write_text(standard.to_toml(), encoding="utf-8")
+    capsys.readouterr()
+    for more in ((), ("--parameterization", "ntk")):
+        assert run("dynamics", folder / "standard.toml", *data, *more) == 0
+        kernel = gt.limit_kernel(NETWORK if more else standard, inputs).ntk
+        assert f"descent: {gt.critical_learning_rate(kernel):.6g}" in capsys.readouterr().out
+    assert run("dynamics", folder / "net.toml", *data, *asked[:2]) == 2
+    assert "needs the 3 fan-ins" in capsys.readouterr().err
+    assert run("dynamics", make_kernel(folder), *data[2:], *asked[:2]) == 2
+    assert "holds a kernel, whose parameterization is settled" in capsys.readouterr().err
+
+
 # --- estimate
 
 
@@ -247,6 +300,40 @@ def test_estimate_writes_the_librarys_network(
     full = gt.estimate_network(masks, weights, 2, 3.0, drift=False)
     assert gt.Network.from_toml((tmp_path / "full.toml").read_text()) == gt.Network(full, activation="erf", outputs=2)
     assert "Estimated network" in capsys.readouterr().out
+
+
+def test_estimate_in_the_standard_parameterization(
+    tmp_path: Path, layers: tuple[list[Array], list[Array]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks, weights = layers
+    fan_ins = [9, 60, 50]
+    as_torch = [w / 3 / np.sqrt(3 * n) for w, n in zip(weights, fan_ins, strict=True)]
+    np.savez(tmp_path / "torch.npz", *as_torch)
+    out = tmp_path / "net.toml"
+    files = (tmp_path / "masks.npz", "--weights", tmp_path / "torch.npz", "--blocks", "2", "--out", out)
+    told = ("--parameterization", "standard", "--weight-variance", 1 / 3)
+    assert run("estimate", *files, *told) == 0
+    assert capsys.readouterr().err == ""
+    wanted = gt.estimate_network(masks, as_torch, 2, [1 / np.sqrt(3 * n) for n in fan_ins])
+    found = gt.Network.from_toml(out.read_text())
+    assert (found.parameterization, found.widths) == ("standard", (9, 60, 50))
+    for ours, theirs in zip(found.layers, wanted, strict=True):
+        assert ours.variance.mean() == pytest.approx(theirs.variance.mean(), rel=1e-12)
+        assert ours.variance.mean() / ours.mask.mean() == pytest.approx(1.0, rel=0.35)
+    assert run("estimate", *files, *told, "--widths", 9, 600, 500) == 0
+    assert gt.Network.from_toml(out.read_text()).widths == (9, 600, 500)
+
+
+@pytest.mark.filterwarnings("default")
+def test_estimate_warns_of_weights_in_another_unit(
+    tmp_path: Path, layers: tuple[list[Array], list[Array]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert layers
+    files = (tmp_path / "masks.npz", "--weights", tmp_path / "weights.npz", "--out", tmp_path / "net.toml")
+    assert run("estimate", *files) == 0
+    told = capsys.readouterr().err
+    assert told.startswith("graphon-theory: warning: weights: mean squares of surviving weights contradict")
+    assert "dense_std=" in told
 
 
 def test_estimate_says_what_is_wrong(

@@ -15,13 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.labels import OUTPUT
+from graphon_theory.data.labels import OUTPUT, Labels, by_kernel, by_rows, labels_of, refuse_other_labels
 from graphon_theory.errors import GraphonError, InputError, KernelError
 
 if TYPE_CHECKING:
     import xarray as xr
 
 Error = type[GraphonError]
+
+# Squares of targets and sums of them must be numbers; the rest is room for what multiplies them.
+_LARGEST = 1e150
+UNLABELLED = Labels("", None)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -155,13 +159,16 @@ def refuse_infinite(
         )
 
 
-def as_inputs(x: ArrayLike | xr.DataArray, name: str = "x") -> FloatArray:
+def as_inputs(
+    x: ArrayLike | xr.DataArray, name: str = "x", *, like: ArrayLike | xr.DataArray | None = None
+) -> FloatArray:
     """Take a data matrix (N, d) off its labels: a C-contiguous float64 array, checked to be finite.
 
-    Raises InputError when the rank is not 2, the array is empty, the type is not real, or a value is NaN or
-    infinite.
+    Raises InputError when the rank is not 2, the array is empty, the type is not real, a value is NaN or infinite, or
+    its columns are labelled otherwise than those of ``like``, the inputs ``x`` that it goes with.
     """
-    array = real_array(name, x, hint="; convert it to float first")
+    arranged = by_rows(x, like)
+    array = real_array(name, arranged, hint="; convert it to float first")
     if array.ndim != 2:
         hint = f"use {name}[:, None] or {name}[None, :]" if array.ndim == 1 else "flatten all but the first axis"
         raise InputError(f"{name}: expected shape (samples, inputs), got shape {array.shape}; {hint}.")
@@ -169,18 +176,22 @@ def as_inputs(x: ArrayLike | xr.DataArray, name: str = "x") -> FloatArray:
         raise InputError(f"{name}: expected at least one sample and one input, got shape {array.shape}.")
     out: FloatArray = np.ascontiguousarray(array, dtype=np.float64)
     refuse_infinite(name, out, "drop or impute those samples")
+    if like is not None:
+        refuse_other_labels(Labels(name, labels_of(arranged, 1)), Labels("x", labels_of(by_rows(like), 1)), "columns")
     return out
 
 
 def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square: bool = True) -> FloatArray:
     """Take a kernel matrix (N, N2) off its labels: float64, finite, square if asked.
 
-    Raises KernelError otherwise. A leading output dimension must be selected away first.
+    Raises KernelError otherwise, InputError where rows and columns of a square one are labelled otherwise. A leading
+    output dimension must be selected away first.
     """
     if hasattr(kernel, "data_vars"):
         has = ", ".join(map(str, kernel.data_vars))
         raise KernelError(f"{name}: expected one kernel, got a Dataset of {has}; pass one of them, as in kern.ntk.")
     dims = getattr(kernel, "dims", None)
+    kernel = by_kernel(kernel)
     try:
         given = np.asanyarray(kernel)
     except ValueError as error:
@@ -197,7 +208,27 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
             "inputs with themselves."
         )
     refuse_infinite(name, matrix, "recompute the kernel", what="entries ", error=KernelError)
+    if square:
+        refuse_other_labels(Labels(name, labels_of(kernel)), Labels("its columns", labels_of(kernel, 1)), "rows")
     return matrix
+
+
+def as_cross_kernel(
+    kernel: ArrayLike | xr.DataArray, name: str, training: Labels, size: int
+) -> tuple[FloatArray, Labels]:
+    """A kernel of new by training inputs (M, N), and the labels of the new ones.
+
+    Raises KernelError for anything else, InputError where its columns are labelled otherwise than the training inputs.
+    """
+    matrix = as_kernel(kernel, name, square=False)
+    if matrix.shape[1] != size:
+        raise KernelError(
+            f"{name}: expected {size} columns, one per training input, got shape {matrix.shape}; pass "
+            "limit_kernel(network, x_new, x).ntk."
+        )
+    arranged = by_kernel(kernel)
+    refuse_other_labels(Labels(name, labels_of(arranged, 1)), training, "columns, the training inputs,")
+    return matrix, Labels(name, labels_of(arranged, 0))
 
 
 def check_installed(what: str, modules: Mapping[str, str], extra: str) -> None:
@@ -228,8 +259,8 @@ def checked_count(count: int | None, size: int) -> int:
     )
 
 
-def checked_weights(weights: ArrayLike | xr.DataArray, size: int) -> FloatArray:
-    """Positive weights of inputs, made to add to 1. Raises InputError."""
+def checked_weights(weights: ArrayLike | xr.DataArray, size: int, inputs: Labels = UNLABELLED) -> FloatArray:
+    """The sample's law: (size,) positive numbers, divided by their sum. Raises InputError."""
     law = real_array("weights", weights, expected=f"{size} numbers, one an input")
     if law.shape != (size,) or law.dtype.kind == "b":
         raise InputError(f"weights: expected {size} numbers, one an input, got shape {law.shape} of {law.dtype}.")
@@ -240,12 +271,17 @@ def checked_weights(weights: ArrayLike | xr.DataArray, size: int) -> FloatArray:
             f"weights: expected positive numbers, but {len(bad)} of {size} are not, the first is {law[bad[0]]} at "
             f"[{bad[0]}]; leave out inputs that do not count."
         )
+    refuse_other_labels(Labels("weights", labels_of(weights)), inputs, "rows")
     return np.asarray(law / law.sum())
 
 
-def checked_targets(y: ArrayLike | xr.DataArray, size: int, name: str = "y") -> FloatArray:
-    """Targets (size,) or (size, targets) as float64. Raises InputError."""
-    targets = real_array(name, y, hint="; encode labels as numbers (one-hot)")
+def checked_targets(y: ArrayLike | xr.DataArray, size: int, name: str = "y", inputs: Labels = UNLABELLED) -> FloatArray:
+    """Targets (size,) or (size, targets) as float64, of the ``inputs``. Raises InputError.
+
+    Also where squares of them are no numbers: beyond 1e150, or all of them below 1e-150 and not zero.
+    """
+    arranged = by_rows(y)
+    targets = real_array(name, arranged, hint="; encode labels as numbers (one-hot)")
     if targets.ndim not in (1, 2) or len(targets) != size or 0 in targets.shape:
         raise InputError(
             f"{name}: expected shape ({size},) or ({size}, targets), one row per training input, got shape "
@@ -253,17 +289,50 @@ def checked_targets(y: ArrayLike | xr.DataArray, size: int, name: str = "y") -> 
         )
     targets = targets.astype(np.float64)
     refuse_infinite(name, targets, "drop or impute those samples")
+    largest = _largest(targets, name)
+    if 0 < largest < 1 / _LARGEST:
+        raise InputError(f"{name}: its largest entry, {largest:.3g}, is so small that its square is 0; divide by it.")
+    refuse_other_labels(Labels(name, labels_of(arranged)), inputs, "rows")
     return targets
 
 
-def checked_like(values: ArrayLike | xr.DataArray, shape: tuple[int, ...], name: str) -> FloatArray:
-    """Finite float64 values of exactly this shape. Raises InputError."""
-    array = real_array(name, values, expected=f"real numbers of shape {shape}")
+def checked_like(
+    values: ArrayLike | xr.DataArray,
+    shape: tuple[int, ...],
+    name: str,
+    inputs: Labels = UNLABELLED,
+    targets: Labels = UNLABELLED,
+) -> FloatArray:
+    """Finite float64 values of exactly this shape, of these inputs (and targets). Raises InputError."""
+    arranged = by_rows(values)
+    array = real_array(name, arranged, expected=f"real numbers of shape {shape}")
     if array.shape != shape:
         raise InputError(f"{name}: expected real numbers of shape {shape}, got shape {array.shape} of {array.dtype}.")
     array = array.astype(np.float64)
     refuse_infinite(name, array, "leave those samples out")
+    _largest(array, name)
+    refuse_other_labels(Labels(name, labels_of(arranged)), inputs, "rows")
+    refuse_other_labels(Labels(name, labels_of(arranged, 1)), targets, "targets")
     return array
+
+
+def _largest(values: FloatArray, name: str) -> float:
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest > _LARGEST:
+        raise InputError(
+            f"{name}: its largest entry, {largest:.3g}, is so large that its square is no number; divide by it."
+        )
+    return largest
+
+
+def refuse_overflow(values: FloatArray | float, name: str) -> None:
+    """Raise InputError where a result computed from finite targets is not finite."""
+    bad = int(np.sum(~np.isfinite(values)))
+    if bad:
+        raise InputError(
+            f"y: {bad} of {np.size(values)} values of {name} are beyond the largest number; divide the targets by "
+            "their largest entry."
+        )
 
 
 def checked_times(times: ArrayLike, name: str = "times") -> FloatArray:

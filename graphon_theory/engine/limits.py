@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from graphon_theory.arrays import EPS
 from graphon_theory.data.checks import as_inputs
-from graphon_theory.data.labels import LAYER, OUTPUT, X2, Variables, X, coords_of, dataset
+from graphon_theory.data.labels import LAYER, OUTPUT, X2, Variables, X, coords_of_inputs, dataset
 from graphon_theory.engine.adjoint import layer_contributions
 from graphon_theory.engine.close_pairs import ClosePairs
 from graphon_theory.engine.discretisation import FLOOR, check_problem, discretise
@@ -55,7 +55,7 @@ def limit_kernel(
         The :class:`Network`; with drift D the means mu^l(u) = sigma_w int D^l m^{l-1} dv are carried along, the duals
         are taken about them, and K^1 holds V - D^2/d.
     x, x2:
-        Inputs (N, d) and (N2, d); x2 None means x.
+        Inputs (N, d) and (N2, d); x2 None means x. Labels of samples become coordinates; of columns they must agree.
     rtol:
         Tolerance of the quadrature, relative to sqrt(K_ii K_jj). Constant and step graphons are exact to rounding.
     contributions:
@@ -81,7 +81,7 @@ def limit_kernel(
     not reached.
     """
     first = as_inputs(x, "x")
-    second = None if x2 is None else as_inputs(x2, "x2")
+    second = None if x2 is None else as_inputs(x2, "x2", like=x)
     check_problem(network, first, second, rtol)
     if np.dtype(dtype) not in (np.float64, np.float32):
         raise InputError(f"dtype: expected float64 or float32, got {np.dtype(dtype)}.")
@@ -109,7 +109,7 @@ def limit_kernel(
     pick = 0 if single else slice(None)
     mean = recursion.means(first)
     variables: Variables = {"nngp": (dims, nngp[pick]), "ntk": (dims, ntk[pick]), "mean": (dims[:-1], mean[pick])}
-    coords = {**coords_of(x, X), **coords_of(x if x2 is None else x2, X2)}
+    coords = coords_of_inputs(x, x2)
     if layers is not None:
         variables["ntk_layer"] = ((LAYER, *dims), layers[:, pick])
         coords[LAYER] = np.arange(1, network.depth + 1)

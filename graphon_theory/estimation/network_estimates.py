@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any, overload
 
 import numpy as np
+from scipy.special import gammainccinv, gammaincinv, ndtri
 
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
 from graphon_theory.data.checks import as_generator, positive_number, whole_number
@@ -23,6 +24,12 @@ from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.values import Record
 
 _CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_FAR = 2.0  # factor beyond what pruning makes of unit variance: no rule leaves smaller weights, tails may be heavier
+_RARE = 1e-6  # of means of squares by chance
+
+
+class WeightScaleWarning(UserWarning):
+    """Surviving weights contradict a dense variance of 1: V is in the wrong unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +141,11 @@ def estimate_network(
     are shrunk (:func:`shrink_drift`): what stands out of the noise stays, and a layer in which nothing does has D = 0.
     Weights need not be initial ones: trained networks are estimated in the same way.
 
+    Without ``dense_std`` the weights are taken for those of variance 1, and WeightScaleWarning says where they cannot
+    be: a mask that does not ask for size leaves V / W = 1, one that prefers large weights more, and none more than the
+    largest do alone, 2 (t phi(t) + Phi(-t)) / W with W = 2 Phi(-t). torch.nn.Linear starts at deviation 1/sqrt(3 n_in),
+    He's initialisation at sqrt(2/n_in).
+
     ``masks`` are dense arrays or torch tensors of zeros and ones, PackedMask or SciPy sparse, from input to output,
     each (receiving, sending units).
 
@@ -165,6 +177,8 @@ def estimate_together(
     depth = len(layers)
     values = None if weights is None else [_as_weights(w, one) for w, one in zip(weights, history, strict=True)]
     scales = _as_scales(dense_std, depth)
+    if values is not None and dense_std is None:
+        _warn_of_scales(history[0], values[0])  # later weights may have been trained
     groups, outputs = _input_groups(layers[0].shape[1], inputs), np.arange(layers[-1].shape[0])
     units = [trace_units(one) for one in history]
     for one in units:
@@ -379,6 +393,32 @@ def _as_scales(dense_std: Any, depth: int) -> list[float]:
         raise InputError(f"dense_std: expected one positive number, or {depth} (one a layer), got {dense_std!r}.")
     expected = "positive deviations of the dense weights"
     return [positive_number("dense_std", scale, expected=expected) for scale in given]
+
+
+def _warn_of_scales(layers: list[Mask], weights: list[Any]) -> None:
+    """Warn where V of a layer is no second moment of weights of variance 1, by more than chance."""
+    squares, off = [], []
+    for number, (mask, values) in enumerate(zip(layers, weights, strict=True), start=1):
+        whole = block_moments(mask, values, np.zeros(mask.shape[0], np.intp), np.zeros(mask.shape[1], np.intp))
+        density, square = float(whole.mask[0, 0]), float(whole.square[0, 0])
+        if density == 0.0:
+            return  # refused by name elsewhere
+        t = -float(ndtri(density / 2))
+        largest = 2 * (t * math.exp(-t * t / 2) / math.sqrt(2 * math.pi) + density / 2) / density
+        half = density * float(whole.pairs[0, 0]) / 2  # of the survivors: their squares sum up to a chi-square
+        low, high = (float(one(half, _RARE)) / half for one in (gammaincinv, gammainccinv))
+        squares.append(square / density)
+        if not low / _FAR <= squares[-1] <= high * _FAR * largest:
+            off.append(f"layer {number}: {squares[-1]:.3g} instead of 1 to {largest:.3g}")
+    if off:
+        deviations = ", ".join(f"{math.sqrt(square):.3g}" for square in squares)
+        warnings.warn(
+            f"weights: mean squares of surviving weights contradict dense weights of variance 1 ({'; '.join(off)}), "
+            "and V is off by as much; pass their deviations before pruning as dense_std= (those of the surviving "
+            f"weights are {deviations}; torch.nn.Linear starts at 1/sqrt(3 n_in)).",
+            WeightScaleWarning,
+            stacklevel=4,
+        )
 
 
 def _warn(coherences: Iterable[Coherence]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_inputs
-from graphon_theory.data.labels import OUTPUT, X2, Variables, X, coords_of, dataset
+from graphon_theory.data.labels import OUTPUT, X2, Variables, X, coords_of_inputs, dataset
 from graphon_theory.errors import ClosedFormError, InputError
 from graphon_theory.exact.scalar_reductions import ScalarReduction
 from graphon_theory.graphons.graphon import Graphon
@@ -84,7 +84,7 @@ class ClosedForm(Record):
         if not self.moments:
             raise InputError("x: this form is in rho and takes no inputs; evaluate the form it came from.")
         first = as_inputs(x, "x")
-        second = first if x2 is None else as_inputs(x2, "x2")
+        second = first if x2 is None else as_inputs(x2, "x2", like=x)
         if first.shape[1] != second.shape[1]:
             raise InputError(f"x2: expected {first.shape[1]} inputs like x, got shape {second.shape}.")
         shape = (2, self.outputs, len(first), len(second))
@@ -100,7 +100,7 @@ class ClosedForm(Record):
         dims: tuple[str, ...] = (X, X2) if single else (OUTPUT, X, X2)
         pick = 0 if single else slice(None)
         variables: Variables = {"nngp": (dims, values[0, pick]), "ntk": (dims, values[1, pick])}
-        return dataset(variables, {**coords_of(x, X), **coords_of(x if x2 is None else x2, X2)})
+        return dataset(variables, coords_of_inputs(x, x2))
 
     def _lines(self) -> Iterator[tuple[str, sp.Symbol | None, Any]]:
         for name, meaning in self.definitions.items():

@@ -17,6 +17,7 @@ from scipy.special import softmax
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_generator, as_inputs, real_array, share_kept, whole_number, whole_numbers
+from graphon_theory.data.labels import by_rows, refuse_other_labels, samples_of
 from graphon_theory.errors import ConnectivityError, InputError, NetworkError
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity, Known
@@ -104,6 +105,7 @@ def saliency_network(
     inputs = as_inputs(x, "x")
     counts = _checked(network, widths, inputs.shape[1], density, positions, modes)
     targets = _targets(y, loss, len(inputs), network.outputs)
+    refuse_other_labels(samples_of(y, "y"), samples_of(x), "rows")
     generator = as_generator(rng)
     layers = _forward(network, inputs, counts, positions, modes, generator)
     gradients, back = _backward(network, layers, targets, loss, counts, generator)
@@ -274,7 +276,7 @@ def _checked(
 
 def _targets(y: ArrayLike, loss: str, count: int, outputs: int) -> FloatArray:
     """Targets (outputs, N): indicators of the labels, or the targets themselves."""
-    values = real_array("y", y, expected="labels or targets")
+    values = real_array("y", by_rows(y), expected="labels or targets")
     if loss not in _LOSSES:
         raise InputError(f"loss: expected one of {', '.join(_LOSSES)}, got {loss!r}.")
     if loss == "squared":

@@ -10,7 +10,18 @@ from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_inputs, checked_targets, positive_number, whole_number
-from graphon_theory.data.labels import MODE, NETWORK, TIME, Variables, dataset
+from graphon_theory.data.labels import (
+    MODE,
+    NETWORK,
+    TIME,
+    Labels,
+    Variables,
+    by_rows,
+    dataset,
+    labels_of,
+    refuse_other_labels,
+    samples_of,
+)
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.networks.network import Network
@@ -73,25 +84,28 @@ def compare_networks(
         raise InputError(f'kind: expected "ntk" or "nngp", got {kind!r}.')
     share = positive_number("level", level)
     delta = positive_number("ridge", ridge, zero=True)
-    size = len(as_inputs(x))
-    targets = checked_targets(y, size)
+    inputs = as_inputs(x)
+    size = len(inputs)
+    targets = checked_targets(y, size, inputs=samples_of(x))
     count = whole_number("count", min(10, size) if count is None else count, 1, size)
     new, wanted = None, None
     if x_test is not None and y_test is not None:
-        new = as_inputs(x_test, "x_test")
-        wanted = checked_targets(y_test, len(new), "y_test")
+        new = as_inputs(x_test, "x_test", like=x)
+        wanted = checked_targets(y_test, len(new), "y_test", samples_of(x_test, "x_test"))
+        theirs, ours = (Labels(name, labels_of(by_rows(one), 1)) for name, one in (("y_test", y_test), ("y", y)))
+        refuse_other_labels(theirs, ours, "targets")
         if wanted.shape[1:] != targets.shape[1:]:
             raise InputError(f"y_test: expected targets like y's {targets.shape[1:]}, got {wanted.shape[1:]} each.")
 
     problems = {}
     for name, network in networks.items():
-        problems[name] = LinearTraining.of(limit_kernel(network, x)[kind], targets)
+        problems[name] = LinearTraining.of(limit_kernel(network, inputs)[kind], targets)
     times = _times(list(problems.values()))
     columns = []
     for name, problem in problems.items():
         column = _training(problem, times, share, int(count), delta)
         if new is not None and wanted is not None:
-            column |= _testing(problem, limit_kernel(networks[name], new, x)[kind], wanted, times, delta)
+            column |= _testing(problem, limit_kernel(networks[name], new, inputs)[kind], wanted, times, delta)
         columns.append(column)
     dims = {"log_eigenvalue": (NETWORK, MODE), "loss": (NETWORK, TIME), "test_error_in_time": (NETWORK, TIME)}
     variables: Variables = {
@@ -176,19 +190,19 @@ def _training(
         "time_to_loss": time_of(problem, share * start, delta),
         "steps_to_loss": steps_of(problem, share * start, critical / 2, delta),
         "predicted_error": float(np.mean(np.sum(alone**2, axis=1))),
-        "loss": (1 - problem.flow(times, 1.0, delta)) ** 2 @ power / start,
+        "loss": (1 - problem.flow(times, 1.0, delta).fraction) ** 2 @ power / start,
     }
 
 
 def _testing(
     problem: LinearTraining, cross: xr.DataArray, wanted: FloatArray, times: FloatArray, delta: float
 ) -> dict[str, FloatArray | float]:
-    extended, learns = problem.extension(cross), problem.learns
+    new = problem.at_new(cross)
     targets = wanted.reshape(len(wanted), -1)
     errors, last = np.empty(len(times) + 1), targets
-    best_time, best_loss = best_stop_of(problem, extended, targets, delta)
-    for row, learned in enumerate(problem.flow(np.append(times, np.inf), 1.0, delta)):
-        last = extended @ (learned[learns, None] * problem.coefficients[learns])
+    best_time, best_loss = best_stop_of(problem, new, targets, delta)
+    for row, response in enumerate(problem.flow(np.append(times, np.inf), 1.0, delta).response):
+        last = new.projections @ (response[:, None] * problem.coefficients)
         errors[row] = np.mean(np.sum((last - targets) ** 2, axis=1))
     out: dict[str, FloatArray | float] = {
         "test_error": float(errors[-1]),

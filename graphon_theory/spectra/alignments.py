@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.data.checks import as_kernel, checked_count, checked_targets, checked_weights
-from graphon_theory.data.labels import MODE, dataset
+from graphon_theory.data.labels import MODE, dataset, inputs_of
 from graphon_theory.errors import InputError
 from graphon_theory.spectra.kernel_spectra import modes_of, precision_of, spectrum
 
@@ -41,8 +41,9 @@ def target_alignment(
     """
     matrix = as_kernel(kernel)
     size = len(matrix)
-    targets = checked_targets(y, size).reshape(size, -1)
-    law = None if weights is None else checked_weights(weights, size)
+    inputs = inputs_of(kernel)
+    targets = checked_targets(y, size, inputs=inputs).reshape(size, -1)
+    law = None if weights is None else checked_weights(weights, size, inputs)
     w = np.full(size, 1 / size) if law is None else law
     largest = np.abs(targets).max()
     if centred:

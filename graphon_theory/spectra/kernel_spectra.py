@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_kernel
-from graphon_theory.data.labels import MODE, Variables, X, coords_of, dataset
+from graphon_theory.data.checks import as_cross_kernel, as_kernel, checked_count, checked_weights
+from graphon_theory.data.labels import MODE, Labels, Variables, X, dataset, inputs_of, labels_of
 from graphon_theory.errors import InputError, KernelError
 from graphon_theory.spectra.eigensolvers import check_positive, check_symmetric, largest_eigenpairs
 
 if TYPE_CHECKING:
     import xarray as xr
-from graphon_theory.data.checks import checked_count, checked_weights
 
 # What counts as rounding below zero, relative to lambda_1: limit_kernel's own default tolerance is 1e-10.
 _NEGATIVE_SLACK = 1e-10
@@ -62,12 +61,13 @@ def spectrum(
     Eigenfunctions of (nearly) equal eigenvalues span the right space but are free to turn within it.
 
     Raises KernelError (not square, not finite, zero, or not symmetric or not positive semi-definite beyond
-    rounding) and InputError (``count`` outside 1..N, ``weights``, ``fit_range``).
+    rounding) and InputError (``count`` outside 1..N, ``weights``, ``fit_range``, labels that differ).
     """
     matrix = as_kernel(kernel)
+    inputs = inputs_of(kernel)
     size = len(matrix)
     wanted = checked_count(count, size)
-    law = None if weights is None else checked_weights(weights, size)
+    law = None if weights is None else checked_weights(weights, size, inputs)
     fitted = None if fit_range is None else _checked_range(fit_range, wanted)
     eps = precision_of(kernel)
     check_symmetric(matrix, eps)
@@ -76,7 +76,8 @@ def spectrum(
             "kernel: every entry is zero, so that there is no spectrum; a layer of the network lets no "
             "signal through (is a variance graphon or a weight_variance zero?)."
         )
-    return modes_of(matrix, wanted, law, eps, coords_of(kernel, X), fitted)
+    coords = {} if inputs.values is None else {X: inputs.values}
+    return modes_of(matrix, wanted, law, eps, coords, fitted)
 
 
 def modes_of(
@@ -144,15 +145,12 @@ def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.Data
     Returns the DataArray ``eigenfunction`` ("x", "mode") of shape (M, modes). Errors of the kernel are
     magnified by lambda_1 / lambda_k, so modes whose eigenvalue is at rounding level are refused.
 
-    Raises KernelError (shape, values, modes at rounding level) and InputError (``modes`` is not a spectrum).
+    Raises KernelError (shape, values, modes at rounding level) and InputError (``modes`` is not a spectrum, or its
+    inputs are labelled otherwise than the columns).
     """
     values, functions, law = parts_of(modes)
-    cross = as_kernel(cross_kernel, "cross_kernel", square=False)
-    if cross.shape[1] != len(functions):
-        raise KernelError(
-            f"cross_kernel: expected {len(functions)} columns, one per training input of modes, got shape "
-            f"{cross.shape}; pass limit_kernel(network, x_new, x).ntk."
-        )
+    training = Labels("modes", labels_of(modes.eigenfunction.transpose(X, ...)))
+    cross, new = as_cross_kernel(cross_kernel, "cross_kernel", training, len(functions))
     level = float(modes.attrs["rounding_level"])
     noise = np.flatnonzero(values <= level)
     if len(noise):
@@ -163,9 +161,8 @@ def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.Data
         )
     extended = cross @ (law[:, None] * functions / values)
     mode = np.atleast_1d(modes[MODE].values) if MODE in modes.coords else np.arange(1, len(values) + 1)
-    return dataset(
-        {"eigenfunction": ((X, MODE), extended)}, coords={MODE: mode, **coords_of(cross_kernel, X)}
-    ).eigenfunction
+    coords = {MODE: mode} if new.values is None else {MODE: mode, X: new.values}
+    return dataset({"eigenfunction": ((X, MODE), extended)}, coords=coords).eigenfunction
 
 
 def parts_of(modes: xr.Dataset) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -9,16 +9,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import checked_like, checked_steps, checked_times, positive_number
+from graphon_theory.data.checks import (
+    checked_like,
+    checked_steps,
+    checked_times,
+    positive_number,
+    refuse_overflow,
+)
 from graphon_theory.data.labels import MODE, Variables
 from graphon_theory.errors import ConvergenceError, InputError
 from graphon_theory.spectra.kernel_spectra import spectrum
-from graphon_theory.training.linear_training import LinearTraining, left_after_steps
+from graphon_theory.training.linear_training import LinearTraining, NewInputs, momentum_matrices
 
 if TYPE_CHECKING:
     import xarray as xr
 
 _PER_DECADE = 50  # moments looked at for the best one
+_NOISE = 64  # roundings of a test kernel below which a null mode has nothing of it
 
 
 def gradient_flow(
@@ -40,9 +47,11 @@ def gradient_flow(
         f(t) = f_0 + sum_i g_i(t) c_i phi_i,                  L(t) = 1/2 sum_i c_i^2 (1 - g_i(t))^2,
         g_i(t) = lambda_i / (lambda_i + ridge) (1 - exp(-eta (lambda_i + ridge) t)),
 
-    at new inputs with phi_i extended by the test kernel. Modes at rounding level (``rounding_level`` of
-    `spectrum`) are null: they never learn. Infinite time is therefore kernel regression by pseudo-inverse, with
-    a ridge Theta (Theta + N ridge)^-1.
+    at new inputs with lambda_i phi_i by the test kernel, (1/N) Theta(x, X) phi_i(X). Modes at rounding level
+    (``rounding_level`` of `spectrum`) are null: without ridge they count as eigenvalue 0, leave the training inputs
+    alone, and move predictions elsewhere by eta t times what the test kernel has of them, until rounding alone could
+    have learned them (eta t eps lambda_1 = 1): infinite time is kernel regression by pseudo-inverse, with a ridge
+    Theta (Theta + N ridge)^-1. Late times magnify errors of the kernels by eta t.
 
     Args:
         kernel: (N, N), symmetric positive semi-definite: ``limit_kernel(network, x).ntk``.
@@ -58,17 +67,18 @@ def gradient_flow(
 
     Returns a Dataset: ``loss`` ("time"), ``prediction`` ("time", "x"[, "target"]), with a test kernel also
     ``test_prediction`` ("time", "x_test"[, "target"]) and ``test_loss`` ("time") = 1/(2M) sum of squares, and over
-    "mode" the ``rate`` eta (lambda_i + ridge) (0 for null modes), the ``floor`` 1 - g_i(inf), and ``target_power``
-    p_i = 1/2 sum_targets c_i^2, so that L(t) = sum_i p_i (floor_i + (1 - floor_i) exp(-rate_i t))^2. The
-    predictions of T times take T * N * k numbers. attrs: ``learning_rate``, ``ridge``, ``null_modes`` (how many).
+    "mode" the ``rate`` eta (lambda_i + ridge) (0 for null modes without ridge), the ``floor`` 1 - g_i(inf), and
+    ``target_power`` p_i = 1/2 sum_targets c_i^2, so that L(t) = sum_i p_i (floor_i + (1 - floor_i) exp(-rate_i t))^2.
+    The predictions of T times take T * N * k numbers. attrs: ``learning_rate``, ``ridge``, ``null_modes`` (how many).
 
-    Raises KernelError (either kernel) and InputError (all else).
+    Raises KernelError (either kernel) and InputError (all else; also where labels differ, and where losses or
+    predictions are beyond the largest number).
     """
     problem = LinearTraining.of(kernel, y, initial)
     moments = checked_times(times)
     eta, delta = positive_number("learning_rate", learning_rate), positive_number("ridge", ridge, zero=True)
     variables: Variables = {
-        "rate": ((MODE,), np.where(problem.learns, eta * (problem.values + delta), 0.0)),
+        "rate": ((MODE,), eta * problem.rates(delta)),
         "floor": ((MODE,), 1 - problem.share(delta)),
     }
     attrs = {"learning_rate": eta, "ridge": delta}
@@ -114,16 +124,15 @@ def gradient_descent(
     counts = checked_steps(steps)
     eta, delta = positive_number("learning_rate", learning_rate), positive_number("ridge", ridge, zero=True)
     beta = _checked_momentum(momentum, nesterov)
-    z = np.where(problem.learns, eta * (problem.values + delta), 0.0)
-    left = _left_after(counts, z, beta, nesterov)
-    if not np.isfinite(left).all():
-        first = counts[int(np.argmin(np.isfinite(left).all(axis=1)))]
+    learned = problem.descent(counts, eta, delta, beta, nesterov)
+    with np.errstate(over="ignore", invalid="ignore"):
+        held = np.isfinite((1 - learned.fraction) ** 2 @ problem.power + np.abs(learned.response).sum(axis=1))
+    if not held.all():
         raise ConvergenceError(
-            f"learning_rate: gradient descent diverges and overflows by step {first:.0f}; stay below "
-            f"critical_learning_rate = {_critical(float(problem.values[0]) + delta, beta, nesterov):.6g}."
+            f"learning_rate: gradient descent diverges and overflows by step {counts[int(np.argmin(held))]:.0f}; stay "
+            f"below critical_learning_rate = {_critical(float(problem.values[0]) + delta, beta, nesterov):.6g}."
         )
-    learned = (1 - left) * problem.share(delta)
-    variables: Variables = {"multiplier": ((MODE,), _moduli(z, beta, nesterov))}
+    variables: Variables = {"multiplier": ((MODE,), _moduli(eta * problem.rates(delta), beta, nesterov))}
     attrs = {"learning_rate": eta, "momentum": beta, "nesterov": int(nesterov), "ridge": delta}
     return problem.dataset(counts, learned, variables, attrs, test_kernel, test_initial, y_test)
 
@@ -159,8 +168,7 @@ def time_to_loss(flow: xr.Dataset, level: float) -> float:
 
 def time_of(problem: LinearTraining, level: float, ridge: float = 0.0) -> float:
     """`time_to_loss` for a problem, at learning rate 1."""
-    rates = np.where(problem.learns, problem.values + ridge, 0.0)
-    return _time(rates, problem.power, 1 - problem.share(ridge), level)
+    return _time(problem.rates(ridge), problem.power, 1 - problem.share(ridge), level)
 
 
 def _time(rates: FloatArray, power: FloatArray, floor: FloatArray, level: float) -> float:
@@ -203,26 +211,35 @@ def best_stopping_time(
     """
     problem = LinearTraining.of(kernel, y)
     eta, delta = positive_number("learning_rate", learning_rate), positive_number("ridge", ridge, zero=True)
-    extended = problem.extension(test_kernel)
-    wanted = checked_like(y_test, (len(extended), *problem.shape), "y_test").reshape(len(extended), -1)
-    time, loss = best_stop_of(problem, extended, wanted, delta)
+    new = problem.at_new(test_kernel)
+    count = len(new.projections)
+    wanted = checked_like(y_test, (count, *problem.shape), "y_test", new.inputs, problem.targets).reshape(count, -1)
+    time, loss = best_stop_of(problem, new, wanted, delta)
+    refuse_overflow(loss, "the test loss")
     return time / eta, loss
 
 
 def best_stop_of(
-    problem: LinearTraining, extended: FloatArray, wanted: FloatArray, ridge: float = 0.0
+    problem: LinearTraining, new: NewInputs, wanted: FloatArray, ridge: float = 0.0
 ) -> tuple[float, float]:
     """`best_stopping_time` for a problem, its modes at new inputs and their targets, at learning rate 1."""
     from scipy.optimize import minimize_scalar
 
-    learns = problem.learns
-    rates, coefficients = problem.values[learns] + ridge, problem.coefficients[learns]
+    projections, rates = new.projections, problem.rates(ridge)
+    slowest = rates.min()
+    if not problem.ridged(ridge):
+        # a rounding that grows with time is no reason to stop
+        noise = _NOISE * problem.rounding / problem.values[0] * np.linalg.norm(projections, axis=1, keepdims=True)
+        projections = np.where(problem.learns | (np.abs(projections) > noise), projections, 0.0)
+        slowest = problem.rounding if projections[:, ~problem.learns].any() else rates[problem.learns].min()
 
     def loss(time: float) -> float:
-        learned = problem.flow(np.array([time]), 1.0, ridge)[0, learns]
-        return float(np.sum((extended @ (learned[:, None] * coefficients) - wanted) ** 2)) / (2 * len(wanted))
+        learned = problem.flow(np.array([time]), 1.0, ridge).response[0]
+        missed = projections @ (learned[:, None] * problem.coefficients) - wanted
+        with np.errstate(over="ignore"):
+            return float(np.sum(missed**2)) / (2 * len(wanted))
 
-    low, high = math.log10(1e-3 / rates.max()), math.log10(50 / rates.min())
+    low, high = math.log10(1e-3 / rates.max()), math.log10(50 / slowest)
     places = np.linspace(low, high, 2 + math.ceil(_PER_DECADE * (high - low)))
     losses = [loss(10**place) for place in places]
     best = int(np.argmin(losses))
@@ -263,16 +280,15 @@ def steps_to_loss(
 
 def steps_of(problem: LinearTraining, level: float, eta: float, ridge: float = 0.0) -> float:
     """`steps_to_loss` for a problem and a stable rate."""
-    z = np.where(problem.learns, eta * (problem.values + ridge), 0.0)
-    power, share = problem.power, problem.share(ridge)
+    power = problem.power
 
     def reached(steps: int) -> bool:
-        left = left_after_steps(z, np.array([float(steps)]))[0]
-        return float(power @ (1 - share * (1 - left)) ** 2) <= level
+        learned = problem.descent(np.array([float(steps)]), eta, ridge).fraction[0]
+        return float(power @ (1 - learned) ** 2) <= level
 
     if reached(0):
         return 0.0
-    if power @ (1 - share) ** 2 >= level:
+    if power @ (1 - problem.share(ridge)) ** 2 >= level:
         return math.inf
     low, high = 0, 1
     while not reached(high):
@@ -289,39 +305,10 @@ def _critical(top: float, beta: float, nesterov: bool) -> float:
     return 2 * (1 + beta) / ((1 + 2 * beta) * top if nesterov else top)
 
 
-def _matrices(z: FloatArray, beta: float, nesterov: bool) -> FloatArray:
-    """(mode, 2, 2): from (e_k, e_{k-1}) to (e_{k+1}, e_k)."""
-    out = np.zeros((len(z), 2, 2))
-    out[:, 0, 0] = (1 + beta) * (1 - z) if nesterov else 1 - z + beta
-    out[:, 0, 1] = -beta * (1 - z) if nesterov else -beta
-    out[:, 1, 0] = 1.0
-    return out
-
-
-def _left_after(counts: FloatArray, z: FloatArray, beta: float, nesterov: bool) -> FloatArray:
-    """e_k / e_0 for every step count and mode."""
-    out = np.empty((len(counts), len(z)))
-    with np.errstate(over="ignore", invalid="ignore"):
-        if beta == 0.0:
-            return left_after_steps(z, counts)
-        first = 1 - (1 + beta) * z if nesterov else 1 - z
-        state, now = np.stack([first, np.ones_like(z)], axis=1), 1  # e_1, e_0
-        step = _matrices(z, beta, nesterov)
-        for row, count in enumerate(counts.astype(np.int64)):
-            if count == 0:
-                out[row] = 1.0
-                continue
-            ahead = np.linalg.matrix_power(step, int(count - now)) if count > now else None
-            if ahead is not None:
-                state, now = np.einsum("mij,mj->mi", ahead, state), int(count)
-            out[row] = state[:, 0]
-    return out
-
-
 def _moduli(z: FloatArray, beta: float, nesterov: bool) -> FloatArray:
     if beta == 0.0:
         return np.abs(1 - z)
-    return np.asarray(np.abs(np.linalg.eigvals(_matrices(z, beta, nesterov))).max(axis=1))
+    return np.asarray(np.abs(np.linalg.eigvals(momentum_matrices(z, beta, nesterov))).max(axis=1))
 
 
 def _checked_momentum(momentum: float, nesterov: bool) -> float:

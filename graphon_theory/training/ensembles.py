@@ -8,6 +8,8 @@ G_t the learned fractions in the NTK's modes. So f_t is Gaussian, with
 
     E f_t(x) = m(x) + A_t(x) (y - m(X)),        Var f_t(x) = K(x, x) - 2 A_t(x) K(X, x) + A_t(x) K(X, X) A_t(x)^T.
 
+Null modes respond at new inputs as they do in `gradient_flow`.
+
 What a finite network adds is O(1/n) in the mean and in the variance.
 """
 
@@ -20,17 +22,19 @@ from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import (
+    as_cross_kernel,
     as_kernel,
     checked_like,
     checked_steps,
     checked_targets,
     checked_times,
     positive_number,
+    refuse_overflow,
 )
-from graphon_theory.data.labels import TARGET, TIME, X_TEST, Variables, X, coords_of, dataset
+from graphon_theory.data.labels import TIME, X_TEST, Variables, X, dataset
 from graphon_theory.errors import InputError, KernelError
 from graphon_theory.spectra.kernel_spectra import spectrum
-from graphon_theory.training.linear_training import LinearTraining, left_after_steps
+from graphon_theory.training.linear_training import Learned, LinearTraining, NewInputs
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -77,32 +81,41 @@ def training_ensemble(
 
     # everything in the modes: the NNGP between them, and what of it is still left at a time
     inner = problem.functions.T @ prior @ problem.functions / size**2
-    left = 1 - learned
+    left = 1 - learned.fraction
     variance = np.stack([_quadratic(problem.functions * one, inner) for one in left])
-    mean = problem.functions @ (learned[:, :, None] * problem.coefficients)
+    mean = problem.functions @ (learned.fraction[:, :, None] * problem.coefficients)
     if problem.start is not None:
         mean = mean + problem.start
-    tail = (TARGET,) if problem.shape else ()
     shape = (len(moments), -1, *problem.shape)
-    bias = left**2 @ problem.power
+    with np.errstate(over="ignore"):  # looked for below
+        bias = left**2 @ problem.power
     variables: Variables = {
-        "mean": ((TIME, X, *tail), mean.reshape(shape)),
+        "mean": ((TIME, X, *problem.tail), mean.reshape(shape)),
         "std": ((TIME, X), np.sqrt(np.maximum(variance, 0.0))),
         "loss": ((TIME,), bias + 0.5 * problem.coefficients.shape[1] * variance.mean(axis=1)),
     }
-    coords = {TIME: moments, **{k: v for k, v in problem.coords.items() if k in (X, TARGET)}}
+    coords = {TIME: moments, **problem.coords}
     if test is not None:
-        variables |= _at_new(problem, test, test_variance, inner, learned, start is not None, tail, shape)
-        coords |= coords_of(test.ntk, X_TEST)
+        if test_variance is None or not {"nngp", "ntk"} <= set(getattr(test, "data_vars", ())):
+            raise InputError(
+                "test, test_variance: expected limit_kernel(network, x_new, x) and the diagonal of "
+                "limit_kernel(network, x_new).nngp."
+            )
+        new = problem.at_new(test.ntk, "test.ntk")
+        variables |= _at_new(problem, new, test, test_variance, inner, learned, start is not None, shape)
+        if new.inputs.values is not None:
+            coords[X_TEST] = new.inputs.values
     elif test_variance is not None:
         raise InputError("test: expected limit_kernel(network, x_new, x) with test_variance.")
+    for name, (_, values) in variables.items():
+        refuse_overflow(values, name)
     attrs = {"learning_rate": float(learning_rate), "ridge": float(ridge), "descent": int(descent)}
     return dataset(variables, coords, attrs)
 
 
 def _learned(
     problem: LinearTraining, times: ArrayLike, learning_rate: float, ridge: float, descent: bool
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[FloatArray, Learned]:
     eta, delta = positive_number("learning_rate", learning_rate), positive_number("ridge", ridge, zero=True)
     if not descent:
         moments = checked_times(times)
@@ -113,39 +126,31 @@ def _learned(
         raise InputError(
             f"learning_rate: {eta:.6g} is not below the largest stable step {2 * eta / top:.6g}; the ensemble diverges."
         )
-    z = np.where(problem.learns, eta * (problem.values + delta), 0.0)
-    return moments, (1 - left_after_steps(z, moments)) * problem.share(delta)
+    return moments, problem.descent(moments, eta, delta)
 
 
 def _at_new(
     problem: LinearTraining,
+    new: NewInputs,
     test: xr.Dataset,
-    test_variance: ArrayLike | xr.DataArray | None,
+    test_variance: ArrayLike | xr.DataArray,
     inner: FloatArray,
-    learned: FloatArray,
+    learned: Learned,
     has_mean: bool,
-    tail: tuple[str, ...],
     shape: tuple[int, ...],
 ) -> Variables:
-    if test_variance is None or not {"nngp", "ntk"} <= set(getattr(test, "data_vars", ())):
-        raise InputError(
-            "test, test_variance: expected limit_kernel(network, x_new, x) and the diagonal of "
-            "limit_kernel(network, x_new).nngp."
-        )
-    extended = problem.extension(test.ntk)
-    cross = as_kernel(test.nngp, "test.nngp", square=False)
-    if cross.shape != (len(extended), problem.size):
-        raise KernelError(f"test: nngp is {cross.shape}, ntk {(len(extended), problem.size)}.")
-    own = checked_like(test_variance, (len(extended),), "test_variance")
-    learns = problem.learns
-    between = cross @ problem.functions[:, learns] / problem.size  # NNGP of new inputs with the modes
-    inner = inner[np.ix_(learns, learns)]
-    mean = extended @ (learned[:, learns, None] * problem.coefficients[learns])
+    count = len(new.projections)
+    cross, _ = as_cross_kernel(test.nngp, "test.nngp", problem.inputs, problem.size)
+    if len(cross) != count:
+        raise KernelError(f"test: nngp is {cross.shape}, ntk {(count, problem.size)}.")
+    own = checked_like(test_variance, (count,), "test_variance", new.inputs)
+    between = cross @ problem.functions / problem.size  # NNGP of new inputs with the modes
+    mean = new.projections @ (learned.response[:, :, None] * problem.coefficients)
     if has_mean:
-        mean = mean + _like(_mean_of(test), (len(extended), *problem.shape)).reshape(len(extended), -1)
-    variance = np.empty((len(learned), len(extended)))
-    for row, one in enumerate(learned[:, learns]):
-        weighted = extended * one
+        mean = mean + _like(_mean_of(test), (count, *problem.shape)).reshape(count, -1)
+    variance = np.empty((len(mean), count))
+    for row, one in enumerate(learned.response):
+        weighted = new.projections * one
         variance[row] = own - 2 * np.sum(weighted * between, axis=1) + _quadratic(weighted, inner)
     slack = 1e-6 * np.abs(own).max(initial=0.0)
     if variance.min(initial=0.0) < -slack:
@@ -154,7 +159,7 @@ def _at_new(
             "inputs."
         )
     return {
-        "test_mean": ((TIME, X_TEST, *tail), mean.reshape(shape)),
+        "test_mean": ((TIME, X_TEST, *problem.tail), mean.reshape(shape)),
         "test_std": ((TIME, X_TEST), np.sqrt(np.maximum(variance, 0.0))),
     }
 

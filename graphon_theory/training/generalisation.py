@@ -15,7 +15,9 @@ differ: one that is far from all others is neither learned nor helps. Then kappa
     sigma_i = (1 - n/N) / G_ii + delta,      G = (K + diag sigma)^-1,
 
 the coherent-potential equation for leaving inputs out at random. Errors follow from how G answers to small changes
-of K.
+of K. The right side is concave in sigma and grows with it (1/G_ii is a Schur complement), so that there is one positive
+solution at most, and Newton's method from any sigma above its right side falls to it without ever crossing it (Ortega
+and Rheinboldt 1970, 13.3.4).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,10 +37,11 @@ from graphon_theory.data.checks import (
     checked_targets,
     positive_number,
     real_array,
+    refuse_overflow,
     whole_number,
 )
-from graphon_theory.data.labels import MODE, SIZE, Variables, dataset
-from graphon_theory.errors import ConvergenceError, InputError
+from graphon_theory.data.labels import MODE, SIZE, Labels, Variables, dataset, inputs_of, labels_of, refuse_other_labels
+from graphon_theory.errors import ConvergenceError, GraphonError, InputError
 from graphon_theory.spectra.kernel_spectra import spectrum
 from graphon_theory.training.linear_training import LinearTraining
 
@@ -47,6 +50,14 @@ if TYPE_CHECKING:
 
 _NEWTON = 60
 _SETTLED = 1e-9  # relative move of sigma
+_ROUNDED = 1e-3  # a smaller move that no longer shrinks is rounding: of a sigma far below the kernel's scale
+_COINCIDE = 1e-12  # squared distance of two inputs in the kernel's feature space, relative, at which they are copies
+_FLOOR = 1e-8  # of the kernel's diagonal: the ridge that stands for none among copies
+_WASTED = 0.2  # share of a training set, copies of others in it, at which counting inputs no longer describes it
+
+
+class LearningCurveWarning(UserWarning):
+    """Some sizes of a learning curve have no prediction and were left out."""
 
 
 def eigenlearning(
@@ -78,6 +89,9 @@ def eigenlearning(
     values = _positive_list(eigenvalue, "eigenvalue")
     power = _positive_list(target_power, "target_power", len(values), zero=True)
     copies = np.ones(len(values)) if multiplicity is None else _positive_list(multiplicity, "multiplicity", len(values))
+    modes = Labels("eigenvalue", labels_of(eigenvalue))
+    for name, given in (("target_power", target_power), ("multiplicity", multiplicity)):
+        refuse_other_labels(Labels(name, labels_of(given)), modes, "modes")
     counts = _checked_sizes(sizes, None)
     delta, sigma2 = positive_number("ridge", ridge, zero=True), positive_number("noise", noise, zero=True)
     if delta == 0 and counts[-1] >= copies.sum():
@@ -124,38 +138,55 @@ def learning_curve(
     Errors are averages over training sets. Both are asymptotic in n; ``spectral_error`` is too low where inputs differ
     (by 16 to 26% on handwritten digits at n = 1,000 of 1,797, where ``test_error`` is within 4%).
 
-    Raises KernelError and InputError as `gradient_flow`, ConvergenceError if the equations for sigma do not settle.
+    Sizes without a prediction are left out of the result, and LearningCurveWarning says which and why; where no size is
+    left, its error is raised. Without ridge such sizes are those that reach the kernel's rank, and, for ``resolved``,
+    those where copies of inputs take over: a share 1/m of the sample or more, drawn from one with m copies of an input
+    that have different targets, and training sets of which a fifth would be copies.
+
+    Raises KernelError and InputError as `gradient_flow`, ConvergenceError if the equations for sigma have no solution.
     """
     problem = LinearTraining.of(kernel, y)
     size = problem.size
     counts = _checked_sizes(sizes, size - 1)
     delta = positive_number("ridge", ridge, zero=True)
-    rank = int(problem.learns.sum())
-    if delta == 0 and counts[-1] >= rank:
-        raise InputError(
-            f"sizes: {counts[-1]} inputs without ridge need a kernel of rank above that, got {rank}; add a ridge."
-        )
-    values = size * np.where(problem.learns, problem.values, 0.0)  # of the matrix K
+    rank, ridged = int(problem.learns.sum()), problem.ridged(delta)
+    values = size * np.maximum(problem.eigenvalues(delta), 0.0)  # of the matrix K
     power = np.sum(problem.coefficients**2, axis=1)
-    spectral, kappa = np.empty(len(counts)), np.empty(len(counts))
-    found = np.empty((len(counts), 2))
-    for row, n in enumerate(counts.tolist()):
-        kappa[row] = _one_sigma(values, n / size, n * delta)
-        spectral[row] = _spectral_error(values, power, kappa[row], n, n * delta)
-        if resolved:
-            start = np.full(size, kappa[row])
-            found[row] = _resolved_errors(
-                as_kernel(kernel), problem.functions @ problem.coefficients, n, n * delta, start
-            )
+    matrix, targets = as_kernel(kernel), problem.functions @ problem.coefficients
+    copies = None if ridged or not resolved else _Copies.of(matrix, targets)
+    rows: list[list[float]] = []
+    lost: dict[int, GraphonError] = {}
+    for n in counts.tolist():
+        try:
+            if not ridged and n >= rank:
+                raise InputError(
+                    f"sizes: {n} inputs without ridge need a kernel of rank above that, got {rank}; add a ridge."
+                )
+            kappa = _one_sigma(values, n / size, n * delta)
+            row = [kappa, _spectral_error(values, power, kappa, n, n * delta)]
+            if resolved:
+                shift = n * delta if copies is None else copies.checked_ridge(n)
+                row += _resolved_errors(matrix, targets, n, shift)
+        except (InputError, ConvergenceError) as error:
+            lost[n] = error
+        else:
+            rows.append(row)
+    if not rows:
+        raise next(iter(lost.values()))
+    for n, reason in lost.items():
+        warnings.warn(f"size {n} is left out. {reason}", LearningCurveWarning, stacklevel=2)
+    kappas, *errors = np.array(rows).T
     variables: Variables = {
-        "spectral_error": ((SIZE,), spectral),
-        "kappa": ((SIZE,), kappa / size),
-        "learnability": ((SIZE, MODE), values / (values + kappa[:, None])),
+        "spectral_error": ((SIZE,), errors[0]),
+        "kappa": ((SIZE,), kappas / size),
+        "learnability": ((SIZE, MODE), values / (values + kappas[:, None])),
     }
     if resolved:
-        variables |= {"test_error": ((SIZE,), found[:, 0]), "train_error": ((SIZE,), found[:, 1])}
-    coords = {SIZE: counts, MODE: np.arange(1, size + 1)}
-    return dataset(variables, coords, {"ridge": delta, "inputs": size})
+        variables |= {"test_error": ((SIZE,), errors[1]), "train_error": ((SIZE,), errors[2])}
+    for name, (_, found) in variables.items():
+        refuse_overflow(found, name)
+    left = np.array([n for n in counts.tolist() if n not in lost])
+    return dataset(variables, {SIZE: left, MODE: np.arange(1, size + 1)}, {"ridge": delta, "inputs": size})
 
 
 def measured_learning_curve(
@@ -179,7 +210,7 @@ def measured_learning_curve(
     matrix = as_kernel(kernel)
     spectrum(kernel, 1)  # symmetric and positive, or refused with figures
     size = len(matrix)
-    targets = checked_targets(y, size).reshape(size, -1)
+    targets = checked_targets(y, size, inputs=inputs_of(kernel)).reshape(size, -1)
     counts = _checked_sizes(sizes, size - 1)
     delta = positive_number("ridge", ridge, zero=True)
     repeats = whole_number("repeats", repeats, 2)
@@ -255,26 +286,67 @@ def _spectral_error(values: FloatArray, power: FloatArray, sigma: float, n: int,
     return (size * every - n * train) / (size - n)
 
 
-def _resolved_errors(
-    matrix: FloatArray, targets: FloatArray, n: int, delta: float, sigma: FloatArray
-) -> tuple[float, float]:
-    """Held-out and training error with a sigma for each input, by Newton's method from ``sigma``."""
+class _Copies(NamedTuple):
+    """Inputs that coincide: how many are like each input, whether they all have its targets; and the diagonal of K."""
+
+    number: NDArray[np.int64]
+    alike: NDArray[np.bool_]
+    own: FloatArray
+
+    @classmethod
+    def of(cls, matrix: FloatArray, targets: FloatArray) -> _Copies:
+        own = np.diagonal(matrix)
+        sums = own[:, None] + own
+        close = sums - 2 * matrix <= _COINCIDE * sums
+        slack = 1e-9 * np.abs(targets).max()
+        alike = np.ones(len(own), bool)
+        for i in np.flatnonzero(close.sum(axis=1) > 1):
+            alike[i] = np.abs(targets[close[i]] - targets[i]).max() <= slack
+        return cls(close.sum(axis=1), alike, own)
+
+    def checked_ridge(self, n: int) -> float:
+        """The ridge in units of K that stands for none, 0 if it need not.
+
+        With m copies of an input and a share s of all drawn, sigma of each is positive while s < 1/m; from there on one
+        copy is as good as always drawn, and sigma goes to 0 with the ridge, as it does where the kernel is 0. Raises
+        ConvergenceError where that tells nothing.
+        """
+        share = n / len(self.number)
+        wasted = float(np.sum(share - (1 - (1 - share) ** self.number) / self.number)) / n
+        sure = (self.number > 1) & (self.number * share >= 1)
+        if wasted > _WASTED or (sure & ~self.alike).any():
+            which = f"{100 * wasted:.0f}% of {n} inputs" if wasted > _WASTED else "inputs with other targets"
+            raise ConvergenceError(
+                f"kernel: {which} are drawn as copies of others (inputs that coincide make it singular); leave copies "
+                "out, add a ridge, or use resolved=False."
+            )
+        return _FLOOR * float(self.own.mean()) if (sure | (self.own == 0)).any() else 0.0
+
+
+def _resolved_errors(matrix: FloatArray, targets: FloatArray, n: int, delta: float) -> tuple[float, float]:
+    """Held-out and training error with a sigma for each input, by Newton's method from above."""
     size = len(matrix)
     share = n / size
+    # G_ii >= 1 / (K_ii + sigma_i), so that this is above its right side
+    sigma = ((1 - share) * np.diagonal(matrix) + delta) / share
+    before = math.inf
     for _ in range(_NEWTON):
         inverse = _inverse(matrix, sigma)
         own = np.diagonal(inverse)
         stiffness = (1 - share) / own**2
         loop = np.eye(size) - stiffness[:, None] * inverse**2
-        move = np.linalg.solve(loop, (1 - share) / own + delta - sigma) / sigma
-        sigma = sigma * np.exp(np.clip(move, -1.0, 1.0))
-        if np.abs(move).max() <= _SETTLED:
+        try:
+            after = sigma + np.linalg.solve(loop, (1 - share) / own + delta - sigma)
+        except np.linalg.LinAlgError:
+            raise _not_settled(n, size, before) from None
+        after = np.clip(after, np.maximum(delta, 1e-12 * sigma), sigma)  # what it is but for rounding
+        worst = float(np.abs(after / sigma - 1).max())
+        sigma = after
+        if worst <= _SETTLED or (worst <= _ROUNDED and worst > 0.75 * before):
             break
+        before = worst
     else:
-        raise ConvergenceError(
-            f"sizes: the equations for {n} of {size} inputs still move by {np.abs(move).max():.2g}; use "
-            "resolved=False, or a ridge."
-        )
+        raise _not_settled(n, size, before)
     # answers of sigma to K + t K^2 and to K + t: what the squares of the errors need
     seen = np.eye(size) - sigma[:, None] * inverse  # K G
     pushes = np.stack([np.sum(seen**2, axis=0), np.sum(inverse**2, axis=0)], axis=1)
@@ -282,6 +354,12 @@ def _resolved_errors(
     left = np.sum((inverse @ targets) ** 2, axis=1)
     every, train = float((sigma**2 + by_square) @ left), float(delta**2 * (1 + by_one) @ left)
     return (every - train) / (size - n), train / n
+
+
+def _not_settled(n: int, size: int, move: float) -> ConvergenceError:
+    return ConvergenceError(
+        f"sizes: the equations for {n} of {size} inputs still move by {move:.2g}; use resolved=False, or a ridge."
+    )
 
 
 def _inverse(matrix: FloatArray, diagonal: FloatArray) -> FloatArray:

@@ -1,39 +1,77 @@
 """Squared loss under a fixed kernel: what flow, descent, ensembles and regression share (THEORY §7).
 
 In the kernel's modes, every way of training multiplies the coefficient c_i of what is left to learn, y - f_0, by one
-number of its own: the learned fraction g_i(t). Then
+number of its own: the learned fraction g_i(t). Then, with the response h_i = g_i / lambda_i,
 
     f_t = f_0 + sum_i g_i(t) c_i phi_i    at the training inputs,
-    f_t(x) = f_0(x) + (1/N) sum_j Theta(x, x_j) sum_i (g_i(t) / lambda_i) c_i phi_i(x_j)    at any other,
+    f_t(x) = f_0(x) + sum_i h_i(t) c_i (1/N) sum_j Theta(x, x_j) phi_i(x_j)    at any other,
 
 and the loss is 1/2 sum_i (1 - g_i)^2 c_i^2.
+
+A mode at rounding level (null) still moves predictions elsewhere, where new inputs tell apart what the training inputs
+hardly do, and its response is bounded: by 1/ridge, and by learning rate times time. It is left out where that bound
+reaches 1/(eps lambda_1), where rounding alone would have learned it: that is, without ridge in infinite time, where
+predictions are those of the pseudo-inverse.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_kernel
-from graphon_theory.data.labels import MODE, TARGET, TIME, X_TEST, Variables, X, coords_of, dataset
-from graphon_theory.errors import InputError, KernelError
-from graphon_theory.spectra.kernel_spectra import extend, spectrum
+from graphon_theory.data.checks import (
+    UNLABELLED,
+    as_cross_kernel,
+    as_kernel,
+    checked_like,
+    checked_targets,
+    refuse_overflow,
+)
+from graphon_theory.data.labels import (
+    MODE,
+    TARGET,
+    TIME,
+    X_TEST,
+    Labels,
+    Variables,
+    X,
+    by_rows,
+    dataset,
+    inputs_of,
+    labels_of,
+)
+from graphon_theory.errors import InputError
+from graphon_theory.spectra.kernel_spectra import spectrum
 
 if TYPE_CHECKING:
     import xarray as xr
-from graphon_theory.data.checks import checked_like, checked_targets
+
+
+class Learned(NamedTuple):
+    """How far training has come in every mode, (time, mode): the fractions g_i and the responses h_i = g_i/lambda_i."""
+
+    fraction: FloatArray
+    response: FloatArray
+
+
+class NewInputs(NamedTuple):
+    """Modes at new inputs: (1/N) sum_j Theta(x, x_j) phi_i(x_j), (M, mode), and the labels of the inputs."""
+
+    projections: FloatArray
+    inputs: Labels
 
 
 @dataclass(frozen=True)
 class LinearTraining:
     """A kernel's modes with the targets in them.
 
-    ``learns`` marks the modes above rounding level; the others are null and never move. ``coefficients`` are
-    (mode, target), of y - f_0; ``start`` is f_0 (N, targets) or None for zero. ``shape`` is () for one unnamed target.
+    ``learns`` marks the modes above rounding level; the others are null. ``coefficients`` are (mode, target), of
+    y - f_0; ``start`` is f_0 (N, targets) or None for zero. ``shape`` is () for one unnamed target; ``inputs`` and
+    ``targets`` are their labels.
     """
 
     modes: xr.Dataset
@@ -43,7 +81,8 @@ class LinearTraining:
     coefficients: FloatArray
     start: FloatArray | None
     shape: tuple[int, ...]
-    coords: dict[str, Any]
+    inputs: Labels
+    targets: Labels
 
     @classmethod
     def of(
@@ -54,14 +93,15 @@ class LinearTraining:
     ) -> LinearTraining:
         """Check kernel (N, N), targets (N,) or (N, k) and starting predictions of the same shape."""
         size = len(as_kernel(kernel))
-        targets = checked_targets(y, size)
-        start = None if initial is None else checked_like(initial, targets.shape, "initial")
+        inputs = inputs_of(kernel)
+        y = by_rows(y)
+        targets = checked_targets(y, size, inputs=inputs)
+        inputs = Labels("y", labels_of(y)) if inputs.values is None else inputs
+        columns = Labels("y", labels_of(y, 1)) if targets.ndim == 2 else UNLABELLED
+        start = None if initial is None else checked_like(initial, targets.shape, "initial", inputs, columns)
         modes = spectrum(kernel)
         values, functions = modes.eigenvalue.values, modes.eigenfunction.values
         left = targets if start is None else targets - start
-        coords = {MODE: modes[MODE].values, **coords_of(kernel, X)}
-        if targets.ndim == 2:
-            coords |= coords_of(y, TARGET, axis=1)
         return cls(
             modes,
             values,
@@ -70,7 +110,8 @@ class LinearTraining:
             functions.T @ left.reshape(size, -1) / size,
             None if start is None else start.reshape(size, -1),
             targets.shape[1:],
-            coords,
+            inputs,
+            columns,
         )
 
     @property
@@ -78,69 +119,131 @@ class LinearTraining:
         return len(self.values)
 
     @property
+    def tail(self) -> tuple[str, ...]:
+        """The dimensions of a prediction after its inputs."""
+        return (TARGET,) if self.shape else ()
+
+    @property
+    def coords(self) -> dict[str, Any]:
+        """Labels of the training inputs and targets, as far as there are any."""
+        found = {X: self.inputs.values, TARGET: self.targets.values}
+        return {name: values for name, values in found.items() if values is not None}
+
+    @property
     def power(self) -> FloatArray:
         """1/2 sum over targets of c_i^2: the loss that mode i starts with."""
         return np.asarray(0.5 * np.sum(self.coefficients**2, axis=1))
 
-    def share(self, ridge: float) -> FloatArray:
-        """g_i at infinite time: lambda / (lambda + ridge); 0 for null modes."""
-        return np.divide(self.values, self.values + ridge, out=np.zeros(self.size), where=self.learns)
+    @property
+    def rounding(self) -> float:
+        """What rounding alone is in an eigenvalue: eps lambda_1, of the precision that the kernel came in."""
+        return float(self.modes.attrs["rounding_level"]) / self.size
 
-    def flow(self, times: FloatArray, learning_rate: float, ridge: float = 0.0) -> FloatArray:
-        """g_i(t) of gradient flow, (time, mode): lambda / (lambda + ridge) (1 - exp(-eta (lambda + ridge) t))."""
-        rates = np.where(self.learns, learning_rate * (self.values + ridge), 0.0)
+    def ridged(self, ridge: float) -> bool:
+        """Whether a ridge (of the operator) stands out of rounding, so that no mode is null beside it."""
+        return bool(ridge > self.rounding or self.learns.all())
+
+    def eigenvalues(self, ridge: float) -> FloatArray:
+        """Eigenvalues beside a ridge: those of null modes are 0, unless the ridge makes what they are harmless."""
+        if ridge <= self.rounding:
+            return np.where(self.learns, self.values, 0.0)
+        # what is negative is an error of the kernel's: the matrix is taken as it is while the ridge outweighs it
+        return self.values if ridge > -2 * self.values[-1] else np.maximum(self.values, 0.0)
+
+    def rates(self, ridge: float) -> FloatArray:
+        """lambda_i + ridge: how fast a mode settles at learning rate 1."""
+        return self.eigenvalues(ridge) + ridge
+
+    def share(self, ridge: float) -> FloatArray:
+        """g_i at infinite time: lambda / (lambda + ridge); 0 for null modes without ridge."""
+        values = self.eigenvalues(ridge)
+        return np.divide(values, values + ridge, out=np.zeros(self.size), where=values != 0)
+
+    def flow(self, times: FloatArray, learning_rate: float, ridge: float = 0.0) -> Learned:
+        """Of gradient flow: g_i(t) = lambda / (lambda + ridge) (1 - exp(-eta (lambda + ridge) t))."""
+        rates = self.rates(ridge)
         exponent = np.zeros((len(times), self.size))  # neither 0 * inf (a null mode at infinite time) nor inf * 0
         with np.errstate(over="ignore"):  # an infinite exponent is a mode that has been learned
-            np.multiply(times[:, None], rates, out=exponent, where=(rates > 0) & (times[:, None] > 0))
-        return np.asarray(-np.expm1(-exponent) * self.share(ridge))
+            early = learning_rate * times
+            np.multiply(early[:, None], rates, out=exponent, where=(rates > 0) & (times[:, None] > 0))
+        return self.learned(-np.expm1(-exponent), early, ridge)
+
+    def learned(self, settled: FloatArray, early: FloatArray, ridge: float) -> Learned:
+        """From ``settled`` (time, mode), the share of the way to its end that each mode has gone.
+
+        ``early`` (time,) is the response of a mode that hardly moves: learning rate times time.
+        """
+        rates = self.rates(ridge)
+        response = np.divide(settled, rates, out=np.repeat(early[:, None], self.size, axis=1), where=rates > 0)
+        if not self.ridged(ridge):
+            response[(response * self.rounding >= 1) & ~self.learns] = 0.0
+        return Learned(settled * self.share(ridge), response)
+
+    def descent(
+        self, counts: FloatArray, learning_rate: float, ridge: float, momentum: float = 0.0, nesterov: bool = False
+    ) -> Learned:
+        """After whole steps of gradient descent; entries that no number holds are infinite or NaN."""
+        z = learning_rate * self.rates(ridge)
+        still = np.append(z, 0.0)  # and a mode that hardly moves
+        with np.errstate(over="ignore", invalid="ignore"):
+            if momentum == 0.0:
+                return self.learned(settled_after_steps(z, counts), learning_rate * counts, ridge)
+            sums = _summed_steps(still, counts, momentum, nesterov)
+            return self.learned(z * sums[:, :-1], learning_rate * sums[:, -1], ridge)
+
+    def at_the_end(self, ridge: float) -> Learned:
+        """At infinite time, (mode,)."""
+        fraction, response = self.flow(np.array([np.inf]), 1.0, ridge)
+        return Learned(fraction[0], response[0])
 
     def dataset(
         self,
         times: FloatArray,
-        learned: FloatArray,
+        learned: Learned,
         variables: Variables,
         attrs: dict[str, Any],
         test_kernel: ArrayLike | xr.DataArray | None = None,
         test_initial: ArrayLike | xr.DataArray | None = None,
         y_test: ArrayLike | xr.DataArray | None = None,
     ) -> xr.Dataset:
-        """Loss and predictions for learned fractions (time, mode), with what else there is to say."""
-        labels = (TIME, X) if not self.shape else (TIME, X, TARGET)
-        coords = {TIME: times, **self.coords}
-        out: Variables = {
-            "loss": ((TIME,), (1 - learned) ** 2 @ self.power),
-            "prediction": (labels, self._over_modes(self.functions, learned, self.start)),
-            "target_power": ((MODE,), self.power),
-            **variables,
-        }
-        if test_kernel is None:
-            if y_test is not None or test_initial is not None:
-                raise InputError(
-                    "test_kernel: expected the kernel of new by training inputs with what is said of them."
-                )
-        else:
-            extended = self.extension(test_kernel)
-            start = self._test_start(test_initial, len(extended))
-            test = self._over_modes(extended, learned[:, self.learns], start, self.coefficients[self.learns])
-            out["test_prediction"] = ((TIME, X_TEST, *labels[2:]), test)
-            coords |= coords_of(test_kernel, X_TEST)
-            if y_test is not None:
-                wanted = checked_like(y_test, test.shape[1:], "y_test")
-                errors = (test - wanted).reshape(len(times), -1)
-                out["test_loss"] = ((TIME,), np.sum(errors**2, axis=1) / (2 * len(wanted)))
+        """Loss and predictions for learned fractions and responses, with what else there is to say.
+
+        Raises InputError where they are beyond the largest number.
+        """
+        coords = {TIME: times, MODE: self.modes[MODE].values, **self.coords}
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+            out: Variables = {
+                "loss": ((TIME,), (1 - learned.fraction) ** 2 @ self.power),
+                "prediction": ((TIME, X, *self.tail), self._over_modes(self.functions, learned.fraction, self.start)),
+                "target_power": ((MODE,), self.power),
+                **variables,
+            }
+            if test_kernel is None:
+                if y_test is not None or test_initial is not None:
+                    raise InputError(
+                        "test_kernel: expected the kernel of new by training inputs with what is said of them."
+                    )
+            else:
+                new = self.at_new(test_kernel)
+                start = self._test_start(test_initial, new)
+                test = self._over_modes(new.projections, learned.response, start)
+                out["test_prediction"] = ((TIME, X_TEST, *self.tail), test)
+                if new.inputs.values is not None:
+                    coords[X_TEST] = new.inputs.values
+                if y_test is not None:
+                    wanted = checked_like(y_test, test.shape[1:], "y_test", new.inputs, self.targets)
+                    errors = (test - wanted).reshape(len(times), -1)
+                    out["test_loss"] = ((TIME,), np.sum(errors**2, axis=1) / (2 * len(wanted)))
+        for name in {"loss", "prediction", "test_prediction", "test_loss"} & set(out):
+            refuse_overflow(out[name][1], name)
         return dataset(out, coords=coords, attrs={**attrs, "null_modes": int(self.size - self.learns.sum())})
 
-    def extension(self, test_kernel: ArrayLike | xr.DataArray) -> FloatArray:
-        """The modes that learn at new inputs, (M, modes)."""
-        shape = as_kernel(test_kernel, "test_kernel", square=False).shape
-        if shape[1] != self.size:
-            raise KernelError(
-                f"test_kernel: expected {self.size} columns, one per training input, got shape {shape}; pass "
-                "limit_kernel(network, x_new, x).ntk."
-            )
-        return np.asarray(extend(self.modes.isel({MODE: self.learns}), test_kernel).values)
+    def at_new(self, test_kernel: ArrayLike | xr.DataArray, name: str = "test_kernel") -> NewInputs:
+        """The modes at new inputs."""
+        cross, inputs = as_cross_kernel(test_kernel, name, self.inputs, self.size)
+        return NewInputs(cross @ self.functions / self.size, inputs)
 
-    def _test_start(self, test_initial: ArrayLike | xr.DataArray | None, count: int) -> FloatArray | None:
+    def _test_start(self, test_initial: ArrayLike | xr.DataArray | None, new: NewInputs) -> FloatArray | None:
         if (test_initial is None) != (self.start is None):
             given, missing = ("initial", "test_initial") if test_initial is None else ("test_initial", "initial")
             raise InputError(
@@ -148,18 +251,13 @@ class LinearTraining:
             )
         if test_initial is None:
             return None
-        return checked_like(test_initial, (count, *self.shape), "test_initial").reshape(count, -1)
+        count = len(new.projections)
+        start = checked_like(test_initial, (count, *self.shape), "test_initial", new.inputs, self.targets)
+        return start.reshape(count, -1)
 
-    def _over_modes(
-        self,
-        functions: FloatArray,
-        learned: FloatArray,
-        start: FloatArray | None,
-        coefficients: FloatArray | None = None,
-    ) -> FloatArray:
-        """start + sum over modes of functions (x, mode) * learned (time, mode) * coefficients (mode, target)."""
-        coefficients = self.coefficients if coefficients is None else coefficients
-        weighted = learned[:, :, None] * coefficients  # (time, mode, target)
+    def _over_modes(self, functions: FloatArray, weights: FloatArray, start: FloatArray | None) -> FloatArray:
+        """start + sum over modes of functions (x, mode) * weights (time, mode) * coefficients (mode, target)."""
+        weighted = weights[:, :, None] * self.coefficients  # (time, mode, target)
         times, modes, targets = weighted.shape
         flat = functions @ weighted.transpose(1, 0, 2).reshape(modes, times * targets)
         out = flat.reshape(len(functions), times, targets).transpose(1, 0, 2)
@@ -168,12 +266,39 @@ class LinearTraining:
         return out.reshape(times, -1, *self.shape)
 
 
-def left_after_steps(z: FloatArray, counts: FloatArray) -> FloatArray:
-    """(1 - z)^k of gradient descent, (step, mode), where z >= 0; a small z would be rounded in 1 - z."""
+def settled_after_steps(z: FloatArray, counts: FloatArray) -> FloatArray:
+    """1 - (1 - z)^k of gradient descent, (step, mode), where z >= 0; a small z would be rounded in 1 - z."""
     counts = counts[:, None]
     with np.errstate(divide="ignore", over="ignore"):
         log = np.where(z < 1, np.log1p(-np.minimum(z, 1.0)), np.log(np.abs(1 - z)))
         exponent = np.zeros((len(counts), len(z)))
         np.multiply(counts, log, out=exponent, where=counts > 0)  # 0 * -inf is 0 here: nothing is learned in no steps
-        size = np.exp(exponent)
-    return np.asarray(np.where((z > 1) & (counts % 2 == 1), -size, size))
+        return np.asarray(np.where((z > 1) & (counts % 2 == 1), 1 + np.exp(exponent), -np.expm1(exponent)))
+
+
+def momentum_matrices(z: FloatArray, beta: float, nesterov: bool) -> FloatArray:
+    """(mode, 2, 2): what a step with momentum makes of (e_k, e_{k-1}), what is left to learn."""
+    out = np.zeros((len(z), 2, 2))
+    out[:, 0, 0] = (1 + beta) * (1 - z) if nesterov else 1 - z + beta
+    out[:, 0, 1] = -beta * (1 - z) if nesterov else -beta
+    out[:, 1, 0] = 1.0
+    return out
+
+
+def _summed_steps(z: FloatArray, counts: FloatArray, beta: float, nesterov: bool) -> FloatArray:
+    """q_k = (1 - e_k / e_0) / z, (step, mode), in a recursion of its own, which keeps its digits where z is small.
+
+    With e = 1 - z q the recursions of `gradient_descent` become those of e with 1 added: q_0 = 0 and q_1 = 1, with
+    Nesterov's momentum 1 + beta.
+    """
+    step = np.zeros((len(z), 3, 3))
+    step[:, :2, :2] = momentum_matrices(z, beta, nesterov)
+    step[:, 0, 2] = step[:, 2, 2] = 1.0
+    state, now = np.tile([1 + beta if nesterov else 1.0, 0.0, 1.0], (len(z), 1)), 1  # q_1, q_0, 1
+    out = np.zeros((len(counts), len(z)))
+    for row, count in enumerate(counts.astype(np.int64).tolist()):
+        if count > now:
+            state, now = np.einsum("mij,mj->mi", np.linalg.matrix_power(step, count - now), state), count
+        if count > 0:
+            out[row] = state[:, 0]
+    return out

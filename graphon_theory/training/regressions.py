@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_kernel, checked_like, positive_number
-from graphon_theory.data.labels import TARGET, X_TEST, Variables, X, coords_of, dataset
+from graphon_theory.data.checks import checked_like, positive_number, refuse_overflow
+from graphon_theory.data.labels import TARGET, X_TEST, Labels, Variables, X, dataset
 from graphon_theory.errors import KernelError
 from graphon_theory.training.linear_training import LinearTraining
 
@@ -28,7 +28,8 @@ def kernel_regression(
 
         f(x) = Theta(x, X) (Theta + N ridge)^-1 y,
 
-    the inverse without ridge being the pseudo-inverse: modes at rounding level take no part.
+    the inverse without ridge (or with one that is rounding beside lambda_1) being the pseudo-inverse, in which modes
+    at rounding level take no part.
 
     Args:
         kernel: (N, N); y: (N,) or (N, k); test_kernel: (M, N), new by training inputs.
@@ -42,17 +43,17 @@ def kernel_regression(
     """
     problem = LinearTraining.of(kernel, y)
     delta = positive_number("ridge", ridge, zero=True)
-    share = problem.share(delta)
-    test = problem.extension(test_kernel) @ (share[:, None] * problem.coefficients)[problem.learns]
-    tail = (TARGET,) if problem.shape else ()
+    learned = problem.at_the_end(delta)
+    new = problem.at_new(test_kernel)
     variables: Variables = {
-        "prediction": ((X, *tail), _shaped(problem.functions @ (share[:, None] * problem.coefficients), problem)),
-        "test_prediction": ((X_TEST, *tail), _shaped(test, problem)),
-        "left_out": ((X, *tail), _shaped(left_out(problem, delta), problem)),
+        "prediction": ((X, *problem.tail), _over_modes(problem.functions, learned.fraction, problem)),
+        "test_prediction": ((X_TEST, *problem.tail), _over_modes(new.projections, learned.response, problem)),
     }
-    coords = {key: value for key, value in problem.coords.items() if key in (X, TARGET)}
+    for name, (_, values) in variables.items():
+        refuse_overflow(values, name)
+    variables["left_out"] = ((X, *problem.tail), _shaped(left_out(problem, delta), problem))
     attrs = {"ridge": delta, "null_modes": int(problem.size - problem.learns.sum())}
-    return dataset(variables, {**coords, **coords_of(test_kernel, X_TEST)}, attrs)
+    return dataset(variables, {**problem.coords, **_coords(new.inputs)}, attrs)
 
 
 def left_out(problem: LinearTraining, ridge: float) -> FloatArray:
@@ -62,9 +63,9 @@ def left_out(problem: LinearTraining, ridge: float) -> FloatArray:
     """
     targets = problem.functions @ problem.coefficients
     shift = ridge * (problem.size - 1) / problem.size
-    if shift <= problem.modes.attrs["rounding_level"] and not problem.learns.all():
+    if not problem.ridged(shift):
         return np.full_like(targets, np.nan)
-    inverse = 1 / (np.where(problem.learns, problem.values, 0.0) + shift)
+    inverse = 1 / problem.rates(shift)
     diagonal = problem.functions**2 @ inverse / problem.size
     return np.asarray(targets - problem.functions @ (inverse[:, None] * problem.coefficients) / diagonal[:, None])
 
@@ -96,12 +97,12 @@ def nngp_posterior(
     """
     problem = LinearTraining.of(nngp, y)
     level = positive_number("noise", noise, zero=True) / problem.size
-    cross = as_kernel(test_nngp, "test_nngp", square=False)
-    prior = checked_like(test_variance, (len(cross),), "test_variance")
-    extended = problem.extension(test_nngp)
-    share = problem.share(level)[problem.learns]
-    mean = extended @ (share[:, None] * problem.coefficients[problem.learns])
-    variance = prior - extended**2 @ (share * problem.values[problem.learns])
+    new = problem.at_new(test_nngp, "test_nngp")
+    prior = checked_like(test_variance, (len(new.projections),), "test_variance", new.inputs)
+    response = problem.at_the_end(level).response
+    mean = _over_modes(new.projections, response, problem)
+    refuse_overflow(mean, "mean")
+    variance = prior - new.projections**2 @ response
     slack = 1e-8 * np.abs(prior).max(initial=0.0)
     if variance.min(initial=0.0) < -slack:
         worst = int(variance.argmin())
@@ -109,19 +110,30 @@ def nngp_posterior(
             f"test_variance: {prior[worst]:.6g} at [{worst}] is {-variance[worst]:.3g} less than what the training "
             "inputs explain of it; pass the diagonal of the nngp of the same new inputs."
         )
-    tail = (TARGET,) if problem.shape else ()
     variables: Variables = {
-        "mean": ((X_TEST, *tail), _shaped(mean, problem)),
+        "mean": ((X_TEST, *problem.tail), mean),
         "variance": ((X_TEST,), np.maximum(variance, 0.0)),  # rounding below zero only
     }
-    coords = {key: value for key, value in problem.coords.items() if key == TARGET}
     attrs: dict[str, float] = {"noise": level * problem.size}
-    if level > problem.modes.attrs["rounding_level"] or problem.learns.all():
-        scale = problem.size * (np.where(problem.learns, problem.values, 0.0) + level)
-        fit = float(np.sum(problem.size * problem.coefficients**2 / scale[:, None]))
+    if problem.ridged(level):
+        scale = problem.size * problem.rates(level)
+        with np.errstate(over="ignore"):
+            fit = float(np.sum(problem.size * problem.coefficients**2 / scale[:, None]))
         targets = problem.coefficients.shape[1]
         attrs["log_evidence"] = -0.5 * (fit + targets * float(np.log(2 * np.pi * scale).sum()))
-    return dataset(variables, {**coords, **coords_of(test_nngp, X_TEST)}, attrs)
+        refuse_overflow(attrs["log_evidence"], "log_evidence")
+    coords = {key: value for key, value in problem.coords.items() if key == TARGET}
+    return dataset(variables, {**coords, **_coords(new.inputs)}, attrs)
+
+
+def _over_modes(functions: FloatArray, weights: FloatArray, problem: LinearTraining) -> FloatArray:
+    """Sum over modes of functions (x, mode) * weights (mode,) * coefficients (mode, target)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused by name
+        return _shaped(functions @ (weights[:, None] * problem.coefficients), problem)
+
+
+def _coords(new: Labels) -> dict[str, object]:
+    return {} if new.values is None else {X_TEST: new.values}
 
 
 def _shaped(values: FloatArray, problem: LinearTraining) -> FloatArray:

@@ -268,6 +268,73 @@ def test_a_planted_drift_is_found_and_its_absence_warned_of() -> None:
     assert not any(layer.has_drift for layer in without)
 
 
+# --- the unit of the weights
+
+
+def drawn(shapes: list[tuple[int, int]], density: float, rule: str, law: str) -> tuple[list[BoolArray], list[Any]]:
+    """Masks of random or magnitude pruning and weights of variance 1."""
+    rng = np.random.default_rng(22)
+    laws: dict[str, Any] = {
+        "normal": rng.standard_normal,
+        "uniform": lambda shape: math.sqrt(3) * rng.uniform(-1, 1, shape),
+        "laplace": lambda shape: rng.laplace(scale=math.sqrt(0.5), size=shape),
+    }
+    weights = [laws[law](shape) for shape in shapes]
+    if rule == "random":
+        return [rng.random(shape) < density for shape in shapes], weights
+    return [np.abs(w) >= np.quantile(np.abs(w), 1 - density) for w in weights], weights
+
+
+SHAPES = [(120, 40), (80, 120), (5, 80)]
+
+
+@pytest.mark.parametrize("law", ["normal", "uniform", "laplace"])
+@pytest.mark.parametrize("rule", ["random", "magnitude"])
+@pytest.mark.parametrize("density", [1.0, 0.5, 0.1])
+def test_weights_of_unit_variance_are_believed(density: float, rule: str, law: str) -> None:
+    masks, weights = drawn(SHAPES, density, rule, law)
+    found = gt.estimate_network(masks, weights, blocks=1)  # warnings are errors here
+    for layer in found:
+        assert 0.7 < layer.variance.mean() / layer.mask.mean() < 9
+
+
+@pytest.mark.parametrize("rule", ["random", "magnitude"])
+@pytest.mark.parametrize("density", [1.0, 0.2, 0.05])
+@pytest.mark.parametrize("init", ["torch", "he", "xavier", "ten"])
+def test_weights_in_another_unit_are_warned_of(density: float, rule: str, init: str) -> None:
+    masks, weights = drawn(SHAPES, density, rule, "normal")
+    deviations = {"torch": lambda n: (3 * n) ** -0.5, "he": lambda n: (2 / n) ** 0.5, "xavier": lambda n: n**-0.5}
+    stds = [deviations.get(init, lambda n: 10.0)(shape[1]) for shape in SHAPES]
+    scaled = [w * std for w, std in zip(weights, stds, strict=True)]
+    with pytest.warns(gt.WeightScaleWarning, match=r"contradict dense weights of variance 1 \(layer 1: .*dense_std="):
+        wrong = gt.estimate_network(masks, scaled, blocks=2, drift=False)
+    right = gt.estimate_network(masks, scaled, 2, stds, drift=False)  # said, and then believed
+    for ours, theirs, std, plain in zip(wrong, right, stds, weights, strict=True):
+        assert ours.variance.mean() == pytest.approx(theirs.variance.mean() * std**2, rel=1e-12)
+        assert plain.shape
+
+
+def test_the_bounds_are_those_of_magnitude_pruning() -> None:
+    """In layer 1 at density .2: 1 to 3.2491016 (V / W of the largest of normal weights), stated with what came."""
+    masks, weights = drawn([(1000, 50), (3, 1000)], 0.2, "random", "normal")
+    scaled = [weights[0] / 45, weights[1]]
+    with pytest.warns(gt.WeightScaleWarning) as caught:
+        gt.estimate_network(masks, scaled, blocks=1)
+    density = masks[0].mean()
+    square = float((scaled[0] ** 2)[masks[0]].mean())
+    largest = gt.magnitude_pruning(density).variance.mean() / density
+    told = str(caught[0].message)
+    assert f"(layer 1: {square:.3g} instead of 1 to {largest:.3g})" in told
+    assert f"{math.sqrt(square):.3g}" in told
+    assert caught[0].filename == __file__
+
+
+def test_few_survivors_are_no_contradiction() -> None:
+    rng = np.random.default_rng(23)
+    for _ in range(200):  # a mean of squares of six weights is below a half one time in eight
+        gt.estimate_network([np.ones((2, 3)), np.ones((3, 2))], [rng.standard_normal(s) for s in ((2, 3), (3, 2))])
+
+
 # --- the door
 
 

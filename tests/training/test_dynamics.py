@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
+import graphon_theory as gt
 from graphon_theory.errors import ConvergenceError, InputError, KernelError
 from graphon_theory.training.dynamics import (
     best_stopping_time,
@@ -428,3 +429,50 @@ def test_time_to_loss_wants_a_flow() -> None:
     descent = gradient_descent(np.eye(2), [1.0, 2.0], [1], learning_rate=0.1)
     with pytest.raises(InputError, match="flow: expected the Dataset that gradient_flow"):
         time_to_loss(descent, 0.1)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e160, 1e-200])
+def test_targets_whose_squares_are_no_numbers_are_refused(problem: tuple[Array, Array, Array], size: float) -> None:
+    kernel, cross, y = problem
+    rest = y / np.abs(y).max()
+    calls: list[Any] = [
+        lambda y: gradient_flow(kernel, y, [1.0]),
+        lambda y: gradient_descent(kernel, y, [1], learning_rate=0.1),
+        lambda y: steps_to_loss(kernel, y, 0.1, 0.1),
+        lambda y: best_stopping_time(kernel, y, cross, cross @ rest),
+        lambda y: gt.kernel_regression(kernel, y, cross),
+        lambda y: gt.nngp_posterior(kernel, y, cross, np.full(NEW, 3.0)),
+        lambda y: gt.learning_curve(kernel, y, [3]),
+        lambda y: gt.measured_learning_curve(kernel, y, [3]),
+        lambda y: gt.target_alignment(kernel, y),
+        lambda y: gt.training_ensemble(xr.Dataset(dict.fromkeys(("ntk", "nngp"), (("x", "x2"), kernel))), y, [1.0]),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match=r"^y: its largest entry, 1e.\d+, is so (large|small) that"):
+            call(size * rest)
+        call(rest)
+    if size > 1:
+        for name, given in (("initial", size * rest), ("y_test", size * cross @ rest)):
+            with pytest.raises(InputError, match=f"^{name}: its largest entry"):
+                gradient_flow(kernel, y, [1.0], **{name: given}, test_kernel=cross, test_initial=None)
+
+
+def test_large_targets_scale(problem: tuple[Array, Array, Array]) -> None:
+    kernel, cross, y = problem
+    one, many = (gradient_flow(kernel, scale * y, [0.3, 4.0], test_kernel=cross) for scale in (1.0, 1e140))
+    np.testing.assert_allclose(many.loss / one.loss, 1e280, rtol=1e-12)
+    np.testing.assert_allclose(many.test_prediction / 1e140, one.test_prediction, rtol=1e-12)
+
+
+def test_results_that_overflow_are_refused(problem: tuple[Array, Array, Array]) -> None:
+    kernel, cross, y = problem
+    rate = 1.5 * critical_learning_rate(kernel)
+    # what is left grows twofold a step: 2^600 is a number, and its square is not
+    with pytest.raises(ConvergenceError, match="diverges and overflows by step 600"):
+        gradient_descent(kernel, y, [1, 600], learning_rate=rate)
+    with pytest.raises(InputError, match=r"y: .* values of test_prediction are beyond the largest number"):
+        gradient_flow(kernel, 1e149 * y, [1.0], test_kernel=1e170 * cross)
+    with pytest.raises(InputError, match=r"y: .* values of test_prediction are beyond the largest number"):
+        gt.kernel_regression(kernel, 1e149 * y, 1e170 * cross)
+    with pytest.raises(InputError, match="y: 1 of 1 values of log_evidence are beyond the largest number"):
+        gt.nngp_posterior(1e-20 * kernel, 1e149 * y, 1e-20 * cross, np.full(NEW, 3e-20))

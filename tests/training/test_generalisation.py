@@ -12,7 +12,12 @@ from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import ConvergenceError, InputError, KernelError
 from graphon_theory.networks.network import Network
 from graphon_theory.spectra.zonal_spectra import zonal_spectrum
-from graphon_theory.training.generalisation import eigenlearning, learning_curve, measured_learning_curve
+from graphon_theory.training.generalisation import (
+    LearningCurveWarning,
+    eigenlearning,
+    learning_curve,
+    measured_learning_curve,
+)
 
 Array = NDArray[np.float64]
 NETWORK = Network([1.0, [[0.9, 0.1], [0.2, 0.6]], 1.0], bias_variance=0.1)
@@ -152,3 +157,98 @@ def test_copies_among_the_inputs_are_measured_and_named(sample: tuple[Array, Arr
     assert 0 < float(measured.test_error[0]) < np.mean(np.sum(y**2, axis=1))
     with pytest.raises(ConvergenceError, match="inputs that coincide"):
         learning_curve(doubled, y[twice], [90])
+
+
+# --- sizes at which Newton's method from one sigma for all does not settle
+
+
+def of_sklearn(name: str) -> tuple[Array, Array]:
+    """Kernel of a data set with standardised columns, and its classes as centred indicators."""
+    from sklearn import datasets
+
+    data = getattr(datasets, name)()
+    x = (data.data - data.data.mean(axis=0)) / data.data.std(axis=0)
+    y = np.eye(data.target.max() + 1)[data.target]
+    network = Network([1.0, 1.0, 1.0], bias_variance=0.1)
+    return limit_kernel(network, x).ntk.values, y - y.mean(axis=0)
+
+
+def by_damped_iteration(kernel: Array, y: Array, n: int, delta: float) -> float:
+    """Held-out error from sigma <- (1 - n/N) / G_ii + delta, repeated, and its answer to K + t K^2 by differences."""
+    size, share = len(kernel), n / len(kernel)
+
+    def solve(matrix: Array) -> Array:
+        sigma = (np.diagonal(matrix) + delta) / share
+        for _ in range(5000):
+            after = (1 - share) / np.diagonal(np.linalg.inv(matrix + np.diag(sigma))) + delta
+            move, sigma = np.abs(after / sigma - 1).max(), after
+            if move < 1e-12:
+                return sigma
+        raise AssertionError("the iteration does not settle")
+
+    step = 1e-6 / np.linalg.norm(kernel, 2)
+    sigma, (up, down) = solve(kernel), (solve(kernel + sign * step * kernel @ kernel) for sign in (1, -1))
+    inverse = np.linalg.inv(kernel + np.diag(sigma))
+    by_one = np.linalg.inv(np.eye(size) - ((1 - share) / np.diagonal(inverse) ** 2)[:, None] * inverse**2) @ (
+        (1 - share) / np.diagonal(inverse) ** 2 * np.sum(inverse**2, axis=1)
+    )
+    left = np.sum((inverse @ y) ** 2, axis=1)
+    return float((sigma**2 + (up - down) / (2 * step) - delta**2 * (1 + by_one)) @ left) / (size - n)
+
+
+@pytest.mark.parametrize(("n", "ridge"), [(20, 0.0), (20, 1e-3), (60, 0.0)])
+def test_small_samples_of_iris_by_damped_iteration(n: int, ridge: float) -> None:
+    kernel, y = of_sklearn("load_iris")
+    found = float(learning_curve(kernel, y, [n], ridge=ridge).test_error[0])
+    assert found == pytest.approx(by_damped_iteration(kernel, y, n, n * ridge), rel=1e-6)
+    if (n, ridge) == (20, 0.0):
+        assert found == pytest.approx(0.160307522, rel=1e-8)
+
+
+def test_small_samples_of_breast_cancer_are_measured() -> None:
+    kernel, y = of_sklearn("load_breast_cancer")
+    sizes = [10, 20, 40]
+    predicted = learning_curve(kernel, y, sizes)
+    measured = measured_learning_curve(kernel, y, sizes, repeats=60)
+    allowed = 4 * measured.test_error_error / measured.test_error + 0.08
+    assert (np.abs(predicted.test_error / measured.test_error - 1) < allowed).all()
+
+
+def test_copies_with_the_same_targets_are_no_hindrance() -> None:
+    # iris holds one flower twice: from half the sample on, one of the two is as good as always drawn
+    kernel, y = of_sklearn("load_iris")
+    sizes = [75, 100, 140]
+    predicted = learning_curve(kernel, y, sizes)
+    measured = measured_learning_curve(kernel, y, sizes, repeats=100)
+    allowed = 4 * measured.test_error_error / measured.test_error + 0.04
+    assert (np.abs(predicted.test_error / measured.test_error - 1) < allowed).all()
+    np.testing.assert_allclose(predicted.train_error, 0.0, atol=1e-9)
+
+
+def test_a_bad_size_does_not_lose_the_others() -> None:
+    kernel, y = of_sklearn("load_iris")
+    with pytest.warns(LearningCurveWarning, match="size 149 is left out. sizes: 149 inputs without ridge"):
+        found = learning_curve(kernel, y, [20, 149])
+    assert found["size"].values.tolist() == [20]
+    assert found.learnability.shape == (1, 150)
+    assert float(found.test_error[0]) == float(learning_curve(kernel, y, [20]).test_error[0])
+    with pytest.raises(InputError, match="149 inputs without ridge"):
+        learning_curve(kernel, y, [149])
+    unlike = y + np.random.default_rng(0).standard_normal(y.shape)
+    with pytest.warns(LearningCurveWarning, match="size 80 is left out. kernel: inputs with other targets are drawn"):
+        found = learning_curve(kernel, unlike, [40, 80])
+    assert found["size"].values.tolist() == [40]
+    with pytest.raises(ConvergenceError, match="inputs that coincide"):
+        learning_curve(kernel, unlike, [80])
+    assert learning_curve(kernel, unlike, [80], ridge=1e-3)["size"].values.tolist() == [80]
+    assert learning_curve(kernel, unlike, [80], resolved=False)["size"].values.tolist() == [80]
+
+
+def test_an_input_without_any_kernel_is_never_learned(sample: tuple[Array, Array]) -> None:
+    kernel, y = sample[0][:60, :60].copy(), sample[1][:60].copy()
+    kernel[7] = kernel[:, 7] = 0.0
+    rest = np.delete(np.arange(60), 7)
+    found = learning_curve(kernel, y, [30])
+    others = learning_curve(kernel[np.ix_(rest, rest)], y[rest], [29])
+    share = float(np.sum(y[7] ** 2))
+    assert float(found.test_error[0]) == pytest.approx((59 * float(others.test_error[0]) + share) / 60, rel=0.02)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
 
 import graphon_theory as gt
 import graphon_validation as gv
+from graphon_theory.data import files
 from graphon_theory.errors import InputError
 from graphon_validation.training.rewirings import rewire
 from tests.validation.helpers import inputs, random_model
@@ -325,3 +327,36 @@ def test_rewiring_that_does_nothing_is_refused() -> None:
     found = gv.train(pruned, data, steps=2, learning_rate=0.1, **QUIET)
     with pytest.raises(InputError, match="found: expected what train returned"):
         gv.mask_history(found, pruned)
+
+
+@pytest.mark.parametrize("seed", [3, 2**40])
+def test_a_history_of_masks_is_kept_in_a_file(seed: int, tmp_path: Path) -> None:
+    model = gv.prune(gv.dense((6, 20, 20, 3), 1), "random", 0.4, rng=0)
+    plan = gv.Rewiring("set", every=5, until=20)
+    found = gv.train(model, classes(), steps=20, learning_rate=0.01, loss="cross_entropy", optimizer="adam",
+                     rewiring=plan, seed=seed, **QUIET)  # fmt: skip
+    files.save_dataset(found, tmp_path / "history.nc")
+    back = files.load_dataset(tmp_path / "history.nc")
+    assert back.attrs["seed"] == seed
+    for name, variable in found.variables.items():
+        assert back[name].dtype == variable.dtype
+        np.testing.assert_array_equal(back[name].values, variable.values)
+    for ours, theirs in zip(gv.mask_history(back, model), gv.mask_history(found, model), strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_targets_and_columns_with_other_labels_are_refused() -> None:
+    x, y = classes(12)
+    frame = pd.DataFrame(x, [f"row {k}" for k in range(12)], list("abcdef"))
+    model = random_model((6, 8, 3), (0.5, 1.0))
+    options: dict[str, Any] = {"steps": 1, "learning_rate": 0.1, "loss": "cross_entropy", **QUIET}
+    labels = pd.Series(y, frame.index)
+    gv.train(model, (frame, labels), test=(frame, labels), **options)
+    with pytest.raises(InputError, match="data: targets: the labels of its rows differ from those of the inputs"):
+        gv.train(model, (frame, labels[::-1]), **options)
+    with pytest.raises(InputError, match="data: the labels of its columns differ from those of x"):
+        gv.train(model, (frame, labels), test=(frame.iloc[:, ::-1], labels), **options)
+    assert gv.empirical_kernel(model, frame).x.values.tolist() == frame.index.tolist()
+    with pytest.raises(InputError, match="x2: the labels of its columns differ from those of x"):
+        gv.empirical_kernel(model, frame, frame.iloc[:, ::-1])

@@ -54,7 +54,7 @@ def empirical_kernel(
     whole_number("memory", memory, expected="a positive number of bytes")
     chosen = _checked_outputs(outputs, model.widths[-1])
     left = as_tensor(model, x, "x")
-    right = None if x2 is None else as_tensor(model, x2, "x2")
+    right = None if x2 is None else as_tensor(model, x2, "x2", x)
     layers = _layer_kernels(model, left, right, chosen, per_layer, memory)
     if not np.isfinite(layers).all():
         raise InputError("model: its tangent kernel is not finite; look for weights or signals that overflow.")
@@ -63,10 +63,7 @@ def empirical_kernel(
     pick = slice(None) if lead else 0
     pair = (labels.X, labels.X2)
     variables: dict[str, tuple[tuple[str, ...], Any]] = {"ntk": ((*lead, *pair), ntk[pick])}
-    coords = {
-        **labels.coords_of(x, labels.X),
-        **labels.coords_of(x if x2 is None else x2, labels.X2),
-    }
+    coords = labels.coords_of_inputs(x, x2)
     if per_layer:
         variables["ntk_layer"] = ((*lead, labels.LAYER, *pair), layers[pick])
         coords[labels.LAYER] = np.arange(1, layers.shape[1] + 1)

@@ -125,9 +125,14 @@ def choose_trained(model: MaskedMLP, parts: Sequence[str]) -> MaskedMLP:
     return model
 
 
-def as_tensor(model: MaskedMLP, x: ArrayLike | DataArray, name: str) -> Tensor:
-    """Inputs (N, d) in the model's dtype and on its device. Raises InputError where they do not fit."""
-    array = checks.as_inputs(x, name)
+def as_tensor(
+    model: MaskedMLP, x: ArrayLike | DataArray, name: str, like: ArrayLike | DataArray | None = None
+) -> Tensor:
+    """Inputs (N, d) in the model's dtype and on its device, columns labelled as those of ``like`` are.
+
+    Raises InputError where they do not fit.
+    """
+    array = checks.as_inputs(x, name, like=like)
     if array.shape[1] != model.widths[0]:
         raise InputError(
             f"{name}: the network takes {model.widths[0]} inputs, got {array.shape[1]} columns; "

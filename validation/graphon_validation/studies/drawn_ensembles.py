@@ -50,8 +50,8 @@ def trained_ensemble(
 
     Raises InputError and NetworkError for what does not fit.
     """
-    inputs, new = checks.as_inputs(x), checks.as_inputs(x_test, "x_test")
-    targets = checked_targets(y, len(inputs))
+    inputs, new = checks.as_inputs(x), checks.as_inputs(x_test, "x_test", like=x)
+    targets = checked_targets(y, len(inputs), inputs=labels.samples_of(x))
     if targets.ndim != 1 or network.outputs != 1:
         raise InputError(f"y: expected one target, (N,), and a network with one output, got {targets.shape}.")
     counts = checked_steps(steps).astype(int).tolist()

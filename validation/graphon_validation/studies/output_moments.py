@@ -73,7 +73,7 @@ def sampled_nngp(
     for seed in numbers:
         model = draw(seed)
         left = _features(model, as_tensor(model, x, "x"))
-        right = left if x2 is None else _features(model, as_tensor(model, x2, "x2"))
+        right = left if x2 is None else _features(model, as_tensor(model, x2, "x2", x))
         if readout == "integrated":
             sums.add(*_integrated(model.linears[-1], chosen, left, right))
         else:
@@ -84,7 +84,7 @@ def sampled_nngp(
     for name, (value, error) in sums.estimates().items():
         dims = (*lead, labels.X) if name == "mean" else (*lead, labels.X, labels.X2)
         variables |= {name: (dims, value[pick]), f"{name}_error": (dims, error[pick])}
-    coords = {**labels.coords_of(x, labels.X), **labels.coords_of(x if x2 is None else x2, labels.X2)}
+    coords = labels.coords_of_inputs(x, x2)
     attrs = {"draws": len(numbers), "widths": list(model.widths), "readout": readout}
     return labels.dataset(variables, coords, attrs)
 

@@ -10,18 +10,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphon_theory.data.checks import real_array
+from graphon_theory.data.labels import by_rows, refuse_other_labels, samples_of
 from graphon_theory.errors import InputError
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor
 
 Data = tuple[Any, Any]  # (x of shape (N, d), labels of shape (N,) or targets of shape (N, outputs))
 
 
-def as_data(model: MaskedMLP, data: Data, loss: str) -> tuple[Tensor, Tensor]:
-    """Inputs and targets on the model's device. Raises InputError where they do not fit the model or the loss."""
+def as_data(model: MaskedMLP, data: Data, loss: str, like: Any = None) -> tuple[Tensor, Tensor]:
+    """Inputs and targets on the model's device. Raises InputError where they do not fit the model or the loss.
+
+    Also where the targets' samples are labelled otherwise than the inputs', or the inputs' columns than those of
+    ``like``, the inputs that the model is trained on.
+    """
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise InputError("data: expected a pair (x, labels) or (x, targets).")
-    inputs = as_tensor(model, data[0], "data")
-    targets = _targets(data[1], loss, len(inputs), model.widths[-1])
+    inputs = as_tensor(model, data[0], "data", like)
+    targets = _targets(by_rows(data[1]), loss, len(inputs), model.widths[-1])
+    refuse_other_labels(samples_of(data[1], "data: targets"), samples_of(data[0], "the inputs"), "rows")
     return inputs, targets.to(inputs.device, inputs.dtype if targets.is_floating_point() else None)
 
 

@@ -79,7 +79,7 @@ def train(
     if rewiring is not None:
         check_rewiring(model, rewiring)
     inputs, targets = as_data(model, data, loss)
-    held_out = None if test is None else as_data(model, test, loss)
+    held_out = None if test is None else as_data(model, test, loss, data[0])
     size = len(inputs) if optimizer == "gd" else min(batch_size or 128, len(inputs))
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
@@ -219,7 +219,7 @@ class _State:
         if self.predictions:
             values = torch.stack(self.predictions).double().numpy()
             variables["prediction"] = ((labels.TIME, labels.X, labels.TARGET), values)
-            coords |= labels.coords_of(x, labels.X)
+            coords |= labels.coords_of(labels.by_rows(x), labels.X)
         if self.history:
             variables["updated"] = (("update",), np.array([one["step"] for one in self.history]))
             variables["grown"] = (("update", labels.LAYER), np.array([one["grown"] for one in self.history]))
