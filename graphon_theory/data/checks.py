@@ -78,13 +78,12 @@ def positive_number(
     return number
 
 
-def share_kept(name: str, value: Any, *, error: Error = InputError) -> float:
+def share_kept(name: str, value: Any, *, error: Error = InputError, expected: str = "") -> float:
     """A density, the share of weights that survive, in (0, 1]. Raises ``error`` otherwise."""
     share = _number(value)
     if not 0.0 < share <= 1.0:
-        raise error(
-            f"{name}: expected a share of weights kept, in (0, 1], got {value!r:.80}; a sparsity s is density 1 - s."
-        )
+        wanted = expected or "a share of weights kept, in (0, 1]"
+        raise error(f"{name}: expected {wanted}, got {value!r:.80}; a sparsity s is density 1 - s.")
     return share
 
 

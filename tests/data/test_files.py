@@ -153,7 +153,7 @@ def test_any_bytes_are_read_or_refused(kernel_file: tuple[Path, xr.Dataset], tmp
     """Without the seal a changed number cannot be told, but nothing else comes of it than data or an InputError."""
     path, _ = kernel_file
     content, rng = path.read_bytes()[:-86], np.random.default_rng(2)
-    for number in range(400):
+    for number in range(200):
         changed = bytearray(content)
         for place in rng.integers(len(content), size=3):
             changed[place] = int(rng.integers(256))
@@ -187,7 +187,7 @@ def test_damaged_arrays_are_read_or_refused(form: str, tmp_path: Path) -> None:
     cut = [read(content[:length]) for length in range(len(content))]
     if form != "csv":  # text that is cut is text
         assert all(one is None for one in cut)
-    for _ in range(600):
+    for _ in range(300):
         changed = bytearray(content)
         for place in rng.integers(len(content), size=int(rng.integers(1, 4))):
             changed[place] = int(rng.integers(256))

@@ -68,10 +68,10 @@ def prune(
         raise InputError(f"method: expected one of {', '.join(sorted(METHODS))}, got {method!r}.")
     if scope not in SCOPES:
         raise InputError(f"scope: expected one of {SCOPES}, got {scope!r}.")
-    share_kept("density", density)
+    share_kept("density", density, expected="a number in (0, 1], the share that survives")
     if chosen.needs_data and data is None:
         raise InputError(f"data: method {method!r} scores connections on data; pass data=(x, labels).")
-    steps = chosen.rounds if rounds is None else whole_number("rounds", rounds)
+    steps = chosen.rounds if rounds is None else whole_number("rounds", rounds, expected="a whole number of at least 1")
     _check_options(method, chosen, options)
     indices = _check_layers(model, layers)
     groups = [indices] if scope == "global" else [[index] for index in indices]

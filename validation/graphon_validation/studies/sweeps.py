@@ -62,8 +62,8 @@ def width_sweep(
     Raises InputError for empty or repeated widths or seeds and an ``rng`` in ``prune``, NetworkError for
     the standard parameterization, whose kernel grows with the width and has no limit to compare with.
     """
-    widths = checks.whole_numbers("widths", widths, distinct=True)
-    seeds = checks.whole_numbers("seeds", seeds, 0, distinct=True)
+    widths = list(checks.whole_numbers("widths", widths, distinct=True))
+    seeds = list(checks.whole_numbers("seeds", seeds, 0, distinct=True))
     if network.parameterization == "standard":
         raise NetworkError(
             "network: the standard parameterization's kernel grows with the width, so a sweep has no limit; "

@@ -44,9 +44,10 @@ class Rewiring:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"method: expected one of {', '.join(METHODS)}, got {self.method!r}.")
-        whole_numbers("every, until", (self.every, self.until), expected="whole steps of at least 1")
-        if share_kept("fraction", self.fraction) == 1:
-            raise InputError("fraction: expected the share of connections replaced, in (0, 1), got 1.")
+        expected = "whole steps of at least 1 and a fraction in (0, 1)"
+        whole_numbers("every, until, fraction", (self.every, self.until), expected=expected)
+        if share_kept("every, until, fraction", self.fraction, expected=expected) == 1:
+            raise InputError(f"every, until, fraction: expected {expected}, got 1.")
 
     def due(self, step: int) -> bool:
         """Whether masks change before step ``step`` (counted from 0)."""
