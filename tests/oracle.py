@@ -12,11 +12,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tests.reference import Layer, weighted
+
+if TYPE_CHECKING:
+    import graphon_theory as gt
 
 FloatArray = NDArray[np.float64]
 _DATA = Path(__file__).parent / "data"
@@ -63,3 +67,22 @@ def operator_layers(case: Case) -> list[Layer]:
     d = case.layers[0].shape[1]
     lengths = np.diff(case.edges).tolist()
     return [Layer(weighted(values, [1 / d] * d if level == 0 else lengths)) for level, values in enumerate(case.layers)]
+
+
+def network_of(case: Case, depth: int | None = None) -> gt.Network:
+    """The first ``depth`` layers, all if None; when that leaves out the readout, the top blocks become the outputs."""
+    import graphon_theory as gt
+
+    edges = case.edges.tolist()
+    values = case.layers[:depth]
+    layers = [
+        gt.StepGraphon(one, u_edges=None if level == len(values) - 1 else edges, v_edges=None if level == 0 else edges)
+        for level, one in enumerate(values)
+    ]
+    return gt.Network(
+        layers,
+        activation=case.activation,
+        weight_variance=case.weight_variance,
+        bias_variance=case.bias_variance,
+        outputs=len(values[-1]),
+    )

@@ -553,3 +553,4 @@ BLACK_BOXES: tuple[Problem, ...] = (
 )
 
 BY_NAME: dict[str, Problem] = {problem.name: problem for problem in (*PROBLEMS, *BLACK_BOXES)}
+SLOW = {"sqrt_singular", "circle_arc", "box_arc", "box_oscillating"}  # 10 to 40 seconds each

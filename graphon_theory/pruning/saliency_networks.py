@@ -51,6 +51,19 @@ class _Units:
         return known if self.biases is None else known + np.outer(self.biases, self.modes[-1])
 
 
+@dataclass(frozen=True)
+class Labels:
+    """What is drawn before anything is pruned, and what positions are known by.
+
+    ``units`` by weight layer, the gradients of the loss at what they receive (units, batch), and ``back``: the weights
+    (receiving, sending) of every layer beyond the first that these came back through.
+    """
+
+    units: list[_Units]
+    gradients: list[FloatArray]
+    back: list[FloatArray]
+
+
 def saliency_network(
     network: Network,
     x: ArrayLike,
@@ -102,6 +115,22 @@ def saliency_network(
     fit, ConnectivityError for a density outside (0, 1], or one that units without any signal on the batch (scores of
     0) put out of reach.
     """
+    return labelled_network(network, x, y, density, widths, loss=loss, positions=positions, modes=modes, rng=rng)[0]
+
+
+def labelled_network(
+    network: Network,
+    x: ArrayLike,
+    y: ArrayLike,
+    density: float,
+    widths: Sequence[int],
+    *,
+    loss: str = "cross_entropy",
+    positions: int = 512,
+    modes: int | None = None,
+    rng: np.random.Generator | int = 0,
+) -> tuple[Network, Labels]:
+    """:func:`saliency_network`, and the labels that its positions stand for."""
     inputs = as_inputs(x, "x")
     counts = _checked(network, widths, inputs.shape[1], density, positions, modes)
     targets = _targets(y, loss, len(inputs), network.outputs)
@@ -130,9 +159,11 @@ def saliency_network(
         if number < network.depth:
             pruned.append(_between(layer, _LAW.survival(t), _LAW.second_moment(t)))
         else:
-            mask = np.abs(back) > t
-            pruned.append(_between(layer, mask.astype(float), np.where(mask, back**2, 0.0), back**2))
-    return network.with_layers(pruned)
+            to_outputs = back[-1]
+            mask = np.abs(to_outputs) > t
+            kept_squares = np.where(mask, to_outputs**2, 0.0)
+            pruned.append(_between(layer, mask.astype(float), kept_squares, to_outputs**2))
+    return network.with_layers(pruned), Labels(layers, gradients, back)
 
 
 def _forward(
@@ -183,25 +214,27 @@ def _backward(
     loss: str,
     counts: tuple[int, ...],
     rng: np.random.Generator,
-) -> tuple[list[FloatArray], FloatArray]:
+) -> tuple[list[FloatArray], list[FloatArray]]:
     """Gradients of the loss at the pre-activations (units, batch) of every layer, on the scale of the real widths.
 
-    And the weights to the outputs (outputs, units) that made the last hidden gradients: those that made the outputs,
-    with signs of their own, so that gradients do not depend on the signs of features, as in the limit.
+    And the weights (receiving, sending) of every layer beyond the first that these came back through. Those to the
+    outputs are the ones that made the outputs, with signs of their own, so that gradients do not depend on the signs of
+    features, as in the limit.
     """
     outputs = layers[-1].signals
     errors = (softmax(outputs, axis=0) if loss == "cross_entropy" else outputs) - targets
     gradients = [errors / errors.shape[1]]
-    to_outputs = np.empty((len(outputs), 0))
+    back = []
     for number in range(network.depth - 1, 0, -1):  # weight layers whose units are hidden, from the last
         above = gradients[-1]
         signals = layers[number - 1].signals
         scale = np.sqrt(network.weight_variance[number] * counts[number + 1] / (counts[number] * len(above)))
         weights = rng.standard_normal((len(above), len(signals)))
         if number == network.depth - 1:
-            to_outputs = weights = np.abs(layers[-1].weights) * np.sign(weights)
+            weights = np.abs(layers[-1].weights) * np.sign(weights)
+        back.append(weights)
         gradients.append(network.activation.derivative(signals) * (scale * weights.T @ above))
-    return gradients[::-1], to_outputs
+    return gradients[::-1], back[::-1]
 
 
 def _thresholds(tau: float, scores: FloatArray) -> FloatArray:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import graphon_theory as gt
 from graphon_theory.engine.discretisation import discretise
 from graphon_theory.engine.recursion import Recursion
-from tests.problems import BLACK_BOXES, PROBLEMS, Problem
+from tests.problems import BLACK_BOXES, PROBLEMS, SLOW, Problem
 from tests.reference import Layer, limit_reference, relative_error
 
 RTOL = 1e-10  # limit_kernel's default
@@ -36,9 +36,6 @@ def _assert_resolved(problem: Problem, kernel: xr.Dataset) -> None:
     error = max(relative_error(kernel[key].values, getattr(problem, key)).max() for key in ("nngp", "ntk"))
     assert error <= RTOL
     assert error <= kernel.attrs["quadrature_error"]
-
-
-SLOW = {"sqrt_singular", "circle_arc", "box_arc", "box_oscillating"}  # 10 to 40 seconds each
 
 
 def cases(problems: Sequence[Problem]) -> list[Any]:

@@ -7,28 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 import graphon_theory as gt
-from tests.oracle import CASES, X2, Case, X
+from tests.oracle import CASES, X2, X, network_of
 from tests.reference import classical_ntk, classical_tolerance, coincidence_inputs, relative_error
 
 NAMES = list(CASES)
 TOLERANCE = 1e-12
-
-
-def _network(case: Case, depth: int) -> gt.Network:
-    """The first ``depth`` layers; when that leaves out the readout, the top blocks become the outputs."""
-    edges = case.edges.tolist()
-    layers = []
-    for level, values in enumerate(case.layers[:depth]):
-        v_edges = None if level == 0 else edges
-        u_edges = None if level == depth - 1 else edges
-        layers.append(gt.StepGraphon(values, u_edges=u_edges, v_edges=v_edges))
-    return gt.Network(
-        layers,
-        activation=case.activation,
-        weight_variance=case.weight_variance,
-        bias_variance=case.bias_variance,
-        outputs=len(case.layers[depth - 1]),
-    )
 
 
 def _blocks(array: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -43,7 +26,7 @@ def test_the_data_are_all_there() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_kernels_agree_with_another_library(name: str) -> None:
     case = CASES[name]
-    network = _network(case, len(case.layers))
+    network = network_of(case)
     square, cross = gt.limit_kernel(network, X), gt.limit_kernel(network, X, X2)
     for key in ("nngp", "ntk"):
         assert relative_error(square[key].values, case.arrays[key]).max() <= TOLERANCE
@@ -56,7 +39,7 @@ def test_every_layer_and_block_agrees(name: str) -> None:
     """K^l(u) of a hidden block is the output of the network that ends there, with that block as readout."""
     case = CASES[name]
     for depth in range(1, len(case.layers)):
-        kernel = gt.limit_kernel(_network(case, depth), X)
+        kernel = gt.limit_kernel(network_of(case, depth), X)
         for key, layers in (("nngp", "sigma_layers"), ("ntk", "theta_layers")):
             want = case.arrays[layers][depth - 1]
             assert relative_error(_blocks(kernel[key].values), want).max() <= TOLERANCE

@@ -10,8 +10,10 @@ from pathlib import Path
 from graphon_theory.data.checks import whole_numbers
 from graphon_theory.errors import GraphonError, InputError
 from graphon_validation.experiments.idx_files import load_data
+from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
 from graphon_validation.experiments.saliency_experiments import saliency_experiment
+from graphon_validation.experiments.sign_experiments import sign_score_experiment, sign_test_experiment
 from graphon_validation.experiments.sweep_experiments import (
     DENSITY,
     magnitude_gap_experiment,
@@ -21,6 +23,7 @@ from graphon_validation.experiments.sweep_experiments import (
 )
 from graphon_validation.experiments.training_experiments import METHODS as TRAINED
 from graphon_validation.experiments.training_experiments import training_experiment
+from graphon_validation.experiments.upstream_experiments import upstream_experiment
 from graphon_validation.pruning.scores import METHODS
 
 ONE_SHOT = sorted(set(METHODS) - {"imp"})
@@ -84,6 +87,23 @@ def _parser() -> argparse.ArgumentParser:
     saliency.add_argument("--hidden", type=int, default=3, help="hidden layers")
     saliency.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
 
+    text = "scores of the sign test on layers whose masks know nothing"
+    scores = command("sign-scores", text, _sign_scores, [128], 4000)
+    text = "the sign test on every way to prune"
+    signs = command("sign-test", text, _sign_test, [512, 1024], 2, least=1)
+    signs.add_argument(
+        "--methods", nargs="+", choices=ONE_SHOT, default=["random", "magnitude", "synflow", "snip", "grasp"]
+    )
+    signs.add_argument("--densities", type=float, nargs="+", default=[DENSITY])
+    signs.add_argument("--hidden", type=int, nargs="+", default=[3], help="hidden layers")
+    text = "traces as sums over paths, beside (W, V) with V = 1 in dense layers"
+    paths = command("path-sums", text, _path_sums, [512, 1024], 6)
+    paths.add_argument("--method", choices=ONE_SHOT, default="synflow")
+    text = "what the channel upstream adds to the limit of SNIP"
+    upstream = command("upstream", text, _upstream, [1024], 8)
+    upstream.add_argument("--densities", type=float, nargs="+", default=[DENSITY, 0.05])
+    upstream.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
+
     text = "pruned networks trained by Adam, beside their kernels at the start"
     training = command("training", text, _training, [1024], 3, least=2)
     training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=TRAINED)
@@ -91,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--learning-rate", type=float, default=1e-3)
     training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
     training.add_argument("--hidden", type=int, default=4, help="hidden layers")
-    for one in (protocols, saliency, training):
+    for one in (protocols, saliency, scores, signs, paths, upstream, training):
         one.add_argument("--data", default="digits", help="digits, or idx:FOLDER for MNIST's files")
     return parser
 
@@ -113,6 +133,25 @@ def _saliency(chosen: argparse.Namespace) -> None:
     options = {name: getattr(chosen, name) for name in names}
     data = load_data(chosen.data)
     saliency_experiment(chosen.out, chosen.density, chosen.widths, chosen.seeds, data=data, **options)
+
+
+def _sign_scores(chosen: argparse.Namespace) -> None:
+    sign_score_experiment(chosen.out, chosen.widths, chosen.seeds, data=load_data(chosen.data))
+
+
+def _sign_test(chosen: argparse.Namespace) -> None:
+    distinct("hidden", chosen.hidden, 1)
+    over = (chosen.methods, chosen.densities, chosen.widths, chosen.hidden)
+    sign_test_experiment(chosen.out, *over, chosen.seeds, data=load_data(chosen.data))
+
+
+def _path_sums(chosen: argparse.Namespace) -> None:
+    path_sum_experiment(chosen.out, chosen.widths, chosen.seeds, method=chosen.method, data=load_data(chosen.data))
+
+
+def _upstream(chosen: argparse.Namespace) -> None:
+    options = {"positions": chosen.positions, "data": load_data(chosen.data)}
+    upstream_experiment(chosen.out, chosen.densities, chosen.widths, chosen.seeds, **options)
 
 
 def _training(chosen: argparse.Namespace) -> None:

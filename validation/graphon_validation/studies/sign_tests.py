@@ -31,11 +31,16 @@ _ENTRIES = 1 << 23  # weights whose signs are redrawn at a time
 
 
 @dataclass(frozen=True)
-class _Layer:
-    """What one hidden layer shows (see :func:`applicability`)."""
+class LayerSignal:
+    """What one hidden layer shows (see :func:`applicability`).
+
+    ``deviation``: the distance of its sum from the mean over signs in standard deviations; ``z``: the normal score of
+    the same, which knows that the sum is skewed.
+    """
 
     a: float
     a_error: float
+    deviation: float
     z: float
     gain: float
     ceiling: float
@@ -81,7 +86,7 @@ def applicability(
     """
     if redraws < 8:
         raise InputError(f"redraws: expected at least 8 for a variance and a skewness, got {redraws}.")
-    found = _layers(model, x, redraws, seed)
+    found = layer_signals(model, x, redraws, seed)
     variables = {
         "A": [one.a for one in found],
         "A_error": [one.a_error for one in found],
@@ -93,7 +98,7 @@ def applicability(
     if other is None:
         limitless = [value > _ALIGNED for value in variables["alignment"]]
     else:
-        pairs = list(zip(found, _layers(other, x, redraws, seed), strict=False))
+        pairs = list(zip(found, layer_signals(other, x, redraws, seed), strict=False))
         steps = _steps(model, other)
         variables["growth"] = [math.log(one.a / two.a) / step for (one, two), step in zip(pairs, steps, strict=True)]
         variables["growth_error"] = [
@@ -157,7 +162,7 @@ def normal_score(value: float, mean: float, variance: float, third: float, round
     return (math.log(rest) + square / 2) / math.sqrt(square) if rest > 0 else -math.inf
 
 
-def _alignment(layer: _Layer) -> float:
+def _alignment(layer: LayerSignal) -> float:
     return math.log(layer.gain) / math.log(layer.ceiling) if layer.ceiling > 1 else 0.0
 
 
@@ -176,7 +181,8 @@ def _steps(model: MaskedMLP, other: MaskedMLP) -> list[float]:
 
 
 @torch.no_grad()
-def _layers(model: MaskedMLP, x: ArrayLike | DataArray, redraws: int, seed: int) -> list[_Layer]:
+def layer_signals(model: MaskedMLP, x: ArrayLike | DataArray, redraws: int = 64, seed: int = 0) -> list[LayerSignal]:
+    """What :func:`applicability` reads off every hidden layer, under its name."""
     layers = model.linears
     if len(layers) < 2:
         raise NetworkError("model: a network without hidden layers has no gates that could know their masks.")
@@ -203,17 +209,14 @@ def _layers(model: MaskedMLP, x: ArrayLike | DataArray, redraws: int, seed: int)
             )
         ratio = float(own.double().sum()) / expected
         spread = own.double() - ratio * mean
+        total, around = float(own.double().sum()), float(second.sum()) * (1 + 1 / redraws)
+        rounding = 1e3 * torch.finfo(a.dtype).eps
         found.append(
-            _Layer(
+            LayerSignal(
                 ratio,
                 float(spread.square().sum().sqrt()) / expected,
-                normal_score(
-                    float(own.double().sum()),
-                    expected,
-                    float(second.sum()) * (1 + 1 / redraws),
-                    float(third.sum()),
-                    1e3 * torch.finfo(a.dtype).eps,
-                ),
+                normal_score(total, expected, around, 0.0, rounding),
+                normal_score(total, expected, around, float(third.sum()), rounding),
                 float((mass * h.square().sum(1)).sum() / variance),
                 float(ceiling / variance),
             )

@@ -1,0 +1,74 @@
+"""The channel upstream: without it the traces are the limit's, dense layers do not feel it, pruned ones do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphon_theory as gt
+from graphon_theory.pruning.saliency_networks import Labels, labelled_network
+from graphon_validation.experiments.digits import digits
+from graphon_validation.experiments.upstream_experiments import traces, upstream_experiment
+
+X, LABELS = digits()
+PROBE = X[200:206]
+
+
+def limit(density: float, seed: int, positions: int = 96) -> tuple[gt.Network, Labels]:
+    unpruned = gt.Network([1.0] * 4, outputs=10)
+    widths = (64, 256, 256, 256, 10)
+    return labelled_network(unpruned, X[:60], LABELS[:60], density, widths, positions=positions, rng=seed)
+
+
+@pytest.mark.parametrize("density", [0.2, 0.05])
+def test_without_the_channel_it_is_the_limit_kernel(density: float) -> None:
+    network, labels = limit(density, 3)
+    kernel = gt.limit_kernel(network, PROBE, contributions=True)
+    want = np.einsum("loii->l", kernel.ntk_layer.values) / 10
+    np.testing.assert_allclose(traces(network, labels, PROBE, channel=False), want, rtol=1e-9)
+
+
+def test_labels_are_those_of_the_network() -> None:
+    """The same seed gives the network of gt.saliency_network, and gradients that the returned weights brought back."""
+    network, labels = limit(0.2, 5)
+    again = gt.saliency_network(
+        gt.Network([1.0] * 4, outputs=10), X[:60], LABELS[:60], 0.2, (64, 256, 256, 256, 10), positions=96, rng=5
+    )
+    assert network.describe() == again.describe()
+    for one, two in zip(network.layers, again.layers, strict=True):
+        assert one == two
+    for units, gradients, above, back in zip(
+        labels.units, labels.gradients, labels.gradients[1:], labels.back, strict=False
+    ):
+        through = back.T @ above
+        alive = units.signals > 0
+        ratio = gradients[alive] / through[alive]
+        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-9)
+        assert not gradients[~alive].any()
+
+
+def test_dense_layers_do_not_feel_it_and_pruned_ones_do() -> None:
+    """Nothing pruned: labels average out, by the score of the mean over limits. Pruned: the trace grows."""
+    added = {}
+    for density in (1.0, 0.05):
+        both = []
+        for seed in range(8):
+            network, labels = limit(density, seed)
+            both.append([traces(network, labels, PROBE, channel=channel) for channel in (False, True)])
+        without, with_it = np.array(both).transpose(1, 0, 2)
+        added[density] = with_it / without - 1
+    for density, found in added.items():
+        np.testing.assert_allclose(found[:, 2:], 0, atol=1e-12)  # the last hidden layer has it already
+        both_layers = found[:, :2].mean(1)
+        score = both_layers.mean() / (both_layers.std(ddof=1) / np.sqrt(len(found)))
+        assert abs(score) < 4 if density == 1 else score > 3, (density, score)
+
+
+def test_the_experiment_gives_what_the_channel_adds(tmp_path: Path) -> None:
+    found = upstream_experiment(tmp_path, [0.2], [64], 3, positions=48)
+    assert (tmp_path / "upstream.nc").exists()
+    assert found.added.dims == ("density", "width", "seed")
+    assert (found.factor.sel(layer=4) == 1).all()
+    assert (np.abs(found.added) < 0.5).all()
