@@ -140,7 +140,7 @@ def _sign_scores(chosen: argparse.Namespace) -> None:
 
 
 def _sign_test(chosen: argparse.Namespace) -> None:
-    distinct("hidden", chosen.hidden, 1)
+    whole_numbers("hidden", chosen.hidden, distinct=True)
     over = (chosen.methods, chosen.densities, chosen.widths, chosen.hidden)
     sign_test_experiment(chosen.out, *over, chosen.seeds, data=load_data(chosen.data))
 
