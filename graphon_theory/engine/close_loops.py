@@ -75,6 +75,8 @@ def input_gap(variance: FloatArray, bias: float, x: FloatArray, y: FloatArray) -
         rr += w * rest * rest
         xr += w * x[j] * rest
     square = min(max((rr - xr * (xr / xx)) / yy, 0.0), 1.0)
+    if square > 0.5:  # far from close: rho itself is known better
+        return 1.0 - min(abs(xy) / math.sqrt(xx * yy), 1.0), xy < 0.0
     return square / (1.0 + math.sqrt(1.0 - square)), xy < 0.0
 
 
