@@ -78,6 +78,14 @@ def positive_number(
     return number
 
 
+def finite_number(name: str, value: Any, *, error: Error = InputError) -> float:
+    """A finite number. Raises ``error`` otherwise."""
+    number = _number(value)
+    if not math.isfinite(number):
+        raise error(f"{name}: expected a finite number, got {value!r:.80}.")
+    return number
+
+
 def share_kept(name: str, value: Any, *, error: Error = InputError, expected: str = "") -> float:
     """A density, the share of weights that survive, in (0, 1]. Raises ``error`` otherwise."""
     share = _number(value)

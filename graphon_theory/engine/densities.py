@@ -16,6 +16,7 @@ from graphon_theory.engine.recursion import Recursion
 from graphon_theory.engine.samples import distinct
 from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.networks.network import Network
+from graphon_theory.networks.stages import Weights
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,23 +46,26 @@ def kernel_density(
         if not isinstance(value, (int, np.integer)) or not least <= value <= most:
             raise NetworkError(f"{name}: expected {least}..{most}, got {value!r}.")
     grid = discretise(network, distinct(np.concatenate([first, second])), float(rtol))
-    recursion = Recursion(grid.operators, network.activation, np.concatenate([first, second]))
+    recursion = Recursion(grid.operators, network.outline, np.concatenate([first, second]), weights=grid.weights)
     backward = Backward(recursion, first, second)
     d, k = first.shape[1], network.outputs
-    nodes = [(np.arange(d) + 0.5) / d, *(p.nodes() for p in grid.panels), (np.arange(k) + 0.5) / k]
-    weights = [np.full(d, 1 / d), *(p.weights() for p in grid.panels), np.full(k, 1 / k)]
+    units = [panels for panels in grid.places if panels is not None]
+    nodes = [(np.arange(d) + 0.5) / d, *(p.nodes() for p in units), (np.arange(k) + 0.5) / k]
+    weights = [np.full(d, 1 / d), *(p.weights() for p in units), np.full(k, 1 / k)]
+    part = next(part for part in network.outline if isinstance(part, Weights) and part.number == layer)
+    here, there = part.place, part.source
     seen: dict[int, tuple[FloatArray, FloatArray]] = {}
     backward.read(output, lambda number, beta, below: seen.update({number: (beta[:, 0], below[:, 0])}))
     beta, below = seen[layer]
-    mask = recursion.operators[layer - 1].mask_matrix / weights[layer - 1]
-    density = (beta / weights[layer])[:, None] * mask * below
+    mask = recursion.operators[layer - 1].mask_matrix / weights[there]
+    density = (beta / weights[here])[:, None] * mask * below
     variables: Variables = {
         "density": ((U, V), density),
-        "u_weight": ((U,), weights[layer]),
-        "v_weight": ((V,), weights[layer - 1]),
+        "u_weight": ((U,), weights[here]),
+        "v_weight": ((V,), weights[there]),
     }
     attrs = {"network": network.describe(), "quadrature_error": grid.error, "layer": layer, "output": output}
-    return dataset(variables, {U: nodes[layer], V: nodes[layer - 1]}, attrs)
+    return dataset(variables, {U: nodes[here], V: nodes[there]}, attrs)
 
 
 def marginals(density: xr.Dataset) -> xr.Dataset:

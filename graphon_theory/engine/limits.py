@@ -89,7 +89,7 @@ def limit_kernel(
         everything = first if second is None else np.concatenate([first, second])
         grid = discretise(network, distinct(everything), float(rtol))
         reduced = reduced_operators(network, grid.operators)
-        recursion = Recursion(reduced or grid.operators, network.activation, everything, dtype)
+        recursion = Recursion(reduced or grid.operators, network.outline, everything, dtype, grid.weights)
         pairs = len(first) * len(first if second is None else second)
         shown = pairs * sum((*grid.sizes, 1)) > _WATCHED if progress is None else progress
         zonal = ZonalKernel.of(recursion, everything) if pairs >= _ZONAL else None

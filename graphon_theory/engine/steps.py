@@ -1,7 +1,7 @@
 """What a layer does to a field, written once: to one input with itself, to a tile of pairs, and on the way back.
 
 A field at a position and a pair of inputs is *before* an activation (covariance K, tangent T, mean mu) or *behind* it
-(second moment C, carried tangent S = Cdot T, mean m). Two steps make a network (THEORY §3, §11):
+(second moment C, carried tangent S = Cdot T, mean m). Two steps make a plain network (THEORY §3, §11):
 
     dense   behind -> before   mu = sigma_w int D m,   K = sigma_w^2 int V C + sigma_b^2 - L L^T,
                                T = sigma_w^2 int W C + sigma_b^2 + sigma_w^2 int V S
@@ -9,7 +9,7 @@ A field at a position and a pair of inputs is *before* an activation (covariance
 
 L are loadings of what positions tell of their units' parameters (THEORY §10), none in most networks. The inputs are a
 field behind, on atoms: C = x x', S = 0, m = x. The recursion, the choice of nodes, the way back and the variance map
-are loops over steps; a step that is not in this file is not in any of them.
+are loops over steps; those of shortcuts and of LayerNorm are in ``stage_steps``.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Field(NamedTuple):
     second: FloatArray
     tangent: FloatArray
     mean: FloatArray
+    saved: tuple[Field, ...] = ()  # what shortcuts carry past a branch, the innermost last
 
     @classmethod
     def of_inputs(cls, x: FloatArray) -> Field:
@@ -54,6 +55,7 @@ class Behind:
 
     state: FloatArray
     bare: bool = False
+    saved: tuple[Any, ...] = ()  # what shortcuts carry past a branch, the innermost last
 
     @property
     def second(self) -> FloatArray:
@@ -74,6 +76,7 @@ class Before:
     bias: float = 0.0
     trained_bias: float = 0.0
     settled: bool = False
+    saved: tuple[Any, ...] = ()  # what shortcuts carry past a branch, the innermost last
 
     def settle(self) -> Before:
         """K and T themselves, in place."""
@@ -182,7 +185,7 @@ class DenseStep:
         op = self.operator
         k = self.signal(below.second)
         t = (k if self.masked is None else self.masked(below.second)) + op.trained_bias + self.signal(below.tangent)
-        return _conditioned(op, below.mean, k + op.bias, t)
+        return _conditioned(op, below, k + op.bias, t)
 
     def features(self, below: Field, dtype: DTypeLike) -> Features:
         """Loadings (positions, r, N), None where positions tell nothing."""
@@ -212,7 +215,7 @@ class DenseStep:
             masked = masked.reshape(rows, n1, n2)
         state = state.reshape(rows, 2, n1, n2)
         _take_out(state, left, right, tile)
-        return Before(state, masked, op.bias, op.trained_bias)
+        return Before(state, masked, op.bias, op.trained_bias, saved=below.saved)
 
     def traced(
         self, below: Behind, left: Features, right: Features, tile: Tile, same: Same
@@ -250,7 +253,7 @@ class InputStep:
         gram = layer.profiles @ below.second
         k = layer.variance_weights @ gram
         t = (k if layer.mask_weights is None else layer.mask_weights @ gram) + op.trained_bias
-        return _conditioned(op, below.mean, k + op.bias, t)
+        return _conditioned(op, below, k + op.bias, t)
 
     def features(self, below: Field, dtype: DTypeLike) -> Features:
         """The inputs (N, d) themselves, and loadings."""
@@ -340,7 +343,7 @@ class DualStep:
         step, variance = self.for_field(below), np.maximum(below.second, 0.0)
         mean = step.first_moments(below)
         second, derivative = step.made.diagonal(below.mean, variance)
-        return Field(second, derivative * below.tangent, mean)
+        return Field(second, derivative * below.tangent, mean, below.saved)
 
     def first_moments(self, below: Field) -> FloatArray:
         """m, where the layer above asks for it."""
@@ -382,7 +385,7 @@ class DualStep:
             out,
             self.parameters,
         )
-        return Behind(out)
+        return Behind(out, saved=below.saved)
 
     def traced(
         self, below: Before, left: Features, right: Features, tile: Tile, same: Same
@@ -392,7 +395,7 @@ class DualStep:
         below.state[:, 1] = 1.0
         below.state[:, 0, same.i, same.j] = left[1][:, same.i]
         out = self.on_pairs(below, left, right, tile, Fresh())
-        return Behind(out.state, bare=True), out.state[:, 1].reshape(len(out.state), -1)
+        return Behind(out.state, bare=True, saved=out.saved), out.state[:, 1].reshape(len(out.state), -1)
 
     def back(self, beta: FloatArray, trace: FloatArray, visit: Visit) -> FloatArray:
         return trace * beta
@@ -407,12 +410,12 @@ def atoms(x1: FloatArray, x2: FloatArray) -> Behind:
     return Behind(products.reshape(-1, 1, len(x1), len(x2)), bare=True)
 
 
-def _conditioned(op: LayerOperator, first: FloatArray, k: FloatArray, t: FloatArray) -> Field:
+def _conditioned(op: LayerOperator, below: Field, k: FloatArray, t: FloatArray) -> Field:
     """The field before an activation: K less the share of what positions tell, and the means, from m below."""
-    loadings = op.loadings(first)
+    loadings = op.loadings(below.mean)
     if loadings is not None:
         k = np.maximum(k - (loadings**2).sum(axis=1), 0.0)
-    return Field(k, t, op.means(first))
+    return Field(k, t, op.means(below.mean), below.saved)
 
 
 def _take_out(state: FloatArray, left: FloatArray | None, right: FloatArray | None, tile: Tile) -> None:

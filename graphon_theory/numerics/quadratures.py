@@ -100,6 +100,11 @@ class Panels:
     def size(self) -> int:
         return int(self.m.sum())
 
+    def same(self, other: Panels) -> bool:
+        """Whether the two are one rule."""
+        parts = ((getattr(self, name), getattr(other, name)) for name in ("a", "b", "m", "kind"))
+        return all(np.array_equal(mine, theirs) for mine, theirs in parts)
+
     def nodes(self) -> FloatArray:
         return np.concatenate(
             [place(gauss(m)[0], a, b, k) for a, b, m, k in zip(self.a, self.b, self.m, self.kind, strict=True)]
