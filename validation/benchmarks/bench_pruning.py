@@ -3,7 +3,8 @@
     python validation/benchmarks/bench_pruning.py snip [--width 10000] [--density 0.2] [--threads 2] [--device cuda]
 
 Three hidden layers, d = 784, ten outputs, float32, random inputs and labels where a method needs data (a batch
-of 256). SynFlow takes its 100 rounds. On a CUDA device the peak is that of the device's memory. `make bench` runs it without arguments: SNIP and SynFlow at width 2,048.
+of 256). SynFlow takes its 100 rounds. On a CUDA device the peak is that of the device's memory. `make bench` runs
+it without arguments: SNIP and SynFlow at width 2,048.
 """
 
 from __future__ import annotations
