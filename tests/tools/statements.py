@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,16 @@ def signed(value: float, digits: int) -> str:
     """With a sign in front, a true minus; nothing before a zero."""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def at_most(value: float) -> str:
+    """Two decimals, rounded up."""
+    return f"{math.ceil(100 * value) / 100:.2f}"
+
+
+def at_least(value: float) -> str:
+    """Two decimals, rounded down."""
+    return f"{math.floor(100 * value) / 100:.2f}"
 
 
 def _percent(share: float) -> str:
@@ -137,21 +148,20 @@ def _growth(one: Figures) -> str:
 def _write_signs_below(found: Figures) -> str:
     snip, grasp = found["methods"]["snip"], found["methods"]["grasp"]
     first, last = found["widths"][0], found["widths"][-1]
-    highest = signed(snip["alignment"][1], 2).lstrip("+")
-    low, high = grasp["alignment"]
-    least, most = snip["gain"]
+    (low, high), (least, most) = grasp["alignment"], snip["gain"]
     return paragraph(
-        f"Alignment in the hidden layers beyond the first: at most {highest} for SNIP, {low:.2f}–{high:.2f} for GraSP; "
+        f"Alignment in the hidden layers beyond the first: at most {at_most(snip['alignment'][1])} for SNIP, "
+        f"{at_least(low)}–{at_most(high)} for GraSP; "
         f"the bound is 1/3. Growth from {first:,} to {last:,} in layers 2 and 3: SNIP {_growth(snip)}; GraSP "
         f"{_growth(grasp)} (in the first layer the fan-in is d, and nothing grows). For ReLU A cannot exceed 2 × gain, "
-        f"and SNIP's gain is {least:.2f}–{most:.2f}: its masks choose on which side of zero a unit is, and leave the "
+        f"and SNIP's gain is {at_least(least)}–{at_most(most)}: its masks choose on which side of zero a unit is, and leave the "
         f"size of its signal as it was."
     )
 
 
 # --- alignment over densities, depths and widths --------------------------------------------------
 
-_ALIGNMENTS = "sign-test --methods snip grasp --densities 0.05 0.2 0.5 --hidden 2 3 4 --widths 256 512"
+_ALIGNMENTS = "sign-test --methods snip grasp --densities 0.05 0.1 0.2 0.5 --hidden 2 3 4 --widths 256 512 --seeds 4"
 
 
 def _read_alignments(found: Dataset) -> dict[str, Any]:
@@ -169,8 +179,8 @@ def _write_alignments(found: Figures) -> str:
     return paragraph(
         f"Over widths {widths[0]} and {widths[-1]}, densities {densities[0]:g} to {densities[-1]:g} and {hidden[0]} to "
         f"{hidden[-1]} hidden layers ({found['networks']} networks of each; `{_ALIGNMENTS}`) alignment is at most "
-        f"{found['snip'][1]:.2f} in SNIP's layers, and the largest of a GraSP network's layers at least "
-        f"{found['grasp'][0]:.2f}."
+        f"{at_most(found['snip'][1])} in SNIP's layers, and the largest of a GraSP network's layers at least "
+        f"{at_least(found['grasp'][0])}."
     )
 
 
