@@ -13,6 +13,7 @@ import pytest
 from tests import accuracies
 from tests.oracle import CASES
 from tests.problems import PROBLEMS, SLOW
+from tests.reference import EPS
 from tests.tools import figures, statements
 
 STORE = figures.load()
@@ -76,20 +77,21 @@ def test_the_table_is_what_is_measured(quick: dict[str, Any]) -> None:
     assert quick["magnitude"]["ratio"] == pytest.approx(STATED["magnitude"]["ratio"], rel=1e-5)
 
 
-@pytest.mark.parametrize("factor", [0.25, 12.0])
+@pytest.mark.parametrize("factor", [0.8, 12.0])
 def test_claims_that_are_better_or_ten_times_worse_are_found(quick: dict[str, Any], factor: float) -> None:
-    """Every row at once, on whatever machine."""
-    changed = {
-        "rounding": STATED["rounding"],
-        "classical": {name: factor * error for name, error in STATED["classical"].items()},
-        "step_networks": {name: factor * error for name, error in STATED["step_networks"].items()},
-        "problems": {name: {"error": factor * one["error"]} for name, one in STATED["problems"].items()},
-        "magnitude": {"error": factor * STATED["magnitude"]["error"]},
-    }
-    faults = figures.accuracy_faults(changed, quick)
-    assert len(faults) >= len(quick["step_networks"]) / 2
-    worst = max(quick["step_networks"], key=lambda name: float(quick["step_networks"][name]))
-    assert any(fault.startswith(f"step_networks {worst}:") for fault in faults)
+    """Every error above a unit of rounding, on whatever machine."""
+    claimed: dict[str, Any] = {"rounding": accuracies.rounding()}
+    wanted = []
+    for row, errors in quick.items():
+        claimed[row] = {}
+        for name, one in errors.items():
+            error = one["error"] if row == "problems" else one
+            claimed[row][name] = {"error": factor * error} if row == "problems" else factor * error
+            if name != "ratio" and error > EPS:
+                wanted.append(f"{row} {name}")
+    found = {fault.split(":")[0] for fault in figures.accuracy_faults(claimed, quick)}
+    assert set(wanted) <= found
+    assert len(wanted) >= 40
 
 
 def test_the_rule_of_claims() -> None:

@@ -154,8 +154,8 @@ def _write_signs_below(found: Figures) -> str:
         f"{at_least(low)}–{at_most(high)} for GraSP; "
         f"the bound is 1/3. Growth from {first:,} to {last:,} in layers 2 and 3: SNIP {_growth(snip)}; GraSP "
         f"{_growth(grasp)} (in the first layer the fan-in is d, and nothing grows). For ReLU A cannot exceed 2 × gain, "
-        f"and SNIP's gain is {at_least(least)}–{at_most(most)}: its masks choose on which side of zero a unit is, and leave the "
-        f"size of its signal as it was."
+        f"and SNIP's gain is {at_least(least)}–{at_most(most)}: its masks choose on which side of zero a unit is, and "
+        f"leave the size of its signal as it was."
     )
 
 
