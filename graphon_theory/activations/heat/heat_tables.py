@@ -76,8 +76,8 @@ def _looked_at(ends: list[tuple[float, float]]) -> list[float]:
     """For each octave, how many of its standard deviations from the mean S has to be known.
 
     A pair is integrated over c as far as it counts for either input, and S belongs to the one with the larger s: where
-    phi is localised, that one alone counts for c up to 1 only, where the other reaches 9. What leads less than ``_SPARE``
-    beyond an octave's own end is too faint to matter, and is left out of the integral.
+    phi is localised, that one alone counts for c up to 1 only, where the other reaches 9. What leads less than
+    ``_SPARE`` beyond an octave's own end is too faint to matter, and is left out of the integral.
     """
     own = [max(-low, high) for low, high in ends]
     widest = itertools.accumulate(own, max)
