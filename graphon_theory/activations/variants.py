@@ -93,7 +93,7 @@ def _lines(expr: sp.Expr) -> tuple[tuple[float, float], tuple[float, float]] | N
     found = []
     for sign in (-1, 1):
         value = expr.subs(expressions.symbol("z"), sign * size)
-        value = sp.simplify(value) if value.free_symbols else value
+        value = value.simplify() if value.free_symbols else value
         if not value.is_polynomial(size) or sp.degree(value, size) > 1:
             return None
         intercept, slope = value.coeff(size, 0), sign * value.coeff(size, 1)

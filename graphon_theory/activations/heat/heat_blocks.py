@@ -27,9 +27,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from graphon_theory.arrays import FloatArray
+from graphon_theory.numerics.compilation import njit
 
 TERMS = 20  # coefficients of a cell in x
 NODES = 16  # Gauss-Legendre nodes between two edges
