@@ -43,7 +43,7 @@ from graphon_theory.numerics.quadratures import (
     merged_edges,
     place,
 )
-from graphon_theory.numerics.roots import births, roots_on_unit, transposed
+from graphon_theory.numerics.roots import births
 
 FLOOR = 64 * EPS  # least error estimate, per layer
 _LOOKED_AT = (np.arange(9) + 0.5) / 9  # positions at which close inputs are looked for
@@ -446,10 +446,11 @@ def _start_edges(layer: Layer, below: FloatArray) -> FloatArray:
     """Where the state of ``layer`` can lose smoothness in u, given where the layer below does."""
     edges = [layer.u_edges]
     for graphon in layer.graphons:
-        lines = merged_edges(np.concatenate([below, graphon.v_breaks]))
-        for switch in graphon.switches:
-            edges.append(_finite(roots_on_unit(transposed(switch), lines)))
-            edges.append(births(graphon.v_roots))
+        edges.append(graphon.marks(of_v=False))
+        if graphon.creased:
+            lines = merged_edges(np.concatenate([below, graphon.v_breaks, graphon.marks(of_v=True)]))
+            edges.append(_finite(graphon.T.creases(lines)))
+            edges.append(births(graphon.creases))
     return merged_edges(np.concatenate(edges))
 
 

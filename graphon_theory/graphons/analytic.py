@@ -11,6 +11,7 @@ import sympy as sp
 from graphon_theory.arrays import FloatArray
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon
 from graphon_theory.numerics import expressions
+from graphon_theory.numerics.features import FormulaFeatures
 from graphon_theory.numerics.roots import roots_on_unit
 
 
@@ -18,8 +19,8 @@ class AnalyticGraphon(Graphon):
     """W(u, v) given by a SymPy expression in symbols named u and v, or by its text.
 
     Breaks, kinks and jumps are found in the expression (|s|, min, max, Heaviside, Piecewise, roots and
-    logarithms), not declared. Raises ExpressionError for anything outside the whitelist of
-    :mod:`graphon_theory.numerics.expressions`.
+    logarithms), not declared, and so are narrow bumps, bands and edges of exp, tanh, erf and powers. Raises
+    ExpressionError for anything outside the whitelist of :mod:`graphon_theory.numerics.expressions`.
     """
 
     def __init__(self, expr: str | sp.Basic) -> None:
@@ -42,6 +43,20 @@ class AnalyticGraphon(Graphon):
 
     def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
         return np.asarray(expressions.evaluate(self.expr, {"u": u, "v": v}), dtype=float)
+
+    @cached_property
+    def _features(self) -> FormulaFeatures:
+        return FormulaFeatures(self.expr)
+
+    def marks(self, *, of_v: bool) -> FloatArray:
+        return self._features.fixed(of_v=of_v)
+
+    def creases(self, u: FloatArray, *, flanks: bool = False) -> FloatArray:
+        return np.concatenate([self.v_roots(u), self._features.curves(u, of_v=True, flanks=flanks)], axis=1)
+
+    @property
+    def creased(self) -> bool:
+        return bool(self.switches) or self._features.any_curves
 
     @property
     def _arguments(self) -> tuple[Any, ...]:
