@@ -42,7 +42,11 @@ class AnalyticGraphon(Graphon):
         self((0.3137, 0.6863), (0.7219, 0.2781))  # complete by now; what is not finite in the open square is refused
 
     def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
-        return np.asarray(expressions.evaluate(self.expr, {"u": u, "v": v}), dtype=float)
+        return np.asarray(self._program({"u": u, "v": v}), dtype=float)
+
+    @cached_property
+    def _program(self) -> expressions.Program:
+        return expressions.Program(self.expr)
 
     @cached_property
     def _features(self) -> FormulaFeatures:
@@ -88,18 +92,19 @@ class _Curve:
     """A switch s(u, v) of an expression, evaluated with NumPy."""
 
     def __init__(self, switch: sp.Expr) -> None:
-        self.switch = switch
+        self._program = expressions.Program(switch)
 
     def __call__(self, u: FloatArray, v: FloatArray) -> FloatArray:
-        return np.asarray(expressions.evaluate(self.switch, {"u": u, "v": v}), dtype=float)
+        return np.asarray(self._program({"u": u, "v": v}), dtype=float)
 
 
 def _roots_in_one(switch: sp.Expr) -> list[float]:
     """Roots in (0, 1) of a switch of one position."""
     (name,) = (s.name for s in switch.free_symbols)
+    program = expressions.Program(switch)
 
     def value(_: FloatArray, y: FloatArray) -> FloatArray:
-        return np.asarray(expressions.evaluate(switch, {name: y}), dtype=float) + 0.0 * y
+        return np.asarray(program({name: y}), dtype=float) + 0.0 * y
 
     found = roots_on_unit(value, np.zeros(1), grid=4097)[0]
     # a root such as 1/2 comes out of the bisection one rounding away from the number the user wrote

@@ -37,10 +37,11 @@ class SteepPart:
     def __init__(self, argument: sp.Basic, *, relative: bool, levels: bool) -> None:
         self.argument, self.relative, self.levels = argument, relative, levels
         self.names = {s.name for s in argument.free_symbols}
+        self._program = expressions.Program(argument)
 
     def __call__(self, u: FloatArray, v: FloatArray) -> FloatArray:
         with np.errstate(all="ignore"):
-            return np.asarray(expressions.evaluate(self.argument, {"u": u, "v": v}), dtype=float) + 0.0 * (u + v)
+            return np.asarray(self._program({"u": u, "v": v}), dtype=float) + 0.0 * (u + v)
 
     @cached_property
     def gentle(self) -> bool:
