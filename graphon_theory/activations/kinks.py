@@ -49,19 +49,6 @@ def derivative_of(expr: sp.Expr) -> sp.Expr:
         ) from None
 
 
-def rectifier_slopes(expr: sp.Expr) -> tuple[float, float] | None:
-    """(alpha, beta) if phi(z) = alpha z below 0 and beta z above: derived by SymPy on either side."""
-    size = sp.Symbol("size", positive=True)
-    slopes = []
-    for side in (-size, size):
-        ratio = expr.subs(expressions.symbol("z"), side) / side
-        ratio = sp.simplify(ratio) if ratio.free_symbols else ratio
-        if not ratio.is_number or not ratio.is_finite:
-            return None
-        slopes.append(float(ratio))
-    return (slopes[0], slopes[1]) if any(slopes) else None
-
-
 def kinks_of(expr: sp.Expr) -> tuple[float, ...]:
     """Zeros of every function whose sign phi hangs on."""
     z = expressions.symbol("z")

@@ -28,8 +28,9 @@ class AngularForm(NamedTuple):
         """None where phi is smooth, or kinked in another way."""
         if activation.homogeneous and len(activation.parameters) == 2 and activation.parameters[1] > 0:
             return cls(False, *activation.parameters)
-        if activation.named and activation.name == "step":
-            return cls(True, 0.5, 1.0)
+        if activation.levels is not None and float(activation(0.0)) == 0:  # else dead positions are no right angles
+            low, high = activation.levels
+            return cls(True, 0.5 * (low * low + high * high), (high - low) ** 2)
         return None
 
     @property

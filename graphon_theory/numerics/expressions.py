@@ -36,6 +36,7 @@ _NUMPY: dict[Any, Callable[..., Any]] = {
     sp.tanh: np.tanh,
     sp.erf: _erf,
     sp.Abs: np.abs,
+    sp.sign: np.sign,
     sp.Heaviside: lambda x, at_zero=0.5: np.heaviside(x, at_zero),
     sp.StrictLessThan: np.less,
     sp.LessThan: np.less_equal,
@@ -55,8 +56,8 @@ _FOLDS: dict[Any, Callable[..., Any]] = {
 }
 _CLASSES: tuple[Any, ...] = (*_NUMPY, *_FOLDS, sp.Pow, sp.Piecewise)
 _ALLOWED = (
-    "numbers, pi, E, + - * / **, comparisons, exp log sqrt sin cos tan sinh cosh tanh erf, Abs/abs, Min/min, "
-    "Max/max, Heaviside, Piecewise"
+    "numbers, pi, E, + - * / **, comparisons, exp log sqrt sin cos tan sinh cosh tanh erf, Abs/abs, sign, "
+    "Min/min, Max/max, Heaviside, Piecewise"
 )
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{f.__name__: f for f in (sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.sinh, sp.cosh, sp.tanh, sp.erf)},
@@ -68,6 +69,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Max": sp.Max,
     "max": sp.Max,
     "Heaviside": sp.Heaviside,
+    "sign": sp.sign,
     "Ne": sp.Ne,
     "Eq": sp.Eq,
 }
@@ -331,12 +333,12 @@ def _power(base: Any, exponent: Any, value: Callable[[Any], Any]) -> Any:
 def switches(expr: sp.Basic) -> list[sp.Expr]:
     """The functions whose zero sets hold every place where ``expr`` may fail to be smooth.
 
-    |s|, Heaviside(s), min and max (differences of arguments), the conditions of a Piecewise, and powers that
+    |s|, sign(s), Heaviside(s), min and max (differences of arguments), the conditions of a Piecewise, and powers that
     are not natural numbers or logarithms (their argument at zero).
     """
     found: dict[sp.Expr, None] = {}
     for node in sp.preorder_traversal(expr):
-        if isinstance(node, (sp.Abs, sp.Heaviside, sp.log)):
+        if isinstance(node, (sp.Abs, sp.Heaviside, sp.sign, sp.log)):
             found[node.args[0]] = None
         elif isinstance(node, (sp.Min, sp.Max)):
             args = node.args
