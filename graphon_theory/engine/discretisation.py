@@ -1,54 +1,31 @@
 """Choosing the nodes: every hidden layer's panels are refined until the recursion on sample pairs is resolved.
 
-What has to be resolved in a layer is its own state as a function of position, C(K(u)) and Cdot T(u), on a few
-input pairs that include the extreme ones. How rough the *next* graphon is does not matter here: its operator is a
-product integral (THEORY §5). Panels start at every place where the state can lose smoothness:
-
-- breaks in u of the layer's own graphons,
-- where a kink curve v = g(u) of theirs meets a break of the layer below, an end of [0, 1], or is born,
-- for the first layer, where a curve meets an edge j/d of an input cell.
-
-Then: more nodes, a square-root map towards one end, or a bisection, whichever resolves a panel first.
+How rough the *next* graphon is does not matter for a layer's nodes: its operator is a product integral (THEORY §5).
+Which panels a layer of units gets is chosen in ``panel_choices``, from fields that ``probes`` reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
 from graphon_theory.arrays import EPS, FloatArray, IntArray
 from graphon_theory.engine.neighbours import Neighbours
-from graphon_theory.engine.operators import Layer, LayerOperator, Scales
+from graphon_theory.engine.operators import Arrivals, Layer, LayerOperator, Scales
+from graphon_theory.engine.panel_choices import PanelChoice, start_edges
 from graphon_theory.engine.probes import Points, Probe, Probes, Reader, remembered
 from graphon_theory.engine.samples import Sample
 from graphon_theory.errors import InputError, NetworkError, QuadratureError
 from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Fork, Join, Norm, Outline, Phi, Weights
-from graphon_theory.numerics.quadratures import (
-    LEFT,
-    MERGED,
-    PLAIN,
-    RIGHT,
-    Panels,
-    gauss,
-    legendre_transform,
-    merged_edges,
-    place,
-)
-from graphon_theory.numerics.roots import births, roots_on_unit, transposed
+from graphon_theory.numerics.quadratures import Panels, merged_edges
 
 FLOOR = 64 * EPS  # least error estimate, per layer
 _LOOKED_AT = (np.arange(9) + 0.5) / 9  # positions at which close inputs are looked for
 _ROUNDS = 5  # sharper and sharper discretisations before giving up
-_DEPTH = 45  # bisections of one panel
-_PANELS = 6_000  # panels of one layer
 _SHARED = 3  # walks at most in which a layer of units finds the panels that all its readers share
-
-
-_Piece = tuple[float, float, int]  # a, b, bisections behind it
 
 
 @dataclass(frozen=True)
@@ -85,27 +62,6 @@ def layers_of(network: Network) -> tuple[Layer, ...]:
         Layer(connectivity, Scales.of(*scale), number)
         for number, (connectivity, scale) in enumerate(zip(network.layers, scales, strict=True), 1)
     )
-
-
-@dataclass(frozen=True)
-class Arrivals:
-    """The weight layers that lead to one layer of units."""
-
-    layers: tuple[Layer, ...]
-
-    @property
-    def number(self) -> int:
-        """Of the first."""
-        return self.layers[0].number
-
-    @property
-    def constant_in_u(self) -> bool:
-        """Whether one node a panel is exact."""
-        return all(layer.constant_in_u for layer in self.layers)
-
-    @property
-    def u_edges(self) -> FloatArray:
-        return np.unique(np.concatenate([layer.u_edges for layer in self.layers]))
 
 
 def arrivals(outline: Outline, layers: tuple[Layer, ...]) -> dict[int, Arrivals]:
@@ -209,9 +165,9 @@ class _Refinement:
     """
 
     def __init__(self, outline: Outline, layers: tuple[Layer, ...], sample: Sample, target: float, shift: int) -> None:
-        self.outline, self.layers, self.sample, self.target = outline, layers, sample, target
+        self.outline, self.layers, self.sample = outline, layers, sample
         # two ladders of orders, so that successive discretisations share no nodes
-        self.orders = (6, 10, 16, 24, 34) if shift == 0 else (7, 12, 18, 27, 38)
+        self.choice = PanelChoice(target, (6, 10, 16, 24, 34) if shift == 0 else (7, 12, 18, 27, 38))
         self.probes = Probes(outline, sample, any(layer.connectivity.has_drift for layer in layers))
         self.arrivals = arrivals(outline, layers)
         self.places: dict[int, Panels] = {}
@@ -263,7 +219,7 @@ class _Refinement:
             if isinstance(part, Weights):
                 below = inputs if part.source == 0 else self._at_nodes(part.source, read)
                 read = self._weighted(part, below)
-                edges = _start_edges(self.layers[part.number - 1], self.edges[part.source])
+                edges = start_edges(self.layers[part.number - 1], self.edges[part.source])
                 known = self.edges.get(part.place)
                 self.edges[part.place] = edges if known is None else merged_edges(np.concatenate([known, edges]))
             elif isinstance(part, Phi):
@@ -294,10 +250,13 @@ class _Refinement:
         """The field where it is integrated, on panels that resolve it where it is the first that is read there."""
         self.readers.setdefault(units, []).append(read)
         if units not in self.places:
-            self._settle(units, self._panels(self.arrivals[units], self.edges[units], [read]))
+            self._settle(units, self._panels(units, [read]))
         probe = read(self.nodes[units])
         self.noise = self.noise + probe.noise.max(axis=0)
         return probe
+
+    def _panels(self, units: int, readers: list[Reader]) -> Panels:
+        return self.choice.panels(self.arrivals[units], self.edges[units], readers, self.sample.size)
 
     def _settle(self, units: int, panels: Panels) -> None:
         self.places[units], self.nodes[units] = panels, panels.nodes()
@@ -307,7 +266,7 @@ class _Refinement:
         moved = {}
         for units, readers in self.readers.items():
             if len(readers) > 1 and not self.arrivals[units].constant_in_u:
-                panels = self._panels(self.arrivals[units], self.edges[units], readers)
+                panels = self._panels(units, readers)
                 if not panels.same(self.places[units]):
                     moved[units] = panels
         if moved:
@@ -315,104 +274,6 @@ class _Refinement:
             for units, panels in moved.items():
                 self._settle(units, panels)
         return bool(moved)
-
-    def _panels(self, layer: Arrivals, edges: FloatArray, readers: list[Reader]) -> Panels:
-        if layer.constant_in_u:
-            return Panels.constant(layer.u_edges)
-        pending: list[_Piece] = [(a, b, 0) for a, b in pairwise(edges)]
-        done: list[tuple[float, float, int, int]] = []
-        scales = np.zeros((len(readers), 2, self.sample.size))
-        low, mid, high = self.orders[:2], self.orders[1:3], self.orders[3:]
-        while pending:
-            if len(done) + len(pending) > _PANELS:
-                raise QuadratureError(
-                    f"layer {layer.number}: more than {_PANELS} panels are needed near u={pending[0][0]:.6g}; the "
-                    "graphon is too rough in u there. Declare its breaks (u_edges, diagonal=True) or loosen rtol."
-                )
-            # orders and maps are tried in order of their cost; what none resolves is halved
-            stages = [(PLAIN, m) for m in (*low, self.orders[2])]
-            stages += [(kind, m) for m in mid for kind in (LEFT, RIGHT)]
-            stages += [(PLAIN, m) for m in high]
-            promising = np.ones(len(pending), dtype=bool)
-            for kind, m in stages:
-                if not pending:
-                    break
-                if kind == PLAIN and m in high:
-                    trial = [piece for piece, good in zip(pending, promising, strict=True) if good]
-                else:
-                    trial = pending
-                if not trial:
-                    continue
-                tails = self._tails(trial, kind, m, readers, scales)
-                lengths = np.array([b - a for a, b, _ in trial])
-                fine = tails * lengths <= self.target
-                settled = {piece for piece, good in zip(trial, fine, strict=True) if good}
-                done += [(a, b, m, kind) for a, b, _ in settled]
-                if kind == PLAIN and m == self.orders[2]:
-                    promising = tails * lengths <= 1e-4
-                keep = [piece not in settled for piece in pending]
-                promising = promising[keep]
-                pending = [piece for piece, kept in zip(pending, keep, strict=True) if kept]
-            halves: list[_Piece] = []
-            for a, b, depth in pending:
-                if depth >= _DEPTH or b - a < MERGED:
-                    done.append((a, b, low[0], PLAIN))
-                else:
-                    middle = 0.5 * (a + b)
-                    halves += [(a, middle, depth + 1), (middle, b, depth + 1)]
-            pending = halves
-        table = np.array(sorted(done))
-        orders, kinds = table[:, 2:].astype(np.intp).T
-        return Panels(table[:, 0], table[:, 1], orders, kinds)
-
-    def _tails(self, pieces: list[_Piece], kind: int, m: int, readers: list[Reader], scales: FloatArray) -> FloatArray:
-        """For each panel, the largest of what its readers leave unresolved."""
-        s, _ = gauss(m)
-        points = np.concatenate([place(s, a, b, kind) for a, b, _ in pieces])
-        tails = [self._tail(len(pieces), m, read(points), scale) for read, scale in zip(readers, scales, strict=True)]
-        return np.max(tails, axis=0)
-
-    def _tail(self, pieces: int, m: int, state: Probe, scale: FloatArray) -> FloatArray:
-        """For each panel, the last Legendre coefficients of C, Cdot T and m, each pair relative to its inputs' scale.
-
-        The scale of an input is the largest of its own (coincident) values met in the layer so far.
-        """
-        values_of = (state.state[:, 0], state.state[:, 1], state.mean)
-        noise = np.broadcast_to(state.noise, state.state[:, 0].shape)
-        noise = noise.reshape(pieces, m, -1).max(axis=1)[:, None, :]  # a panel's coefficients know no better
-        transform = legendre_transform(m)[-2:]
-        worst = np.zeros(pieces)
-        for index, values in enumerate(values_of):
-            if index < 2:
-                coincident = np.abs(np.diagonal(values, axis1=1, axis2=2)).max(axis=0, initial=0.0)
-                scale[index] = np.maximum(scale[index], coincident)
-                root = np.sqrt(scale[index])
-                bound = np.outer(root, root).ravel()
-            else:  # m, on the scale of sqrt(C)
-                bound = np.sqrt(scale[0])[: values.shape[1]]
-            inverse = np.divide(1.0, bound, out=np.zeros_like(bound), where=bound > 0)
-            coefficients = np.einsum("cm,kmp->kcp", transform, values.reshape(pieces, m, -1))
-            tails = np.abs(coefficients) * inverse
-            if index == 1 or (index == 0 and state.jumps):
-                tails[tails <= noise] = 0.0
-            worst = np.maximum(worst, tails.max(axis=(1, 2), initial=0.0))
-        return worst
-
-
-def _start_edges(layer: Layer, below: FloatArray) -> FloatArray:
-    """Where the state of ``layer`` can lose smoothness in u, given where the layer below does."""
-    edges = [layer.u_edges]
-    for graphon in layer.graphons:
-        lines = merged_edges(np.concatenate([below, graphon.v_breaks]))
-        for switch in graphon.switches:
-            edges.append(_finite(roots_on_unit(transposed(switch), lines)))
-            edges.append(births(graphon.v_roots))
-    return merged_edges(np.concatenate(edges))
-
-
-def _finite(values: FloatArray) -> FloatArray:
-    flat = values.ravel()
-    return flat[np.isfinite(flat)]
 
 
 def check_problem(network: Network, x: FloatArray, x2: FloatArray | None, rtol: float) -> None:

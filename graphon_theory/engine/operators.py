@@ -218,6 +218,27 @@ class Layer:
             )
 
 
+@dataclass(frozen=True)
+class Arrivals:
+    """The weight layers that lead to one layer of units."""
+
+    layers: tuple[Layer, ...]
+
+    @property
+    def number(self) -> int:
+        """Of the first."""
+        return self.layers[0].number
+
+    @property
+    def constant_in_u(self) -> bool:
+        """Whether one node a panel is exact."""
+        return all(layer.constant_in_u for layer in self.layers)
+
+    @property
+    def u_edges(self) -> FloatArray:
+        return np.unique(np.concatenate([layer.u_edges for layer in self.layers]))
+
+
 def _values_at(points: FloatArray) -> _Matrix:
     """Values of graphons that are functions of u alone."""
     return lambda graphon: graphon(points, np.full(len(points), 0.5))
