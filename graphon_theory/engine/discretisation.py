@@ -50,8 +50,9 @@ class Discretisation:
 
     @property
     def weights(self) -> tuple[FloatArray | None, ...]:
-        """Of the nodes of every layer of units."""
-        return tuple(None if panels is None else panels.weights() for panels in self.places)
+        """Of the nodes of every layer of units that a LayerNorm averages over, None for the others."""
+        asked = {part.place for part in self.outline if isinstance(part, Norm)}
+        return tuple(p.weights() if p is not None and units in asked else None for units, p in enumerate(self.places))
 
 
 def layers_of(network: Network) -> tuple[Layer, ...]:
