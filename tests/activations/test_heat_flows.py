@@ -204,7 +204,7 @@ def test_a_box_at_unequal_variances() -> None:
 
 @pytest.mark.slow
 def test_structure_far_narrower_than_the_deviation() -> None:
-    """exp(-|1000 z|) at deviations to 1e6, 1e9 times its scale: E[phi^2] = exp(a^2 / 2) erfc(a / sqrt 2), a = 2000 s."""
+    """exp(-|1000 z|) at deviations to 1e9 times its scale: E[phi^2] = exp(a^2 / 2) erfc(a / sqrt 2), a = 2000 s."""
     flow = Flow(lambda z: np.exp(-1e3 * abs(z)), lambda z: -1e3 * np.sign(z) * np.exp(-1e3 * abs(z)), kinks=(0,))
     for s in (1e-3, 1.0, 1e3, 1e6):
         c, dot = flow.moments(0.0, 0.0, s * s, s * s, s * s)
