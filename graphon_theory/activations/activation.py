@@ -27,10 +27,12 @@ from graphon_theory.activations.kinks import derivative_of, evaluator, kinks_of,
 from graphon_theory.activations.series.hermite_series import HermiteSeries, hermite_block
 from graphon_theory.activations.variants import variant_of
 from graphon_theory.arrays import FloatArray, Function
+from graphon_theory.data.checks import check_elementwise, real_values
 from graphon_theory.errors import ActivationError
 from graphon_theory.numerics import expressions
 from graphon_theory.values import Record, Value
 
+_PROBES = (np.array([-1.0, 0.0, 0.5, -0.7, 2.6, -3.3, 41.0, -57.0]),)  # where a callable is tried
 _STEPS = 4.0  # variances and means are rounded up to powers of 2^(1/_STEPS), so that few series and tables are made
 
 
@@ -71,12 +73,15 @@ class Activation(Value):
                 )
             parts = _of_expression(expressions.parse(function, ("z",)), name)
         elif callable(function):
+            for what, one in (("function", function), ("derivative", derivative)):
+                if one is not None:
+                    check_elementwise(what, one, _PROBES, ActivationError)
             parts = _of_callable(function, derivative, sorted_kinks(kinks), name)
         else:
             raise ActivationError(
                 f"function: expected a SymPy expression in z, its text, or a callable, got {type(function).__name__}."
             )
-        _check_vectorised(parts)
+        _check_parts(parts)
         self._parts = parts
 
     @classmethod
@@ -350,19 +355,17 @@ class _Elementwise(Record):
     function: Callable[..., Any]
 
     def __call__(self, z: FloatArray) -> FloatArray:
-        return np.asarray(self.function(z), dtype=float)
+        return real_values("function", self.function, self.function(z), ActivationError)
 
 
-def _check_vectorised(parts: _Parts) -> None:
-    probes = np.array([-1.0, 0.0, 0.5])
-    slope = parts.heat_flow().derivative if parts.derivative is None else parts.derivative
-    for what, function in (("phi", parts.phi), ("phi'", slope)):
-        values = function(probes)
-        if values.shape != probes.shape:
-            raise ActivationError(
-                f"function: {parts.name!r} must be vectorised: {what} of an array of shape {probes.shape} has shape "
-                f"{values.shape}."
-            )
+def _check_parts(parts: _Parts) -> None:
+    """Refuse a phi that is not finite near 0, or whose derivative cannot be had there."""
+    near = _PROBES[0][np.abs(_PROBES[0]) <= 1]
+    with np.errstate(all="ignore"):
+        for z, value in zip(near, parts.phi(near), strict=True):
+            if not math.isfinite(value):
+                raise ActivationError(f"function: {parts.name!r} is {value} at {z:g}; phi must be finite everywhere.")
+        (parts.heat_flow().derivative if parts.derivative is None else parts.derivative)(near)
 
 
 def _jumps(where: float, phi: Function, *functions: Function) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import check_elementwise, real_values
 from graphon_theory.errors import GraphonError
 from graphon_theory.graphons.graphon import Graphon, _edges
 from graphon_theory.numerics.features import SampledFeatures
@@ -44,7 +45,7 @@ class FunctionGraphon(Graphon):
             self.constant_in_u, self.constant_in_v = f.of_v, not f.of_v
 
     def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
-        return np.asarray(self.f(u, v), dtype=float)
+        return real_values("f", self.f, self.f(u, v), GraphonError)
 
     @cached_property
     def _features(self) -> SampledFeatures:
@@ -124,16 +125,7 @@ def _name(f: Callable[..., Any]) -> str:
 
 def _check_vectorised(f: Callable[[FloatArray, FloatArray], Any]) -> None:
     u, v = np.array([[0.3137], [0.6863]]), np.array([[0.7219, 0.2781, 0.5391]])
-    try:
-        value = np.asarray(f(*np.broadcast_arrays(u, v)))
-    except (TypeError, ValueError) as error:
-        raise GraphonError(
-            f"f: {_name(f)} cannot take arrays ({error}); write it with NumPy functions or np.vectorize."
-        ) from error
-    if value.dtype.kind not in "biuf":
-        raise GraphonError(f"f: {_name(f)} returns {value.dtype} values; it must return real numbers.")
-    if value.shape not in ((), (2, 3)):
-        raise GraphonError(f"f: {_name(f)} maps arrays of shape (2, 3) to shape {value.shape}; it must keep the shape.")
+    check_elementwise("f", f, tuple(np.broadcast_arrays(u, v)), GraphonError, constant=True)
 
 
 def _diagonal(u: FloatArray, v: FloatArray) -> FloatArray:

@@ -270,6 +270,28 @@ class _Builder:
         return value
 
 
+# What may be known of a symbol: that it is real, and of positions that they are positive.
+_KNOWN = {name: symbol(name).assumptions0 for name in ("z",)} | {
+    name: sp.Symbol(name, positive=True).assumptions0 | sp.Symbol(name, nonnegative=True).assumptions0 for name in "uv"
+}
+
+
+def _assumed(node: sp.Symbol) -> str | None:
+    """The assumption with which a symbol leaves out a part of the real line, or of [0, 1], if it does."""
+    known = _KNOWN[node.name]
+    wrong = {fact: value for fact, value in node.assumptions0.items() if known.get(fact) is not value}
+    told = (
+        "positive",
+        "negative",
+        "nonnegative",
+        "nonpositive",
+        "integer",
+        "imaginary",
+    )  # rather than what follows from them
+    shown = sorted((fact for fact in (*told, *wrong) if fact in wrong), key=lambda fact: not wrong[fact])
+    return f"{shown[0]}={wrong[shown[0]]}" if shown else None
+
+
 def _walk(expr: Any) -> Iterator[tuple[Any, int]]:
     """All nodes with their depths, from the outermost on, without recursion; below what is not known nothing."""
     stack: list[tuple[Any, int]] = [(expr, 0)]
@@ -297,6 +319,12 @@ def _check(expr: Any, names: tuple[str, ...], source: object) -> None:
                 raise ExpressionError(
                     f"{_show(source)}: the symbol {str.__str__(node.name)!r} is not allowed; expected "
                     f"{', '.join(names)}."
+                )
+            wrong = _assumed(node)
+            if wrong is not None:
+                raise ExpressionError(
+                    f"{_show(source)}: the symbol {node.name!r} is assumed to be {wrong}, which leaves out a part of "
+                    f"where it is needed; make it by Symbol({node.name!r}, real=True), or pass the text."
                 )
         elif isinstance(node, (sp.Rational, sp.Float)):
             large = max(abs(node.p), node.q) > MAX_INTEGER if isinstance(node, sp.Rational) else False

@@ -75,8 +75,29 @@ def test_division_is_exact_and_powers_bind_to_the_right() -> None:
 
 def test_symbols_of_any_assumption_become_the_canonical_ones() -> None:
     loose, positive = sp.Symbol("u"), sp.Symbol("u", positive=True)
-    assert parse(loose + positive + sp.Symbol("v", integer=True), UV) == 2 * u + v
+    assert parse(loose + positive + sp.Symbol("v", nonnegative=True), UV) == 2 * u + v
     assert parse(sp.sqrt(loose**2), UV) == sp.Abs(u)
+
+
+def test_assumptions_that_leave_out_a_part_are_refused() -> None:
+    """SymPy has simplified by them before anything is seen: Max(z, 0) of a positive z is z."""
+    for symbol_, fact, names in (
+        (sp.Symbol("v", integer=True), "integer=True", UV),
+        (sp.Symbol("u", negative=True), "negative=True", UV),
+        (sp.Symbol("z", positive=True), "positive=True", ("z",)),
+        (sp.Symbol("z", nonnegative=True), "nonnegative=True", ("z",)),
+        (sp.Symbol("z", imaginary=True), "imaginary=True", ("z",)),
+    ):
+        with pytest.raises(gt.ExpressionError, match=rf"assumed to be {fact}.*Symbol\(.*, real=True\)"):
+            parse(sp.cos(symbol_), names)
+    assert parse(sp.exp(sp.Symbol("z", complex=True)), ("z",)) == sp.exp(symbol("z"))
+
+
+def test_sign_is_read_and_jumps() -> None:
+    expr = parse("sign(u - v)", UV)
+    assert parse(text(expr), UV) == expr
+    assert value("sign(u - v)", u=0.2, v=0.5) == -1.0
+    assert len(gt.AnalyticGraphon("0.5 + 0.2*sign(u - 0.3)").u_breaks) == 3
 
 
 def test_names_are_those_asked_for() -> None:

@@ -351,7 +351,7 @@ def expectations(table: FloatArray, mean: FloatArray, s: FloatArray, reach: floa
 def pairs(
     table: FloatArray, f1: FloatArray, f2: FloatArray, rho: FloatArray, gap: FloatArray, c: FloatArray, dot: FloatArray
 ) -> None:
-    """C and Cdot of pairs given one by one: features (4, n) as the block's without 1 / s, rho, and 1 - |rho|."""
+    """C and Cdot of pairs given one by one: features (7, n) as the block's, rho, and 1 - |rho|."""
     poly, work = np.empty((2, 2 * TERMS + 2)), np.empty((8, NODES))
     for k in range(rho.size):
         c[k], dot[k] = _dual(table, f1[:, k], f2[:, k], rho[k], gap[k], poly, work)
@@ -361,15 +361,17 @@ def pairs(
 def _dual(
     table: FloatArray, f1: FloatArray, f2: FloatArray, rho: float, gap: float, poly: FloatArray, work: FloatArray
 ) -> tuple[float, float]:
-    """C and Cdot from the features (mean, s, E[phi], E[phi']) of both."""
+    """C and Cdot from the features of both."""
     s1, s2 = float(f1[1]), float(f2[1])
     if s1 == 0.0 or s2 == 0.0 or abs(rho) < 1e-18:
         return float(f1[2]) * float(f2[2]), float(f1[3]) * float(f2[3])
     direction = 1 if rho > 0.0 else -1
     sigma = math.sqrt(gap * (2.0 - gap))
     if s1 <= s2:  # the sharper structure in c goes where it is smoothed
-        return _pair(table, float(f1[0]), s1, float(f2[0]), s2, direction, 1.0 - gap, sigma, poly, work)
-    return _pair(table, float(f2[0]), s2, float(f1[0]), s1, direction, 1.0 - gap, sigma, poly, work)
+        c, dot = _pair(table, float(f1[0]), s1, float(f2[0]), s2, direction, 1.0 - gap, sigma, poly, work)
+    else:
+        c, dot = _pair(table, float(f2[0]), s2, float(f1[0]), s1, direction, 1.0 - gap, sigma, poly, work)
+    return c * (float(f1[5]) * float(f2[5])), dot * (float(f1[6]) * float(f2[6]))
 
 
 @njit(**_options)
@@ -388,8 +390,8 @@ def heat_flow_block(
 ) -> None:
     """Any phi, by its heat flow; signature as in ``closed/rectifier_blocks``, own parameters: the table.
 
-    K is the covariance, out[:, 0] the raw moment E[phi phi']. Features: mean, s = sqrt(q), E[phi], E[phi'], and 1 / s
-    (0 where q = 0).
+    K is the covariance, out[:, 0] the raw moment E[phi phi']. Features: mean, s = sqrt(q) (or the least s of the
+    table), E[phi], E[phi'], 1 / sqrt(q) (0 where q = 0), and by what C and Cdot at q differ from those at that s.
     """
     positions, _, n1, n2 = state.shape
     poly, work = np.empty((2, 2 * TERMS + 2)), np.empty((8, NODES))

@@ -123,7 +123,10 @@ class Pieces:
             sizes.append(np.abs(self._call(derivative, y)).max(1))
         self._envelope = np.maximum.accumulate(np.array(sizes), axis=1)
         near = np.concatenate([z + k * radii for z in self.kinks for k in (-1.0, -0.7, 0.7, 1.0)] or [np.zeros(0)])
-        self._places = np.unique(np.concatenate([y.ravel(), near[np.abs(near) < span]]))
+        places = np.unique(np.concatenate([y.ravel(), near[np.abs(near) < span]]))
+        for z in self.kinks:  # where they are is known to rounding, and either side may be meant there
+            places = places[np.abs(places - z) > 2 * _FINEST * abs(z)]
+        self._places = places
         functions = (phi,) if derivative is None else (phi, derivative)
         self._probes = np.array([self._call(f, self._places) for f in functions])
         seen = self.cover(octaves[0])
@@ -433,7 +436,8 @@ class Pieces:
 
         On an interval a million times as wide as phi's own scale, all points may lie where phi is flat.
         """
-        low, high = np.searchsorted(self._places, interval)
+        low = np.searchsorted(self._places, interval[0], side="right")
+        high = np.searchsorted(self._places, interval[1])
         if low < high:
             a, b = interval
             v = (2 * self._places[low:high] - a - b) / (b - a)

@@ -134,6 +134,9 @@ class HermiteSeries:
         s = np.sqrt(q)
         a0, b = self._coefficients(np.broadcast_to(np.asarray(mean, dtype=float), q.shape).ravel(), s.ravel())
         a0 = a0.reshape(q.shape)
+        still = q == 0
+        if still.any():  # phi itself, without the roundings of weights
+            a0[still] = self.phi(np.broadcast_to(np.asarray(mean, dtype=float), q.shape)[still])
         b /= np.sqrt(np.arange(1, self.terms + 1))
         kept = np.moveaxis(b.reshape(*q.shape, -1), -1, 1)[:, self.offset :: self.stride]
         inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
