@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from graphon_theory.arrays import EPS, FloatArray, IntArray
 from graphon_theory.data.checks import as_generator, whole_number
-from graphon_theory.errors import GraphonError
+from graphon_theory.errors import GraphonError, shown
 from graphon_theory.estimation.cut_norms import bound_cut_norm
 from graphon_theory.estimation.masks import Mask, PackedMask, as_array, as_mask
 from graphon_theory.graphons.conversions import as_graphon
@@ -166,6 +166,7 @@ def align(a: Any, b: Any, *, sweeps: int = 50) -> Alignment:
 
     ``a`` and ``b`` are masks or step graphons with equally many equal blocks. Raises GraphonError otherwise.
     """
+    whole_number("sweeps", sweeps)
     first, second = _equal_blocks(a, b)
     x, y = first.values, second.values
     best: tuple[float, IntArray, IntArray] | None = None
@@ -283,7 +284,8 @@ def _equal_blocks(a: Any, b: Any) -> tuple[StepGraphon, StepGraphon]:
         )
         if not equal:
             raise GraphonError(
-                f"{name}: expected a mask or a step graphon with equal blocks, got {side!r}; average it by .to_step(n)."
+                f"{name}: expected a mask or a step graphon with equal blocks, got {shown(side)}; average it by "
+                ".to_step(n)."
             )
     first, second = sides
     assert isinstance(first, StepGraphon)

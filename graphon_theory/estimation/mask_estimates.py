@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray, IntArray
-from graphon_theory.data.checks import as_generator, positive_number, whole_number, whole_numbers
-from graphon_theory.errors import InputError
+from graphon_theory.data.checks import as_generator, one_of, positive_number, whole_number, whole_numbers
+from graphon_theory.errors import InputError, shown
 from graphon_theory.estimation.clusters import Seen
 from graphon_theory.estimation.masks import Mask, as_mask, edges_of, refuse_dead
 from graphon_theory.graphons.graphon import StepGraphon
@@ -106,8 +106,7 @@ def estimate_graphon(
     checked = as_mask(mask)
     p = refuse_dead(checked, "mask") / (checked.shape[0] * checked.shape[1])
     shape = check_bins(bins, checked.shape)
-    if method not in _METHODS:
-        raise InputError(f"method: expected one of {', '.join(_METHODS)}, got {method!r}.")
+    one_of("method", method, _METHODS)
     positive_number("smoothing", smoothing, zero=True, expected="a weight >= 0 of the total variation")
     by_degrees = method == "sas" and not smoothing
     count = (_DRAWS if by_degrees else _FEW) if draws is None else draws
@@ -342,7 +341,7 @@ def check_bins(bins: Any, shape: tuple[int, int]) -> tuple[int, int]:
     expected = "a positive whole number, a pair of them (rows, columns) or None"
     pair = whole_numbers("bins", bins if np.ndim(bins) == 1 else (bins, bins), expected=expected)
     if len(pair) != 2:
-        raise InputError(f"bins: expected {expected}, got {bins!r}.")
+        raise InputError(f"bins: expected {expected}, got {shown(bins)}.")
     if pair[0] > shape[0] or pair[1] > shape[1]:
         raise InputError(
             f"bins: a mask of shape {shape} cannot fill {pair[0]} x {pair[1]} bins; pass bins=(rows, columns) with at "

@@ -14,7 +14,7 @@ from scipy.special import gammainccinv, gammaincinv, ndtri
 
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
 from graphon_theory.data.checks import as_generator, positive_number, whole_number
-from graphon_theory.errors import InputError
+from graphon_theory.errors import InputError, shown
 from graphon_theory.estimation.clusters import HeldOut, Seen, compress, find_partition
 from graphon_theory.estimation.coherences import Coherence, CoherenceWarning, layer_coherence
 from graphon_theory.estimation.masks import Mask, add_by, as_masks, as_weights, edges_of, map_runs
@@ -389,8 +389,9 @@ def _as_weights(weights: Any, layers: list[Mask]) -> list[Any]:
 def _as_scales(dense_std: Any, depth: int) -> list[float]:
     given = [1.0] * depth if dense_std is None else dense_std
     given = [given] * depth if isinstance(given, Real) else given
-    if isinstance(given, str) or not isinstance(given, (Sequence, np.ndarray)) or len(given) != depth:
-        raise InputError(f"dense_std: expected one positive number, or {depth} (one a layer), got {dense_std!r}.")
+    listed = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes) and np.ndim(given) > 0
+    if not listed or len(given) != depth:
+        raise InputError(f"dense_std: expected one positive number, or {depth} (one a layer), got {shown(dense_std)}.")
     expected = "positive deviations of the dense weights"
     return [positive_number("dense_std", scale, expected=expected) for scale in given]
 

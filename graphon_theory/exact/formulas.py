@@ -12,9 +12,9 @@ import sympy as sp
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_inputs, positive_number
+from graphon_theory.data.checks import as_inputs, positive_number, whole_number
 from graphon_theory.data.labels import OUTPUT, X2, Variables, X, coords_of_inputs, dataset
-from graphon_theory.errors import ClosedFormError, InputError
+from graphon_theory.errors import ClosedFormError, InputError, shown
 from graphon_theory.exact.profiles import rational
 from graphon_theory.exact.scalar_reductions import ScalarReduction
 from graphon_theory.graphons.graphon import Graphon
@@ -59,7 +59,12 @@ class ClosedForm(Record):
             raise ClosedFormError("definitions: expected SymPy expressions by symbol; take the form from closed_form.")
         for title, kernel in (("nngp", self.nngp), ("ntk", self.ntk)):
             if not all(isinstance(one, sp.Expr) for one in (kernel if isinstance(kernel, list | tuple) else [kernel])):
-                raise ClosedFormError(f"{title}: expected SymPy expressions, got {kernel!r:.80}.")
+                raise ClosedFormError(f"{title}: expected SymPy expressions, got {shown(kernel)}.")
+        whole_number("outputs", self.outputs, error=ClosedFormError)
+        kinds = {"moments": (self.moments, Moments), "reduction": ((self.reduction or (),), (ScalarReduction, tuple))}
+        for title, (held, kind) in kinds.items():
+            if not isinstance(held, list | tuple) or not all(isinstance(one, kind) for one in held):
+                raise ClosedFormError(f"{title}: expected what closed_form gives, got {shown(getattr(self, title))}.")
         super().__post_init__()
 
     def expanded(self, expr: sp.Expr) -> sp.Expr:

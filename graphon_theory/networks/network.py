@@ -13,7 +13,7 @@ import tomli_w
 
 from graphon_theory.activations.activation import Activation, as_activation
 from graphon_theory.data.checks import positive_number, whole_number
-from graphon_theory.errors import GraphonError, NetworkError, SpecError
+from graphon_theory.errors import GraphonError, NetworkError, SpecError, shown
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity, as_connectivity
 from graphon_theory.networks.specs import (
@@ -85,7 +85,7 @@ class Network(Record):
         put(self, "weight_variance", _variances(weight_variance, depth))
         put(self, "bias_variance", _bias_variance(bias_variance))
         if parameterization not in ("ntk", "standard"):
-            raise NetworkError(f'parameterization: expected "ntk" or "standard", got {parameterization!r}.')
+            raise NetworkError(f'parameterization: expected "ntk" or "standard", got {shown(parameterization)}.')
         put(self, "parameterization", parameterization)
         put(self, "widths", _widths(widths, depth, parameterization))
         put(self, "outputs", whole_number("outputs", outputs, error=NetworkError))
@@ -120,9 +120,11 @@ class Network(Record):
 
         Raises SpecError for unreadable text or unknown keys, and the error of the part that is wrong otherwise.
         """
+        if not isinstance(text, str):
+            raise SpecError(f"text: expected TOML text, got {type(text).__name__}; read a file with Path.read_text.")
         try:
             data = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, TypeError) as error:
+        except (RecursionError, ValueError) as error:
             raise SpecError(f"text: not valid TOML ({error}).") from None
         known = {"activation", "weight_variance", "bias_variance", "parameterization", "widths", "outputs", "layer"}
         refuse_unknown(data, known, "network")
@@ -196,7 +198,7 @@ def _widths(widths: Any, depth: int, parameterization: str) -> tuple[int, ...] |
             )
         return None
     if not isinstance(widths, (Sequence, np.ndarray)) or len(widths) != depth:
-        raise NetworkError(f"widths: expected {depth} fan-ins (n_0, ..., n_{depth - 1}), got {widths!r}.")
+        raise NetworkError(f"widths: expected {depth} fan-ins (n_0, ..., n_{depth - 1}), got {shown(widths)}.")
     return tuple(whole_number("widths", n, error=NetworkError) for n in widths)
 
 

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from graphon_theory.activations.activation import Activation
-from graphon_theory.errors import GraphonError, SpecError
+from graphon_theory.errors import GraphonError, SpecError, shown
 from graphon_theory.graphons.analytic import AnalyticGraphon
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
 from graphon_theory.networks.connectivity import Known
@@ -103,12 +103,12 @@ def graphon_from_spec(value: Any, where: str) -> Graphon:
         raise type(error)(f"{where}: {error}") from None
     except (TypeError, ValueError) as error:
         raise SpecError(f"{where}: {error}.") from None
-    raise SpecError(f"{where}: expected a number, an expression's text or a table of values, got {value!r}.")
+    raise SpecError(f"{where}: expected a number, an expression's text or a table of values, got {shown(value)}.")
 
 
 def refuse_unknown(table: Any, known: set[str], where: str) -> None:
     if not isinstance(table, dict):
-        raise SpecError(f"{where}: expected a table, got {table!r}.")
+        raise SpecError(f"{where}: expected a table, got {shown(table)}.")
     unknown = sorted(set(table) - known)
     if unknown:
         raise SpecError(f"{where}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}.")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_inputs, checked_targets, positive_number, whole_number
+from graphon_theory.data.checks import as_inputs, checked_dataset, checked_targets, positive_number, whole_number
 from graphon_theory.data.labels import (
     MODE,
     NETWORK,
@@ -23,7 +23,7 @@ from graphon_theory.data.labels import (
     samples_of,
 )
 from graphon_theory.engine.limits import limit_kernel
-from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.networks.network import Network
 from graphon_theory.training.dynamics import best_stop_of, steps_of, time_of
 from graphon_theory.training.linear_training import LinearTraining
@@ -77,11 +77,11 @@ def compare_networks(
         raise InputError(f"networks: expected a dict of networks by name, got {type(networks).__name__}.")
     for name, network in networks.items():
         if not isinstance(network, Network) or network.outputs != 1:
-            raise NetworkError(f"networks[{name!r}]: expected a Network with one output, got {network!r:.120}.")
+            raise NetworkError(f"networks[{name!r}]: expected a Network with one output, got {shown(network)}.")
     if (x_test is None) != (y_test is None):
         raise InputError("x_test, y_test: give both, or neither.")
     if kind not in ("ntk", "nngp"):
-        raise InputError(f'kind: expected "ntk" or "nngp", got {kind!r}.')
+        raise InputError(f'kind: expected "ntk" or "nngp", got {shown(kind)}.')
     share = positive_number("level", level)
     delta = positive_number("ridge", ridge, zero=True)
     inputs = as_inputs(x)
@@ -126,6 +126,9 @@ def comparison_table(found: xr.Dataset) -> Table:
     """What `compare_networks` found, for the terminal: a column per network."""
     from rich.table import Table
 
+    checked_dataset("found", found, ("log_eigenvalue", "energy_5"), "gt.compare_networks")
+    if not {"kind", "inputs"} <= set(found.attrs) or found.log_eigenvalue.dims != (NETWORK, MODE):
+        raise InputError("found: expected the Dataset that gt.compare_networks returns, with its dimensions and attrs.")
     table = Table(title=f"Limit {str(found.attrs['kind']).upper()} on {int(found.attrs['inputs']):,} inputs")
     table.add_column("")
     for name in found[NETWORK].values:

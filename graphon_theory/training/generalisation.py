@@ -41,7 +41,7 @@ from graphon_theory.data.checks import (
     whole_number,
 )
 from graphon_theory.data.labels import MODE, SIZE, Labels, Variables, dataset, inputs_of, labels_of, refuse_other_labels
-from graphon_theory.errors import ConvergenceError, GraphonError, InputError
+from graphon_theory.errors import ConvergenceError, GraphonError, InputError, shown
 from graphon_theory.spectra.kernel_spectra import spectrum
 from graphon_theory.training.linear_training import LinearTraining
 
@@ -400,5 +400,5 @@ def _checked_sizes(sizes: ArrayLike, most: int | None) -> NDArray[np.int64]:
     whole = array.dtype.kind in "iu" and array.ndim == 1 and array.size > 0
     if not whole or (np.diff(array) <= 0).any() or array[0] < 1 or (most is not None and array[-1] > most):
         upper = "" if most is None else f" to {most}"
-        raise InputError(f"sizes: expected increasing whole numbers from 1{upper}, got {sizes!r:.80}.")
+        raise InputError(f"sizes: expected increasing whole numbers from 1{upper}, got {shown(sizes)}.")
     return array.astype(np.int64)
