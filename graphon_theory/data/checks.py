@@ -197,6 +197,8 @@ def real_array(
     try:
         array = np.asarray(values)
         if objects and array.dtype == object:
+            if any(map(_is_formula, array.flat)):
+                raise TypeError("formulas are among them; write their values")
             array = array.astype(float)
     except Exception as reason:  # ragged lists; tensors that NumPy cannot read raise what they like
         raise error(
@@ -215,7 +217,7 @@ def _short(reason: Exception) -> str:
 def _way_out(name: str, values: Any) -> str:
     """How to make an array of a tensor, or of a list of some."""
     one = values[0] if isinstance(values, list | tuple) and values else values
-    if type(one).__module__.split(".")[0] != "torch" or not hasattr(one, "detach"):
+    if str(type(one).__module__).split(".")[0] != "torch" or not hasattr(one, "detach"):
         return ""
     dense = ".to_dense()" if getattr(one, "layout", None) is not None and "sparse" in str(one.layout) else ""
     return f"; pass {name if one is values else 'each'}.detach(){dense}.cpu().double().numpy()"
@@ -274,8 +276,12 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
         raise KernelError(f"{name}: expected one kernel, got a Dataset of {has}; pass one of them, as in kern.ntk.")
     dims = getattr(kernel, "dims", None)
     kernel = by_kernel(kernel)
-    expected = "a matrix of numbers"
-    matrix = real_array(name, kernel, error=KernelError, expected=expected).astype(np.float64, copy=False)
+    try:
+        given = np.asanyarray(kernel)
+    except Exception as error:
+        reason = f"({_short(error)}){_way_out(name, kernel)}"
+        raise KernelError(f"{name}: expected a matrix of numbers, but it cannot be made one {reason}.") from None
+    matrix = real_array(name, given, error=KernelError).astype(np.float64, copy=False)
     if matrix.ndim != 2:
         hint = "; select one output first, as in kernel.isel(output=0)" if dims and OUTPUT in dims else ""
         raise KernelError(f"{name}: expected a matrix, got shape {matrix.shape}{hint}.")

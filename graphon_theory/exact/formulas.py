@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import mpmath as mp
@@ -24,6 +25,7 @@ from graphon_theory.values import Record
 if TYPE_CHECKING:
     import xarray as xr
 
+_NODES = 100_000  # of an expression that is expanded
 _DIGITS = 40  # of an evaluation: correlations within 1e-20 of 1 are known
 _NEGATIVE = mp.mpf("1e-20")  # of a square: more than rounding
 
@@ -54,13 +56,14 @@ class ClosedForm(Record):
     reduction: ScalarReduction | None = None
 
     def __post_init__(self) -> None:
+        whole_number("outputs", self.outputs, error=ClosedFormError)
         meanings = self.definitions.items() if isinstance(self.definitions, Mapping) else [(None, None)]
         if not all(isinstance(name, sp.Symbol) and isinstance(meaning, sp.Expr) for name, meaning in meanings):
             raise ClosedFormError("definitions: expected SymPy expressions by symbol; take the form from closed_form.")
         for title, kernel in (("nngp", self.nngp), ("ntk", self.ntk)):
-            if not all(isinstance(one, sp.Expr) for one in (kernel if isinstance(kernel, list | tuple) else [kernel])):
-                raise ClosedFormError(f"{title}: expected SymPy expressions, got {shown(kernel)}.")
-        whole_number("outputs", self.outputs, error=ClosedFormError)
+            several = kernel if isinstance(kernel, list | tuple) else [kernel]
+            if not all(isinstance(one, sp.Expr) for one in several) or len(several) != self.outputs:
+                raise ClosedFormError(f"{title}: expected a SymPy expression for each output, got {shown(kernel)}.")
         kinds = {"moments": (self.moments, Moments), "reduction": ((self.reduction or (),), (ScalarReduction, tuple))}
         for title, (held, kind) in kinds.items():
             if not isinstance(held, list | tuple) or not all(isinstance(one, kind) for one in held):
@@ -77,6 +80,8 @@ class ClosedForm(Record):
                 f"expr: expected a SymPy expression, got {type(expr).__name__}; pass form.ntk or form.nngp (one of "
                 "them, for several outputs)."
             )
+        if len(list(islice(sp.preorder_traversal(expr), _NODES))) == _NODES:
+            raise ClosedFormError(f"expr: expected a kernel of this form, got more than {_NODES:,} terms.")
         for name, meaning in reversed(list(self.definitions.items())):
             expr = expr.subs(name, meaning)
         return expr
@@ -133,9 +138,13 @@ class ClosedForm(Record):
     def _lines(self) -> Iterator[tuple[str, sp.Symbol | None, Any]]:
         for name, meaning in self.definitions.items():
             yield str(name), name, meaning
+        for title, expr in self._results():
+            yield title, None, expr
+
+    def _results(self) -> Iterator[tuple[str, sp.Expr]]:
         for title, found in (("NNGP", self.nngp), ("NTK", self.ntk)):
             for o, expr in enumerate(found if self.outputs > 1 else (found,)):
-                yield title + (f"[{o}]" if self.outputs > 1 else ""), None, expr
+                yield title + (f"[{o}]" if self.outputs > 1 else ""), expr
 
     def __str__(self) -> str:
         return "\n".join(f"{title} = {meaning}" for title, _, meaning in self._lines())
@@ -155,8 +164,14 @@ class _Program:
         self.form = form
         self.names = [s for m in form.moments for s in m.symbols]
         self.homogeneous = form.reduction is not None
+        known = set(self.names)
+        for name, meaning in (*form.definitions.items(), *form._results()):
+            unknown = sorted(map(str, meaning.free_symbols - known))
+            if unknown:
+                raise ClosedFormError(f"{name}: stands on {shown(unknown)}, which nothing defines before it.")
+            known.add(name)
         self.steps = [(name, _function(meaning)) for name, meaning in form.definitions.items()]
-        self.last = [_function(e) for k in (form.nngp, form.ntk) for e in (k if form.outputs > 1 else (k,))]
+        self.last = [_function(meaning) for _, meaning in form._results()]
 
     def _means(self, d: int) -> list[FloatArray]:
         edges = np.linspace(0.0, 1.0, d + 1)

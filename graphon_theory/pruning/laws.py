@@ -208,9 +208,10 @@ def prune_globally(
     counts, target = _widths(widths), _density(density)
     depth = len(counts) - 1
     chosen: Sequence[Any] = [laws] * depth if laws is None or isinstance(laws, (Saliency, str)) else laws
-    if not isinstance(chosen, list | tuple) or len(chosen) != depth:
+    if _count(chosen) != depth:
         raise ConnectivityError(
-            f"laws: {len(counts)} widths mean {depth} layers, got {shown(laws)}; give one a layer, or one alone."
+            f"laws: {len(counts)} widths mean {depth} layers, got {_count(chosen)} laws; give one a layer, or one "
+            "alone."
         )
     layers: dict[int, tuple[_Scored, float]] = {}
     for index, law in enumerate(chosen):
@@ -235,6 +236,10 @@ def prune_globally(
 
     tau = solve_threshold(mean, target)
     return [layers[i][0].connectivity(tau / layers[i][1]) if i in layers else Connectivity(1.0) for i in range(depth)]
+
+
+def _count(laws: object) -> int | str:
+    return len(laws) if isinstance(laws, list | tuple) else type(laws).__name__
 
 
 @dataclass(frozen=True)

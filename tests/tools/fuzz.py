@@ -178,7 +178,7 @@ def _shown(value: Any) -> str:
 
 def _foreign(value: Any) -> bool:
     """SymPy objects print by methods of their own, some for ever."""
-    return type(value).__module__.startswith(("sympy", "tests"))
+    return str(type(value).__module__).startswith(("sympy", "tests"))
 
 
 def _outcome(entry: Any, arguments: dict[str, Any]) -> tuple[str, str]:

@@ -86,7 +86,7 @@ def _as_words(value: Any) -> list[str]:
 
 def _text(value: Any) -> str:
     try:
-        return str(value)[:5_000] if not type(value).__module__.startswith("sympy") else type(value).__name__
+        return str(value)[:5_000] if not str(type(value).__module__).startswith("sympy") else type(value).__name__
     except ValueError:  # integers of thousands of digits
         return "9" * 5_000
 
@@ -138,7 +138,7 @@ def commands() -> list[Entry]:
         {
             "specs": [_at("net.toml")],
             "--inputs": _at("xy.npz"),
-            "--targets": _at("y.csv"),
+            "--targets": _at("xy.npz"),
             "--test-inputs": _at("xy.npz"),
             "--test-targets": _at("xy.npz"),
             "--level": "0.1",
@@ -148,7 +148,6 @@ def commands() -> list[Entry]:
         },
         "net.toml",
         "xy.npz",
-        "y.csv",
     )
     entry(
         "estimate",

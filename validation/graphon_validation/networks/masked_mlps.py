@@ -136,6 +136,8 @@ def checked_place(device: Any, dtype: Any) -> torch.dtype:
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise InputError(f"dtype: expected a torch dtype of real numbers, such as torch.float32, got {shown(dtype)}.")
     try:
+        if not (device is None or isinstance(device, str | int | torch.device)):
+            raise TypeError("no name of a device")
         torch.empty(0, device=device)
     except (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
