@@ -78,6 +78,8 @@ class Activation(Value):
             raise ActivationError(
                 f"function: expected a SymPy expression in z, its text, or a callable, got {type(function).__name__}."
             )
+        if not (name is None or isinstance(name, str)):
+            raise ActivationError(f"name: expected text or None, got {shown(name)}.")
         _check_vectorised(parts)
         self._parts = parts
 

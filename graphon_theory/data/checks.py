@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 # Squares of targets and sums of them must be numbers; the rest is room for what multiplies them.
 _LARGEST = 1e150
+_HUGE = 2**1024  # whole numbers of more digits are no counts and no seeds, and Python refuses to print them
 _MOST = 1_000_000  # entries of a list of whole numbers
 UNLABELLED = Labels("", None)
 
@@ -80,7 +81,7 @@ def _listed(values: Any) -> tuple[Any, ...]:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and abs(int(value)) < _HUGE
 
 
 def positive_number(
@@ -165,13 +166,21 @@ def instance(name: str, value: Any, kind: type[T], hint: str = "", *, error: Err
     return value
 
 
-def checked_dataset(name: str, value: Any, variables: Iterable[str], source: str) -> Any:
-    """A Dataset with these variables, as ``source`` returns it. Raises InputError otherwise."""
-    held = set(getattr(value, "data_vars", ()))
-    missing = [one for one in variables if one not in held]
-    if not hasattr(value, "data_vars") or missing:
-        what = f"without {', '.join(missing)}" if hasattr(value, "data_vars") else type(value).__name__
-        raise InputError(f"{name}: expected the Dataset that {source} returns, got {what}.")
+def checked_dataset(
+    name: str, value: Any, variables: Iterable[str] | Mapping[str, tuple[str, ...] | None], source: str
+) -> Any:
+    """A Dataset with these variables (over these dimensions), as ``source`` returns it. Raises InputError otherwise."""
+    if not hasattr(value, "data_vars"):
+        raise InputError(f"{name}: expected the Dataset that {source} returns, got {type(value).__name__}.")
+    wanted = variables if isinstance(variables, Mapping) else dict.fromkeys(variables)
+    for one, dims in wanted.items():
+        if one not in value.data_vars:
+            raise InputError(f"{name}: expected the Dataset that {source} returns, got one without {one}.")
+        if value[one].dtype.kind not in "fiub" or (dims is not None and value[one].dims != dims):
+            raise InputError(
+                f"{name}: expected {one} as {source} returns it, real numbers{f' over {dims}' if dims else ''}, got "
+                f"{value[one].dtype} over {value[one].dims}."
+            )
     return value
 
 

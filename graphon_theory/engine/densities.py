@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_inputs, real_array
+from graphon_theory.data.checks import as_inputs, checked_dataset, real_array
 from graphon_theory.data.labels import Labels, U, V, Variables, by_rows, dataset, labels_of, refuse_other_labels
 from graphon_theory.engine.adjoint import Backward
 from graphon_theory.engine.discretisation import check_problem, discretise
@@ -88,8 +88,7 @@ def marginals(density: xr.Dataset) -> xr.Dataset:
 
     Raises InputError when ``density`` is something else.
     """
-    if not {"density", "u_weight", "v_weight"} <= set(getattr(density, "data_vars", ())):
-        raise InputError("density: expected the Dataset that kernel_density() returns.")
+    checked_dataset("density", density, {"density": None, "u_weight": (U,), "v_weight": (V,)}, "kernel_density()")
     if set(density.density.dims) != {U, V} or not {U, V} <= set(density.coords):
         raise InputError(f"density: expected what kernel_density() returns, over u and v, got {density.density.dims}.")
     values = density.density.transpose(U, V).values

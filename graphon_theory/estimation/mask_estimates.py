@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from graphon_theory.estimation.masks import Mask, as_mask, edges_of, refuse_dead
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.values import sealed
 
+_MOST_DRAWS = 10_000  # by then the null is known to a hundredth of its spread
 _DRAWS = 200  # random masks behind a null that needs only their degrees
 _FEW = 20  # and behind one that estimates each of them
 _PAIRS = 6000  # units a side beyond which distances between all pairs of units take too much memory
@@ -110,8 +111,10 @@ def estimate_graphon(
     positive_number("smoothing", smoothing, zero=True, expected="a weight >= 0 of the total variation")
     by_degrees = method == "sas" and not smoothing
     count = (_DRAWS if by_degrees else _FEW) if draws is None else draws
-    least = 2 if count == 1 else 0
-    whole_number("draws", count, least, expected="0 for no null, or at least 2 random masks")
+    expected = f"0 for no null, or 2 to {_MOST_DRAWS:,} random masks"
+    whole_number("draws", count, 0, _MOST_DRAWS, expected=expected)
+    if count == 1:
+        raise InputError(f"draws: expected {expected}, got 1.")
     generator = as_generator(rng)
     rows, columns, table = _estimate(checked, shape, method, smoothing, generator)
     null = None
@@ -339,7 +342,7 @@ def check_bins(bins: Any, shape: tuple[int, int]) -> tuple[int, int]:
     if bins is None:
         return math.isqrt(shape[0]), math.isqrt(shape[1])
     expected = "a positive whole number, a pair of them (rows, columns) or None"
-    pair = whole_numbers("bins", bins if np.ndim(bins) == 1 else (bins, bins), expected=expected)
+    pair = whole_numbers("bins", bins if isinstance(bins, Sequence | np.ndarray) else (bins, bins), expected=expected)
     if len(pair) != 2:
         raise InputError(f"bins: expected {expected}, got {shown(bins)}.")
     if pair[0] > shape[0] or pair[1] > shape[1]:

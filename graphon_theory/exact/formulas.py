@@ -64,7 +64,7 @@ class ClosedForm(Record):
             several = kernel if isinstance(kernel, list | tuple) else [kernel]
             if not all(isinstance(one, sp.Expr) for one in several) or len(several) != self.outputs:
                 raise ClosedFormError(f"{title}: expected a SymPy expression for each output, got {shown(kernel)}.")
-        kinds = {"moments": (self.moments, Moments), "reduction": ((self.reduction or (),), (ScalarReduction, tuple))}
+        kinds = {"moments": (self.moments, Moments), "reduction": ([self.reduction], ScalarReduction | None)}
         for title, (held, kind) in kinds.items():
             if not isinstance(held, list | tuple) or not all(isinstance(one, kind) for one in held):
                 raise ClosedFormError(f"{title}: expected what closed_form gives, got {shown(getattr(self, title))}.")
@@ -208,7 +208,10 @@ def _function(expr: sp.Expr) -> Callable[[_Values], mp.mpf]:
     if isinstance(expr, sp.Symbol):
         return lambda known: known[expr]
     if not expr.free_symbols:  # integrals that stand unevaluated among them
-        number = mp.mpf(sp.N(expr, _DIGITS))
+        try:
+            number = mp.mpf(sp.N(expr, _DIGITS))
+        except (AttributeError, IndexError, TypeError, ValueError):
+            raise ClosedFormError(f"{type(expr).__name__}: no number, and no formula of one.") from None
         return lambda known: number
     parts = [_function(one) for one in expr.args]
     if isinstance(expr, sp.Add):

@@ -29,6 +29,8 @@ from graphon_theory.networks.specs import (
 )
 from graphon_theory.values import Record
 
+_OUTPUTS = 1_000_000  # a kernel each: more are a slip of the pen
+
 
 @dataclass(frozen=True, init=False, eq=False)
 class Network(Record):
@@ -84,11 +86,11 @@ class Network(Record):
         put(self, "activation", as_activation(activation))
         put(self, "weight_variance", _variances(weight_variance, depth))
         put(self, "bias_variance", _bias_variance(bias_variance))
-        if parameterization not in ("ntk", "standard"):
+        if not isinstance(parameterization, str) or parameterization not in ("ntk", "standard"):
             raise NetworkError(f'parameterization: expected "ntk" or "standard", got {shown(parameterization)}.')
         put(self, "parameterization", parameterization)
         put(self, "widths", _widths(widths, depth, parameterization))
-        put(self, "outputs", whole_number("outputs", outputs, error=NetworkError))
+        put(self, "outputs", whole_number("outputs", outputs, 1, _OUTPUTS, error=NetworkError))
 
     @property
     def depth(self) -> int:
@@ -197,7 +199,7 @@ def _widths(widths: Any, depth: int, parameterization: str) -> tuple[int, ...] |
                 f'widths: parameterization="standard" needs the {depth} fan-ins (n_0, ..., n_{depth - 1}), got none.'
             )
         return None
-    if not isinstance(widths, (Sequence, np.ndarray)) or len(widths) != depth:
+    if not isinstance(widths, (Sequence, np.ndarray)) or np.ndim(widths) != 1 or len(widths) != depth:
         raise NetworkError(f"widths: expected {depth} fan-ins (n_0, ..., n_{depth - 1}), got {shown(widths)}.")
     return tuple(whole_number("widths", n, error=NetworkError) for n in widths)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from difflib import get_close_matches
 from typing import Any
 
 from graphon_theory.activations.activation import Activation
-from graphon_theory.errors import GraphonError, SpecError, shown
+from graphon_theory.errors import GraphonError, SpecError, shown, shown_text
 from graphon_theory.graphons.analytic import AnalyticGraphon
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
 from graphon_theory.networks.connectivity import Known
@@ -111,4 +112,7 @@ def refuse_unknown(table: Any, known: set[str], where: str) -> None:
         raise SpecError(f"{where}: expected a table, got {shown(table)}.")
     unknown = sorted(set(table) - known)
     if unknown:
-        raise SpecError(f"{where}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
+        near = [(key, found[0]) for key in unknown if (found := get_close_matches(key, known, 1))]
+        hint = "".join(f"; did you mean {there} for {key[:40]}?" for key, there in near[:1])
+        names = shown_text(", ".join(unknown))
+        raise SpecError(f"{where}: unknown keys {names}; known are {', '.join(sorted(known))}{hint or '.'}")

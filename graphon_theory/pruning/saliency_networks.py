@@ -16,7 +16,15 @@ from numpy.typing import ArrayLike
 from scipy.special import softmax
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_generator, as_inputs, real_array, share_kept, whole_number, whole_numbers
+from graphon_theory.data.checks import (
+    as_generator,
+    as_inputs,
+    one_of,
+    real_array,
+    share_kept,
+    whole_number,
+    whole_numbers,
+)
 from graphon_theory.data.labels import by_rows, refuse_other_labels, samples_of
 from graphon_theory.errors import ConnectivityError, InputError, NetworkError, shown
 from graphon_theory.graphons.graphon import StepGraphon
@@ -310,8 +318,7 @@ def _checked(
 def _targets(y: ArrayLike, loss: str, count: int, outputs: int) -> FloatArray:
     """Targets (outputs, N): indicators of the labels, or the targets themselves."""
     values = real_array("y", by_rows(y), expected="labels or targets")
-    if loss not in _LOSSES:
-        raise InputError(f"loss: expected one of {', '.join(_LOSSES)}, got {shown(loss)}.")
+    one_of("loss", loss, _LOSSES)
     if loss == "squared":
         columns = values[:, None] if values.ndim == 1 and outputs == 1 else values
         if columns.shape != (count, outputs) or not np.isfinite(columns).all():

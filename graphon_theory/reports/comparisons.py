@@ -126,10 +126,17 @@ def comparison_table(found: xr.Dataset) -> Table:
     """What `compare_networks` found, for the terminal: a column per network."""
     from rich.table import Table
 
-    checked_dataset("found", found, ("log_eigenvalue", "energy_5"), "gt.compare_networks")
-    if not {"kind", "inputs"} <= set(found.attrs) or found.log_eigenvalue.dims != (NETWORK, MODE):
-        raise InputError("found: expected the Dataset that gt.compare_networks returns, with its dimensions and attrs.")
-    table = Table(title=f"Limit {str(found.attrs['kind']).upper()} on {int(found.attrs['inputs']):,} inputs")
+    single = ("energy_5", "energy_10", "effective_rank", "decay_exponent", "alignment", "critical_learning_rate")
+    single += ("time_to_loss", "steps_to_loss", "predicted_error")
+    wanted = {"log_eigenvalue": (NETWORK, MODE), **dict.fromkeys(single, (NETWORK,))}
+    checked_dataset("found", found, wanted, "gt.compare_networks")
+    numbers = [found.attrs.get(name) for name in ("inputs", "level")]
+    if NETWORK not in found.coords or not all(isinstance(one, int | float | np.number) for one in numbers):
+        raise InputError(
+            "found: expected the Dataset that gt.compare_networks returns, with its coordinates and attrs."
+        )
+    positive_number("found.attrs['inputs']", found.attrs["inputs"])
+    table = Table(title=f"Limit {str(found.attrs.get('kind')).upper()} on {int(found.attrs['inputs']):,} inputs")
     table.add_column("")
     for name in found[NETWORK].values:
         table.add_column(str(name), justify="right")

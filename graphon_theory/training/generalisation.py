@@ -38,6 +38,7 @@ from graphon_theory.data.checks import (
     positive_number,
     real_array,
     refuse_overflow,
+    truth,
     whole_number,
 )
 from graphon_theory.data.labels import MODE, SIZE, Labels, Variables, dataset, inputs_of, labels_of, refuse_other_labels
@@ -145,6 +146,7 @@ def learning_curve(
 
     Raises KernelError and InputError as `gradient_flow`, ConvergenceError if the equations for sigma have no solution.
     """
+    truth("resolved", resolved)
     problem = LinearTraining.of(kernel, y)
     size = problem.size
     counts = _checked_sizes(sizes, size - 1)

@@ -66,7 +66,7 @@ def prune(
     checked_model(model)
     chosen = METHODS[one_of("method", method, sorted(METHODS))]
     one_of("scope", scope, SCOPES)
-    share_kept("density", density, expected="a number in (0, 1], the share that survives")
+    density = share_kept("density", density, expected="a number in (0, 1], the share that survives")
     if chosen.needs_data and data is None:
         raise InputError(f"data: method {method!r} scores connections on data; pass data=(x, labels).")
     steps = chosen.rounds if rounds is None else whole_number("rounds", rounds, expected="a whole number of at least 1")

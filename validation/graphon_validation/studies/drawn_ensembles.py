@@ -106,13 +106,13 @@ def compare_ensemble(found: Dataset, law: Dataset) -> Dataset:
 
     Raises InputError where the two are not of the same inputs and times.
     """
-    checks.checked_dataset("found", found, ("prediction",), "gv.trained_ensemble")
-    held = ("mean", "test_mean", "std", "test_std")
+    drawn = {"prediction": ("kind", labels.SEED, labels.TIME, labels.X)}
+    checks.checked_dataset("found", found, drawn, "gv.trained_ensemble")
+    if found.sizes["kind"] != len(KINDS) or labels.TIME not in found.coords or "width" not in found.attrs:
+        raise InputError("found: expected what gv.trained_ensemble returns, with its kinds, times and attrs.")
+    old, new = (labels.TIME, labels.X), (labels.TIME, labels.X_TEST)
+    held = {"mean": old, "std": old, "test_mean": new, "test_std": new}
     checks.checked_dataset("law", law, held, "gt.training_ensemble(..., test=..., test_variance=...)")
-    if found.prediction.dims != ("kind", labels.SEED, labels.TIME, labels.X) or "kind" not in found.coords:
-        raise InputError(f"found: expected predictions of gv.trained_ensemble, got dimensions {found.prediction.dims}.")
-    if any(law[name].ndim != 2 or law[name].dims[0] != labels.TIME for name in held):
-        raise InputError('law: expected mean and std over ("time", inputs), as gt.training_ensemble returns them.')
     values = found.prediction.values
     mean = np.concatenate([law["mean"].values, law["test_mean"].values], axis=1)
     std = np.concatenate([law["std"].values, law["test_std"].values], axis=1)

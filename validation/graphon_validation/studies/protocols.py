@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_generator, one_of, truth, whole_number
+from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.graphons.graphon import ConstantGraphon, StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
@@ -162,8 +163,9 @@ def mixture(network: Network, inputs: int, rows: int = 1024, *, weights: str | N
     Returns ``network`` itself where the input mask is full. Raises InputError where V is not what survives of
     ``weights`` by magnitude, with drift beside them, or where the input layer has more than W, V and D.
     """
-    whole_number("inputs", inputs)
-    whole_number("rows", rows, expected="a whole number of at least 1")
+    inputs = whole_number("inputs", inputs)
+    rows = whole_number("rows", rows, expected="a whole number of at least 1")
+    refuse_beyond_memory("rows", 64.0 * rows * inputs, f"{rows} rows of {inputs} inputs", "take fewer rows")
     first = checked_network(network).layers[0]
     if first.known is not None:
         raise InputError(

@@ -47,6 +47,9 @@ class LayerSignal:
     ceiling: float
 
 
+_REDRAWS = 100_000  # by then the skewness is known to a hundredth
+
+
 def applicability(
     model: MaskedMLP,
     x: ArrayLike | DataArray,
@@ -87,7 +90,7 @@ def applicability(
     """
     checked_model(model)
     expected = "a whole number of at least 8, for a variance and a skewness,"
-    whole_number("redraws", redraws, 8, expected=expected)
+    whole_number("redraws", redraws, 8, _REDRAWS, expected=expected)
     whole_number("seed", seed, 0, 2**63 - 1)
     if other is not None:
         checked_model(other, "other")
@@ -132,9 +135,17 @@ def applicability_table(found: Dataset, title: str) -> Table:
     """What :func:`applicability` found, for the terminal."""
     if not isinstance(title, str):
         raise InputError(f"title: expected text, got {shown(title)}.")
-    shown_columns = ("A", "A_error", "z", "gain", "ceiling", "alignment", "verdict")
-    checked_dataset("found", found, shown_columns, "gv.applicability")
-    if "verdict" not in found.attrs or labels.LAYER not in found.coords or found.A.dims != (labels.LAYER,):
+    numbers = (
+        "A",
+        "A_error",
+        "z",
+        "gain",
+        "ceiling",
+        "alignment",
+        *(("growth", "growth_error") if "growth" in found else ()),
+    )
+    checked_dataset("found", found, dict.fromkeys(numbers, (labels.LAYER,)), "gv.applicability")
+    if "verdict" not in found.attrs or labels.LAYER not in found.coords or "verdict" not in found:
         raise InputError("found: expected the Dataset that gv.applicability returns, with its layers and verdict.")
     table = Table(title=f"Does (W, V) apply? {title}", caption=f"verdict: {found.attrs['verdict']}")
     grown = ("growth ± error",) if "growth" in found else ()

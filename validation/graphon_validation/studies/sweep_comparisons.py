@@ -153,6 +153,8 @@ def _arrays(real: Dataset, kern: Dataset) -> tuple[FloatArray, FloatArray, tuple
     sample, value = found.values.astype(float), limit.values.astype(float)
     if not (np.isfinite(sample).all() and np.isfinite(value).all()):
         raise InputError("real, kern: expected finite kernels; look for networks that overflow.")
+    if (np.diff(np.sort(real["width"].values.astype(float))) <= 0).any() or not (real["width"].values > 0).all():
+        raise InputError(f"real: expected different positive widths, got {shown(real['width'].values.tolist())}.")
     if not value.any():
         raise InputError("kern: the limit kernel is zero everywhere, so nothing is relative to it.")
     if paired:

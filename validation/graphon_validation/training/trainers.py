@@ -93,7 +93,7 @@ def train(
     )
     interval = record or max(1, steps // 100)
     state = _State(model, engine)
-    if not isinstance(checkpoint, str | os.PathLike | None) or "\0" in str(checkpoint or ""):
+    if not (checkpoint is None or isinstance(checkpoint, str | os.PathLike)) or "\0" in str(checkpoint or ""):
         raise InputError(f"checkpoint: expected the path of a file, got {shown(checkpoint)}.")
     path = None if checkpoint is None else Path(checkpoint)
     options = (learning_rate, loss, optimizer, size, seed, rewiring, record, predictions)
@@ -246,7 +246,7 @@ def _check(
     positive_number("learning_rate", learning_rate)
     for name, value in (("steps", steps), ("batch_size", batch_size), ("record", record), ("checkpoint_every", every)):
         if value is not None:
-            whole_number(name, value)
+            whole_number(name, value, 1, 2**53)
     if optimizer == "gd" and batch_size is not None:
         raise InputError('batch_size: optimizer="gd" takes all the data in every step; leave batch_size out.')
 
