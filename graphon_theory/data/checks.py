@@ -30,6 +30,7 @@ T = TypeVar("T")
 # Squares of targets and sums of them must be numbers; the rest is room for what multiplies them.
 _LARGEST = 1e150
 _HUGE = 2**1024  # whole numbers of more digits are no counts and no seeds, and Python refuses to print them
+MOST_DRAWS = 10_000  # random starts, masks, training sets: as many leave a hundredth of the spread of one
 _MOST = 1_000_000  # entries of a list of whole numbers
 UNLABELLED = Labels("", None)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_inputs, checked_dataset, real_array
+from graphon_theory.data.checks import as_inputs, checked_dataset, real_array, refuse_infinite
 from graphon_theory.data.labels import Labels, U, V, Variables, by_rows, dataset, labels_of, refuse_other_labels
 from graphon_theory.engine.adjoint import Backward
 from graphon_theory.engine.discretisation import check_problem, discretise
@@ -92,6 +92,7 @@ def marginals(density: xr.Dataset) -> xr.Dataset:
     if set(density.density.dims) != {U, V} or not {U, V} <= set(density.coords):
         raise InputError(f"density: expected what kernel_density() returns, over u and v, got {density.density.dims}.")
     values = density.density.transpose(U, V).values
+    refuse_infinite("density", values, "recompute it")
     u_weight, v_weight = density.u_weight.values, density.v_weight.values
     receiving, sending = values @ v_weight, u_weight @ values
     total = float(u_weight @ receiving)

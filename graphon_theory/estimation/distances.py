@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from graphon_theory.arrays import EPS, FloatArray, IntArray
-from graphon_theory.data.checks import as_generator, whole_number
+from graphon_theory.data.checks import MOST_DRAWS, as_generator, whole_number
 from graphon_theory.errors import GraphonError, shown
 from graphon_theory.estimation.cut_norms import bound_cut_norm
 from graphon_theory.estimation.masks import Mask, PackedMask, as_array, as_mask
@@ -138,7 +138,7 @@ def cut_norm(a: Any, b: Any = None, *, starts: int = 64, rng: np.random.Generato
 
     Raises GraphonError for what is no graphon, and InputError for fewer than one start.
     """
-    starts = whole_number("starts", starts)
+    starts = whole_number("starts", starts, 1, MOST_DRAWS)
     sides = [_side("a", a)] + ([] if b is None else [_side("b", b)])
     rest = 0.0
     if not all(isinstance(side, StepGraphon) for side in sides):
@@ -166,7 +166,7 @@ def align(a: Any, b: Any, *, sweeps: int = 50) -> Alignment:
 
     ``a`` and ``b`` are masks or step graphons with equally many equal blocks. Raises GraphonError otherwise.
     """
-    whole_number("sweeps", sweeps)
+    whole_number("sweeps", sweeps, 1, MOST_DRAWS)
     first, second = _equal_blocks(a, b)
     x, y = first.values, second.values
     best: tuple[float, IntArray, IntArray] | None = None

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray, IntArray
-from graphon_theory.data.checks import as_generator, one_of, positive_number, whole_number, whole_numbers
+from graphon_theory.data.checks import MOST_DRAWS, as_generator, one_of, positive_number, whole_number, whole_numbers
 from graphon_theory.errors import InputError, shown
 from graphon_theory.estimation.clusters import Seen
 from graphon_theory.estimation.masks import Mask, as_mask, edges_of, refuse_dead
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.values import sealed
 
-_MOST_DRAWS = 10_000  # by then the null is known to a hundredth of its spread
 _DRAWS = 200  # random masks behind a null that needs only their degrees
 _FEW = 20  # and behind one that estimates each of them
 _PAIRS = 6000  # units a side beyond which distances between all pairs of units take too much memory
@@ -111,8 +110,8 @@ def estimate_graphon(
     positive_number("smoothing", smoothing, zero=True, expected="a weight >= 0 of the total variation")
     by_degrees = method == "sas" and not smoothing
     count = (_DRAWS if by_degrees else _FEW) if draws is None else draws
-    expected = f"0 for no null, or 2 to {_MOST_DRAWS:,} random masks"
-    whole_number("draws", count, 0, _MOST_DRAWS, expected=expected)
+    expected = f"0 for no null, or 2 to {MOST_DRAWS:,} random masks"
+    whole_number("draws", count, 0, MOST_DRAWS, expected=expected)
     if count == 1:
         raise InputError(f"draws: expected {expected}, got 1.")
     generator = as_generator(rng)

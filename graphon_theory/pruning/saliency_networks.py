@@ -26,6 +26,7 @@ from graphon_theory.data.checks import (
     whole_numbers,
 )
 from graphon_theory.data.labels import by_rows, refuse_other_labels, samples_of
+from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.errors import ConnectivityError, InputError, NetworkError, shown
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity, Known
@@ -310,6 +311,7 @@ def _checked(
         raise NetworkError(f"widths: expected {expected}, got {shown(widths)}.")
     share_kept("density", density, error=ConnectivityError)
     whole_number("positions", positions)
+    refuse_beyond_memory("positions", 64.0 * positions**2, f"tables of {positions:,} positions", "take fewer")
     if modes is not None:
         whole_number("modes", modes)
     return counts

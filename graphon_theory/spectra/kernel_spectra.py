@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_cross_kernel, as_kernel, checked_count, checked_weights
+from graphon_theory.data.checks import as_cross_kernel, as_kernel, checked_count, checked_weights, positive_number
 from graphon_theory.data.labels import MODE, Labels, Variables, X, dataset, inputs_of, labels_of
 from graphon_theory.errors import InputError, KernelError, shown
 from graphon_theory.spectra.eigensolvers import check_positive, check_symmetric, largest_eigenpairs
@@ -151,7 +151,7 @@ def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.Data
     values, functions, law = parts_of(modes)
     training = Labels("modes", labels_of(modes.eigenfunction.transpose(X, ...)))
     cross, new = as_cross_kernel(cross_kernel, "cross_kernel", training, len(functions))
-    level = float(modes.attrs["rounding_level"])
+    level = positive_number("modes.attrs['rounding_level']", modes.attrs["rounding_level"], zero=True)
     noise = np.flatnonzero(values <= level)
     if len(noise):
         raise KernelError(

@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import (
+    MOST_DRAWS,
     as_generator,
     as_kernel,
     checked_targets,
@@ -215,7 +216,7 @@ def measured_learning_curve(
     targets = checked_targets(y, size, inputs=inputs_of(kernel)).reshape(size, -1)
     counts = _checked_sizes(sizes, size - 1)
     delta = positive_number("ridge", ridge, zero=True)
-    repeats = whole_number("repeats", repeats, 2)
+    repeats = whole_number("repeats", repeats, 2, MOST_DRAWS)
     random = as_generator(rng, expected="a seed or a numpy Generator")
     errors = np.empty((2, len(counts), repeats))
     for row, n in enumerate(counts.tolist()):

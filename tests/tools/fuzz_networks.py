@@ -57,10 +57,23 @@ def _masked_linear(**parts: Any) -> gv.MaskedMLP:
 
 
 def _trained(checkpoint: Any, **more: Any) -> xr.Dataset:
+    _few(more["steps"])
     if checkpoint == "a file":
         with tempfile.TemporaryDirectory() as folder:
             return gv.train(checkpoint=Path(folder) / "state.pt", progress=False, **more)
     return gv.train(checkpoint=checkpoint, progress=False, **more)
+
+
+def _ensemble_of(**more: Any) -> xr.Dataset:
+    _few(more["steps"])
+    return gv.trained_ensemble(progress=False, **more)
+
+
+def _few(steps: Any) -> None:
+    """Training runs as many steps as it is told, under a progress bar: more than a few are not tried."""
+    for one in steps if isinstance(steps, list | tuple) else [steps]:
+        if isinstance(one, int | float | np.number) and one > 1_000:
+            raise gt.InputError("steps: more than are tried here")
 
 
 def finite_networks() -> list[Entry]:
@@ -242,7 +255,7 @@ def finite_networks() -> list[Entry]:
     )
     entry(
         "trained_ensemble",
-        lambda **more: gv.trained_ensemble(progress=False, **more),
+        _ensemble_of,
         _DATASET,
         lambda: {
             "network": _network(),

@@ -20,6 +20,7 @@ from graphon_validation.pruning.scores import METHODS, Method
 from graphon_validation.training.losses import Data
 from graphon_validation.training.trainers import train
 
+_ROUNDS = 1_000  # so many cut less than a hundredth each, down to a density of 1e-4
 SCOPES = ("global", "layer")
 
 
@@ -69,7 +70,7 @@ def prune(
     density = share_kept("density", density, expected="a number in (0, 1], the share that survives")
     if chosen.needs_data and data is None:
         raise InputError(f"data: method {method!r} scores connections on data; pass data=(x, labels).")
-    steps = chosen.rounds if rounds is None else whole_number("rounds", rounds, expected="a whole number of at least 1")
+    steps = chosen.rounds if rounds is None else whole_number("rounds", rounds, 1, _ROUNDS)
     _check_options(method, chosen, options)
     indices = _check_layers(model, layers)
     groups = [indices] if scope == "global" else [[index] for index in indices]

@@ -52,6 +52,7 @@ def trained_ensemble(
     """
     checked_network(network)
     width = checks.whole_number("width", width)
+    learning_rate = checks.positive_number("learning_rate", learning_rate)
     inputs, new = checks.as_inputs(x), checks.as_inputs(x_test, "x_test", like=x)
     targets = checked_targets(y, len(inputs), inputs=labels.samples_of(x))
     if targets.ndim != 1 or network.outputs != 1:

@@ -14,7 +14,7 @@ from torch import Tensor
 from xarray import DataArray, Dataset
 
 from graphon_theory.data import labels
-from graphon_theory.data.checks import checked_dataset, whole_number
+from graphon_theory.data.checks import MOST_DRAWS, checked_dataset, whole_number
 from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_validation.networks.masked_layers import MaskedLinear
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model
@@ -45,9 +45,6 @@ class LayerSignal:
     z: float
     gain: float
     ceiling: float
-
-
-_REDRAWS = 100_000  # by then the skewness is known to a hundredth
 
 
 def applicability(
@@ -90,7 +87,7 @@ def applicability(
     """
     checked_model(model)
     expected = "a whole number of at least 8, for a variance and a skewness,"
-    whole_number("redraws", redraws, 8, _REDRAWS, expected=expected)
+    whole_number("redraws", redraws, 8, MOST_DRAWS, expected=expected)
     whole_number("seed", seed, 0, 2**63 - 1)
     if other is not None:
         checked_model(other, "other")

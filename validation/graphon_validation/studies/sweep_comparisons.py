@@ -22,6 +22,9 @@ Entry = tuple[int, ...]
 _MULTIPLIERS = 2000
 
 
+_LARGEST = 1e100  # of kernels; sums of squares of their products are numbers
+
+
 def compare(real: Dataset, kern: Dataset, entries: Sequence[Entry] | None = None) -> Dataset:
     """Hold a width sweep against the limit kernel.
 
@@ -155,6 +158,8 @@ def _arrays(real: Dataset, kern: Dataset) -> tuple[FloatArray, FloatArray, tuple
         raise InputError("real, kern: expected finite kernels; look for networks that overflow.")
     if (np.diff(np.sort(real["width"].values.astype(float))) <= 0).any() or not (real["width"].values > 0).all():
         raise InputError(f"real: expected different positive widths, got {shown(real['width'].values.tolist())}.")
+    if max(np.abs(sample).max(), np.abs(value).max()) > _LARGEST:
+        raise InputError(f"real, kern: expected entries up to {_LARGEST:g}, whose squares are numbers; rescale both.")
     if not value.any():
         raise InputError("kern: the limit kernel is zero everywhere, so nothing is relative to it.")
     if paired:
