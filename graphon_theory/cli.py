@@ -371,10 +371,8 @@ def _chosen_kernel(chosen: argparse.Namespace) -> xr.DataArray:
     """The kernel matrix of a file, or of a network on inputs."""
     suffix = chosen.source.suffix.lower()
     if suffix in ARRAYS:
-        raise InputError(
-            f"{chosen.source}: expected a netCDF-3 file of a kernel, or a network as .toml, but it holds arrays; inputs "
-            "go beside a network, as --inputs."
-        )
+        what = "expected a netCDF-3 file of a kernel, or a network as .toml, but it holds arrays"
+        raise InputError(f"{chosen.source}: {what}; inputs go beside a network, as --inputs.")
     if suffix == ".toml":
         if chosen.inputs is None:
             raise InputError(f"--inputs: {chosen.source} is a network, so it needs --inputs FILE as well.")

@@ -64,6 +64,8 @@ class Activation(Value):
         derivative: Function | None = None,
         name: str | None = None,
     ) -> None:
+        if not (name is None or isinstance(name, str)):
+            raise ActivationError(f"name: expected text or None, got {shown(name)}.")
         if isinstance(function, (str, sp.Basic)):
             if tuple(kinks) or derivative is not None:
                 raise ActivationError(
@@ -78,8 +80,6 @@ class Activation(Value):
             raise ActivationError(
                 f"function: expected a SymPy expression in z, its text, or a callable, got {type(function).__name__}."
             )
-        if not (name is None or isinstance(name, str)):
-            raise ActivationError(f"name: expected text or None, got {shown(name)}.")
         _check_vectorised(parts)
         self._parts = parts
 

@@ -66,7 +66,7 @@ def whole_numbers(
     good = all(_is_whole(one) and one >= least and (most is None or one <= most) for one in many)
     if not many or not good or (distinct and len(set(many)) < len(many)):
         wanted = f"{'different integers' if distinct else 'whole numbers'} of at least {least}"
-        raise error(f"{name}: expected {expected or wanted}, got {many or values!r:.80}.")
+        raise error(f"{name}: expected {expected or wanted}, got {shown(many or values)}.")
     return tuple(int(one) for one in many)
 
 

@@ -58,6 +58,8 @@ def by_rows(x: Any, like: Any = None) -> Any:
     Dimensions called "x", "x2", "x_test" or "x_new" count samples, "target" and "output" come last. ``like``: another
     such array, whose own names then say it too.
     """
+    if hasattr(x, "data_vars"):  # a Dataset has dimensions, and no rows
+        return x
     if like is not None and hasattr(x, "dims") and getattr(like, "dims", None) == x.dims[::-1] != x.dims:
         return by_rows(x.transpose(*x.dims[::-1]))
     return _in_order(x, _ROWS)

@@ -82,8 +82,11 @@ class ClosedForm(Record):
             )
         if len(list(islice(sp.preorder_traversal(expr), _NODES))) == _NODES:
             raise ClosedFormError(f"expr: expected a kernel of this form, got more than {_NODES:,} terms.")
-        for name, meaning in reversed(list(self.definitions.items())):
-            expr = expr.subs(name, meaning)
+        try:
+            for name, meaning in reversed(list(self.definitions.items())):
+                expr = expr.subs(name, meaning)
+        except RecursionError:
+            raise ClosedFormError("expr: expected a kernel of this form, got one that is nested too deep.") from None
         return expr
 
     def at_equal_norms(self, q: float | str | sp.Expr = 1) -> ClosedForm:

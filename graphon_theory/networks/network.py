@@ -181,7 +181,7 @@ def _layers(layers: Any) -> tuple[Connectivity, ...]:
 
 def _variances(value: Any, depth: int) -> tuple[float, ...]:
     several = np.ndim(value) == 1 and not isinstance(value, str)
-    many = list(value) if several else [value] * depth
+    many = value if several else [value] * depth
     if len(many) != depth:
         raise NetworkError(f"weight_variance: expected one number or {depth} (one per layer), got {len(many)}.")
     expected = "a finite number > 0"

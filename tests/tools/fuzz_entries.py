@@ -355,7 +355,7 @@ def _theory() -> list[Entry]:
     # exact
     entry("closed_form", gt.closed_form, (object,), lambda: {"network": gt.Network([1.0, 0.5, 1.0])})
     entry("ClosedForm.at_equal_norms", lambda q: _form().at_equal_norms(q), (object,), lambda: {"q": 1})
-    entry("ClosedForm.expanded", lambda expr: _form().expanded(expr), (sp.Expr,), lambda: {"expr": _form().ntk})
+    entry("ClosedForm.expanded", lambda expr: _form().expanded(expr), (sp.Expr,), lambda: {"expr": _form().ntk}, "*")
     entry("ClosedForm.evaluate", lambda x, x2: _form().evaluate(x, x2), _DATASET, lambda: {"x": X.copy(), "x2": NEW})
     entry(
         "ClosedForm",

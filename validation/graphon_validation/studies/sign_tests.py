@@ -132,15 +132,8 @@ def applicability_table(found: Dataset, title: str) -> Table:
     """What :func:`applicability` found, for the terminal."""
     if not isinstance(title, str):
         raise InputError(f"title: expected text, got {shown(title)}.")
-    numbers = (
-        "A",
-        "A_error",
-        "z",
-        "gain",
-        "ceiling",
-        "alignment",
-        *(("growth", "growth_error") if "growth" in found else ()),
-    )
+    growth = ("growth", "growth_error") if "growth" in getattr(found, "data_vars", ()) else ()
+    numbers = ("A", "A_error", "z", "gain", "ceiling", "alignment", *growth)
     checked_dataset("found", found, dict.fromkeys(numbers, (labels.LAYER,)), "gv.applicability")
     if "verdict" not in found.attrs or labels.LAYER not in found.coords or "verdict" not in found:
         raise InputError("found: expected the Dataset that gv.applicability returns, with its layers and verdict.")

@@ -76,6 +76,7 @@ def train(
         raise InputError("data: training needs (x, labels) or (x, targets).")
     checked_model(model)
     _check(steps, learning_rate, optimizer, batch_size, record, checkpoint_every)
+    learning_rate = float(learning_rate)
     whole_number("seed", seed, 0)
     truth("predictions", predictions)
     if rewiring is not None:
