@@ -39,7 +39,7 @@ def evaluator(expr: sp.Expr) -> Function:
 def derivative_of(expr: sp.Expr) -> sp.Expr:
     """phi', almost everywhere: what happens at single points is left out."""
     slope = sp.diff(expr, expressions.symbol("z"))
-    slope = slope.replace(sp.DiracDelta, lambda *_: sp.S.Zero)
+    slope = slope.replace(sp.DiracDelta, lambda *_: sp.Integer(0))
     slope = slope.replace(sp.sign, lambda x: 2 * sp.Heaviside(x) - 1)
     try:
         return expressions.parse(slope, ("z",))

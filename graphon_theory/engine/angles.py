@@ -33,6 +33,11 @@ class AngularForm(NamedTuple):
             return cls(True, 0.5 * (low * low + high * high), (high - low) ** 2)
         return None
 
+    @property
+    def mean(self) -> float:
+        """Of lines: phi(z)^2 = ``mean`` z^2 in the mean over both signs. Of a jump: of phi^2."""
+        return self.first if self.jumps else self.first + 0.5 * self.second
+
     def duals(self, gaps: FloatArray, opposite: FloatArray) -> tuple[FloatArray, FloatArray]:
         """gamma and Cdot (positions, pairs) at 1 - |rho|; ``opposite`` is 1 where rho is negative."""
         gammas, dots = np.empty_like(gaps), np.empty_like(gaps)

@@ -8,7 +8,8 @@ product integral (THEORY §5). Panels start at every place where the state can l
 - where a kink curve v = g(u) of theirs meets a break of the layer below, an end of [0, 1], or is born,
 - for the first layer, where a curve meets an edge j/d of an input cell.
 
-Then: more nodes, a square-root map towards one end, or a bisection, whichever resolves a panel first.
+Then: more nodes, a square-root map towards one end, or a bisection, whichever resolves a panel first. A panel that is
+resolved at its nodes is looked at beside them and at its ends, where a jump or a narrow feature can hide.
 """
 
 from __future__ import annotations
@@ -36,11 +37,13 @@ from graphon_theory.numerics.quadratures import (
     RIGHT,
     Panels,
     gauss,
+    lagrange,
     legendre_transform,
+    local,
     merged_edges,
     place,
 )
-from graphon_theory.numerics.roots import births, roots_on_unit, transposed
+from graphon_theory.numerics.roots import births
 
 FLOOR = 64 * EPS  # least error estimate, per layer
 _LOOKED_AT = (np.arange(9) + 0.5) / 9  # positions at which close inputs are looked for
@@ -48,9 +51,15 @@ _ROUNDING = 16.0  # roundings of a covariance that its sums are taken to gather
 _ROUNDS = 5  # sharper and sharper discretisations before giving up
 _DEPTH = 45  # bisections of one panel
 _PANELS = 6_000  # panels of one layer
+_BESIDE = (0.2137, 0.5872)  # shares of a panel at which it is looked at beside its nodes
+_END = 1e-11  # and at this share of its ends,
+_OFF = 1.5e-13  # but not nearer: edges are known to MERGED
+_LEAST = 1e-12  # panels so short that what hides in them is nothing
 
 
 _Piece = tuple[float, float, int]  # a, b, bisections behind it
+_Settled = tuple[float, float, int, int, int]  # a, b, nodes, map, bisections behind it
+_Met = dict[tuple[float, float], list[FloatArray]]  # C, Cdot T and m at the nodes of panels, by their ends
 _Rows = Callable[[FloatArray], LayerOperator]
 
 
@@ -270,11 +279,38 @@ class _Refinement:
         if layer.constant_in_u:
             return Panels.constant(layer.u_edges)
         pending: list[_Piece] = [(a, b, 0) for a, b in pairwise(edges)]
-        done: list[tuple[float, float, int, int]] = []
+        done: list[_Settled] = []
         scale = np.zeros((2, self.sample.size))
+        while pending:
+            met: _Met = {}
+            settled = self._settled(layer, pending, len(done), operator, below, scale, met)
+            seen = self._seen(settled, met, operator, below, scale)
+            done += [panel for panel, good in zip(settled, seen, strict=True) if good]
+            pending = [
+                half
+                for (a, b, _, _, depth), good in zip(settled, seen, strict=True)
+                if not good
+                for half in _halves(a, b, depth)
+            ]
+        table = np.array(sorted(panel[:4] for panel in done))
+        orders, kinds = table[:, 2:].astype(np.intp).T
+        return Panels(table[:, 0], table[:, 1], orders, kinds)
+
+    def _settled(
+        self,
+        layer: Layer,
+        pending: list[_Piece],
+        before: int,
+        operator: _Rows,
+        below: _State,
+        scale: FloatArray,
+        met: _Met,
+    ) -> list[_Settled]:
+        """Panels on the pieces that are resolved at their nodes; ``before`` of the layer stand already."""
+        done: list[_Settled] = []
         low, mid, high = self.orders[:2], self.orders[1:3], self.orders[3:]
         while pending:
-            if len(done) + len(pending) > _PANELS:
+            if before + len(done) + len(pending) > _PANELS:
                 raise QuadratureError(
                     f"layer {layer.number}: more than {_PANELS} panels are needed near u={pending[0][0]:.6g}; the "
                     "graphon is too rough in u there. Declare its breaks (u_edges, diagonal=True) or loosen rtol."
@@ -293,11 +329,11 @@ class _Refinement:
                     trial = pending
                 if not trial:
                     continue
-                tails = self._tails(trial, kind, m, operator, below, scale)
+                tails = self._tails(trial, kind, m, operator, below, scale, met)
                 lengths = np.array([b - a for a, b, _ in trial])
                 fine = tails * lengths <= self.target
                 settled = {piece for piece, good in zip(trial, fine, strict=True) if good}
-                done += [(a, b, m, kind) for a, b, _ in settled]
+                done += [(a, b, m, kind, depth) for a, b, depth in settled]
                 if kind == PLAIN and m == self.orders[2]:
                     promising = tails * lengths <= 1e-4
                 keep = [piece not in settled for piece in pending]
@@ -306,14 +342,49 @@ class _Refinement:
             halves: list[_Piece] = []
             for a, b, depth in pending:
                 if depth >= _DEPTH or b - a < MERGED:
-                    done.append((a, b, low[0], PLAIN))
+                    done.append((a, b, low[0], PLAIN, _DEPTH))
                 else:
-                    middle = 0.5 * (a + b)
-                    halves += [(a, middle, depth + 1), (middle, b, depth + 1)]
+                    halves += _halves(a, b, depth)
             pending = halves
-        table = np.array(sorted(done))
-        orders, kinds = table[:, 2:].astype(np.intp).T
-        return Panels(table[:, 0], table[:, 1], orders, kinds)
+        return done
+
+    def _seen(
+        self, settled: list[_Settled], met: _Met, operator: _Rows, below: _State, scale: FloatArray
+    ) -> list[bool]:
+        """Whether panels hold beside their nodes: at their ends, beyond the outermost nodes, and at two more points.
+
+        A misfit is weighed by the length of the gap between nodes that it stands for.
+        """
+        watched = [panel for panel in settled if panel[1] - panel[0] >= _LEAST and panel[4] < _DEPTH]
+        if not watched:
+            return [True] * len(settled)
+        points = [_beside(a, b) for a, b, *_ in watched]
+        state = self._behind(operator(np.concatenate(points)), below)
+        beside = (state.pairs.state[:, 0], state.pairs.state[:, 1], state.mean)
+        inverse = self._inverse(scale, state.mean.shape[1])
+        count = len(points[0])
+        bad = set()
+        for index, (panel, at) in enumerate(zip(watched, points, strict=True)):
+            a, b, m, kind, _ = panel
+            rows = slice(index * count, (index + 1) * count)
+            basis = lagrange(m, local(at, np.asarray(a), np.asarray(b), kind))
+            gaps = _gaps(at, place(gauss(m)[0], a, b, kind))[:, None]
+            fine = True
+            for part, (values, nodes) in enumerate(zip(beside, met[a, b], strict=True)):
+                misfit = np.abs(basis @ nodes - values[rows].reshape(count, -1)) * inverse[part]
+                if part == 1 or (part == 0 and self.jumps):
+                    misfit[misfit <= state.noise[rows].reshape(count, -1)] = 0.0
+                fine = fine and bool((misfit * gaps <= self.target).all())
+            if not fine:
+                bad.add(panel)
+        return [panel not in bad for panel in settled]
+
+    def _inverse(self, scale: FloatArray, means: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """What C, Cdot T and m of every pair are measured by, inverted; 0 where there is nothing."""
+        first, second = (np.outer(root, root).ravel() for root in np.sqrt(scale))
+        bounds = (first, second, np.sqrt(scale[0])[:means])  # m, on the scale of sqrt(C)
+        one, two, three = (np.divide(1.0, b, out=np.zeros_like(b), where=b > 0) for b in bounds)
+        return one, two, three
 
     def _tails(
         self,
@@ -323,6 +394,7 @@ class _Refinement:
         operator: _Rows,
         below: _State,
         scale: FloatArray,
+        met: _Met,
     ) -> FloatArray:
         """For each panel, the last Legendre coefficients of C, Cdot T and m, each pair relative to its inputs' scale.
 
@@ -331,20 +403,21 @@ class _Refinement:
         s, _ = gauss(m)
         points = np.concatenate([place(s, a, b, kind) for a, b, _ in pieces])
         state = self._behind(operator(points), below)
-        values_of = (state.pairs.state[:, 0], state.pairs.state[:, 1], state.mean)
+        values_of = [
+            values.reshape(len(pieces), m, -1)
+            for values in (state.pairs.state[:, 0], state.pairs.state[:, 1], state.mean)
+        ]
+        met.update({(a, b): [values[i] for values in values_of] for i, (a, b, _) in enumerate(pieces)})
         noise = state.noise.reshape(len(pieces), m, -1).max(axis=1)[:, None, :]  # a panel's coefficients know no better
         transform = legendre_transform(m)[-2:]
+        for index in range(2):
+            coincident = np.abs(values_of[index][:, :, :: self.sample.size + 1]).max(axis=(0, 1), initial=0.0)
+            scale[index] = np.maximum(scale[index], coincident)
         worst = np.zeros(len(pieces))
-        for index, values in enumerate(values_of):
-            if index < 2:
-                coincident = np.abs(np.diagonal(values, axis1=1, axis2=2)).max(axis=0, initial=0.0)
-                scale[index] = np.maximum(scale[index], coincident)
-                root = np.sqrt(scale[index])
-                bound = np.outer(root, root).ravel()
-            else:  # m, on the scale of sqrt(C)
-                bound = np.sqrt(scale[0])[: values.shape[1]]
-            inverse = np.divide(1.0, bound, out=np.zeros_like(bound), where=bound > 0)
-            coefficients = np.einsum("cm,kmp->kcp", transform, values.reshape(len(pieces), m, -1))
+        for index, (values, inverse) in enumerate(
+            zip(values_of, self._inverse(scale, state.mean.shape[1]), strict=True)
+        ):
+            coefficients = np.einsum("cm,kmp->kcp", transform, values)
             tails = np.abs(coefficients) * inverse
             if index == 1 or (index == 0 and self.jumps):
                 tails[tails <= noise] = 0.0
@@ -352,14 +425,32 @@ class _Refinement:
         return worst
 
 
+def _halves(a: float, b: float, depth: int) -> list[_Piece]:
+    middle = 0.5 * (a + b)
+    return [(a, middle, depth + 1), (middle, b, depth + 1)]
+
+
+def _beside(a: float, b: float) -> FloatArray:
+    """Where a panel is looked at beside its nodes."""
+    off = max(_END * (b - a), _OFF)
+    return np.array([a + off, *(a + share * (b - a) for share in _BESIDE), b - off])
+
+
+def _gaps(points: FloatArray, nodes: FloatArray) -> FloatArray:
+    """The way from every point to the node nearest to it."""
+    gaps: FloatArray = np.abs(points[:, None] - nodes).min(axis=1)
+    return gaps
+
+
 def _start_edges(layer: Layer, below: FloatArray) -> FloatArray:
     """Where the state of ``layer`` can lose smoothness in u, given where the layer below does."""
     edges = [layer.u_edges]
     for graphon in layer.graphons:
-        lines = merged_edges(np.concatenate([below, graphon.v_breaks]))
-        for switch in graphon.switches:
-            edges.append(_finite(roots_on_unit(transposed(switch), lines)))
-            edges.append(births(graphon.v_roots))
+        edges.append(graphon.marks(of_v=False))
+        if graphon.creased:
+            lines = merged_edges(np.concatenate([below, graphon.v_breaks, graphon.marks(of_v=True)]))
+            edges.append(_finite(graphon.T.creases(lines)))
+            edges.append(births(graphon.creases))
     return merged_edges(np.concatenate(edges))
 
 

@@ -75,6 +75,22 @@ class Graphon(Value, ABC):
         found = [roots_on_unit(s, np.asarray(u, dtype=float)) for s in self.switches]
         return np.concatenate(found, axis=1) if found else np.zeros((len(u), 0))
 
+    def marks(self, *, of_v: bool) -> FloatArray:
+        """Fixed positions v, or u, at which W has narrow features that nodes may not see."""
+        return np.zeros(0)
+
+    def creases(self, u: FloatArray, *, flanks: bool = False) -> FloatArray:
+        """For every u, the v of kinks, jumps and narrow features that move with u: as :meth:`v_roots`, and more.
+
+        ``flanks``: narrow features from both sides as well.
+        """
+        return self.v_roots(u)
+
+    @property
+    def creased(self) -> bool:
+        """Whether there are curves of kinks, jumps or narrow features."""
+        return bool(self.switches)
+
     def row_integrals(self, u: ArrayLike, panels: Panels) -> FloatArray:
         """A[i, j] = int W(u_i, v) l_j(v) dv over the basis of ``panels``: (len(u), panels.size), to rounding."""
         points = np.atleast_1d(np.asarray(u, dtype=float))
@@ -82,8 +98,8 @@ class Graphon(Value, ABC):
             lambda row, v: self(points[row], v),
             len(points),
             panels,
-            self.v_breaks,
-            self.v_roots(points),
+            np.concatenate([self.v_breaks, self.marks(of_v=True)]),
+            self.creases(points, flanks=True),
             constant=self.constant_in_v,
             what=self,
         )
@@ -102,13 +118,14 @@ class Graphon(Value, ABC):
         columns = self.T
         # the average over a cell, as a function of v, can lose smoothness where a curve leaves the cell
         corners = np.unique(np.concatenate([edges, self.u_breaks]))
-        crossings = self.v_roots(corners).ravel()
-        breaks = np.unique(np.concatenate([self.v_breaks, crossings[np.isfinite(crossings)]]))
+        crossings = self.creases(corners).ravel()
+        breaks = np.unique(np.concatenate([self.v_breaks, self.marks(of_v=True), crossings[np.isfinite(crossings)]]))
+        across = np.concatenate([self.u_breaks, self.marks(of_v=False)])
 
         def mean(row: NDArray[np.intp], v: FloatArray) -> FloatArray:
             points, start = v.ravel(), edges[row.ravel()]
             length = edges[row.ravel() + 1] - start
-            cuts = [np.broadcast_to(self.u_breaks, (v.size, len(self.u_breaks))), columns.v_roots(points)]
+            cuts = [np.broadcast_to(across, (v.size, len(across))), columns.creases(points, flanks=True)]
             return product_integrals(
                 lambda i, s: columns(points[i], np.minimum(start[i] + length[i] * s, 1.0)),
                 v.size,
