@@ -28,9 +28,8 @@ _BATCH = 4_000_000  # values of phi' at a time
 _MEANS = 33  # means at which the error is looked at
 _MOST_MEANS = 4_097  # beyond, the means are too far apart for any feature of phi to be seen
 _UNSEEN = 1e-3  # relative error at smaller deviations that tells of a phi which the nodes at larger ones miss
+# Deviations down to 1e-30 of the largest, by no ratio that a scale of phi would repeat.
 _SMALLER: FloatArray = np.power(0.61, np.arange(140.0))
-    140
-)  # deviations down to 1e-30 of the largest; no ratio that a scale of phi would repeat
 _FLOOR = 1e-9  # of the largest moments: smaller ones may be roundings of phi
 
 
