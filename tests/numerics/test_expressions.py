@@ -267,7 +267,7 @@ def test_what_is_not_in_the_table_is_named(source: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    [sp.oo, sp.nan, sp.I * u, sp.Integral(u, (u, 0, 1)), sp.Eq(u, v), sp.Matrix([[u]]), sp.gamma(u)],
+    [sp.oo, sp.nan, sp.I * u, sp.Integral(u, (u, 0, 1)), sp.floor(u), sp.Eq(u, v), sp.Matrix([[u]]), sp.gamma(u)],
     ids=str,
 )
 def test_sympy_objects_pass_the_same_table(source: Any) -> None:
