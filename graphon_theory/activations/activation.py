@@ -27,8 +27,9 @@ from graphon_theory.activations.kinks import derivative_of, evaluator, kinks_of,
 from graphon_theory.activations.series.hermite_series import HermiteSeries, hermite_block
 from graphon_theory.activations.variants import variant_of
 from graphon_theory.arrays import FloatArray, Function
-from graphon_theory.data.checks import check_elementwise, real_values
-from graphon_theory.errors import ActivationError
+from graphon_theory.data.checks import real_array
+from graphon_theory.data.function_checks import check_elementwise, real_values
+from graphon_theory.errors import ActivationError, shown
 from graphon_theory.numerics import expressions
 from graphon_theory.values import Record, Value
 
@@ -66,6 +67,8 @@ class Activation(Value):
         derivative: Function | None = None,
         name: str | None = None,
     ) -> None:
+        if not (name is None or isinstance(name, str)):
+            raise ActivationError(f"name: expected text or None, got {shown(name)}.")
         if isinstance(function, (str, sp.Basic)):
             if tuple(kinks) or derivative is not None:
                 raise ActivationError(
@@ -73,6 +76,8 @@ class Activation(Value):
                 )
             parts = _of_expression(expressions.parse(function, ("z",)), name)
         elif callable(function):
+            if derivative is not None and not callable(derivative):
+                raise ActivationError(f"derivative: expected a callable or None, got {type(derivative).__name__}.")
             for what, one in (("function", function), ("derivative", derivative)):
                 if one is not None:
                     check_elementwise(what, one, _PROBES, ActivationError)
@@ -132,11 +137,11 @@ class Activation(Value):
 
     def __call__(self, z: ArrayLike) -> FloatArray:
         """phi(z), elementwise."""
-        return self.phi(np.asarray(z, dtype=float))
+        return self.phi(real_array("z", z, error=ActivationError).astype(float, copy=False))
 
     def derivative(self, z: ArrayLike) -> FloatArray:
         """phi'(z), elementwise; almost everywhere."""
-        z = np.asarray(z, dtype=float)
+        z = real_array("z", z, error=ActivationError).astype(float, copy=False)
         given = self._parts.derivative
         return self._heat_flow.derivative(z) if given is None else given(z)
 
@@ -251,7 +256,12 @@ class Activation(Value):
         The numerical ones stay below ``prepared(...).error`` of their scale. Raises ActivationError for negative
         variances, for |q12| > sqrt(q11 q22) beyond rounding, and where phi grows too fast.
         """
-        arrays = np.broadcast_arrays(*(np.asarray(q, dtype=float) for q in (q12, q11, q22, mean1, mean2)))
+        given = {"q12": q12, "q11": q11, "q22": q22, "mean1": mean1, "mean2": mean2}
+        moments = [real_array(name, q, error=ActivationError).astype(float) for name, q in given.items()]
+        try:
+            arrays = np.broadcast_arrays(*moments)
+        except ValueError as error:
+            raise ActivationError(f"{', '.join(given)}: expected shapes that broadcast ({error}).") from None
         cross, first, second, mean, other = (np.array(a) for a in arrays)
         if not all(np.isfinite(a).all() for a in (cross, first, second, mean, other)):
             raise ActivationError("q12, q11, q22: expected finite moments, got NaN or infinity.")
@@ -451,4 +461,6 @@ def as_activation(obj: Any) -> Activation:
         return obj
     if isinstance(obj, str) and obj in _NAMED:
         return _NAMED[obj]
-    raise ActivationError(f"activation: expected an Activation or one of {', '.join(map(repr, _NAMED))}, got {obj!r}.")
+    raise ActivationError(
+        f"activation: expected an Activation or one of {', '.join(map(repr, _NAMED))}, got {shown(obj)}."
+    )

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import check_elementwise, real_values
+from graphon_theory.data.checks import truth
+from graphon_theory.data.function_checks import check_elementwise, real_values
 from graphon_theory.errors import GraphonError
 from graphon_theory.graphons.graphon import Graphon, _edges
 from graphon_theory.numerics.features import SampledFeatures
@@ -38,8 +39,8 @@ class FunctionGraphon(Graphon):
         self.f = f
         self.u_breaks = _edges(u_edges, None, "u_edges")
         self.v_breaks = _edges(v_edges, None, "v_edges")
-        self.diagonal = bool(diagonal)
-        self.switches = (_diagonal,) if diagonal else ()
+        self.diagonal = truth("diagonal", diagonal, error=GraphonError)
+        self.switches = (_diagonal,) if self.diagonal else ()
         _check_vectorised(f)
         if isinstance(f, OfOne):
             self.constant_in_u, self.constant_in_v = f.of_v, not f.of_v

@@ -13,7 +13,7 @@ import tomli_w
 
 from graphon_theory.activations.activation import Activation, as_activation
 from graphon_theory.data.checks import whole_number
-from graphon_theory.errors import GraphonError, NetworkError, SpecError
+from graphon_theory.errors import GraphonError, NetworkError, SpecError, shown
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity, as_connectivity
 from graphon_theory.networks.specs import (
@@ -120,8 +120,8 @@ class Network(Record):
         stages: tuple[Stage, ...] | None = None,
         default_activation: Activation | None = None,
     ) -> None:
-        if parameterization not in ("ntk", "standard"):
-            raise NetworkError(f'parameterization: expected "ntk" or "standard", got {parameterization!r}.')
+        if not isinstance(parameterization, str) or parameterization not in ("ntk", "standard"):
+            raise NetworkError(f'parameterization: expected "ntk" or "standard", got {shown(parameterization)}.')
         made, changed = (_stages(layers), 0) if stages is None else (stages, sum(1 for _ in dense_stages(stages)))
         if changed and layers is not _NO_LAYERS:
             made = _with_layers(made, layers)
@@ -249,9 +249,13 @@ class Network(Record):
 
         Raises SpecError for unreadable text or unknown keys, and the error of the part that is wrong otherwise.
         """
+        if not isinstance(text, str):
+            raise SpecError(
+                f"text: not valid TOML (expected text, got {type(text).__name__}; read a file with Path.read_text)."
+            )
         try:
             data = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, TypeError) as error:
+        except (RecursionError, ValueError) as error:
             raise SpecError(f"text: not valid TOML ({error}).") from None
         kind = "stage" if "stage" in data and "layer" not in data else "layer"
         refuse_unknown(data, {*_KEYS, kind}, "network")
@@ -375,7 +379,7 @@ def _with_scales(
             raise NetworkError(f"{name}: expected one number or {depth} (one per layer), got {changed}.")
         return stages
     several = np.ndim(value) == 1 and not isinstance(value, str)
-    many = list(value) if several else [value] * depth
+    many = value if several else [value] * depth
     if len(many) != depth:
         raise NetworkError(f"{name}: expected one number or {depth} (one per layer), got {len(many)}.")
     each = iter([float(checked(one)) for one in many])
@@ -421,8 +425,8 @@ def _widths(widths: Any, outline: Outline, depth: int, parameterization: str) ->
                 f'widths: parameterization="standard" needs the {depth} fan-ins (n_0, ..., n_{depth - 1}), got none.'
             )
         return None
-    if not isinstance(widths, (Sequence, np.ndarray)) or len(widths) != depth:
-        raise NetworkError(f"widths: expected {depth} fan-ins (n_0, ..., n_{depth - 1}), got {widths!r}.")
+    if not isinstance(widths, (Sequence, np.ndarray)) or np.ndim(widths) != 1 or len(widths) != depth:
+        raise NetworkError(f"widths: expected {depth} fan-ins (n_0, ..., n_{depth - 1}), got {shown(widths)}.")
     checked = tuple(whole_number("widths", n, error=NetworkError) for n in widths)
     units: dict[int, tuple[int, int]] = {}  # of every layer of units: who read it first, and its width
     for part in outline:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 
 from graphon_theory.activations.activation import Activation
-from graphon_theory.errors import GraphonError, SpecError
+from graphon_theory.errors import GraphonError, SpecError, shown, shown_text
 from graphon_theory.graphons.analytic import AnalyticGraphon
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
 from graphon_theory.networks.connectivity import Connectivity, Known
@@ -112,15 +113,18 @@ def graphon_from_spec(value: Any, where: str) -> Graphon:
         raise type(error)(f"{where}: {error}") from None
     except (TypeError, ValueError) as error:
         raise SpecError(f"{where}: {error}.") from None
-    raise SpecError(f"{where}: expected a number, an expression's text or a table of values, got {value!r}.")
+    raise SpecError(f"{where}: expected a number, an expression's text or a table of values, got {shown(value)}.")
 
 
 def refuse_unknown(table: Any, known: set[str], where: str) -> None:
     if not isinstance(table, dict):
-        raise SpecError(f"{where}: expected a table, got {table!r}.")
+        raise SpecError(f"{where}: expected a table, got {shown(table)}.")
     unknown = sorted(set(table) - known)
     if unknown:
-        raise SpecError(f"{where}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
+        near = [(key, found[0]) for key in unknown if (found := get_close_matches(key, known, 1))]
+        hint = "".join(f"; did you mean {there} for {key[:40]}?" for key, there in near[:1])
+        names = shown_text(", ".join(unknown))
+        raise SpecError(f"{where}: unknown keys {names}; known are {', '.join(sorted(known))}{hint or '.'}")
 
 
 # --- layers and stages ------------------------------------------------------------------------------------------------
@@ -173,7 +177,7 @@ def stage_from_spec(table: Any, where: str) -> Stage:
     kind = table.get("kind") if isinstance(table, dict) else None
     keys = _STAGE_KEYS.get(kind) if isinstance(kind, str) else None
     if keys is None:
-        raise SpecError(f"{where}: expected a table with a kind, one of {', '.join(_STAGE_KEYS)}, got {table!r:.80}.")
+        raise SpecError(f"{where}: expected a table with a kind, one of {', '.join(_STAGE_KEYS)}, got {shown(table)}.")
     refuse_unknown(table, {"kind", *keys}, where)
     given = {key: value for key, value in table.items() if key != "kind"}
     if kind == "dense":

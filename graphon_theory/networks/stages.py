@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from graphon_theory.activations.activation import Activation, as_activation
 from graphon_theory.data.checks import finite_number, positive_number
-from graphon_theory.errors import GraphonError, NetworkError
+from graphon_theory.errors import GraphonError, NetworkError, shown
 from graphon_theory.networks.connectivity import Connectivity, as_connectivity
 from graphon_theory.values import Record
 
@@ -297,7 +297,7 @@ class _Reader:
         if not dense:
             raise NetworkError(
                 f"stages: {name}: the branch has no Dense of its own, so that it is not independent of its shortcut "
-                f"and their sum is not Gaussian; got {stage!r}."
+                f"and their sum is not Gaussian; got {shown(stage)}."
             )
         last = dense[-1]
         yield Fork(home)

@@ -280,14 +280,8 @@ def _assumed(node: sp.Symbol) -> str | None:
     """The assumption with which a symbol leaves out a part of the real line, or of [0, 1], if it does."""
     known = _KNOWN[node.name]
     wrong = {fact: value for fact, value in node.assumptions0.items() if known.get(fact) is not value}
-    told = (
-        "positive",
-        "negative",
-        "nonnegative",
-        "nonpositive",
-        "integer",
-        "imaginary",
-    )  # rather than what follows from them
+    # rather than what follows from them
+    told = ("positive", "negative", "nonnegative", "nonpositive", "integer", "imaginary")
     shown = sorted((fact for fact in (*told, *wrong) if fact in wrong), key=lambda fact: not wrong[fact])
     return f"{shown[0]}={wrong[shown[0]]}" if shown else None
 

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.discretisation import discretise, layers_of
 from graphon_theory.engine.steps import Field
-from graphon_theory.errors import ClosedFormError, NetworkError
+from graphon_theory.errors import ClosedFormError, NetworkError, shown
 from graphon_theory.exact.exact_graphons import exact_degrees
 from graphon_theory.exact.profiles import tidy
 from graphon_theory.graphons.analytic import AnalyticGraphon
@@ -48,9 +48,10 @@ def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str =
     and for a goal that cannot be met.
     """
     check(network, q)
-    if by not in ("layer", "position") or goal not in ("variance", "chi"):
+    words = isinstance(by, str) and isinstance(goal, str)
+    if not words or by not in ("layer", "position") or goal not in ("variance", "chi"):
         raise NetworkError(
-            f'by, goal: expected "layer" or "position" and "variance" or "chi", got {by!r} and {goal!r}.'
+            f'by, goal: expected "layer" or "position" and "variance" or "chi", got {shown(by)} and {shown(goal)}.'
         )
     if max(network.bias_variances) >= 1:
         raise NetworkError(

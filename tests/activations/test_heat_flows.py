@@ -179,7 +179,7 @@ def test_localised_activations_at_unequal_variances(centred: bool) -> None:
 
     with mpmath.workdps(40):
         for i in range(k.size):
-            want = exact(k[i], *q[:, i], m1, m2)
+            want = exact(k[i], q[0, i], q[1, i], m1, m2)
             own = [exact(v, v, v, m, m) for v, m in zip(q[:, i], (m1, m2), strict=True)]
             for found, value, left, right in zip((c[i], dot[i]), want, *own, strict=True):
                 assert abs(found - value) <= bound * mpmath.sqrt(left * right)

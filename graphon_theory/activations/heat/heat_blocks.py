@@ -31,14 +31,20 @@ import numpy as np
 from graphon_theory.arrays import FloatArray
 from graphon_theory.numerics.compilation import njit
 
-TERMS = 20  # coefficients of a cell in x
-NODES = 16  # Gauss-Legendre nodes between two edges
-HEAD = 8  # entries of a cell before its coefficients
-SLABS = 52  # half-octaves of tau below the top of an octave of s
+# Coefficients of a cell in x; five groups of four, which a vector takes at a time. Fewer make more cells, more make
+# every one slower, and lose digits in powers of x.
+TERMS = 20
+# Gauss-Legendre nodes between two edges: right for degree 31, the product of two cells of which the upper coefficients
+# are at rounding, times N(c) on ``_WIDEST`` at most.
+NODES = 16
+HEAD = 8  # entries of a cell before its coefficients, as listed above
+SLABS = 52  # half-octaves of tau below the top of an octave of s: to sigma = 2^-26, where 1 - rho^2 is at eps
 ENTRY = 2 + 2 * (1 + SLABS)  # entries of the directory for one octave of s
-_WIDEST = 5.0  # standard deviations between two edges: N(c) itself must be smooth there
-_FLAT = 5.0  # standard deviations from which on N(c) falls exponentially
-_STEEPEST = 20.0  # largest exponent by which N(c) may fall between two edges from where it counts
+_WIDEST = 5.0  # standard deviations between two edges: 16 nodes integrate N(c) over 5 to 3e-16
+_FLAT = 5.0  # standard deviations from which on N(c) falls faster than over ``_WIDEST`` at its middle
+# Largest exponent by which N(c) may fall between two edges from there on: 16 nodes integrate exp(-20 x) on [0, 1] to
+# rounding of its largest value.
+_STEEPEST = 20.0
 
 _X, _W = np.polynomial.legendre.leggauss(NODES)
 _W = _W / math.sqrt(2 * math.pi)
@@ -377,10 +383,10 @@ def _dual(
 @njit(**_options)
 def heat_flow_block(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -401,7 +407,7 @@ def heat_flow_block(
             inverse_i = float(f1[p, 4, i0 + i])
             for j in range(n2):
                 k = float(state[p, 0, i, j])
-                t = float(state[p, 1, i, j]) + (k if shared else float(extra[p, i, j])) + own_bias
+                t = float(state[p, 1, i, j]) + (k if shared else float(masked[p, i, j])) + trained_bias
                 k = k + bias
                 rho = k * (inverse_i * float(f2[p, 4, j0 + j]))
                 gap = 1.0 - abs(rho)
