@@ -33,7 +33,8 @@ class ClosedForm:
 
     ``features(mean, q)`` of shape (P, F, N) is what a block needs of every input. ``about_means`` replaces the block
     where means are not zero; it is the same one where that takes means anyway, and None where no closed form is known.
-    ``mean(mean, q)`` is E[phi]. ``largest`` is the value of mean + variance beyond which E[phi^2] overflows.
+    ``mean(mean, q)`` is E[phi]. E[phi^2] overflows, or is infinite, where ``stretch``^2 times the variance, plus
+    ``stretch`` times the mean if that counts, reaches ``largest``.
     """
 
     moments: Moments
@@ -44,6 +45,12 @@ class ClosedForm:
     about_means: ClosedForm | None = None
     takes_means: bool = False
     largest: float = math.inf
+    stretch: float = 1.0
+
+    def holds(self, mean: float, variance: float) -> bool:
+        """Whether E[phi^2] is finite for means and variances up to these."""
+        shift = self.stretch * mean if self.takes_means else 0.0
+        return math.isinf(self.largest) or shift + self.stretch**2 * variance < self.largest
 
 
 def determinant(q12: FloatArray, q11: FloatArray, q22: FloatArray) -> FloatArray:
@@ -234,4 +241,18 @@ GAUSSIAN = ClosedForm(
     blocks.gaussian_block,
     lambda mu, q: np.exp(-0.5 * mu * mu / (1 + q)) / np.sqrt(1 + q),
     takes_means=True,
+)
+
+
+def _growing_mean(mean: FloatArray, q: FloatArray) -> FloatArray:
+    return np.exp(0.5 * mean * mean / (1 + q)) / np.sqrt(1 + q)
+
+
+# exp(+z^2 / 2), as the Gaussian at variances below 0: with D = det(1 - Q), C = D^(-1/2) while every q < 1/2
+GROWING = ClosedForm(
+    _gaussian_moments,
+    lambda mu, q: _stack(q, inverse_root(-q), mu),
+    blocks.gaussian_block,
+    _growing_mean,
+    largest=0.5,
 )
