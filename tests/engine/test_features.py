@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import erf
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
@@ -81,7 +82,7 @@ EXPRESSIONS = [  # text, centres in u, centres in v
 
 
 def function(text: str) -> Function:
-    names = {"exp": np.exp, "tanh": np.tanh}
+    names = {"exp": np.exp, "tanh": np.tanh, "erf": erf}
     return lambda u, v: eval(text, names | {"u": u, "v": v}) + 0.0 * u * v  # of this file's own texts
 
 
