@@ -53,7 +53,7 @@ def unseen(rng: np.random.Generator) -> Outcome:
     position = int(rng.integers(2))
     layers: list[Any] = ["0.5 + 0.3*u*v", "0.4 + 0.5*u*v", 1.0]
     told = [*layers]
-    layers[position], told[position] = gt.FunctionGraphon(f), gt.FunctionGraphon(f, *edges)
+    layers[position], told[position] = gt.FunctionGraphon(f), gt.FunctionGraphon(f, edges[0], edges[1])
     wanted = gt.limit_kernel(gt.Network(told, bias_variance=0.1), X)
     return outcome(layers, wanted.nngp.values, wanted.ntk.values)
 
@@ -104,9 +104,8 @@ def outcomes(kind: str, count: int) -> Iterator[Outcome]:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    print(
-        "| kind | networks | below the error | largest error | median ratio | largest ratio |\n|---|---|---|---|---|---|"
-    )
+    head = ("kind", "networks", "below the error", "largest error", "median ratio", "largest ratio")
+    print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
     for kind in KIND:
         table = np.array(list(outcomes(kind, count)))
         ratio = table[:, 1] / np.maximum(table[:, 0], 1e-16)
