@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import sympy as sp
+from numpy.typing import NDArray
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.numerics import expressions
@@ -185,14 +186,14 @@ class SampledFeatures:
         return values if finite.all() else np.where(finite, values, 0.0)
 
     @cached_property
-    def _rows(self) -> tuple[FloatArray, FloatArray]:
+    def _rows(self) -> tuple[NDArray[np.intp], FloatArray]:
         """Marked rows and the v at which they are marked, where that is not the same v for most of them."""
         found = _outstanding(self.values, self.size)
         row, k = np.nonzero(found & (found.mean(axis=0) < 0.6))
         return row, self.v[k]
 
     @cached_property
-    def _columns(self) -> tuple[FloatArray, FloatArray]:
+    def _columns(self) -> tuple[NDArray[np.intp], FloatArray]:
         found = _outstanding(self.values.T, self.size)
         column, k = np.nonzero(found & (found.mean(axis=0) < 0.6))
         return column, self.u[k]
@@ -224,7 +225,7 @@ class SampledFeatures:
         if not len(lines):
             return np.zeros((len(x), 0))
         nearest = np.clip((x * SAMPLED).astype(int), 0, SAMPLED - 1)
-        counts = np.bincount(lines.astype(int), minlength=SAMPLED)
+        counts = np.bincount(lines, minlength=SAMPLED)
         starts = np.concatenate([[0], np.cumsum(counts)])[:-1]
         slots = np.arange(int(counts.max()))
         taken = slots < counts[nearest][:, None]

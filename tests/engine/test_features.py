@@ -148,7 +148,7 @@ def test_undeclared_features_of_callables(kind: str, seed: int) -> None:
     layers: list[Any] = [["0.5 + 0.3*u*v", "0.4 + 0.5*u*v"][k] for k in range(2)]
     told = [*layers, 1.0]
     layers = [*layers, 1.0]
-    layers[position], told[position] = gt.FunctionGraphon(f), gt.FunctionGraphon(f, *edges)
+    layers[position], told[position] = gt.FunctionGraphon(f), gt.FunctionGraphon(f, edges[0], edges[1])
     wanted = gt.limit_kernel(gt.Network(told, bias_variance=0.1), X)
     assert_held(layers, wanted.nngp.values, wanted.ntk.values)
 
