@@ -41,6 +41,10 @@ _MODULES = {
         "Known",
     ),
     "networks.network": ("Network",),
+    "design.kernel_gradients": (
+        "KernelGradient",
+        "kernel_gradient",
+    ),
     "engine.densities": (
         "kernel_density",
         "marginals",
@@ -129,6 +133,7 @@ _WINGS = (
     "plots",
     "activations",
     "data",
+    "design",
     "engine",
     "estimation",
     "exact",
@@ -162,6 +167,8 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from graphon_theory.activations.activation import Activation as Activation
     from graphon_theory.activations.activation import as_activation as as_activation
+    from graphon_theory.design.kernel_gradients import KernelGradient as KernelGradient
+    from graphon_theory.design.kernel_gradients import kernel_gradient as kernel_gradient
     from graphon_theory.engine.densities import kernel_density as kernel_density
     from graphon_theory.engine.densities import marginals as marginals
     from graphon_theory.engine.limits import limit_kernel as limit_kernel

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.activations.heat import heat_blocks as _compiled
+from graphon_theory.activations.heat import heat_slope_blocks
 from graphon_theory.activations.heat.heat_tables import Table, span
 from graphon_theory.activations.heat.piecewise import RangeError, slope_of
 from graphon_theory.arrays import FloatArray, Function
@@ -21,6 +22,7 @@ from graphon_theory.errors import ActivationError
 from graphon_theory.numerics import determinants
 
 heat_flow_block = _compiled.heat_flow_block
+heat_flow_back = heat_slope_blocks.heat_flow_back
 
 _SMALLEST = 1e-30, 1e-20  # variance about 0, and about other means
 
@@ -191,6 +193,28 @@ class PreparedHeatFlow:
         four = self.expectations(mean.ravel(), variance.ravel())
         inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
         return np.stack([mean, s, four[0].reshape(s.shape), four[1].reshape(s.shape), inverse], axis=1)
+
+    def slopes(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
+        """The derivatives in the variance and in the mean of E[phi^2], E[phi'^2] and E[phi], as (6, ...).
+
+        By the scores of the Gaussian, as d/dq E[g] = E[(z^2 - 1) g] / 2 q and d/dmu E[g] = E[z g] / s, so that phi need
+        not be smooth; 0 in the variance where that is 0.
+        """
+        m, q = np.broadcast_arrays(np.asarray(mean, dtype=float), np.asarray(variance, dtype=float))
+        s, four = np.sqrt(q).ravel(), self.expectations(m.ravel(), q.ravel())
+        out = np.empty((5, m.size))
+        heat_slope_blocks.slope_expectations(self.table, np.ascontiguousarray(m.ravel()), s, out)
+        inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+        moved, product, tilted, turned, bent = out
+        six = [
+            tilted * inverse,
+            2 * product,
+            0.5 * bent * inverse**2,
+            turned * inverse,
+            0.5 * moved * inverse,
+            four[1],
+        ]
+        return np.stack(six).reshape(6, *m.shape)
 
     def expectations(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
         """E[phi], E[phi'], E[phi^2], E[phi'^2], as (4, n)."""
