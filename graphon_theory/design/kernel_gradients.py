@@ -116,7 +116,7 @@ def _cotangent(name: str, values: object, outputs: int, x: object, count: int) -
         refuse_infinite(name, matrix, "a cotangent must be finite", what="entries ")
     if matrix.shape != (outputs, count, count):
         expected = f"({count}, {count})" if outputs == 1 else f"({outputs}, {count}, {count})"
-        raise InputError(f"{name}: expected cotangents of shape {expected}, as the kernel has, got {np.shape(values)}.")
+        raise InputError(f"{name}: expected cotangents of shape {expected}, as the kernel has, got {matrix.shape}.")
     return matrix
 
 

@@ -42,7 +42,8 @@ class LayerSums:
 
     @classmethod
     def of(cls, operator: LayerOperator) -> LayerSums:
-        return cls(*(np.zeros(operator.variance.shape) for _ in range(3)))
+        variance, mask, drift = np.zeros((3, *operator.variance.shape))
+        return cls(variance, mask, drift)
 
     def add(self, other: object) -> None:
         assert isinstance(other, LayerSums)

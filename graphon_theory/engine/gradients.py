@@ -156,7 +156,8 @@ class _Block:
         above = self._above(tile)
         if not above.any():
             return 0
-        steps, below, field = self.recursion.steps, [], None
+        steps, field = self.recursion.steps, None
+        below: list[Any] = []
         for step, left, right, room in zip(steps, self.left, self.right, work, strict=True):
             below.append(field)
             field = step.on_pairs(field, left, right, tile, room)
@@ -191,7 +192,7 @@ def _inputs(
     diagonals = [
         zero if values is None else np.diagonal(values, axis1=1, axis2=2)[:, part].copy() for values in cotangents
     ]
-    above = Field(*diagonals, np.zeros_like(zero))
+    above = Field(diagonals[0], diagonals[1], np.zeros_like(zero))
     for n in range(len(below) - 1, -1, -1):
         sums: Any = total[n]
         own = Moved(sums.values[..., part]) if isinstance(sums, Moved) else sums

@@ -103,7 +103,7 @@ def test_the_way_back_is_that_of_autodiff(seed: int) -> None:
     network = gt.Network(
         [gt.Connectivity(w, v) for w, v in zip(masks, variances, strict=True)],
         activation=duals.__name__,
-        weight_variance=sigmas,
+        weight_variance=list(sigmas),
         bias_variance=bias,
     )
     np.testing.assert_allclose(gt.limit_kernel(network, x).ntk.values, t.detach().numpy(), rtol=1e-11)
@@ -111,5 +111,6 @@ def test_the_way_back_is_that_of_autodiff(seed: int) -> None:
     found = [*got.mask, *got.variance, got.weight_variance, got.bias_variance]
     for leaf, values in zip(leaves, found, strict=True):
         assert leaf.grad is not None
+        assert values is not None
         expected = leaf.grad.numpy()
         np.testing.assert_allclose(values, expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max())
