@@ -23,8 +23,9 @@ from scipy.special import erf, expit, ndtr
 from graphon_theory.activations.closed import closed_duals
 from graphon_theory.activations.closed.closed_duals import ClosedForm
 from graphon_theory.activations.dual_passes import DualPass, closed_pass, self_slopes
-from graphon_theory.activations.kinks import derivative_of, evaluator, kinks_of, rectifier_slopes, sorted_kinks
+from graphon_theory.activations.kinks import derivative_of, evaluator, kinks_of, sorted_kinks
 from graphon_theory.activations.series.hermite_series import HermiteSeries, hermite_back, hermite_block
+from graphon_theory.activations.variants import variant_of
 from graphon_theory.arrays import FloatArray, Function
 from graphon_theory.errors import ActivationError
 from graphon_theory.numerics import expressions
@@ -109,6 +110,11 @@ class Activation(Value):
         """Whether phi(t z) = t phi(z) for t > 0 is known."""
         return self._parts.homogeneous
 
+    @property
+    def levels(self) -> tuple[float, float] | None:
+        """The values on either side of 0 of a phi that is known to have no others."""
+        return self._parts.levels
+
     @cached_property
     def kinked(self) -> bool:
         """Whether phi or phi' jumps, not a higher derivative only."""
@@ -178,10 +184,12 @@ class Activation(Value):
         """
         closed = self._parts.closed
         if closed is not None:
-            if largest_mean + largest_variance > closed.largest and not math.isinf(largest_variance):
+            if not math.isinf(largest_variance) and not closed.holds(largest_mean, largest_variance):
+                most = closed.largest / closed.stretch**2
+                limit = "their sum" if closed.takes_means and closed.stretch == 1 else "about zero, the variance"
                 raise ActivationError(
                     f"activation {self.name!r}: E[phi^2] overflows at mean {largest_mean:.4g} and variance "
-                    f"{largest_variance:.4g}; their sum must stay below {closed.largest:g}. Lower weight_variance, or "
+                    f"{largest_variance:.4g}; {limit} must stay below {most:g}. Lower weight_variance, or "
                     "rescale the inputs."
                 )
             if largest_mean == 0 or closed.takes_means:
@@ -333,6 +341,7 @@ class _Parts:
     closed: ClosedForm | None = None
     homogeneous: bool = False
     expression: sp.Expr | None = None
+    levels: tuple[float, float] | None = None
 
     def heat_flow(self) -> Any:
         from graphon_theory.activations.heat.heat_flows import HeatFlow
@@ -342,10 +351,12 @@ class _Parts:
 
 def _of_expression(expr: sp.Expr, name: str | None) -> _Parts:
     kinks, derivative = kinks_of(expr), derivative_of(expr)  # refused by these before anything is simplified
-    slopes = rectifier_slopes(expr)
-    closed = None if slopes is None else closed_duals.rectifier(*slopes)
+    phi = evaluator(expr)
+    known = variant_of(expr, phi)
     label = name or str(expressions.text(expr))
-    return _Parts(label, evaluator(expr), evaluator(derivative), kinks, closed, slopes is not None, expr)
+    if known is None:
+        return _Parts(label, phi, evaluator(derivative), kinks, expression=expr)
+    return _Parts(label, phi, evaluator(derivative), kinks, known.form, known.homogeneous, expr, known.levels)
 
 
 def _of_callable(
@@ -400,6 +411,10 @@ def _elu(z: FloatArray) -> FloatArray:
     return np.where(z > 0, z, np.expm1(np.minimum(z, 0.0)))
 
 
+def _step(z: FloatArray) -> FloatArray:
+    return np.where(z > 0, 1.0, 0.0)
+
+
 def _normal_density(z: FloatArray) -> FloatArray:
     return np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
 
@@ -420,9 +435,10 @@ def _named(
     closed: ClosedForm | None = None,
     kinks: tuple[float, ...] = (),
     homogeneous: bool = False,
+    levels: tuple[float, float] | None = None,
 ) -> Activation:
     parts = _of_callable(phi, derivative, kinks, name)
-    return Activation._of(replace(parts, closed=closed, homogeneous=homogeneous))
+    return Activation._of(replace(parts, closed=closed, homogeneous=homogeneous, levels=levels))
 
 
 _NAMED = {
@@ -433,7 +449,7 @@ _NAMED = {
             for name, slopes in (("relu", (0.0, 1.0)), ("leaky_relu", (0.01, 1.0)), ("abs", (-1.0, 1.0)))
         ),
         _named("identity", lambda z: z + 0.0, np.ones_like, closed_duals.IDENTITY, homogeneous=True),
-        _named("step", lambda z: np.where(z > 0, 1.0, 0.0), np.zeros_like, closed_duals.STEP, (0.0,)),
+        _named("step", _step, np.zeros_like, closed_duals.STEP, (0.0,), levels=(0.0, 1.0)),
         _named("erf", erf, lambda z: (2 / math.sqrt(math.pi)) * np.exp(-z * z), closed_duals.ERF),
         _named("gelu", lambda z: z * ndtr(z), lambda z: ndtr(z) + z * _normal_density(z), closed_duals.GELU),
         _named("sin", np.sin, np.cos, closed_duals.SIN),

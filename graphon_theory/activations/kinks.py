@@ -39,7 +39,7 @@ def evaluator(expr: sp.Expr) -> Function:
 def derivative_of(expr: sp.Expr) -> sp.Expr:
     """phi', almost everywhere: what happens at single points is left out."""
     slope = sp.diff(expr, expressions.symbol("z"))
-    slope = slope.replace(sp.DiracDelta, lambda *_: sp.S.Zero)
+    slope = slope.replace(sp.DiracDelta, lambda *_: sp.Integer(0))
     slope = slope.replace(sp.sign, lambda x: 2 * sp.Heaviside(x) - 1)
     try:
         return expressions.parse(slope, ("z",))
@@ -47,19 +47,6 @@ def derivative_of(expr: sp.Expr) -> sp.Expr:
         raise ActivationError(
             f"function: the derivative of {expr} cannot be taken ({error}); pass a callable."
         ) from None
-
-
-def rectifier_slopes(expr: sp.Expr) -> tuple[float, float] | None:
-    """(alpha, beta) if phi(z) = alpha z below 0 and beta z above: derived by SymPy on either side."""
-    size = sp.Symbol("size", positive=True)
-    slopes = []
-    for side in (-size, size):
-        ratio = expr.subs(expressions.symbol("z"), side) / side
-        ratio = sp.simplify(ratio) if ratio.free_symbols else ratio
-        if not ratio.is_number or not ratio.is_finite:
-            return None
-        slopes.append(float(ratio))
-    return (slopes[0], slopes[1]) if any(slopes) else None
 
 
 def kinks_of(expr: sp.Expr) -> tuple[float, ...]:

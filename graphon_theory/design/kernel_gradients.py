@@ -95,7 +95,7 @@ def check_differentiable(network: Network) -> None:
                 "parameters; estimate the network without them (V, W and D alone)."
             )
     activation = network.activation
-    if activation.jumps and not activation.bounded:
+    if activation.jumps and activation.route != "closed form":
         raise ActivationError(
             f"activation {activation.name!r} jumps: its kernel's derivative is not E[phi' phi'], and only \"step\" has "
             "it in closed form; smooth the jump."

@@ -8,7 +8,6 @@ kernel's mean diagonal, so that the scale of a kernel, which is not what is desi
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,8 @@ def objective(name: str, *, kernel: str = "ntk", **options: Any) -> Objective:
     - "k_fold" (folds=5, ridge=1e-3): the same with folds left out, the i-th input in fold i mod ``folds``.
     - "loss_at" (steps, rate=0.5): the training loss |f_t - y|^2 / 2 N after so many steps of gradient descent from
       f = 0 at ``rate`` times the critical learning rate, 2 / lambda_1.
-    - "test_loss_at" (steps, rate=0.5, share=0.25): the loss at the last ``share`` of the inputs, of training on the others.
+    - "test_loss_at" (steps, rate=0.5, share=0.25): the loss at the last ``share`` of the inputs, of training on the
+      others.
     - "alignment": 1 - <K, y y'> / (|K| |y y'|).
     - "evidence" (noise=1e-3, scaled=True): minus the log evidence per input of the Gaussian process with covariance K
       and noise; with ``scaled`` K and noise are multiplied by the number that makes it best, and the noise is a share

@@ -28,9 +28,15 @@ class AngularForm(NamedTuple):
         """None where phi is smooth, or kinked in another way."""
         if activation.homogeneous and len(activation.parameters) == 2 and activation.parameters[1] > 0:
             return cls(False, *activation.parameters)
-        if activation.named and activation.name == "step":
-            return cls(True, 0.5, 1.0)
+        if activation.levels is not None and float(activation(0.0)) == 0:  # else dead positions are no right angles
+            low, high = activation.levels
+            return cls(True, 0.5 * (low * low + high * high), (high - low) ** 2)
         return None
+
+    @property
+    def mean(self) -> float:
+        """Of lines: phi(z)^2 = ``mean`` z^2 in the mean over both signs. Of a jump: of phi^2."""
+        return self.first if self.jumps else self.first + 0.5 * self.second
 
     def duals(self, gaps: FloatArray, opposite: FloatArray) -> tuple[FloatArray, FloatArray]:
         """gamma and Cdot (positions, pairs) at 1 - |rho|; ``opposite`` is 1 where rho is negative."""

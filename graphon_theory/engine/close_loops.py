@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from graphon_theory.arrays import FloatArray, IntArray
+from graphon_theory.numerics.compilation import njit
 
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
@@ -96,7 +96,7 @@ def close_pairs(
     duals_y: FloatArray,
     rows: IntArray,
     columns: IntArray,
-    shift: float,
+    shifts: FloatArray,
     nngp: FloatArray,
     shares: FloatArray,
 ) -> None:
@@ -109,7 +109,8 @@ def close_pairs(
         1 - rho = (1/2) int V (r / s - r' / s')^2 + (1/2) sigma_b^2 (1 / s - 1 / s')^2 + int V r r' gamma / (s s'),
 
     r, r' the roots of C below, s, s' those of K here: a sum without cancellation, so that angles are right to rounding
-    of 1, where a covariance knows the square root of that. ``shift`` is added to every one: what would an error do?
+    of 1, where a covariance knows the square root of that. ``shifts`` (pairs,) are added to every one of a pair: what
+    would an error do?
     """
     depth = len(sizes) - 1
     hidden = 0
@@ -151,7 +152,7 @@ def close_pairs(
                         step = left - right
                         gap += matrices[row + v] * (step * step + 2.0 * left * right * gaps[below + v])
                     gap = min(max(0.5 * gap, 0.0), 2.0)
-                gap = min(max(gap + shift, 0.0), 2.0)
+                gap = min(max(gap + shifts[p], 0.0), 2.0)
                 gamma, dots[here + u] = _angular(jumps, first, second, gap, opposite)
                 gaps[here + u] = gamma
                 seconds[here + u] = r[here + u] * q[here + u] * (1.0 - gamma)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -84,12 +85,13 @@ class ClosePairs:
             of_y: _Roots,
             rows: IntArray,
             columns: IntArray,
-            shift: float = 0.0,
+            shifts: FloatArray | None = None,
         ) -> tuple[FloatArray, FloatArray]:
             out = np.empty((self.recursion.outputs, len(rows)))
             parts = np.empty((len(operators), *out.shape))
             roots = (of_x[0], of_y[0], of_x[1], of_y[1])
-            close_loops.close_pairs(*form, sizes, matrices, biases, x, y, *roots, rows, columns, shift, out, parts)
+            shifts = np.zeros(len(rows)) if shifts is None else shifts
+            close_loops.close_pairs(*form, sizes, matrices, biases, x, y, *roots, rows, columns, shifts, out, parts)
             return out, parts
 
         return computed
@@ -112,32 +114,32 @@ class ClosePairs:
     def _angular_error(self, form: AngularForm, x: FloatArray, y: FloatArray) -> float:
         """As :func:`rounding_error`, by the angles of the pairs: every 1 - rho is moved by the rounding of rho."""
         count = len(x)
-        both = self._roots(np.concatenate([x, y]))
-        each, other = np.arange(count), np.arange(count, 2 * count)
         every = np.concatenate([x, y])
-        loop = self._loop(form)
+        roots = self._roots(every)
         tolerance = max(float(step.parameters[0]) for step in self.recursion.dual_steps)
-        alone = np.arange(2 * count)
-        nngp, parts = loop(every, every, both, both, alone, alone)
-        values = [loop(every, every, both, both, each, other, shift) for shift in (0.0, -tolerance, tolerance)]
+        each, alone = np.tile(np.arange(count), 3), np.arange(2 * count)
+        rows, columns = np.concatenate([alone, each]), np.concatenate([alone, each + count])
+        shifts = np.repeat([0.0, -tolerance, tolerance], [3 * count, count, count])
+        nngp, parts = self._loop(form)(every, every, roots, roots, rows, columns, shifts)
         worst = 0.0
-        for part, diagonal in enumerate((nngp, parts.sum(axis=0))):
-            found = np.stack([v[0] if part == 0 else v[1].sum(axis=0) for v in values])
-            scale = np.sqrt(np.abs(diagonal[:, :count])) * np.sqrt(np.abs(diagonal[:, count:]))
-            move = np.abs(found[1:] - found[0]).max(axis=0)
+        for values in (nngp, parts.sum(axis=0)):
+            left, right, found, *moved = np.split(values, 5, axis=1)
+            scale = np.sqrt(np.abs(left)) * np.sqrt(np.abs(right))
+            move = np.abs(np.stack(moved) - found).max(axis=0)
             worst = max(worst, float(np.divide(move, scale, out=np.zeros_like(move), where=scale > 0).max()))
         return worst
 
     def _witnesses(self) -> tuple[FloatArray, FloatArray]:
         """Inputs of all sizes, each beside one at the radius."""
         norms = np.einsum("nd,nd->n", self.x, self.x)
-        order = np.flatnonzero(norms > 0)
-        order = order[np.argsort(norms[order])]
-        if not len(order):
+        alive = np.flatnonzero(norms > 0)
+        if not len(alive):
             return self.x[:0], self.x[:0]
-        x = self.x[np.unique(order[np.linspace(0, len(order) - 1, _WITNESSES).astype(int)])]
-        side = np.random.default_rng((0x5EED, 271828)).standard_normal(x.shape)
-        step = 1e-3 * side * np.linalg.norm(x, axis=1, keepdims=True) / np.linalg.norm(side, axis=1, keepdims=True)
+        ranks = np.linspace(0, len(alive) - 1, _WITNESSES).astype(int)
+        chosen = dict.fromkeys(alive[np.argpartition(norms[alive], ranks)[ranks]].tolist())
+        x = self.x[list(chosen)]
+        side = _sideways(*x.shape)
+        step = side * (1e-3 * np.sqrt(norms[list(chosen)]))[:, None]
         each = np.arange(len(x))
         angles = np.sqrt(2 * gaps_of(self.recursion.operators[0], x, x + step, each, each))
         found = angles > 0
@@ -145,14 +147,30 @@ class ClosePairs:
 
     def _roots(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Square roots of K(x, x) and C(x, x) at the positions of all hidden layers, each (N, positions)."""
-        field, variances, seconds = Field.of_inputs(x), [], []
-        for step in self.recursion.steps:
-            before, field = field, step.on_inputs(field)
-            if isinstance(step, DualStep):
-                variances.append(before.second)
-                seconds.append(field.second)
+        variances: list[FloatArray] = []
+        seconds: list[FloatArray] = []
+        if self.form is not None and not self.form.jumps:  # C = mean K, which needs no duals
+            square = (x * x).T
+            for op in self.recursion.operators[:-1]:
+                variances.append(op.variance @ square + op.bias)
+                square = self.form.mean * variances[-1]
+                seconds.append(square)
+        else:
+            field = Field.of_inputs(x)
+            for step in self.recursion.steps:
+                before, field = field, step.on_inputs(field)
+                if isinstance(step, DualStep):
+                    variances.append(before.second)
+                    seconds.append(field.second)
         roots = (np.sqrt(np.maximum(np.concatenate(parts).T, 0.0), order="C") for parts in (variances, seconds))
         return next(roots), next(roots)
+
+
+@lru_cache(maxsize=8)
+def _sideways(count: int, dimensions: int) -> FloatArray:
+    """Unit vectors (count, dimensions) in no particular direction, the same at all times."""
+    side = np.random.default_rng((0x5EED, 271828)).standard_normal((count, dimensions))
+    return side / np.linalg.norm(side, axis=1, keepdims=True)
 
 
 def rounding_error(recursion: Recursion, x: FloatArray, y: FloatArray) -> float:

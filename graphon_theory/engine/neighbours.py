@@ -71,6 +71,28 @@ def metrics_of(first: LayerOperator) -> list[Metric]:
 
 
 @dataclass(frozen=True)
+class Sorted:
+    """Points (N, K) in the order of their first coordinate."""
+
+    points: FloatArray
+    order: IntArray
+    apart: float  # half the least distance between opposite ones
+
+    @classmethod
+    def of(cls, points: FloatArray, apart: float) -> Sorted:
+        order = np.argsort(points[:, 0])
+        return cls(points[order], order, apart)
+
+    @property
+    def key(self) -> FloatArray:
+        return self.points[:, 0]
+
+    @property
+    def opposite(self) -> Sorted:
+        return Sorted(-self.points[::-1], self.order[::-1], self.apart)
+
+
+@dataclass(frozen=True)
 class Windows:
     """Sorted points of both sides, and for every row of the left the columns of the right that may be close."""
 
@@ -83,14 +105,11 @@ class Windows:
     radius: float
 
     @classmethod
-    def of(cls, left: FloatArray, right: FloatArray, radius: float, *, upper: bool) -> Windows:
+    def of(cls, left: Sorted, right: Sorted, radius: float, *, upper: bool) -> Windows:
         """``upper``: both sides are the same and a pair is wanted once."""
-        rows, columns = (np.argsort(points[:, 0], kind="stable") for points in (left, right))
-        left, right = left[rows], right[columns]
-        key = right[:, 0]
-        starts = np.arange(1, len(left) + 1) if upper else np.searchsorted(key, left[:, 0] - radius, "left")
-        stops = np.searchsorted(key, left[:, 0] + radius, "right")
-        return cls(left, right, rows, columns, starts, np.maximum(starts, stops), radius)
+        starts = np.arange(1, len(left.key) + 1) if upper else np.searchsorted(right.key, left.key - radius, "left")
+        stops = np.searchsorted(right.key, left.key + radius, "right")
+        return cls(left.points, right.points, left.order, right.order, starts, np.maximum(starts, stops), radius)
 
     @property
     def looked_at(self) -> int:
@@ -98,7 +117,8 @@ class Windows:
 
     def pairs(self, most: int) -> Iterator[tuple[IntArray, IntArray]]:
         """Candidates in batches of up to ``most`` (more where one row has more)."""
-        room = max(most, int((self.stops - self.starts).max(initial=0)))
+        counts = self.stops - self.starts
+        room = max(min(most, int(counts.sum())), int(counts.max(initial=0)))
         rows, columns = np.empty((2, room), dtype=np.intp)
         row = 0
         while row < len(self.left):
@@ -117,7 +137,10 @@ class Neighbours:
     ) -> None:
         self.first, self.x, self.other, self.symmetric = first, x, x if x2 is None else x2, x2 is None
         self.windows: list[Windows] = []
-        sides = [(m.ratio, m.points(x), None if x2 is None else m.points(x2)) for m in metrics_of(first)]
+        sides = [
+            (m.ratio, Sorted.of(*m.points(x)), None if x2 is None else Sorted.of(*m.points(x2)))
+            for m in metrics_of(first)
+        ]
         affordable = max(_FEW, _CHEAP * len(x) * len(self.other))
         for self.radius in _RADII if radius is None else (radius,):
             self.windows = [w for side in sides for w in _windows(*side, self.radius)]
@@ -164,12 +187,10 @@ def gaps_of(first: LayerOperator, x: FloatArray, y: FloatArray, rows: IntArray, 
     return out
 
 
-def _windows(
-    ratio: float, left: tuple[FloatArray, float], right: tuple[FloatArray, float] | None, radius: float
-) -> Iterator[Windows]:
+def _windows(ratio: float, left: Sorted, right: Sorted | None, radius: float) -> Iterator[Windows]:
     """Windows for inputs at a small angle, and for those nearly opposite where there can be any."""
     reach = min(radius / ratio, 4.0)
-    points, apart = left if right is None else right
-    yield Windows.of(left[0], points, reach, upper=right is None)
-    if left[1] + apart <= reach:
-        yield Windows.of(left[0], -points, reach, upper=False)
+    other = left if right is None else right
+    yield Windows.of(left, other, reach, upper=right is None)
+    if left.apart + other.apart <= reach:
+        yield Windows.of(left, other.opposite, reach, upper=False)

@@ -11,10 +11,11 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import boolean, float64, from_dtype, intp, njit, types, void
+from numba import boolean, float64, from_dtype, intp, types, void
 from numba.core.dispatcher import Dispatcher
 
 from graphon_theory.arrays import FloatArray, IntArray
+from graphon_theory.numerics.compilation import njit
 
 LANES = 8  # numbers of a vector: strips start at multiples of it
 

@@ -78,8 +78,8 @@ def _reduced(network: Network, reduction: ScalarReduction) -> ClosedForm:
     for layer in range(1, depth):
         r = cosines[-1]
         signal, slope = (e.subs(sp.atan2(sp.sqrt(1 - r**2), r), sp.acos(r)) for e in dual.duals(1, r, 1))
-        slopes_below.append(name(f"d_{layer}", sp.simplify(slope / gain)))
-        cosines.append(name(f"r_{layer + 1}", sp.simplify(signal / gain)))
+        slopes_below.append(name(f"d_{layer}", (slope / gain).simplify()))
+        cosines.append(name(f"r_{layer + 1}", (signal / gain).simplify()))
     scale = norm * sp.prod([rational(s) for s in network.weight_variance]) * gain ** (depth - 1)
     own = _own_factors(network)
 
@@ -277,7 +277,7 @@ class _Unrolled:
             return zero, zero, zero
         middles = (expr.subs(T, (p + q) / 2) for expr, (p, q) in zip(g.exprs, pairwise(g.edges), strict=True))
         scale = next(e for e in middles if e != 0)
-        exprs = tuple(sp.simplify(e / scale) for e in g.exprs)
+        exprs = tuple((e / scale).simplify() for e in g.exprs)
         one = Profile(g.edges, exprs)
         key = (one.expression(V),)
         if key not in self.profiles:

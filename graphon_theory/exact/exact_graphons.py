@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-from sympy.simplify.fu import TR8
+from sympy.simplify.fu import TR8  # noqa: TID251 - takes no text
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.errors import ClosedFormError, GraphonError
@@ -26,6 +26,7 @@ from graphon_theory.numerics import expressions
 
 U, V = expressions.symbol("u"), expressions.symbol("v")
 MAX_BLOCKS = 65_536  # entries of a step graphon that are read exactly
+_ONE = sp.Integer(1)
 _RANK = 24  # terms f(u) g(v) of a rectangle
 
 
@@ -324,7 +325,7 @@ class FiniteRank:
         return out
 
 
-def _indicator(edges: tuple[sp.Expr, ...], piece: int, expr: sp.Expr = sp.S.One) -> Profile:
+def _indicator(edges: tuple[sp.Expr, ...], piece: int, expr: sp.Expr = _ONE) -> Profile:
     """``expr`` on one piece, 0 on the others."""
     return Profile(edges, tuple(expr if k == piece else sp.Integer(0) for k in range(len(edges) - 1)))
 

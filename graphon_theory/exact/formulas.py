@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ import sympy as sp
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_inputs
+from graphon_theory.data.checks import as_inputs, positive_number
 from graphon_theory.data.labels import OUTPUT, X2, Variables, X, coords_of_inputs, dataset
 from graphon_theory.errors import ClosedFormError, InputError
+from graphon_theory.exact.profiles import rational
 from graphon_theory.exact.scalar_reductions import ScalarReduction
 from graphon_theory.graphons.graphon import Graphon
+from graphon_theory.numerics import expressions
 from graphon_theory.values import Record
 
 if TYPE_CHECKING:
@@ -51,27 +53,48 @@ class ClosedForm(Record):
     outputs: int = 1
     reduction: ScalarReduction | None = None
 
+    def __post_init__(self) -> None:
+        meanings = self.definitions.items() if isinstance(self.definitions, Mapping) else [(None, None)]
+        if not all(isinstance(name, sp.Symbol) and isinstance(meaning, sp.Expr) for name, meaning in meanings):
+            raise ClosedFormError("definitions: expected SymPy expressions by symbol; take the form from closed_form.")
+        for title, kernel in (("nngp", self.nngp), ("ntk", self.ntk)):
+            if not all(isinstance(one, sp.Expr) for one in (kernel if isinstance(kernel, list | tuple) else [kernel])):
+                raise ClosedFormError(f"{title}: expected SymPy expressions, got {kernel!r:.80}.")
+        super().__post_init__()
+
     def expanded(self, expr: sp.Expr) -> sp.Expr:
-        """``expr`` with every name but the moments replaced by what it stands for."""
+        """``expr`` with every name but the moments replaced by what it stands for.
+
+        Raises ClosedFormError for anything but a SymPy expression: text is not read here.
+        """
+        if not isinstance(expr, sp.Expr):
+            raise ClosedFormError(
+                f"expr: expected a SymPy expression, got {type(expr).__name__}; pass form.ntk or form.nngp (one of "
+                "them, for several outputs)."
+            )
         for name, meaning in reversed(list(self.definitions.items())):
             expr = expr.subs(name, meaning)
         return expr
 
-    def at_equal_norms(self, q: object = 1) -> ClosedForm:
+    def at_equal_norms(self, q: float | str | sp.Expr = 1) -> ClosedForm:
         """The same in rho, for inputs of one moment: q11 = q22 = q and q12 = q rho.
 
-        Raises ClosedFormError where several input profiles give every input several moments.
+        ``q`` is a positive number, or an expression in one symbol named q (or its text), which passes the whitelist of
+        :mod:`graphon_theory.numerics.expressions`; in the result that symbol is ``Symbol("q", positive=True)``.
+
+        Raises ClosedFormError where several input profiles give every input several moments, ExpressionError and
+        InputError for another ``q``.
         """
         if len(self.moments) != 1:
             raise ClosedFormError(
                 f"{len(self.moments)} profiles of the input layer weigh the inputs, so one rho does not do."
             )
-        norm, rho = sp.sympify(q), sp.Symbol("rho", real=True)
+        norm, rho = _moment(q), sp.Symbol("rho", real=True)
         q11, q12, q22 = self.moments[0].symbols
         at = {q11: norm, q12: norm * rho, q22: norm}
 
         def put(expr: Any) -> Any:
-            return tuple(map(put, expr)) if isinstance(expr, tuple) else sp.sympify(expr).subs(at)
+            return tuple(map(put, expr)) if isinstance(expr, tuple) else expr.subs(at)
 
         meanings = {name: put(meaning) for name, meaning in self.definitions.items()}
         return replace(self, nngp=put(self.nngp), ntk=put(self.ntk), definitions=meanings, moments=())
@@ -121,20 +144,14 @@ class ClosedForm(Record):
 
 
 class _Program:
-    """The definitions as functions of multiprecision numbers, in order."""
+    """The definitions as functions of multiprecision numbers, in order; the formulas are walked, never made code."""
 
     def __init__(self, form: ClosedForm) -> None:
         self.form = form
         self.names = [s for m in form.moments for s in m.symbols]
         self.homogeneous = form.reduction is not None
-        known = list(self.names)
-        functions = [{"sqrt": _root, "acos": _arccosine}, "mpmath"]
-        self.steps = []
-        for name, meaning in form.definitions.items():
-            self.steps.append(sp.lambdify(known, _numbers(meaning), modules=functions))
-            known.append(name)
-        results = [e for k in (form.nngp, form.ntk) for e in (k if form.outputs > 1 else (k,))]
-        self.last = sp.lambdify(known, [_numbers(e) for e in results], modules=functions)
+        self.steps = [(name, _function(meaning)) for name, meaning in form.definitions.items()]
+        self.last = [_function(e) for k in (form.nngp, form.ntk) for e in (k if form.outputs > 1 else (k,))]
 
     def _means(self, d: int) -> list[FloatArray]:
         edges = np.linspace(0.0, 1.0, d + 1)
@@ -153,16 +170,48 @@ class _Program:
         """NNGP and NTK (2, outputs) of one pair."""
         if self.homogeneous and not all(a > 0 and b > 0 for a, b in zip(first, second, strict=True)):
             return np.zeros((2, self.form.outputs))
-        values = [e for triple in zip(first, cross, second, strict=True) for e in triple]
-        for step in self.steps:
-            values.append(step(*values))
-        return np.array([float(e) for e in self.last(*values)]).reshape(2, -1)
+        moments = (e for triple in zip(first, cross, second, strict=True) for e in triple)
+        known = dict(zip(self.names, moments, strict=True))
+        for name, step in self.steps:
+            known[name] = step(known)
+        return np.array([float(last(known)) for last in self.last]).reshape(2, -1)
 
 
-def _numbers(expr: Any) -> sp.Expr:
-    """Integrals that stand unevaluated in an expression, as numbers."""
-    found = sp.sympify(expr)
-    return found.xreplace({i: i.evalf(_DIGITS) for i in found.atoms(sp.Integral)})
+_Values = Mapping[sp.Symbol, mp.mpf]
+
+
+def _function(expr: sp.Expr) -> Callable[[_Values], mp.mpf]:
+    """An expression as a function of the values of its symbols: closures, one a node, from a table of functions.
+
+    Raises ClosedFormError for what is not in the table and not a number.
+    """
+    if isinstance(expr, sp.Symbol):
+        return lambda known: known[expr]
+    if not expr.free_symbols:  # integrals that stand unevaluated among them
+        number = mp.mpf(sp.N(expr, _DIGITS))
+        return lambda known: number
+    parts = [_function(one) for one in expr.args]
+    if isinstance(expr, sp.Add):
+        return lambda known: mp.fsum(part(known) for part in parts)
+    if isinstance(expr, sp.Mul):
+        return lambda known: mp.fprod(part(known) for part in parts)
+    if isinstance(expr, sp.Pow) and abs(expr.exp) == sp.Rational(1, 2):
+        base, inverse = parts[0], expr.exp < 0
+        return lambda known: 1 / _root(base(known)) if inverse else _root(base(known))
+    if expr.func not in _MPMATH:
+        raise ClosedFormError(f"{expr.func}: no function that formulas of kernels are made of; use limit_kernel.")
+    function = _MPMATH[expr.func]
+    return lambda known: function(*(part(known) for part in parts))
+
+
+def _moment(q: Any) -> sp.Expr:
+    if isinstance(q, str | sp.Basic):
+        norm = expressions.parse(q, ("q",)).xreplace({expressions.symbol("q"): sp.Symbol("q", positive=True)})
+    else:
+        norm = rational(positive_number("q", q, expected="a positive number, or an expression in q"))
+    if norm.is_number and not norm.is_positive:
+        raise InputError(f"q: expected a positive number, or an expression in q, got {norm}; q is a mean square.")
+    return norm
 
 
 def _rounded(x: mp.mpf) -> mp.mpf:
@@ -178,3 +227,14 @@ def _root(x: mp.mpf) -> mp.mpf:
 def _arccosine(x: mp.mpf) -> mp.mpf:
     _rounded(1 - abs(mp.mpf(x)))
     return mp.acos(max(min(x, mp.mpf(1)), mp.mpf(-1)))
+
+
+_MPMATH: dict[Any, Callable[..., mp.mpf]] = {
+    sp.Pow: mp.power,
+    sp.acos: _arccosine,
+    sp.asin: mp.asin,
+    sp.atan2: mp.atan2,
+    sp.exp: mp.exp,
+    sp.sinh: mp.sinh,
+    sp.cosh: mp.cosh,
+}

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import sympy as sp
 from scipy.special import erf as _erf
+from sympy.functions.elementary.piecewise import ExprCondPair
 
 from graphon_theory.errors import ExpressionError
 
@@ -36,6 +38,7 @@ _NUMPY: dict[Any, Callable[..., Any]] = {
     sp.tanh: np.tanh,
     sp.erf: _erf,
     sp.Abs: np.abs,
+    sp.sign: np.sign,
     sp.Heaviside: lambda x, at_zero=0.5: np.heaviside(x, at_zero),
     sp.StrictLessThan: np.less,
     sp.LessThan: np.less_equal,
@@ -53,10 +56,15 @@ _FOLDS: dict[Any, Callable[..., Any]] = {
     sp.And: np.logical_and,
     sp.Or: np.logical_or,
 }
-_CLASSES: tuple[Any, ...] = (*_NUMPY, *_FOLDS, sp.Pow, sp.Piecewise)
+_NUMBERS = (sp.Integer, sp.Rational, sp.Float, *(type(n) for n in (sp.Rational(1, 2), *map(sp.Integer, (-1, 0, 1)))))
+_CONSTANTS = (type(sp.pi), type(sp.E), type(sp.true), type(sp.false))
+# Exact types: a subclass could bring methods of its own, which SymPy would run.
+_CLASSES: frozenset[Any] = frozenset(
+    (*_NUMPY, *_FOLDS, sp.Pow, sp.Piecewise, ExprCondPair, sp.Symbol, sp.Dummy, *_NUMBERS, *_CONSTANTS)
+)
 _ALLOWED = (
-    "numbers, pi, E, + - * / **, comparisons, exp log sqrt sin cos tan sinh cosh tanh erf, Abs/abs, Min/min, "
-    "Max/max, Heaviside, Piecewise"
+    "numbers, pi, E, + - * / **, comparisons, exp log sqrt sin cos tan sinh cosh tanh erf, Abs/abs, sign, "
+    "Min/min, Max/max, Heaviside, Piecewise"
 )
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{f.__name__: f for f in (sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.sinh, sp.cosh, sp.tanh, sp.erf)},
@@ -68,6 +76,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Max": sp.Max,
     "max": sp.Max,
     "Heaviside": sp.Heaviside,
+    "sign": sp.sign,
     "Ne": sp.Ne,
     "Eq": sp.Eq,
 }
@@ -101,7 +110,7 @@ def parse(source: str | sp.Basic, names: tuple[str, ...]) -> sp.Expr:
     Raises ExpressionError for anything outside the whitelist, for over-long, over-deep or over-large input,
     and for an expression without a finite real value.
     """
-    expr = _Builder(source, names).build() if isinstance(source, str) else _sympified(source)
+    expr = _Builder(source, names).build() if isinstance(source, str) else _as_basic(source)
     _check(expr, names, source)
     replaced = expr.xreplace({s: symbol(s.name) for s in expr.free_symbols})
     if not isinstance(replaced, sp.Expr):
@@ -119,16 +128,25 @@ class _Printer(sp.printing.str.StrPrinter):
         return repr(float(expr))
 
 
-def _sympified(source: object) -> Any:
-    try:
-        return sp.sympify(source, strict=True)
-    except (TypeError, ValueError):
-        raise ExpressionError(f"expected a SymPy expression or its text, got {type(source).__name__}.") from None
+def _as_basic(source: object) -> sp.Basic:
+    if isinstance(source, sp.Basic):
+        return source
+    if isinstance(source, Integral) and not isinstance(source, bool):
+        return sp.Integer(int(source))
+    if isinstance(source, float | np.floating):
+        return sp.Float(float(source))
+    raise ExpressionError(
+        f"expected a SymPy expression or its text, got {type(source).__name__}, which is not allowed."
+    )
 
 
 def _show(source: object) -> str:
-    if isinstance(source, sp.Basic) and sum(1 for _ in islice(sp.preorder_traversal(source), 100)) == 100:
-        return f"expression ({type(source).__name__} of many terms)"  # shared parts could print for ever
+    if isinstance(source, sp.Basic):
+        nodes = list(islice(_walk(source), 100))
+        if len(nodes) == 100:
+            return f"expression ({type(source).__name__} of many terms)"  # shared parts could print for ever
+        if not all(type(node) in _CLASSES for node, _ in nodes):  # they would print themselves
+            return f"expression ({type(source).__name__})"
     try:
         shown = str(source)
     except ValueError:  # Python refuses to print integers of thousands of digits
@@ -251,35 +269,47 @@ class _Builder:
         return value
 
 
-def _check(expr: Any, names: tuple[str, ...], source: object) -> None:
-    """Walk ``expr`` without recursion and refuse whatever is not in the table."""
+def _walk(expr: Any) -> Iterator[tuple[Any, int]]:
+    """All nodes with their depths, from the outermost on, without recursion; below what is not known nothing."""
     stack: list[tuple[Any, int]] = [(expr, 0)]
-    count = 0
     while stack:
         node, depth = stack.pop()
-        count += 1
-        if depth > 2 * MAX_DEPTH or count > MAX_NODES:
+        yield node, depth
+        if type(node) in _CLASSES:
+            stack.extend((child, depth + 1) for child in node.args)
+
+
+def _check(expr: Any, names: tuple[str, ...], source: object) -> None:
+    """Refuse whatever is not in the table: first the types of all nodes and how many there are, then what they say."""
+    nodes = []
+    for node, depth in _walk(expr):
+        nodes.append(node)
+        if depth > 2 * MAX_DEPTH or len(nodes) > MAX_NODES:
             raise ExpressionError(f"{_show(source)}: more than {MAX_NODES} nodes or too deep; simplify it.")
+        if type(node) not in _CLASSES:
+            raise ExpressionError(
+                f"{_show(source)}: {type(node).__name__} is not allowed; expected {', '.join(names)}, {_ALLOWED}."
+            )
+    for node in nodes:
         if isinstance(node, sp.Symbol):
-            if node.name not in names:
+            if type(node.name) is not str or node.name not in names:
                 raise ExpressionError(
-                    f"{_show(source)}: the symbol {node.name!r} is not allowed; expected {', '.join(names)}."
+                    f"{_show(source)}: the symbol {str.__str__(node.name)!r} is not allowed; expected "
+                    f"{', '.join(names)}."
                 )
         elif isinstance(node, (sp.Rational, sp.Float)):
             large = max(abs(node.p), node.q) > MAX_INTEGER if isinstance(node, sp.Rational) else False
             if large or not np.isfinite(float(node)):
                 raise ExpressionError(f"{_show(source)}: a number in it is not finite or too large.")
-        elif node in (sp.pi, sp.E, sp.true, sp.false) or type(node).__name__ == "ExprCondPair":
-            pass
-        elif node.func not in _CLASSES:
-            raise ExpressionError(
-                f"{_show(source)}: {type(node).__name__} is not allowed; expected {', '.join(names)}, {_ALLOWED}."
-            )
-        elif isinstance(node, sp.Pow) and _beyond(node.exp):
-            raise ExpressionError(f"{_show(source)}: an exponent is beyond {MAX_EXPONENT}; write it as exp(n*log(x)).")
+        elif isinstance(node, sp.Pow):
+            if _beyond(node.exp):
+                raise ExpressionError(
+                    f"{_show(source)}: an exponent is beyond {MAX_EXPONENT}; write it as exp(n*log(x))."
+                )
+            if node.is_number and not np.isfinite(evaluate(node, {})):  # SymPy would write it out, digit by digit
+                raise ExpressionError(f"{_show(source)}: a number in it is not finite or too large.")
         elif isinstance(node, (sp.Min, sp.Max)) and len(node.args) > MAX_CHOICES:
             raise ExpressionError(f"{_show(source)}: {node.func.__name__} of more than {MAX_CHOICES} arguments.")
-        stack.extend((child, depth + 1) for child in node.args)
 
 
 def evaluate(expr: sp.Basic, values: Mapping[str, Any]) -> Any:
@@ -331,12 +361,12 @@ def _power(base: Any, exponent: Any, value: Callable[[Any], Any]) -> Any:
 def switches(expr: sp.Basic) -> list[sp.Expr]:
     """The functions whose zero sets hold every place where ``expr`` may fail to be smooth.
 
-    |s|, Heaviside(s), min and max (differences of arguments), the conditions of a Piecewise, and powers that
+    |s|, sign(s), Heaviside(s), min and max (differences of arguments), the conditions of a Piecewise, and powers that
     are not natural numbers or logarithms (their argument at zero).
     """
     found: dict[sp.Expr, None] = {}
     for node in sp.preorder_traversal(expr):
-        if isinstance(node, (sp.Abs, sp.Heaviside, sp.log)):
+        if isinstance(node, (sp.Abs, sp.Heaviside, sp.sign, sp.log)):
             found[node.args[0]] = None
         elif isinstance(node, (sp.Min, sp.Max)):
             args = node.args

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import graphon_theory as gt
 from graphon_theory.activations.activation import Activation, as_activation
 from graphon_theory.activations.dual_passes import DualPass
 from graphon_theory.arrays import FloatArray
@@ -61,6 +62,12 @@ NAMED = (
 CASES = [
     *(pytest.param(name, means, id=f"{name}-{means}") for name in NAMED for means in (False, True)),
     pytest.param(BENT, False, id="kinked off 0-False"),
+    *(
+        pytest.param(gt.Activation(text), means, id=f"{text}-{means}")
+        for text in ("2*erf(z/3) + 1/4", "3*Max(z, 0) - z + 1", "sin(2*z) - 1", "exp(z**2/12)", "2*exp(-z**2)")
+        for means in (False, True)
+        if text != "exp(z**2/12)" or not means
+    ),
     # tables of heat flows about means take their time to build
     *(
         pytest.param(phi, means, id=f"{name}-{means}", marks=pytest.mark.slow)

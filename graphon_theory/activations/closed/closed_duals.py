@@ -35,8 +35,8 @@ class ClosedForm:
     ``features(mean, q)`` of shape (P, F, N) is what a block needs of every input. ``about_means`` replaces the block
     where means are not zero; it is the same one where that takes means anyway, and None where no closed form is known.
     ``mean(mean, q)`` is E[phi], ``mean_slopes(mean, q)`` its derivatives in q and in the mean. ``back`` is the way back
-    through the block, with its own parameters. ``largest`` is the value of mean + variance beyond which E[phi^2]
-    overflows.
+    through the block, with its own parameters. E[phi^2] overflows, or is infinite, where ``stretch``^2 times the
+    variance, plus ``stretch`` times the mean if that counts, reaches ``largest``.
     """
 
     moments: Moments
@@ -50,6 +50,12 @@ class ClosedForm:
     about_means: ClosedForm | None = None
     takes_means: bool = False
     largest: float = math.inf
+    stretch: float = 1.0
+
+    def holds(self, mean: float, variance: float) -> bool:
+        """Whether E[phi^2] is finite for means and variances up to these."""
+        shift = self.stretch * mean if self.takes_means else 0.0
+        return math.isinf(self.largest) or shift + self.stretch**2 * variance < self.largest
 
 
 def determinant(q12: FloatArray, q11: FloatArray, q22: FloatArray) -> FloatArray:
@@ -319,4 +325,21 @@ GAUSSIAN = ClosedForm(
     (slopes.GAUSSIAN,),
     _gaussian_mean_slopes,
     takes_means=True,
+)
+
+
+def _growing_mean(mean: FloatArray, q: FloatArray) -> FloatArray:
+    return np.exp(0.5 * mean * mean / (1 + q)) / np.sqrt(1 + q)
+
+
+# exp(+z^2 / 2), as the Gaussian at variances below 0: with D = det(1 - Q), C = D^(-1/2) while every q < 1/2
+GROWING = ClosedForm(
+    _gaussian_moments,
+    lambda mu, q: _stack(q, inverse_root(-q), mu),
+    blocks.gaussian_block,
+    _growing_mean,
+    slopes.smooth_back,
+    (slopes.GAUSSIAN,),
+    _gaussian_mean_slopes,  # about zero, where signs of squares of means do not matter
+    largest=0.5,
 )

@@ -23,10 +23,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from numba import njit
-
 from graphon_theory.activations.closed.arctangents import acute_ratio, arctangent_ratio
 from graphon_theory.arrays import FloatArray
+from graphon_theory.numerics.compilation import njit
 
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
 

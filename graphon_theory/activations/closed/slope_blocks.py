@@ -21,11 +21,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from graphon_theory.activations.closed.arctangents import acute_ratio
 from graphon_theory.activations.closed.bivariate_normals import bivariate_cdf, density, step_or_cdf
 from graphon_theory.arrays import FloatArray
+from graphon_theory.numerics.compilation import njit
 
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
 ERF, GELU, SIN, COS, EXP, GAUSSIAN = (float(kind) for kind in range(6))  # the first own parameter of smooth_back

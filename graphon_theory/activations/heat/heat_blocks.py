@@ -27,9 +27,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from graphon_theory.arrays import FloatArray
+from graphon_theory.numerics.compilation import njit
 
 TERMS = 20  # coefficients of a cell in x
 NODES = 16  # Gauss-Legendre nodes between two edges
@@ -230,6 +230,10 @@ def _pair(
     start2, count2 = int(table[entry2 + 2 + 2 * slab]), int(table[entry2 + 3 + 2 * slab])
     slope1, slope2 = direction * s1, size * s2
     inverse1, inverse2 = 1.0 / slope1, 1.0 / slope2
+    # beyond its list S is not known; ``heat_tables`` makes lists long enough for what counts
+    first, last = int(table[start2]), int(table[start2 + count2 - 1])
+    c0 = max(c0, (table[first] + table[first + 1] * tau - mean2) * inverse2)
+    end = min(end, (table[last + 2] + table[last + 3] * tau - mean2) * inverse2)
     i = find(table, start1, count1, mean1 + slope1 * c0, 0.0)
     j = find(table, start2, count2, mean2 + slope2 * c0, tau)
     c, weights, phi, dphi, s, ds = work[0], work[1], work[2], work[3], work[4], work[5]

@@ -18,7 +18,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from graphon_theory.activations.heat.heat_blocks import (
     FLAT,
@@ -34,6 +33,7 @@ from graphon_theory.activations.heat.heat_blocks import (
     values_at,
 )
 from graphon_theory.arrays import FloatArray
+from graphon_theory.numerics.compilation import njit
 
 _SMALLEST_GAP = 2.0**-46  # of 1 - |rho|: closer pairs are taken to be this far apart, which smoothed kinks resolve
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
@@ -79,6 +79,9 @@ def _integrals(
     start2, count2 = int(table[entry2 + 2 + 2 * slab]), int(table[entry2 + 3 + 2 * slab])
     slope1, slope2 = direction * s1, size * s2
     inverse1, inverse2 = 1.0 / slope1, 1.0 / slope2
+    first, last = int(table[start2]), int(table[start2 + count2 - 1])  # beyond its list S is not known
+    c0 = max(c0, (table[first] + table[first + 1] * tau - mean2) * inverse2)
+    end = min(end, (table[last + 2] + table[last + 3] * tau - mean2) * inverse2)
     i = find(table, start1, count1, mean1 + slope1 * c0, 0.0)
     j = find(table, start2, count2, mean2 + slope2 * c0, tau)
     c, weights, phi, dphi, s, ds = work[0], work[1], work[2], work[3], work[4], work[5]

@@ -29,6 +29,7 @@ _ROUNDING = 2e-16
 _KINK = 8.0  # distance from a kink in units of tau where its mark has sunk below rounding
 _INNER = 1.6  # width of cells near a kink in units of tau
 _REACH = 9.5, 13.0  # standard deviations integrated over for S about 0 alone, and where faint values count
+_SPARE = 1.0  # standard deviations by which phi is resolved beyond what S needs
 _FAR = 60.0  # standard deviations within which the Gaussian has to win
 _NEGLIGIBLE = 40.0  # exp(-40) of the integrand's peak
 # Logarithm below which phi counts as 0: about 0 alone beneath that of the Gaussian where it underflows; about means
@@ -71,10 +72,22 @@ def windows(
     return out
 
 
+def _looked_at(ends: list[tuple[float, float]]) -> list[float]:
+    """For each octave, how many of its standard deviations from the mean S has to be known.
+
+    A pair is integrated over c as far as it counts for either input, and S belongs to the one with the larger s: where
+    phi is localised, that one alone counts for c up to 1 only, where the other reaches 9. What leads less than
+    ``_SPARE`` beyond an octave's own end is too faint to matter, and is left out of the integral.
+    """
+    own = [max(-low, high) for low, high in ends]
+    widest = itertools.accumulate(own, max)
+    return [w if w > o + _SPARE else o for o, w in zip(own, widest, strict=True)]
+
+
 def span(phi: Function, derivative: Function | None, mean: float, largest: float) -> float:
     """How far phi is looked at for s up to ``largest``. Raises RangeError where it is not finite within."""
     ((low, high),) = windows(phi, derivative, mean, [largest])
-    reach = mean + largest * (max(-low, high) + _REACH[1] + 1)
+    reach = mean + largest * (max(-low, high) + _REACH[1] + _SPARE)
     ends = np.array([-reach, reach])
     if not np.isfinite(phi(ends)).all() or (derivative is not None and not np.isfinite(derivative(ends)).all()):
         raise RangeError(f"phi is not finite at {float(reach):.4g} or {-float(reach):.4g}.")
@@ -113,13 +126,11 @@ class Table:
         octaves = range(math.floor(math.log2(least)), math.ceil(math.log2(largest)))
         deviations = [min(2.0 ** (m + 1), largest) for m in octaves]
         ends = windows(phi, derivative, mean, deviations)
-        self._reaches = {
-            m: mean + s * max(-low, high) for m, s, (low, high) in zip(octaves, deviations, ends, strict=True)
-        }
+        self._reaches = {m: mean + s * c for m, s, c in zip(octaves, deviations, _looked_at(ends), strict=True)}
         self.reach = max(self._reaches.values())
         self.octaves, self._largest = octaves, largest
         self.line = resolved(
-            phi, derivative, kinks, self.reach + (_REACH[1] + 1) * largest, octaves, self._reaches, mean > 0
+            phi, derivative, kinks, self.reach + (_REACH[1] + _SPARE) * largest, octaves, self._reaches, mean > 0
         )
         self._blur_reach = _REACH[int(mean > 0)]
         self._parts: list[FloatArray] = [np.zeros(4 + ENTRY * len(octaves))]

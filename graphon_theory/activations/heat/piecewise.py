@@ -122,6 +122,10 @@ class Pieces:
         if derivative is not None:
             sizes.append(np.abs(self._call(derivative, y)).max(1))
         self._envelope = np.maximum.accumulate(np.array(sizes), axis=1)
+        near = np.concatenate([z + k * radii for z in self.kinks for k in (-1.0, -0.7, 0.7, 1.0)] or [np.zeros(0)])
+        self._places = np.unique(np.concatenate([y.ravel(), near[np.abs(near) < span]]))
+        functions = (phi,) if derivative is None else (phi, derivative)
+        self._probes = np.array([self._call(f, self._places) for f in functions])
         seen = self.cover(octaves[0])
         if derivative is None:
             slopes = np.abs(self.slope(y, octaves[0])).max(1)
@@ -411,11 +415,34 @@ class Pieces:
         for k, interval in enumerate(new):
             self.pieces[interval] = Piece(
                 np.array([coefficients[k], slopes[k]]) @ powers.T,
-                both[0][:, k],
+                self._seen(interval, (coefficients[k], slopes[k]), both[0][:, k], both[1][:, k], largest[:, k]),
                 both[1][:, k],
                 largest[:, k],
                 large[:, k],
             )
+
+    def _seen(
+        self,
+        interval: Interval,
+        coefficients: tuple[FloatArray, FloatArray],
+        misfit: FloatArray,
+        noise: FloatArray,
+        largest: FloatArray,
+    ) -> FloatArray:
+        """The misfit, or what probes at all distances from 0 and the kinks say where they see what the points do not.
+
+        On an interval a million times as wide as phi's own scale, all points may lie where phi is flat.
+        """
+        low, high = np.searchsorted(self._places, interval)
+        if low < high:
+            a, b = interval
+            v = (2 * self._places[low:high] - a - b) / (b - a)
+            for row, probes in enumerate(self._probes[:, low:high]):
+                far = float(np.abs(np.polynomial.chebyshev.chebval(v, coefficients[row]) - probes).max())
+                if far > 10 * (misfit[row] + noise[row] + 1e-14 * largest[row]):
+                    misfit = misfit.copy()
+                    misfit[row] = far
+        return misfit
 
     def narrow(self, octave: int) -> Interval | None:
         """Where pieces close in on a place that is no kink, or None."""

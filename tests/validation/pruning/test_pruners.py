@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import graphon_validation as gv
 from graphon_theory.errors import InputError
-from graphon_validation.networks.selections import keep_best
+from graphon_validation.networks.selections import _bisected, _threshold, keep_best
 from graphon_validation.pruning.scores import METHODS, Method
 from tests.validation.helpers import random_model
 
@@ -42,6 +42,7 @@ def test_keep_best_is_a_sort(scores: list[float], hidden: list[bool], cut: int, 
     assert cut_off.threshold == order[count - 1]
     assert cut_off.tied == order.count(order[count - 1])
     assert cut_off.taken == order[:count].count(order[count - 1])
+    assert _bisected(split, allowed, count) == _threshold(split, allowed, count)
     again, _ = keep_best(split, allowed, count)
     assert all(torch.equal(one, two) for one, two in zip(masks, again, strict=True))
 
@@ -53,6 +54,7 @@ def test_keep_best_of_many(dtype: torch.dtype) -> None:
     full = [torch.ones_like(s, dtype=torch.bool) for s in scores]
     flat = torch.cat([s.flatten() for s in scores])
     for count in (1, 17, 1600, 3199, 3200):
+        assert _bisected(scores, full, count) == _threshold(scores, full, count)
         kept = torch.cat([k.flatten() for k in keep_best(scores, full, count)[0]])
         assert int(kept.sum()) == count
         assert flat[kept].min() >= flat[~kept].max() if count < 3200 else True

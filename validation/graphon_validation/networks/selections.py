@@ -32,16 +32,17 @@ class Cut:
 def keep_best(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: int) -> tuple[list[Tensor], Cut]:
     """Bool masks of the ``count`` highest scores among the candidates, jointly over all tensors.
 
-    The threshold is found by histogram refinement on the scores' bit patterns, 16 bits at a time, so it is
-    the exact ``count``-th score. Among ties at the threshold the draw is random, but the same in every call and on
-    every device: by position, many equal scores (zeros, say) would leave blocks that no method chose. Scores must be
-    finite floats of one dtype.
+    The threshold is found on the scores' bit patterns, by histogram refinement, 16 bits at a time, or, on devices
+    other than the CPU, by halving, so it is the exact ``count``-th score. Among ties at the threshold the draw is
+    random, but the same in every call and on every device: by position, many equal scores (zeros, say) would leave
+    blocks that no method chose. Scores must be finite floats of one dtype.
 
     Raises InputError for a dtype other than float32 and float64.
     """
     if scores[0].dtype not in _INTEGER:
         raise InputError(f"scores: expected float32 or float64, got {scores[0].dtype}; convert the model first.")
-    threshold, above, tied_count = _threshold(scores, candidates, count)
+    find = _threshold if scores[0].device.type == "cpu" else _bisected
+    threshold, above, tied_count = find(scores, candidates, count)
     taken = count - above
     lots = np.zeros(tied_count, dtype=bool)
     lots[:taken] = True
@@ -105,9 +106,39 @@ def _threshold(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: in
         digit, more = _bin(histogram, count - above)
         above += more
         prefix = (prefix << _BITS) + digit
-    key = torch.tensor([prefix], dtype=_INTEGER[dtype])
-    bits = torch.where(key < 0, key ^ torch.iinfo(key.dtype).max, key)
-    return float(bits.view(dtype)), above, int(histogram[digit])
+    return _float_of(prefix, dtype), above, int(histogram[digit])
+
+
+def _bisected(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: int) -> tuple[float, int, int]:
+    """What :func:`_threshold` finds, by halving the range of the keys.
+
+    One pass of comparisons for every bit. Histograms would have to add to the same few bins from everywhere at once,
+    which a device that runs thousands of threads does one after another.
+    """
+    pairs = zip(scores, candidates, strict=True)
+    keys = [_keys(score.reshape(-1), candidate.reshape(-1)) for score, candidate in pairs]
+    info = torch.iinfo(keys[0].dtype)
+
+    def above(bound: int) -> int:
+        return int(torch.stack([(key > bound).sum() for key in keys]).sum())
+
+    low, high = info.min, info.max  # at least count keys lie above low, fewer above high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if above(middle) >= count:
+            low = middle
+        else:
+            high = middle
+    better = above(high)
+    tied = int(torch.stack([(key == high).sum() for key in keys]).sum())
+    return _float_of(high, scores[0].dtype), better, tied
+
+
+def _float_of(key: int, dtype: torch.dtype) -> float:
+    """The float whose key this is."""
+    bits = torch.tensor([key], dtype=_INTEGER[dtype])
+    bits = torch.where(bits < 0, bits ^ torch.iinfo(bits.dtype).max, bits)
+    return float(bits.view(dtype))
 
 
 def _bin(histogram: Tensor, count: int) -> tuple[int, int]:

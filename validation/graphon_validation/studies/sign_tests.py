@@ -63,7 +63,7 @@ def applicability(
     Masks that do not know the signs give A = 1 within sampling, and then, for one layer given those below, the
     network is one of the redrawn ones: ``z`` is that draw's normal score. Units are independent under redrawn
     signs, so mean, variance and skewness of the sum come from ``redraws`` of each unit; a lognormal law with these
-    moments turns them into a score (the sum is skewed, and a plain z would flag one sound layer in a hundred).
+    moments turns them into a score (the sum is skewed, and a plain z would flag twice as many sound layers).
 
     ``gain`` = sum c h^2 / sum c K, K the variance of h over signs: 1 for random signs, ``ceiling`` if all terms of
     every h had one sign. Drift at the scale that has a limit keeps gain = O(1) while the ceiling grows like the
