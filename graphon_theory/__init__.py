@@ -45,6 +45,7 @@ _MODULES = {
         "KernelGradient",
         "kernel_gradient",
     ),
+    "design.objectives": ("objective",),
     "engine.densities": (
         "kernel_density",
         "marginals",
@@ -169,6 +170,7 @@ if TYPE_CHECKING:
     from graphon_theory.activations.activation import as_activation as as_activation
     from graphon_theory.design.kernel_gradients import KernelGradient as KernelGradient
     from graphon_theory.design.kernel_gradients import kernel_gradient as kernel_gradient
+    from graphon_theory.design.objectives import objective as objective
     from graphon_theory.engine.densities import kernel_density as kernel_density
     from graphon_theory.engine.densities import marginals as marginals
     from graphon_theory.engine.limits import limit_kernel as limit_kernel

@@ -188,11 +188,11 @@ def _evidence(noise: float = 1e-3, scaled: bool = True) -> _Of:
 # --- gradient descent -------------------------------------------------------------------------------------------------
 
 
-def _descent(steps: float, rate: float) -> tuple[float, float]:
-    return float(whole_number("steps", steps)), share_kept("rate", rate)
+def _descent(steps: int, rate: float) -> tuple[int, float]:
+    return whole_number("steps", steps), share_kept("rate", rate, expected="a share of the critical rate, in (0, 1]")
 
 
-def _loss_at(steps: float, rate: float = 0.5) -> _Of:
+def _loss_at(steps: int, rate: float = 0.5) -> _Of:
     t, share = _descent(steps, rate)
 
     def of(kernel: FloatArray, y: FloatArray) -> tuple[float, FloatArray]:
@@ -207,8 +207,8 @@ def _loss_at(steps: float, rate: float = 0.5) -> _Of:
     return of
 
 
-def _test_loss_at(steps: float, rate: float = 0.5, share: float = 0.25) -> _Of:
-    (t, speed), kept = _descent(steps, rate), share_kept("share", share)
+def _test_loss_at(steps: int, rate: float = 0.5, share: float = 0.25) -> _Of:
+    (t, speed), kept = _descent(steps, rate), share_kept("share", share, expected="a share of the inputs, in (0, 1)")
 
     def of(kernel: FloatArray, y: FloatArray) -> tuple[float, FloatArray]:
         size = len(y)
@@ -229,7 +229,7 @@ def _test_loss_at(steps: float, rate: float = 0.5, share: float = 0.25) -> _Of:
 class _Filter:
     """p(K) = (1 - (1 - eta K)^t) K^-1 of gradient descent: f_t = K(., X) p(K) y, at eta = 2 rate / mu_1."""
 
-    def __init__(self, kernel: FloatArray, t: float, rate: float) -> None:
+    def __init__(self, kernel: FloatArray, t: int, rate: float) -> None:
         self.kernel, self.t, self.rate = kernel, t, rate
         mu, self.modes = eigh((kernel + kernel.T) / 2)
         self.largest = float(mu[-1])
@@ -255,19 +255,18 @@ class _Filter:
         return self.modes @ inner @ self.modes.T
 
 
-def _learned(x: FloatArray, t: float) -> tuple[FloatArray, FloatArray]:
+def _learned(x: FloatArray, t: int) -> tuple[FloatArray, FloatArray]:
     """q = (1 - (1 - x)^t) / x and its derivative, for x in [0, 2]."""
     small = x * t < _SMALL
     safe = np.where(small, 1.0, x)
-    power = np.sign(1 - safe) ** t * np.exp((t - 1) * np.log(np.maximum(np.abs(1 - safe), 1e-300)))  # ~ (1 - x)^(t - 1)
-    power = power * (np.sign(1 - safe) if t % 2 else np.where(safe > 1, -1.0, 1.0)) if t > 1 else np.ones_like(safe)
+    power = (1 - safe) ** (t - 1)
     below = np.where(safe < 0.5, -np.expm1(t * np.log1p(-np.minimum(safe, 0.5))), 1 - power * (1 - safe))
     q = np.where(small, t * (1 - (t - 1) * x / 2), below / safe)
     slope = np.where(small, -t * (t - 1) / 2 * (1 - 2 * (t - 2) * x / 3), (t * power - below / safe) / safe)
     return q, slope
 
 
-def _divided(x: FloatArray, t: float) -> FloatArray:
+def _divided(x: FloatArray, t: int) -> FloatArray:
     """(q(x) - q(x')) / (x - x') of :func:`_learned`, of all pairs."""
     apart = x[:, None] - x[None, :]
     q = _learned(x, t)[0]
