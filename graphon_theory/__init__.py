@@ -41,11 +41,20 @@ _MODULES = {
         "Known",
     ),
     "networks.network": ("Network",),
-    "design.kernel_gradients": (
+    "designs.graphon_designs": (
+        "Design",
+        "DesignWarning",
+        "design",
+    ),
+    "designs.kernel_gradients": (
         "KernelGradient",
         "kernel_gradient",
     ),
-    "design.objectives": ("objective",),
+    "designs.drawn_masks": (
+        "DeadUnitsWarning",
+        "sample_masks",
+    ),
+    "designs.objectives": ("objective",),
     "engine.densities": (
         "kernel_density",
         "marginals",
@@ -134,7 +143,7 @@ _WINGS = (
     "plots",
     "activations",
     "data",
-    "design",
+    "designs",
     "engine",
     "estimation",
     "exact",
@@ -168,9 +177,14 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from graphon_theory.activations.activation import Activation as Activation
     from graphon_theory.activations.activation import as_activation as as_activation
-    from graphon_theory.design.kernel_gradients import KernelGradient as KernelGradient
-    from graphon_theory.design.kernel_gradients import kernel_gradient as kernel_gradient
-    from graphon_theory.design.objectives import objective as objective
+    from graphon_theory.designs.drawn_masks import DeadUnitsWarning as DeadUnitsWarning
+    from graphon_theory.designs.drawn_masks import sample_masks as sample_masks
+    from graphon_theory.designs.graphon_designs import Design as Design
+    from graphon_theory.designs.graphon_designs import DesignWarning as DesignWarning
+    from graphon_theory.designs.graphon_designs import design as design
+    from graphon_theory.designs.kernel_gradients import KernelGradient as KernelGradient
+    from graphon_theory.designs.kernel_gradients import kernel_gradient as kernel_gradient
+    from graphon_theory.designs.objectives import objective as objective
     from graphon_theory.engine.densities import kernel_density as kernel_density
     from graphon_theory.engine.densities import marginals as marginals
     from graphon_theory.engine.limits import limit_kernel as limit_kernel

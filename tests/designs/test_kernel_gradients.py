@@ -10,7 +10,7 @@ import pytest
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.design.kernel_gradients import KernelGradient
+from graphon_theory.designs.kernel_gradients import KernelGradient
 from graphon_theory.engine import gradients
 from graphon_theory.errors import ActivationError, InputError, KernelError, NetworkError
 

@@ -9,7 +9,7 @@ import pytest
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.design.objectives import Objective
+from graphon_theory.designs.objectives import Objective
 from graphon_theory.errors import InputError, KernelError
 
 N = 12
