@@ -67,8 +67,8 @@ class Cells:
     """All free cells of a network as one vector of logits, and back.
 
     W = least + (1 - least) sigmoid(z + s), with one shift s for every budget, so that the sum of weights x W is what
-    the budget leaves. Weight variances make up for a receiver's connections, however few, and the kernel does not see that
-    no finite network would have any: the least density keeps some.
+    the budget leaves. Weight variances make up for a receiver's connections, however few, and the kernel does not see
+    that no finite network would have any: the least density keeps some.
     """
 
     def __init__(self, network: Network, free: Sequence[FreeLayer], budgets: Sequence[tuple[list[int], float]]) -> None:
