@@ -41,6 +41,12 @@ _MODULES = {
         "Known",
     ),
     "networks.network": ("Network",),
+    "networks.stages": (
+        "Dense",
+        "LayerNorm",
+        "Pointwise",
+        "Residual",
+    ),
     "designs.graphon_designs": (
         "Design",
         "DesignWarning",
@@ -230,6 +236,10 @@ if TYPE_CHECKING:
     from graphon_theory.networks.connectivity import Connectivity as Connectivity
     from graphon_theory.networks.connectivity import Known as Known
     from graphon_theory.networks.network import Network as Network
+    from graphon_theory.networks.stages import Dense as Dense
+    from graphon_theory.networks.stages import LayerNorm as LayerNorm
+    from graphon_theory.networks.stages import Pointwise as Pointwise
+    from graphon_theory.networks.stages import Residual as Residual
     from graphon_theory.pruning.laws import Saliency as Saliency
     from graphon_theory.pruning.laws import erk_densities as erk_densities
     from graphon_theory.pruning.laws import magnitude_pruning as magnitude_pruning

@@ -27,10 +27,13 @@ from graphon_theory.activations.kinks import derivative_of, evaluator, kinks_of,
 from graphon_theory.activations.series.hermite_series import HermiteSeries, hermite_back, hermite_block
 from graphon_theory.activations.variants import variant_of
 from graphon_theory.arrays import FloatArray, Function
-from graphon_theory.errors import ActivationError
+from graphon_theory.data.checks import real_array
+from graphon_theory.data.function_checks import check_elementwise, real_values
+from graphon_theory.errors import ActivationError, shown
 from graphon_theory.numerics import expressions
 from graphon_theory.values import Record, Value
 
+_PROBES = (np.array([-1.0, 0.0, 0.5, -0.7, 2.6, -3.3, 41.0, -57.0]),)  # where a callable is tried
 _STEPS = 4.0  # variances and means are rounded up to powers of 2^(1/_STEPS), so that few series and tables are made
 
 
@@ -64,6 +67,8 @@ class Activation(Value):
         derivative: Function | None = None,
         name: str | None = None,
     ) -> None:
+        if not (name is None or isinstance(name, str)):
+            raise ActivationError(f"name: expected text or None, got {shown(name)}.")
         if isinstance(function, (str, sp.Basic)):
             if tuple(kinks) or derivative is not None:
                 raise ActivationError(
@@ -71,12 +76,17 @@ class Activation(Value):
                 )
             parts = _of_expression(expressions.parse(function, ("z",)), name)
         elif callable(function):
+            if derivative is not None and not callable(derivative):
+                raise ActivationError(f"derivative: expected a callable or None, got {type(derivative).__name__}.")
+            for what, one in (("function", function), ("derivative", derivative)):
+                if one is not None:
+                    check_elementwise(what, one, _PROBES, ActivationError)
             parts = _of_callable(function, derivative, sorted_kinks(kinks), name)
         else:
             raise ActivationError(
                 f"function: expected a SymPy expression in z, its text, or a callable, got {type(function).__name__}."
             )
-        _check_vectorised(parts)
+        _check_parts(parts)
         self._parts = parts
 
     @classmethod
@@ -127,11 +137,11 @@ class Activation(Value):
 
     def __call__(self, z: ArrayLike) -> FloatArray:
         """phi(z), elementwise."""
-        return self.phi(np.asarray(z, dtype=float))
+        return self.phi(real_array("z", z, error=ActivationError).astype(float, copy=False))
 
     def derivative(self, z: ArrayLike) -> FloatArray:
         """phi'(z), elementwise; almost everywhere."""
-        z = np.asarray(z, dtype=float)
+        z = real_array("z", z, error=ActivationError).astype(float, copy=False)
         given = self._parts.derivative
         return self._heat_flow.derivative(z) if given is None else given(z)
 
@@ -267,7 +277,12 @@ class Activation(Value):
         The numerical ones stay below ``prepared(...).error`` of their scale. Raises ActivationError for negative
         variances, for |q12| > sqrt(q11 q22) beyond rounding, and where phi grows too fast.
         """
-        arrays = np.broadcast_arrays(*(np.asarray(q, dtype=float) for q in (q12, q11, q22, mean1, mean2)))
+        given = {"q12": q12, "q11": q11, "q22": q22, "mean1": mean1, "mean2": mean2}
+        moments = [real_array(name, q, error=ActivationError).astype(float) for name, q in given.items()]
+        try:
+            arrays = np.broadcast_arrays(*moments)
+        except ValueError as error:
+            raise ActivationError(f"{', '.join(given)}: expected shapes that broadcast ({error}).") from None
         cross, first, second, mean, other = (np.array(a) for a in arrays)
         if not all(np.isfinite(a).all() for a in (cross, first, second, mean, other)):
             raise ActivationError("q12, q11, q22: expected finite moments, got NaN or infinity.")
@@ -377,19 +392,17 @@ class _Elementwise(Record):
     function: Callable[..., Any]
 
     def __call__(self, z: FloatArray) -> FloatArray:
-        return np.asarray(self.function(z), dtype=float)
+        return real_values("function", self.function, self.function(z), ActivationError)
 
 
-def _check_vectorised(parts: _Parts) -> None:
-    probes = np.array([-1.0, 0.0, 0.5])
-    slope = parts.heat_flow().derivative if parts.derivative is None else parts.derivative
-    for what, function in (("phi", parts.phi), ("phi'", slope)):
-        values = function(probes)
-        if values.shape != probes.shape:
-            raise ActivationError(
-                f"function: {parts.name!r} must be vectorised: {what} of an array of shape {probes.shape} has shape "
-                f"{values.shape}."
-            )
+def _check_parts(parts: _Parts) -> None:
+    """Refuse a phi that is not finite near 0, or whose derivative cannot be had there."""
+    near = _PROBES[0][np.abs(_PROBES[0]) <= 1]
+    with np.errstate(all="ignore"):
+        for z, value in zip(near, parts.phi(near), strict=True):
+            if not math.isfinite(value):
+                raise ActivationError(f"function: {parts.name!r} is {value} at {z:g}; phi must be finite everywhere.")
+        (parts.heat_flow().derivative if parts.derivative is None else parts.derivative)(near)
 
 
 def _jumps(where: float, phi: Function, *functions: Function) -> bool:
@@ -475,4 +488,6 @@ def as_activation(obj: Any) -> Activation:
         return obj
     if isinstance(obj, str) and obj in _NAMED:
         return _NAMED[obj]
-    raise ActivationError(f"activation: expected an Activation or one of {', '.join(map(repr, _NAMED))}, got {obj!r}.")
+    raise ActivationError(
+        f"activation: expected an Activation or one of {', '.join(map(repr, _NAMED))}, got {shown(obj)}."
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import sympy as sp
 
 from graphon_theory.arrays import FloatArray, Function
-from graphon_theory.errors import ActivationError, ExpressionError
+from graphon_theory.errors import ActivationError, ExpressionError, shown
 from graphon_theory.numerics import expressions
 
 _RANGE = 1e6  # kinks of an expression are looked for in [-_RANGE, _RANGE]
@@ -20,7 +20,7 @@ def sorted_kinks(kinks: Iterable[float]) -> tuple[float, ...]:
     try:
         places = sorted({float(k) for k in kinks})
     except (TypeError, ValueError):
-        raise ActivationError(f"kinks: expected numbers, got {kinks!r}.") from None
+        raise ActivationError(f"kinks: expected numbers, got {shown(kinks)}.") from None
     if not all(map(math.isfinite, places)):
         raise ActivationError(f"kinks: expected finite places, got {places}.")
     return tuple(places)

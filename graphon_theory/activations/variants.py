@@ -93,13 +93,10 @@ def _lines(expr: sp.Expr) -> tuple[tuple[float, float], tuple[float, float]] | N
     found = []
     for sign in (-1, 1):
         value = expr.subs(expressions.symbol("z"), sign * size)
-        value = value.simplify() if value.free_symbols else value
-        if not value.is_polynomial(size) or sp.degree(value, size) > 1:
+        powers = _powers(value.simplify() if value.free_symbols else value, size)
+        if powers is None or powers[2] or not all(map(math.isfinite, powers)):
             return None
-        intercept, slope = value.coeff(size, 0), sign * value.coeff(size, 1)
-        if not (intercept.is_finite and slope.is_finite):
-            return None
-        found.append((float(intercept), float(slope)))
+        found.append((powers[0], sign * powers[1]))
     return found[0], found[1]
 
 

@@ -152,16 +152,15 @@ def cells_of(
     """
     sizes = [a * b for a, b in zip(widths[1:], widths, strict=False)]
     base = _with_balanced_rest(network, layers, q)
-    biases = np.broadcast_to(np.asarray(network.bias_variance, dtype=float), network.depth)
-    sent = float(Moments(network.activation)(np.ones(1))[0][0])
+    biases = network.bias_variances
+    sent = [q, *(float(Moments(phi)(np.ones(1))[0][0]) for phi in network.activations)]  # E[phi^2] at variance 1
     where = np.arange(widths[0]) if groups is None else groups
     shares = np.bincount(where) / widths[0]
     free = []
     for number in layers:
         rows = 1 if number == network.depth - 1 else blocks[number]
         columns = shares if number == 0 else np.full(blocks[number - 1], 1 / blocks[number - 1])
-        signal = q if number == 0 else sent
-        target = (1 - float(biases[number])) / (network.weight_variance[number] * signal)
+        target = (1 - biases[number]) / (network.weight_variance[number] * sent[number])
         free.append(
             FreeLayer(
                 number,

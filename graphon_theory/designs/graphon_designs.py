@@ -377,6 +377,12 @@ def _checked_widths(network: Network, widths: Sequence[int], d: int) -> tuple[in
             f"network: expected one output, whose kernel all targets share, got {network.outputs}; design with "
             "outputs=1 and raise it afterwards (dataclasses.replace(design.network, outputs=...))."
         )
+    if not network.is_plain:
+        raise NetworkError("network: expected weight layers and activations by turns; shortcuts are not designed.")
+    if max(network.bias_variances) >= 1:
+        raise NetworkError(
+            f"bias_variance: {max(network.bias_variances):g} alone exceeds the variance 1 that signals are to keep."
+        )
     counts = whole_numbers("widths", widths, expected=f"all {network.depth + 1} unit counts (n_0, ..., n_L)")
     if len(counts) != network.depth + 1 or counts[0] != d:
         raise InputError(

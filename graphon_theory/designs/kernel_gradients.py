@@ -24,6 +24,7 @@ from graphon_theory.errors import ActivationError, InputError, NetworkError
 from graphon_theory.graphons.conversions import as_graphon
 from graphon_theory.graphons.graphon import Graphon, StepGraphon
 from graphon_theory.networks.network import Network
+from graphon_theory.networks.stages import Norm, Weights, dense_stages
 from graphon_theory.numerics.quadratures import Panels
 from graphon_theory.values import Record
 
@@ -81,7 +82,7 @@ def kernel_gradient(
     check_differentiable(network)
     with single_threaded_blas():
         grid = discretise(network, distinct(inputs), float(rtol))
-        recursion = Recursion(grid.operators, network.activation, inputs)
+        recursion = Recursion(grid.operators, network.outline, inputs, weights=grid.weights)
         sums = operator_gradients(recursion, inputs, *cotangents, threads=threads)
     return KernelGradient.of(network, grid, inputs.shape[1], sums, _still(recursion, inputs))
 
@@ -94,12 +95,17 @@ def check_differentiable(network: Network) -> None:
                 f"layer {number}: known: kernel gradients are not derived for positions that tell of their units' "
                 "parameters; estimate the network without them (V, W and D alone)."
             )
-    activation = network.activation
-    if activation.jumps and activation.route != "closed form":
-        raise ActivationError(
-            f"activation {activation.name!r} jumps: its kernel's derivative is not E[phi' phi'], and only \"step\" has "
-            "it in closed form; smooth the jump."
+    if any(isinstance(part, Norm) for part in network.outline):
+        raise NetworkError(
+            "LayerNorm: kernel gradients are not derived through it; take it out, or keep signals at variance 1 by "
+            'gt.balanced(network, by="position") instead.'
         )
+    for activation in network.activations:
+        if activation.jumps and activation.route != "closed form":
+            raise ActivationError(
+                f"activation {activation.name!r} jumps: its kernel's derivative is not E[phi' phi'], and only "
+                '"step" has it in closed form; smooth the jump.'
+            )
 
 
 def _cotangent(name: str, values: object, outputs: int, x: object, count: int) -> FloatArray | None:
@@ -177,7 +183,8 @@ class KernelGradient(Record):
 
     ``mask``, ``variance``, ``drift``: one entry a weight layer, the derivative in every value of a step (or constant)
     graphon, in the shape of ``values``; None where the graphon is of another kind (use :meth:`density` or
-    :meth:`along`). ``weight_variance`` (L,): in sigma_w^2 of every layer. ``quadrature_error``: of the kernels.
+    :meth:`along`). ``weight_variance`` (L,): in sigma_w^2 of every layer; ``trained_bias_variance`` (L,): in what
+    biases add to T alone. ``quadrature_error``: of the kernels.
     """
 
     network: Network
@@ -185,6 +192,7 @@ class KernelGradient(Record):
     variance: list[FloatArray | None]
     drift: list[FloatArray | None]
     weight_variance: FloatArray
+    trained_bias_variance: FloatArray
     quadrature_error: float
     _bias_variance: FloatArray = field(repr=False)
     _still: int | None = field(repr=False)
@@ -197,11 +205,13 @@ class KernelGradient(Record):
     ) -> KernelGradient:
         """From the cotangents of the operators' matrices to those of what they were made of."""
         layers, places = layers_of(network), _places(network, grid, d)
-        matrices, scales = [], []
-        for number, (layer, place, got) in enumerate(zip(layers, places, sums, strict=True)):
-            parts, scale = _unscaled(layer, place, got, inputs=number == 0)
+        matrices, weight, bias, in_ntk = [], [], [], network.parameterization == "ntk"
+        for layer, place, got, stage in zip(layers, places, sums, dense_stages(network.stages), strict=True):
+            parts, scale = _unscaled(layer, place, got, in_ntk)
             matrices.append(parts)
-            scales.append(scale)
+            weight.append(scale)
+            tied = in_ntk and stage.trained_bias_variance is None  # a bias of T that is not sigma_b^2 stays
+            bias.append(got.bias + (got.trained_bias if tied else 0.0))
         steps: dict[str, list[FloatArray | None]] = {
             part: [
                 _step_values(place, got[part], getattr(layer.connectivity, part))
@@ -209,14 +219,26 @@ class KernelGradient(Record):
             ]
             for part in _PARTS
         }
-        weight, bias = np.array(scales).T
+        trained = np.array([got.trained_bias for got in sums])
         return cls(
-            network, steps["mask"], steps["variance"], steps["drift"], weight, grid.error, bias, still, places, matrices
+            network,
+            steps["mask"],
+            steps["variance"],
+            steps["drift"],
+            np.array(weight),
+            trained,
+            grid.error,
+            np.array(bias),
+            still,
+            places,
+            matrices,
         )
 
     @property
     def bias_variance(self) -> FloatArray:
-        """(L,): the derivative in sigma_b^2 of every layer; one-sided where that is 0.
+        """(L,): the derivative in sigma_b^2 of every layer, and with it in what biases add to T unless that is given.
+
+        One-sided where it is 0.
 
         Raises NetworkError where the biases are 0 and so is the variance of an input at some position: a kinked phi has
         no derivative there.
@@ -273,40 +295,36 @@ class KernelGradient(Record):
 
 def _places(network: Network, grid: Discretisation, d: int) -> list[_Place]:
     k = network.outputs
-    nodes = [(np.arange(d) + 0.5) / d, *(p.nodes() for p in grid.panels), (np.arange(k) + 0.5) / k]
-    panels: list[Panels | None] = [None, *grid.panels]
+    inputs, outputs = ((np.arange(n) + 0.5) / n for n in (d, k))
     out = []
-    for number, below in enumerate(panels):
-        receiving = grid.panels[number] if number < len(grid.panels) else None
+    for part in grid.outline:
+        if not isinstance(part, Weights):
+            continue
+        below, receiving = (grid.places[place] for place in (part.source, part.place))
         points = None if receiving is None else receiving.nodes()
         weights = np.full(k, 1 / k) if receiving is None else receiving.weights()
-        out.append(_Place(points, weights, below, len(nodes[number]), (nodes[number + 1], nodes[number])))
+        nodes = (outputs if points is None else points, inputs if below is None else below.nodes())
+        out.append(_Place(points, weights, below, len(nodes[1]), nodes))
     return out
 
 
-def _unscaled(
-    layer: Layer, place: _Place, got: LayerSums, inputs: bool
-) -> tuple[dict[str, FloatArray], tuple[float, float]]:
-    """Cotangents of the graphons' own matrices, and the derivatives in sigma_w^2 and sigma_b^2."""
+def _unscaled(layer: Layer, place: _Place, got: LayerSums, in_ntk: bool) -> tuple[dict[str, FloatArray], float]:
+    """Cotangents of the graphons' own matrices, and the derivative in sigma_w^2."""
     s, connectivity = layer.scales, layer.connectivity
     variance, mask = place.matrix(connectivity.variance), place.matrix(connectivity.mask)
-    in_ntk = s.mask == s.variance
     of_mask, of_variance, of_drift = s.mask * got.mask, s.variance * got.variance, np.sqrt(s.variance) * got.drift
     left = variance
     weight = 0.0
     if connectivity.has_drift:
         drift = place.matrix(connectivity.drift)
         weight += 0.5 * float((got.drift * drift).sum()) / np.sqrt(s.variance)
-        if inputs:  # the operator there holds V - D^2 / d
+        if place.panels is None:  # at the inputs, where operator holds V - D^2 / d
             left = variance - drift**2
             of_drift = of_drift - 2 * of_variance * drift
     weight += float((got.variance * left).sum())
-    # in standard parameterization the fan-in stands in the place of sigma_w^2, and 1 in that of sigma_b^2
-    bias = got.bias
-    if in_ntk:
+    if in_ntk:  # in standard parameterization the fan-in stands in the place of sigma_w^2
         weight += float((got.mask * mask).sum())
-        bias += got.trained_bias
-    return {"mask": of_mask, "variance": of_variance, "drift": of_drift}, (weight, bias)
+    return {"mask": of_mask, "variance": of_variance, "drift": of_drift}, weight
 
 
 def _step_values(place: _Place, got: FloatArray, graphon: Graphon) -> FloatArray | None:

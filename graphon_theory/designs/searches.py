@@ -46,7 +46,7 @@ class Task:
         network = cells.at(values)
         with single_threaded_blas():
             grid = discretise(network, x, _RTOL)
-            recursion = Recursion(grid.operators, network.activation, x)
+            recursion = Recursion(grid.operators, network.outline, x, weights=grid.weights)
             nngp, ntk = kernels(recursion, x, threads=self.threads)
             value, *cotangents = self.objective(ntk[0], nngp[0], self.y[rows])
             of_ntk, of_nngp = (_checked(c, len(x)) for c in cotangents)
@@ -78,7 +78,7 @@ class Task:
         """NTK and NNGP."""
         everything = x if x2 is None else np.concatenate([x, x2])
         with single_threaded_blas():
-            recursion = Recursion(discretise(network, everything, _RTOL).operators, network.activation, everything)
+            recursion = Recursion(discretise(network, everything, _RTOL).operators, network.outline, everything)
             nngp, ntk = kernels(recursion, x, x2, threads=self.threads)
         return ntk[0], nngp[0]
 

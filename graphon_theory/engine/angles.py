@@ -68,3 +68,23 @@ def gaps_above(
         out[:, p] = 0.5 * (np.einsum("uv,uv->u", op.variance, squares) + op.bias * (inverse[:, i] - inverse[:, j]) ** 2)
         out[(here[:, i] == 0) | (here[:, j] == 0), p] = 1.0  # a dead position, at a right angle to everything
     return np.clip(out, 0.0, 2.0)
+
+
+def gaps_of_sum(
+    parts: tuple[FloatArray, FloatArray],
+    whole: FloatArray,
+    gaps: tuple[FloatArray, FloatArray],
+    rows: IntArray,
+    columns: IntArray,
+) -> FloatArray:
+    """1 - rho (positions, pairs) of a sum of two independent parts, from theirs.
+
+    ``parts`` and ``whole`` (positions, N): square roots of their variances.
+    """
+    inverse = np.divide(1.0, whole, out=np.zeros_like(whole), where=whole > 0)
+    out = np.zeros_like(gaps[0])
+    for part, gap in zip(parts, gaps, strict=True):
+        left, right = part[:, rows] * inverse[:, rows], part[:, columns] * inverse[:, columns]
+        out += 0.5 * (left - right) ** 2 + left * right * gap
+    out[(whole[:, rows] == 0) | (whole[:, columns] == 0)] = 1.0  # dead for one of the two
+    return np.clip(out, 0.0, 2.0)

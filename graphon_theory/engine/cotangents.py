@@ -8,13 +8,14 @@ input with itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.engine.tiles import Tile
+from graphon_theory.engine.workspaces import Workspace
 
 
 class Sums(Protocol):
@@ -23,6 +24,27 @@ class Sums(Protocol):
     def add(self, other: object) -> None:
         """Add what another part of the pairs gave."""
         ...
+
+
+@dataclass(frozen=True)
+class Way:
+    """What a step is given on the way back beside the cotangents.
+
+    ``sums``: what it gathers; ``work``: where it may put arrays; ``shelf``: cotangents of shortcuts, which a join
+    leaves there and the fork below it takes.
+    """
+
+    sums: Any
+    work: Workspace
+    shelf: list[Any]
+
+
+@dataclass
+class Nothing:
+    """What a step without parameters gathers."""
+
+    def add(self, other: object) -> None:
+        pass
 
 
 @dataclass

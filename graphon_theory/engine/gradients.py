@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.engine.cotangents import LayerSums, Moved, Sums
+from graphon_theory.engine.cotangents import LayerSums, Moved, Sums, Way
 from graphon_theory.engine.recursion import Recursion
-from graphon_theory.engine.steps import Before, Buffers, Features, Field
+from graphon_theory.engine.steps import Before, Buffers, Features, Field, Fresh
 from graphon_theory.engine.threads import Progress, run_tiles
 from graphon_theory.engine.tiles import Tile, row_keys
 
@@ -163,8 +163,9 @@ class _Block:
             field = step.on_pairs(field, left, right, tile, room)
             if isinstance(field, Before):
                 field.settle()
+        shelf: list[FloatArray] = []
         for n in range(len(steps) - 1, -1, -1):
-            above = steps[n].pull(above, below[n], self.left[n], self.right[n], tile, sums[n], work[n])
+            above = steps[n].pull(above, below[n], self.left[n], self.right[n], tile, Way(sums[n], work[n], shelf))
         return (tile.i1 - tile.i0) * (tile.j1 - tile.j0)
 
     def _above(self, tile: Tile) -> FloatArray:
@@ -192,8 +193,8 @@ def _inputs(
     diagonals = [
         zero if values is None else np.diagonal(values, axis1=1, axis2=2)[:, part].copy() for values in cotangents
     ]
-    above = Field(diagonals[0], diagonals[1], np.zeros_like(zero))
+    above, shelf = Field(diagonals[0], diagonals[1], np.zeros_like(zero)), list[Field]()
     for n in range(len(below) - 1, -1, -1):
         sums: Any = total[n]
         own = Moved(sums.values[..., part]) if isinstance(sums, Moved) else sums
-        above = recursion.steps[n].pull_inputs(above, below[n], own)
+        above = recursion.steps[n].pull_inputs(above, below[n], Way(own, Fresh(), shelf))

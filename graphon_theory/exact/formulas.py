@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import mpmath as mp
@@ -12,9 +13,9 @@ import sympy as sp
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_inputs, positive_number
+from graphon_theory.data.checks import as_inputs, positive_number, whole_number
 from graphon_theory.data.labels import OUTPUT, X2, Variables, X, coords_of_inputs, dataset
-from graphon_theory.errors import ClosedFormError, InputError
+from graphon_theory.errors import ClosedFormError, InputError, shown
 from graphon_theory.exact.profiles import rational
 from graphon_theory.exact.scalar_reductions import ScalarReduction
 from graphon_theory.graphons.graphon import Graphon
@@ -24,6 +25,7 @@ from graphon_theory.values import Record
 if TYPE_CHECKING:
     import xarray as xr
 
+_NODES = 100_000  # of an expression that is expanded
 _DIGITS = 40  # of an evaluation: correlations within 1e-20 of 1 are known
 _NEGATIVE = mp.mpf("1e-20")  # of a square: more than rounding
 
@@ -54,12 +56,18 @@ class ClosedForm(Record):
     reduction: ScalarReduction | None = None
 
     def __post_init__(self) -> None:
+        whole_number("outputs", self.outputs, error=ClosedFormError)
         meanings = self.definitions.items() if isinstance(self.definitions, Mapping) else [(None, None)]
         if not all(isinstance(name, sp.Symbol) and isinstance(meaning, sp.Expr) for name, meaning in meanings):
             raise ClosedFormError("definitions: expected SymPy expressions by symbol; take the form from closed_form.")
         for title, kernel in (("nngp", self.nngp), ("ntk", self.ntk)):
-            if not all(isinstance(one, sp.Expr) for one in (kernel if isinstance(kernel, list | tuple) else [kernel])):
-                raise ClosedFormError(f"{title}: expected SymPy expressions, got {kernel!r:.80}.")
+            several = kernel if isinstance(kernel, list | tuple) else [kernel]
+            if not all(isinstance(one, sp.Expr) for one in several) or len(several) != self.outputs:
+                raise ClosedFormError(f"{title}: expected a SymPy expression for each output, got {shown(kernel)}.")
+        kinds = {"moments": (self.moments, Moments), "reduction": ([self.reduction], ScalarReduction | None)}
+        for title, (held, kind) in kinds.items():
+            if not isinstance(held, list | tuple) or not all(isinstance(one, kind) for one in held):
+                raise ClosedFormError(f"{title}: expected what closed_form gives, got {shown(getattr(self, title))}.")
         super().__post_init__()
 
     def expanded(self, expr: sp.Expr) -> sp.Expr:
@@ -72,8 +80,13 @@ class ClosedForm(Record):
                 f"expr: expected a SymPy expression, got {type(expr).__name__}; pass form.ntk or form.nngp (one of "
                 "them, for several outputs)."
             )
-        for name, meaning in reversed(list(self.definitions.items())):
-            expr = expr.subs(name, meaning)
+        if len(list(islice(sp.preorder_traversal(expr), _NODES))) == _NODES:
+            raise ClosedFormError(f"expr: expected a kernel of this form, got more than {_NODES:,} terms.")
+        try:
+            for name, meaning in reversed(list(self.definitions.items())):
+                expr = expr.subs(name, meaning)
+        except RecursionError:
+            raise ClosedFormError("expr: expected a kernel of this form, got one that is nested too deep.") from None
         return expr
 
     def at_equal_norms(self, q: float | str | sp.Expr = 1) -> ClosedForm:
@@ -128,9 +141,13 @@ class ClosedForm(Record):
     def _lines(self) -> Iterator[tuple[str, sp.Symbol | None, Any]]:
         for name, meaning in self.definitions.items():
             yield str(name), name, meaning
+        for title, expr in self._results():
+            yield title, None, expr
+
+    def _results(self) -> Iterator[tuple[str, sp.Expr]]:
         for title, found in (("NNGP", self.nngp), ("NTK", self.ntk)):
             for o, expr in enumerate(found if self.outputs > 1 else (found,)):
-                yield title + (f"[{o}]" if self.outputs > 1 else ""), None, expr
+                yield title + (f"[{o}]" if self.outputs > 1 else ""), expr
 
     def __str__(self) -> str:
         return "\n".join(f"{title} = {meaning}" for title, _, meaning in self._lines())
@@ -150,8 +167,14 @@ class _Program:
         self.form = form
         self.names = [s for m in form.moments for s in m.symbols]
         self.homogeneous = form.reduction is not None
+        known = set(self.names)
+        for name, meaning in (*form.definitions.items(), *form._results()):
+            unknown = sorted(map(str, meaning.free_symbols - known))
+            if unknown:
+                raise ClosedFormError(f"{name}: stands on {shown(unknown)}, which nothing defines before it.")
+            known.add(name)
         self.steps = [(name, _function(meaning)) for name, meaning in form.definitions.items()]
-        self.last = [_function(e) for k in (form.nngp, form.ntk) for e in (k if form.outputs > 1 else (k,))]
+        self.last = [_function(meaning) for _, meaning in form._results()]
 
     def _means(self, d: int) -> list[FloatArray]:
         edges = np.linspace(0.0, 1.0, d + 1)
@@ -188,7 +211,10 @@ def _function(expr: sp.Expr) -> Callable[[_Values], mp.mpf]:
     if isinstance(expr, sp.Symbol):
         return lambda known: known[expr]
     if not expr.free_symbols:  # integrals that stand unevaluated among them
-        number = mp.mpf(sp.N(expr, _DIGITS))
+        try:
+            number = mp.mpf(sp.N(expr, _DIGITS))
+        except (AttributeError, IndexError, TypeError, ValueError):
+            raise ClosedFormError(f"{type(expr).__name__}: no number, and no formula of one.") from None
         return lambda known: number
     parts = [_function(one) for one in expr.args]
     if isinstance(expr, sp.Add):

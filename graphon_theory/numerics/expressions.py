@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial, reduce
 from itertools import islice
 from numbers import Integral
 from typing import Any
@@ -269,6 +270,22 @@ class _Builder:
         return value
 
 
+# What may be known of a symbol: that it is real, and of positions that they are positive.
+_KNOWN = {name: symbol(name).assumptions0 for name in ("z",)} | {
+    name: sp.Symbol(name, positive=True).assumptions0 | sp.Symbol(name, nonnegative=True).assumptions0 for name in "uv"
+}
+
+
+def _assumed(node: sp.Symbol) -> str | None:
+    """The assumption with which a symbol leaves out a part of the real line, or of [0, 1], if it does."""
+    known = _KNOWN[node.name]
+    wrong = {fact: value for fact, value in node.assumptions0.items() if known.get(fact) is not value}
+    # rather than what follows from them
+    told = ("positive", "negative", "nonnegative", "nonpositive", "integer", "imaginary")
+    shown = sorted((fact for fact in (*told, *wrong) if fact in wrong), key=lambda fact: not wrong[fact])
+    return f"{shown[0]}={wrong[shown[0]]}" if shown else None
+
+
 def _walk(expr: Any) -> Iterator[tuple[Any, int]]:
     """All nodes with their depths, from the outermost on, without recursion; below what is not known nothing."""
     stack: list[tuple[Any, int]] = [(expr, 0)]
@@ -297,6 +314,12 @@ def _check(expr: Any, names: tuple[str, ...], source: object) -> None:
                     f"{_show(source)}: the symbol {str.__str__(node.name)!r} is not allowed; expected "
                     f"{', '.join(names)}."
                 )
+            wrong = _assumed(node)
+            if wrong is not None:
+                raise ExpressionError(
+                    f"{_show(source)}: the symbol {node.name!r} is assumed to be {wrong}, which leaves out a part of "
+                    f"where it is needed; make it by Symbol({node.name!r}, real=True), or pass the text."
+                )
         elif isinstance(node, (sp.Rational, sp.Float)):
             large = max(abs(node.p), node.q) > MAX_INTEGER if isinstance(node, sp.Rational) else False
             if large or not np.isfinite(float(node)):
@@ -314,48 +337,77 @@ def _check(expr: Any, names: tuple[str, ...], source: object) -> None:
 
 def evaluate(expr: sp.Basic, values: Mapping[str, Any]) -> Any:
     """The value of a checked expression with NumPy arrays in place of its symbols (branches not taken may be NaN)."""
-    memo: dict[Any, Any] = {}
+    return Program(expr)(values)
 
-    def value(node: Any) -> Any:
-        if node not in memo:
-            memo[node] = fresh(node)
-        return memo[node]
 
-    def fresh(node: Any) -> Any:
+class Program:
+    """A checked expression as a list of NumPy functions, each applied to results before it: :func:`evaluate`, often."""
+
+    def __init__(self, expr: sp.Basic) -> None:
+        self._start: list[Any] = []  # constants, in the places of their results
+        self._symbols: list[tuple[int, str]] = []
+        self._steps: list[tuple[int, Callable[..., Any], tuple[int, ...]]] = []
+        self._places: dict[Any, int] = {}
+        self._result = self._place(expr)
+
+    def __call__(self, values: Mapping[str, Any]) -> Any:
+        results = self._start.copy()
+        for place, name in self._symbols:
+            results[place] = values[name]
+        with np.errstate(all="ignore"):
+            for place, function, args in self._steps:
+                results[place] = function(*[results[arg] for arg in args])
+        return results[self._result]
+
+    def _place(self, node: Any) -> int:
+        if node not in self._places:
+            self._places[node] = self._new(node)
+        return self._places[node]
+
+    def _new(self, node: Any) -> int:
         if isinstance(node, sp.Symbol):
-            return values[node.name]
-        if node in (sp.true, sp.false):
-            return bool(node)
-        if node.is_Atom:
-            return float(node)
-        if isinstance(node, sp.Pow):
-            return _power(value(node.base), node.exp, value)
-        if isinstance(node, sp.Piecewise):
-            out: Any = np.nan
-            for branch, condition in reversed(node.args):
-                out = np.where(value(condition), value(branch), out)
-            return out
-        args = [value(arg) for arg in node.args]
-        if node.func in _FOLDS:
-            out = args[0]
-            for arg in args[1:]:
-                out = _FOLDS[node.func](out, arg)
-            return out
-        return _NUMPY[node.func](*args)
-
-    with np.errstate(all="ignore"):
-        return value(expr)
+            self._start.append(None)
+            self._symbols.append((len(self._start) - 1, node.name))
+        elif node in (sp.true, sp.false):
+            self._start.append(bool(node))
+        elif node.is_Atom:
+            self._start.append(float(node))
+        else:
+            function, inner = _step(node)
+            args = tuple(self._place(arg) for arg in inner)
+            self._start.append(None)
+            self._steps.append((len(self._start) - 1, function, args))
+        return len(self._start) - 1
 
 
-def _power(base: Any, exponent: Any, value: Callable[[Any], Any]) -> Any:
-    if exponent == sp.Rational(1, 2):
-        return np.sqrt(base)
-    if exponent == sp.Rational(-1, 2):
-        return 1.0 / np.sqrt(base)
-    if exponent.is_Integer:
-        n = int(exponent)
-        return np.float64(1.0) / np.asarray(base) ** -n if n < 0 else np.asarray(base) ** n
-    return np.power(np.asarray(base, dtype=float), value(exponent))
+def _step(node: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """The NumPy function of a node, and the nodes that it takes."""
+    if isinstance(node, sp.Pow):
+        if node.exp == sp.Rational(1, 2):
+            return np.sqrt, (node.base,)
+        if node.exp == sp.Rational(-1, 2):
+            return lambda base: 1.0 / np.sqrt(base), (node.base,)
+        if node.exp.is_Integer:
+            return partial(_whole_power, exponent=int(node.exp)), (node.base,)
+        return lambda base, exponent: np.power(np.asarray(base, dtype=float), exponent), node.args
+    if isinstance(node, sp.Piecewise):
+        return _pieces, tuple(part for piece in node.args for part in piece.args)
+    if node.func in _FOLDS:
+        fold = _FOLDS[node.func]
+        return lambda *args: reduce(fold, args), node.args
+    return _NUMPY[node.func], node.args
+
+
+def _whole_power(base: Any, exponent: int) -> Any:
+    return np.float64(1.0) / np.asarray(base) ** -exponent if exponent < 0 else np.asarray(base) ** exponent
+
+
+def _pieces(*args: Any) -> Any:
+    """The first value whose condition holds, of value, condition, value, condition, ..."""
+    out: Any = np.nan
+    for value, condition in zip(args[-2::-2], args[::-2], strict=True):
+        out = np.where(condition, value, out)
+    return out
 
 
 def switches(expr: sp.Basic) -> list[sp.Expr]:

@@ -16,9 +16,18 @@ from numpy.typing import ArrayLike
 from scipy.special import softmax
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_generator, as_inputs, real_array, share_kept, whole_number, whole_numbers
+from graphon_theory.data.checks import (
+    as_generator,
+    as_inputs,
+    one_of,
+    real_array,
+    share_kept,
+    whole_number,
+    whole_numbers,
+)
 from graphon_theory.data.labels import by_rows, refuse_other_labels, samples_of
-from graphon_theory.errors import ConnectivityError, InputError, NetworkError
+from graphon_theory.data.memory import refuse_beyond_memory
+from graphon_theory.errors import ConnectivityError, InputError, NetworkError, shown
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity, Known
 from graphon_theory.networks.network import Network
@@ -299,9 +308,10 @@ def _checked(
     expected += f" from {inputs} inputs to {network.outputs} outputs"
     counts = whole_numbers("widths", widths, error=NetworkError, expected=expected)
     if len(counts) != network.depth + 1 or (counts[0], counts[-1]) != (inputs, network.outputs):
-        raise NetworkError(f"widths: expected {expected}, got {widths!r}.")
+        raise NetworkError(f"widths: expected {expected}, got {shown(widths)}.")
     share_kept("density", density, error=ConnectivityError)
     whole_number("positions", positions)
+    refuse_beyond_memory("positions", 64.0 * positions**2, f"tables of {positions:,} positions", "take fewer")
     if modes is not None:
         whole_number("modes", modes)
     return counts
@@ -310,8 +320,7 @@ def _checked(
 def _targets(y: ArrayLike, loss: str, count: int, outputs: int) -> FloatArray:
     """Targets (outputs, N): indicators of the labels, or the targets themselves."""
     values = real_array("y", by_rows(y), expected="labels or targets")
-    if loss not in _LOSSES:
-        raise InputError(f"loss: expected one of {', '.join(_LOSSES)}, got {loss!r}.")
+    one_of("loss", loss, _LOSSES)
     if loss == "squared":
         columns = values[:, None] if values.ndim == 1 and outputs == 1 else values
         if columns.shape != (count, outputs) or not np.isfinite(columns).all():

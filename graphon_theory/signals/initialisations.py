@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.discretisation import discretise, layers_of
 from graphon_theory.engine.operators import Layer
-from graphon_theory.errors import ClosedFormError, NetworkError
+from graphon_theory.errors import ClosedFormError, NetworkError, shown
 from graphon_theory.exact.exact_graphons import exact_degrees
 from graphon_theory.exact.profiles import tidy
 from graphon_theory.graphons.analytic import AnalyticGraphon
@@ -53,9 +53,10 @@ def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str =
     and for a goal that cannot be met.
     """
     check(network, q)
-    if by not in ("layer", "position") or goal not in ("variance", "chi"):
+    words = isinstance(by, str) and isinstance(goal, str)
+    if not words or by not in ("layer", "position") or goal not in ("variance", "chi"):
         raise NetworkError(
-            f'by, goal: expected "layer" or "position" and "variance" or "chi", got {by!r} and {goal!r}.'
+            f'by, goal: expected "layer" or "position" and "variance" or "chi", got {shown(by)} and {shown(goal)}.'
         )
     if network.bias_variance >= 1:
         raise NetworkError(
@@ -74,7 +75,7 @@ def _by_layer(network: Network, q: float, goal: str) -> Network:
     sigmas = list(network.weight_variance)
     # the panels of the balanced network: its variances are of order one, so one round of refinement follows them
     for _ in range(2):
-        current = replace(network, weight_variance=tuple(sigmas))
+        current = network.changed(weight_variance=tuple(sigmas))
         grid = discretise(current, np.full((1, 1), math.sqrt(q)), 1e-10)
         signal: FloatArray | None = None
         for number, layer in enumerate(layers_of(current)):
@@ -92,8 +93,8 @@ def _by_layer(network: Network, q: float, goal: str) -> Network:
             if not last:
                 signal = moments(sigma * bare + network.bias_variance)[0]
             sigmas[number] = sigma
-            current = replace(network, weight_variance=tuple(sigmas))
-    return replace(network, weight_variance=tuple(sigmas))
+            current = network.changed(weight_variance=tuple(sigmas))
+    return network.changed(weight_variance=tuple(sigmas))
 
 
 def _mean_row(layer: Layer, below: Panels | None, signal: FloatArray | None, q: float) -> float:
@@ -150,7 +151,7 @@ def _by_position(network: Network, q: float) -> Network:
             scaled = _rescaled(variance, edges, sent, target, number + 1)
             edges, sent = np.array([0.0, 1.0]), np.array([one])
         layers.append(Connectivity(layer.mask, scaled))
-    return replace(network, layers=tuple(layers))
+    return network.changed(layers=tuple(layers))
 
 
 def _silent(network: Network, still: float) -> float:

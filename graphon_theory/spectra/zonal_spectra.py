@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphon_theory.arrays import EPS, FloatArray
-from graphon_theory.data.checks import whole_number
+from graphon_theory.data.checks import one_of, positive_number, whole_number
 from graphon_theory.data.labels import DEGREE, RADIAL, Variables, dataset
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import ConvergenceError, InputError, NetworkError
@@ -73,8 +73,7 @@ def zonal_spectrum(
     for name, value, least in (("dimension", dimension, 2), ("count", count, 1), ("radial", radial, 1)):
         whole_number(name, value, least, expected=f"a whole number of at least {least}")
     for name, choice, choices in (("law", law, ("sphere", "gaussian")), ("kind", kind, ("ntk", "nngp"))):
-        if choice not in choices:
-            raise InputError(f"{name}: expected one of {choices}, got {choice!r}.")
+        one_of(name, choice, choices)
     whole_number("output", output, 0, network.outputs - 1, expected=f"0..{network.outputs - 1}")
     check_zonal(network, int(dimension))
 
@@ -82,8 +81,7 @@ def zonal_spectrum(
     copies = [_multiplicity(d, k) for k in range(count)]
     # netCDF-3 holds integers of 32 bits, and those of 64 end soon in high dimensions
     multiplicity = np.array(copies, dtype=np.int64 if max(copies) < 2**31 else np.float64)
-    if rtol is None:
-        rtol = 1e-10 if law == "sphere" else 1e-7
+    rtol = positive_number("rtol", (1e-10 if law == "sphere" else 1e-7) if rtol is None else rtol)
     rules, kept = (_SPHERE, 1) if law == "sphere" else (_GAUSSIAN, int(radial))
     if kept > rules[0][1]:
         raise InputError(f"radial: at most {rules[0][1]} modes of one degree are computed, got {radial}.")

@@ -124,6 +124,52 @@ def test_zero_opposite_and_close_inputs() -> None:
         _ = got.bias_variance
 
 
+def test_shortcuts_and_layers_of_their_own() -> None:
+    """Residual stages nested, an activation and biases of its own for every layer, biases that start at 0 and train."""
+    rng = np.random.default_rng(12)
+    d, p = 4, 3
+    edges = np.array([0.0, 0.3, 0.6, 1.0])
+    shapes = [(p, d), (p, p), (p, p), (p, p), (1, p)]
+    masks = [rng.uniform(0.2, 0.9, shape) for shape in shapes]
+    variances = [mask * rng.uniform(0.7, 1.4, mask.shape) for mask in masks]
+    sigmas, biases, trained = rng.uniform(0.5, 1.5, 5), rng.uniform(0.05, 0.3, 5), rng.uniform(0.2, 0.6, 5)
+
+    def network(w: list[FloatArray], v: list[FloatArray], s: FloatArray, b: FloatArray, t: FloatArray) -> gt.Network:
+        layers = []
+        for k, (mask, variance) in enumerate(zip(w, v, strict=True)):
+            u, below = (edges if mask.shape[0] == p else None), (edges if k else None)
+            layer = gt.Connectivity(gt.StepGraphon(mask, u, below), gt.StepGraphon(variance, u, below))
+            layers.append(gt.Dense(layer, float(s[k]), float(b[k]), trained_bias_variance=float(t[k])))
+        inner = gt.Residual(gt.Pointwise("tanh"), layers[2], scale=0.5)
+        return gt.Network(
+            [
+                layers[0],
+                gt.Residual(gt.Pointwise("relu"), layers[1], inner, gt.Pointwise("gelu"), layers[3], scale=0.7),
+                gt.Pointwise("erf"),
+                layers[4],
+            ]
+        )
+
+    x = rng.standard_normal((5, d))
+    ntk, nngp = rng.standard_normal((2, 5, 5))
+    got = gt.kernel_gradient(network(masks, variances, sigmas, biases, trained), x, ntk=ntk, nngp=nngp)
+    steps = [[0.1 * rng.standard_normal(m.shape) for m in masks] for _ in range(2)]
+    scales, shifts, own = rng.standard_normal((3, 5)) * 0.1
+
+    def value(e: float) -> float:
+        w, v = (
+            [m + e * step for m, step in zip(given, moves, strict=True)]
+            for given, moves in zip((masks, variances), steps, strict=True)
+        )
+        t, k = kernels(network(w, v, sigmas + e * scales, biases + e * shifts, trained + e * own), x)
+        return float((ntk * t).sum() + (nngp * k).sum())
+
+    found = float(got.weight_variance @ scales + got.bias_variance @ shifts + got.trained_bias_variance @ own)
+    for parts, moves in zip((got.mask, got.variance), steps, strict=True):
+        found += sum(float((part * step).sum()) for part, step in zip(parts, moves, strict=True) if part is not None)
+    assert found == pytest.approx(difference(value, 1e-3), rel=1e-7)
+
+
 def along(part: FloatArray | None, graphon: gt.Graphon) -> float:
     assert part is not None
     assert isinstance(graphon, gt.StepGraphon)
@@ -226,6 +272,9 @@ def test_what_is_refused() -> None:
     told = gt.Connectivity(0.5, 0.5, 0.1, known=gt.Known([0.1]))
     with pytest.raises(NetworkError, match="layer 1: known"):
         gt.kernel_gradient(network.with_layers([told, 0.5]), x, ntk=np.ones((3, 3)))
+    normed = gt.Network([0.5, gt.LayerNorm(), gt.Pointwise("relu"), 0.5])
+    with pytest.raises(NetworkError, match="LayerNorm: kernel gradients are not derived"):
+        gt.kernel_gradient(normed, x, ntk=np.ones((3, 3)))
     jumping = gt.Activation("Heaviside(z - 1/2)")
     with pytest.raises(ActivationError, match="jumps"):
         gt.kernel_gradient(replace(network, activation=jumping), x, ntk=np.ones((3, 3)))

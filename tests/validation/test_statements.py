@@ -15,6 +15,7 @@ SMALL = {
     "alignments": ("sign-test", "--methods", "snip", "grasp", "--hidden", "2", "3", "--widths", "24", "40"),
     "path-sums": ("path-sums", "--widths", "24", "40", "--seeds", "3"),
     "upstream": ("upstream", "--widths", "64", "--seeds", "3", "--positions", "48"),
+    "width-sweep": ("width-sweep", "--widths", "16", "32", "--seeds", "3"),
 }
 
 

@@ -133,10 +133,10 @@ def _rectified(mean: float, root: float) -> float:
 @njit(**_options)
 def rectifier_about_means(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -157,7 +157,7 @@ def rectifier_about_means(
             rectified_i, open_i = f1[p, 2, i0 + i], f1[p, 3, i0 + i]
             for j in range(n2):
                 k = state[p, 0, i, j]
-                t = state[p, 1, i, j] + (k if shared else extra[p, i, j]) + own_bias
+                t = state[p, 1, i, j] + (k if shared else masked[p, i, j]) + trained_bias
                 k = k + bias
                 mean_j, root_j = f2[p, 0, j0 + j], f2[p, 1, j0 + j]
                 rectified_j, open_j = f2[p, 2, j0 + j], f2[p, 3, j0 + j]

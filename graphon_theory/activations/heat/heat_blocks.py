@@ -31,14 +31,20 @@ import numpy as np
 from graphon_theory.arrays import FloatArray
 from graphon_theory.numerics.compilation import njit
 
-TERMS = 20  # coefficients of a cell in x
-NODES = 16  # Gauss-Legendre nodes between two edges
-HEAD = 8  # entries of a cell before its coefficients
-SLABS = 52  # half-octaves of tau below the top of an octave of s
+# Coefficients of a cell in x; five groups of four, which a vector takes at a time. Fewer make more cells, more make
+# every one slower, and lose digits in powers of x.
+TERMS = 20
+# Gauss-Legendre nodes between two edges: right for degree 31, the product of two cells of which the upper coefficients
+# are at rounding, times N(c) on ``WIDEST`` at most.
+NODES = 16
+HEAD = 8  # entries of a cell before its coefficients, as listed above
+SLABS = 52  # half-octaves of tau below the top of an octave of s: to sigma = 2^-26, where 1 - rho^2 is at eps
 ENTRY = 2 + 2 * (1 + SLABS)  # entries of the directory for one octave of s
-WIDEST = 5.0  # standard deviations between two edges: N(c) itself must be smooth there
-FLAT = 5.0  # standard deviations from which on N(c) falls exponentially
-STEEPEST = 20.0  # largest exponent by which N(c) may fall between two edges from where it counts
+WIDEST = 5.0  # standard deviations between two edges: 16 nodes integrate N(c) over 5 to 3e-16
+FLAT = 5.0  # standard deviations from which on N(c) falls faster than over ``WIDEST`` at its middle
+# Largest exponent by which N(c) may fall between two edges from there on: 16 nodes integrate exp(-20 x) on [0, 1] to
+# rounding of its largest value.
+STEEPEST = 20.0
 
 _X, _W = np.polynomial.legendre.leggauss(NODES)
 _W = _W / math.sqrt(2 * math.pi)
@@ -351,7 +357,7 @@ def expectations(table: FloatArray, mean: FloatArray, s: FloatArray, reach: floa
 def pairs(
     table: FloatArray, f1: FloatArray, f2: FloatArray, rho: FloatArray, gap: FloatArray, c: FloatArray, dot: FloatArray
 ) -> None:
-    """C and Cdot of pairs given one by one: features (4, n) as the block's without 1 / s, rho, and 1 - |rho|."""
+    """C and Cdot of pairs given one by one: features (7, n) as the block's, rho, and 1 - |rho|."""
     poly, work = np.empty((2, 2 * TERMS + 2)), np.empty((8, NODES))
     for k in range(rho.size):
         c[k], dot[k] = _dual(table, f1[:, k], f2[:, k], rho[k], gap[k], poly, work)
@@ -361,24 +367,26 @@ def pairs(
 def _dual(
     table: FloatArray, f1: FloatArray, f2: FloatArray, rho: float, gap: float, poly: FloatArray, work: FloatArray
 ) -> tuple[float, float]:
-    """C and Cdot from the features (mean, s, E[phi], E[phi']) of both."""
+    """C and Cdot from the features of both."""
     s1, s2 = float(f1[1]), float(f2[1])
     if s1 == 0.0 or s2 == 0.0 or abs(rho) < 1e-18:
         return float(f1[2]) * float(f2[2]), float(f1[3]) * float(f2[3])
     direction = 1 if rho > 0.0 else -1
     sigma = math.sqrt(gap * (2.0 - gap))
     if s1 <= s2:  # the sharper structure in c goes where it is smoothed
-        return _pair(table, float(f1[0]), s1, float(f2[0]), s2, direction, 1.0 - gap, sigma, poly, work)
-    return _pair(table, float(f2[0]), s2, float(f1[0]), s1, direction, 1.0 - gap, sigma, poly, work)
+        c, dot = _pair(table, float(f1[0]), s1, float(f2[0]), s2, direction, 1.0 - gap, sigma, poly, work)
+    else:
+        c, dot = _pair(table, float(f2[0]), s2, float(f1[0]), s1, direction, 1.0 - gap, sigma, poly, work)
+    return c * (float(f1[5]) * float(f2[5])), dot * (float(f1[6]) * float(f2[6]))
 
 
 @njit(**_options)
 def heat_flow_block(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -388,8 +396,8 @@ def heat_flow_block(
 ) -> None:
     """Any phi, by its heat flow; signature as in ``closed/rectifier_blocks``, own parameters: the table.
 
-    K is the covariance, out[:, 0] the raw moment E[phi phi']. Features: mean, s = sqrt(q), E[phi], E[phi'], and 1 / s
-    (0 where q = 0).
+    K is the covariance, out[:, 0] the raw moment E[phi phi']. Features: mean, s = sqrt(q) (or the least s of the
+    table), E[phi], E[phi'], 1 / sqrt(q) (0 where q = 0), and by what C and Cdot at q differ from those at that s.
     """
     positions, _, n1, n2 = state.shape
     poly, work = np.empty((2, 2 * TERMS + 2)), np.empty((8, NODES))
@@ -399,7 +407,7 @@ def heat_flow_block(
             inverse_i = float(f1[p, 4, i0 + i])
             for j in range(n2):
                 k = float(state[p, 0, i, j])
-                t = float(state[p, 1, i, j]) + (k if shared else float(extra[p, i, j])) + own_bias
+                t = float(state[p, 1, i, j]) + (k if shared else float(masked[p, i, j])) + trained_bias
                 k = k + bias
                 rho = k * (inverse_i * float(f2[p, 4, j0 + j]))
                 gap = 1.0 - abs(rho)

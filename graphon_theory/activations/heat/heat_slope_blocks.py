@@ -145,7 +145,7 @@ def heat_flow_back(
     sums2: FloatArray,
     parameters: FloatArray,
 ) -> None:
-    """Any phi, by its heat flow. Features: mean, s = sqrt(q), E[phi], E[phi'], and 1 / s (0 where q = 0)."""
+    """Any phi, by its heat flow. Features as in ``heat_flow_block``; below its least s, C and E are powers of s."""
     positions, _, n1, n2 = state.shape
     poly, work, got = np.empty((3, 2 * TERMS + 2)), np.empty((8, NODES)), np.empty(10)
     for p in range(positions):
@@ -153,7 +153,8 @@ def heat_flow_back(
             mean_i, s_i = f1[p, 0, i0 + i], f1[p, 1, i0 + i]
             for j in range(n2):
                 mean_j, s_j, k = f2[p, 0, j0 + j], f2[p, 1, j0 + j], state[p, 0, i, j]
-                c, s = above[p, 0, i, j], above[p, 1, i, j]
+                c = above[p, 0, i, j] * (f1[p, 5, i0 + i] * f2[p, 5, j0 + j])
+                s = above[p, 1, i, j] * (f1[p, 6, i0 + i] * f2[p, 6, j0 + j])
                 e = s * state[p, 1, i, j]
                 if s_i == 0.0 or s_j == 0.0:  # f is its mean there, and does not move
                     slope = f1[p, 3, i0 + i] * f2[p, 3, j0 + j]

@@ -29,7 +29,8 @@ _BATCH = 4_000_000  # values of phi' at a time
 _MEANS = 33  # means at which the error is looked at
 _MOST_MEANS = 4_097  # beyond, the means are too far apart for any feature of phi to be seen
 _UNSEEN = 1e-3  # relative error at smaller deviations that tells of a phi which the nodes at larger ones miss
-_SMALLER = 0.61 ** np.arange(140)  # deviations down to 1e-30 of the largest; no ratio that a scale of phi would repeat
+# Deviations down to 1e-30 of the largest, by no ratio that a scale of phi would repeat.
+_SMALLER: FloatArray = np.power(0.61, np.arange(140.0))
 _FLOOR = 1e-9  # of the largest moments: smaller ones may be roundings of phi
 
 
@@ -77,7 +78,7 @@ class HermiteSeries:
         at all nodes, two series agree on nothing: a series is taken only if it holds at smaller deviations too, down to
         where phi is a straight line, and means are looked at no farther apart than the largest deviation.
         """
-        largest = float(np.sqrt(largest_variance))
+        largest = math.sqrt(largest_variance)
         means = np.zeros(1)
         if largest_mean > 0:
             count = max(_MEANS, 1 + math.ceil(2 * largest_mean / largest) if largest > 0 else 0)
@@ -135,6 +136,9 @@ class HermiteSeries:
         s = np.sqrt(q)
         a0, b = self._coefficients(np.broadcast_to(np.asarray(mean, dtype=float), q.shape).ravel(), s.ravel())
         a0 = a0.reshape(q.shape)
+        still = q == 0
+        if still.any():  # phi itself, without the roundings of weights
+            a0[still] = self.phi(np.broadcast_to(np.asarray(mean, dtype=float), q.shape)[still])
         b /= np.sqrt(np.arange(1, self.terms + 1))
         kept = np.moveaxis(b.reshape(*q.shape, -1), -1, 1)[:, self.offset :: self.stride]
         inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)

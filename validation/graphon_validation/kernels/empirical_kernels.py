@@ -12,10 +12,10 @@ from torch import Tensor
 from xarray import DataArray, Dataset
 
 from graphon_theory.data import labels
-from graphon_theory.data.checks import whole_number, whole_numbers
+from graphon_theory.data.checks import truth, whole_number, whole_numbers
 from graphon_theory.errors import InputError
 from graphon_validation.kernels.grams import Side, masked_gram
-from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor
+from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model
 from graphon_validation.networks.torch_activations import value_and_derivative
 
 
@@ -51,6 +51,8 @@ def empirical_kernel(
     Raises InputError for inputs that are not finite, or whose number of columns is not n_0, for ``outputs`` that the
     network does not have, and for kernels that are not finite (weights or signals overflow).
     """
+    checked_model(model)
+    truth("per_layer", per_layer)
     whole_number("memory", memory, expected="a positive number of bytes")
     chosen = _checked_outputs(outputs, model.widths[-1])
     left = as_tensor(model, x, "x")

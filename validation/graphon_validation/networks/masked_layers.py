@@ -53,6 +53,19 @@ class MaskedLinear(nn.Module):
         law: str = "normal",
     ) -> None:
         super().__init__()
+        tensors = {"weight": weight, "mask": mask, "bias": bias}
+        for name, tensor in tensors.items():
+            if not (isinstance(tensor, Tensor) or (tensor is None and name != "weight")):
+                raise NetworkError(f"{name}: expected a torch tensor, got {type(tensor).__name__}.")
+            if tensor is not None and (tensor.layout != torch.strided or tensor.is_quantized):
+                raise NetworkError(f"{name}: expected a dense tensor, got {tensor.dtype} of layout {tensor.layout}.")
+            if tensor is not None and name != "mask" and not tensor.is_floating_point():
+                raise NetworkError(f"{name}: expected a tensor of real numbers, got {tensor.dtype}.")
+        for name, variance, least in (("weight", weight_variance, "positive"), ("bias", bias_variance, "at least 0")):
+            expected = f"a finite number, {least}"
+            checks.positive_number(
+                f"{name}_variance", variance, zero=name == "bias", error=NetworkError, expected=expected
+            )
         if weight.ndim != 2:
             raise NetworkError(f"weight: expected shape (out, in), got {tuple(weight.shape)}.")
         if mask is None:
@@ -69,16 +82,8 @@ class MaskedLinear(nn.Module):
             )
         if bias is not None and bias.shape != weight.shape[:1]:
             raise NetworkError(f"bias: expected shape ({weight.shape[0]},), got {tuple(bias.shape)}.")
-        for name, variance, least in (("weight", weight_variance, "positive"), ("bias", bias_variance, "at least 0")):
-            expected = f"a finite number, {least}"
-            checks.positive_number(
-                f"{name}_variance", variance, zero=name == "bias", error=NetworkError, expected=expected
-            )
-        if parameterization not in PARAMETERIZATIONS:
-            raise NetworkError(f"parameterization: expected one of {PARAMETERIZATIONS}, got {parameterization!r}.")
-        if law not in LAWS:
-            raise NetworkError(f"law: expected one of {LAWS}, got {law!r}.")
-        self.law = law
+        checks.one_of("parameterization", parameterization, PARAMETERIZATIONS, error=NetworkError)
+        self.law = checks.one_of("law", law, LAWS, error=NetworkError)
         self.weight_variance = float(weight_variance)
         self.bias_variance = float(bias_variance)
         self.parameterization = parameterization

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from xarray import DataArray
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data import checks
-from graphon_theory.errors import ConnectivityError, InputError, NetworkError
+from graphon_theory.errors import ConnectivityError, InputError, NetworkError, shown, shown_text
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
@@ -46,9 +46,11 @@ class MaskedMLP(nn.Module):
         positions: Sequence[FloatArray] | None = None,
     ) -> None:
         super().__init__()
-        if not layers or not all(isinstance(layer, MaskedLinear) for layer in layers):
-            kinds = ", ".join(type(layer).__name__ for layer in layers) or "none"
-            raise NetworkError(f"layers: expected MaskedLinear layers, at least one, got {kinds}.")
+        listed = list(layers) if isinstance(layers, list | tuple | nn.ModuleList | nn.Sequential) else []
+        if not listed or not all(isinstance(layer, MaskedLinear) for layer in listed):
+            kinds = ", ".join(type(layer).__name__ for layer in listed) or shown(layers)
+            raise NetworkError(f"layers: expected a list of MaskedLinear layers, at least one, got {kinds}.")
+        layers = listed
         for number, (below, above) in enumerate(itertools.pairwise(layers), start=1):
             if below.weight.shape[0] != above.weight.shape[1]:
                 raise NetworkError(
@@ -58,7 +60,7 @@ class MaskedMLP(nn.Module):
         torch_activation(activation)  # refuses what torch does not know
         self.activation: str = activation if isinstance(activation, str) else activation.name
         self.layers = nn.ModuleList(layers)
-        self.positions = tuple(positions) if positions is not None else tuple(map(midpoints, self.widths))
+        self.positions = tuple(map(midpoints, self.widths) if positions is None else _positions(positions, self.widths))
 
     @property
     def phi(self) -> TorchActivation:
@@ -107,6 +109,43 @@ class MaskedMLP(nn.Module):
         return out
 
 
+def _positions(positions: Any, widths: Sequence[int]) -> Iterator[FloatArray]:
+    expected = f"positions in [0, 1] of all units, arrays of lengths {tuple(widths)}"
+    if not isinstance(positions, Sequence) or len(positions) != len(widths):
+        raise NetworkError(f"positions: expected {expected}, got {shown(positions)}.")
+    for layer, (one, count) in enumerate(zip(positions, widths, strict=True)):
+        array = checks.real_array(f"positions[{layer}]", one, error=NetworkError, expected=expected).astype(float)
+        if array.shape != (count,) or not ((array >= 0) & (array <= 1)).all():
+            raise NetworkError(f"positions[{layer}]: expected {expected}, got {shown(array)}.")
+        yield array
+
+
+def checked_model(model: Any, name: str = "model") -> MaskedMLP:
+    """The model itself. Raises InputError for anything but a MaskedMLP."""
+    hint = "draw one by gv.build or gv.dense of the same widths, and copy masks, weights and biases into its layers"
+    return checks.instance(name, model, MaskedMLP, hint)
+
+
+def checked_network(network: Any, name: str = "network") -> Network:
+    """The network itself. Raises NetworkError for anything but a Network."""
+    return checks.instance(name, network, Network, "wrap layers in gt.Network", error=NetworkError)
+
+
+def checked_place(device: Any, dtype: Any) -> torch.dtype:
+    """The dtype, float64 if left out. Raises InputError for what is none, and for a device that is not there."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise InputError(f"dtype: expected a torch dtype of real numbers, such as torch.float32, got {shown(dtype)}.")
+    try:
+        if not (device is None or isinstance(device, str | int | torch.device)):
+            raise TypeError("no name of a device")
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"device: expected one that torch has here, such as 'cpu', got {shown(device)} ({shown_text(str(error))})."
+        ) from None
+    return dtype or torch.float64
+
+
 def choose_trained(model: MaskedMLP, parts: Sequence[str]) -> MaskedMLP:
     """Say which parameters train, one of "all", "weights", "biases", "none" for each layer; in place.
 
@@ -114,9 +153,12 @@ def choose_trained(model: MaskedMLP, parts: Sequence[str]) -> MaskedMLP:
     In the limit, ``limit_kernel(..., contributions=True).ntk_layer`` holds each layer's share.
     """
     choices = {"all": (True, True), "weights": (True, False), "biases": (False, True), "none": (False, False)}
-    layers = model.linears
-    if isinstance(parts, str) or len(parts) != len(layers) or not set(parts) <= set(choices):
-        raise InputError(f"parts: expected {len(layers)} of {', '.join(choices)}, one for each layer, got {parts!r}.")
+    layers = checked_model(model).linears
+    listed = isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts)
+    if not listed or len(parts) != len(layers) or not set(parts) <= set(choices):
+        raise InputError(
+            f"parts: expected {len(layers)} of {', '.join(choices)}, one for each layer, got {shown(parts)}."
+        )
     for layer, part in zip(layers, parts, strict=True):
         weights, biases = choices[part]
         layer.weight.requires_grad_(weights)
@@ -132,6 +174,7 @@ def as_tensor(
 
     Raises InputError where they do not fit.
     """
+    checked_model(model)
     array = checks.as_inputs(x, name, like=like)
     if array.shape[1] != model.widths[0]:
         raise InputError(
@@ -173,9 +216,9 @@ def build(
     (the width is too small for that drift: no law has such moments) and where a layer holds more than W, V and D
     (``known``).
     """
-    counts = check_widths(network, widths)
-    streams = np.random.default_rng(seed).spawn(3 * network.depth)
-    dtype = dtype or torch.float64
+    counts = check_widths(checked_network(network), widths)
+    streams = checks.as_generator(seed, name="seed").spawn(3 * network.depth)
+    dtype = checked_place(device, dtype)
     layers = []
     for index, connectivity in enumerate(network.layers):
         mask_rng, weight_rng, bias_rng = streams[3 * index : 3 * index + 3]
@@ -237,14 +280,13 @@ def dense(
     expected = "unit counts (n_0, ..., n_L), positive integers"
     counts = checks.whole_numbers("widths", widths, error=NetworkError, expected=expected)
     if len(counts) < 2:
-        raise NetworkError(f"widths: expected {expected}, got {tuple(widths)}.")
-    if init not in INITS:
-        raise NetworkError(f"init: expected one of {', '.join(INITS)}, got {init!r}.")
-    law, deviation = INITS[init]
-    dtype = dtype or torch.float64
+        raise NetworkError(f"widths: expected {expected}, got {counts}.")
+    law, deviation = INITS[checks.one_of("init", init, INITS, error=NetworkError)]
+    bias_variance = checks.positive_number("bias_variance", bias_variance, zero=True, error=NetworkError)
+    dtype = checked_place(device, dtype)
     layers = []
     for rng, (n_in, n_out) in zip(
-        np.random.default_rng(seed).spawn(len(counts) - 1), itertools.pairwise(counts), strict=True
+        checks.as_generator(seed, name="seed").spawn(len(counts) - 1), itertools.pairwise(counts), strict=True
     ):
         layer = MaskedLinear(
             torch.empty(n_out, n_in, dtype=dtype, device=device),

@@ -14,9 +14,10 @@ from torch import Tensor
 from xarray import DataArray, Dataset
 
 from graphon_theory.data import labels
-from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.data.checks import MOST_DRAWS, checked_dataset, whole_number
+from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_validation.networks.masked_layers import MaskedLinear
-from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor
+from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model
 
 # The verdicts, from harmless to hopeless.
 PASSES = "(W, V) applies"
@@ -84,8 +85,12 @@ def applicability(
     (, growth, growth_error). Raises NetworkError for a network without hidden layers or with a hidden layer that
     passes nothing on, InputError for inputs that do not fit or fewer than 8 ``redraws``.
     """
-    if redraws < 8:
-        raise InputError(f"redraws: expected at least 8 for a variance and a skewness, got {redraws}.")
+    checked_model(model)
+    expected = "a whole number of at least 8, for a variance and a skewness,"
+    whole_number("redraws", redraws, 8, MOST_DRAWS, expected=expected)
+    whole_number("seed", seed, 0, 2**63 - 1)
+    if other is not None:
+        checked_model(other, "other")
     found = layer_signals(model, x, redraws, seed)
     variables = {
         "A": [one.a for one in found],
@@ -125,6 +130,13 @@ def applicability(
 
 def applicability_table(found: Dataset, title: str) -> Table:
     """What :func:`applicability` found, for the terminal."""
+    if not isinstance(title, str):
+        raise InputError(f"title: expected text, got {shown(title)}.")
+    growth = ("growth", "growth_error") if "growth" in getattr(found, "data_vars", ()) else ()
+    numbers = ("A", "A_error", "z", "gain", "ceiling", "alignment", *growth)
+    checked_dataset("found", found, dict.fromkeys(numbers, (labels.LAYER,)), "gv.applicability")
+    if "verdict" not in found.attrs or labels.LAYER not in found.coords or "verdict" not in found:
+        raise InputError("found: expected the Dataset that gv.applicability returns, with its layers and verdict.")
     table = Table(title=f"Does (W, V) apply? {title}", caption=f"verdict: {found.attrs['verdict']}")
     grown = ("growth ± error",) if "growth" in found else ()
     for heading in ("hidden layer", "A ± error", "z", "gain of ceiling", "alignment", *grown, "verdict"):
