@@ -61,8 +61,7 @@ def moved(
             if isinstance(g, gt.StepGraphon)
         ]
         layers.append(gt.Connectivity(*parts))
-    return replace(
-        network,
+    return network.changed(
         layers=tuple(layers),
         weight_variance=tuple(np.array(network.weight_variance) + e * scales),
         bias_variance=network.bias_variance + e * bias,
@@ -179,7 +178,7 @@ def along(part: FloatArray | None, graphon: gt.Graphon) -> float:
 def test_euler_for_a_homogeneous_network() -> None:
     """Without biases a ReLU network is homogeneous of degree 1 in V of every layer for NNGP, L together for the NTK."""
     network = random_network(0)
-    network = replace(network, activation=gt.as_activation("relu"), bias_variance=0.0, outputs=1)
+    network = network.changed(activation=gt.as_activation("relu"), bias_variance=0.0, outputs=1)
     x = np.random.default_rng(5).standard_normal((7, 4))
     ntk, nngp = np.random.default_rng(6).standard_normal((2, 7, 7))
     t, k = kernels(network, x)
@@ -252,7 +251,7 @@ def test_standard_parameterization_has_its_own_scales() -> None:
 
     def value(e: float) -> float:
         variances = tuple(v + e for v in network.weight_variance)
-        changed = replace(network, weight_variance=variances, bias_variance=network.bias_variance + 0.1 * e)
+        changed = network.changed(weight_variance=variances, bias_variance=network.bias_variance + 0.1 * e)
         return float((ntk * kernels(changed, x)[0]).sum())
 
     found = float(got.weight_variance.sum() + 0.1 * got.bias_variance.sum())
@@ -268,7 +267,7 @@ def test_what_is_refused() -> None:
     with pytest.raises(KernelError, match="nngp"):
         gt.kernel_gradient(network, x, nngp=np.full((3, 3), np.nan))
     with pytest.raises(InputError, match=r"shape \(2, 3, 3\)"):
-        gt.kernel_gradient(replace(network, outputs=2), x, ntk=np.ones((3, 3)))
+        gt.kernel_gradient(network.changed(outputs=2), x, ntk=np.ones((3, 3)))
     told = gt.Connectivity(0.5, 0.5, 0.1, known=gt.Known([0.1]))
     with pytest.raises(NetworkError, match="layer 1: known"):
         gt.kernel_gradient(network.with_layers([told, 0.5]), x, ntk=np.ones((3, 3)))
@@ -277,7 +276,7 @@ def test_what_is_refused() -> None:
         gt.kernel_gradient(normed, x, ntk=np.ones((3, 3)))
     jumping = gt.Activation("Heaviside(z - 1/2)")
     with pytest.raises(ActivationError, match="jumps"):
-        gt.kernel_gradient(replace(network, activation=jumping), x, ntk=np.ones((3, 3)))
+        gt.kernel_gradient(network.changed(activation=jumping), x, ntk=np.ones((3, 3)))
     got = gt.kernel_gradient(network, x, ntk=np.ones((3, 3)))
     with pytest.raises(NetworkError, match=r"layer: expected 1\.\.2"):
         got.along(3, 1.0)

@@ -53,7 +53,7 @@ def unseen(rng: np.random.Generator) -> Outcome:
     position = int(rng.integers(2))
     layers: list[Any] = ["0.5 + 0.3*u*v", "0.4 + 0.5*u*v", 1.0]
     told = [*layers]
-    layers[position], told[position] = gt.FunctionGraphon(f), gt.FunctionGraphon(f, *edges)
+    layers[position], told[position] = gt.FunctionGraphon(f), gt.FunctionGraphon(f, edges[0], edges[1])
     wanted = gt.limit_kernel(gt.Network(told, bias_variance=0.1), X)
     return outcome(layers, wanted.nngp.values, wanted.ntk.values)
 
