@@ -22,9 +22,9 @@ from scipy.special import erf, expit, ndtr
 
 from graphon_theory.activations.closed import closed_duals
 from graphon_theory.activations.closed.closed_duals import ClosedForm
-from graphon_theory.activations.dual_passes import DualPass, closed_pass
+from graphon_theory.activations.dual_passes import DualPass, closed_pass, self_slopes
 from graphon_theory.activations.kinks import derivative_of, evaluator, kinks_of, sorted_kinks
-from graphon_theory.activations.series.hermite_series import HermiteSeries, hermite_block
+from graphon_theory.activations.series.hermite_series import HermiteSeries, hermite_back, hermite_block
 from graphon_theory.activations.variants import variant_of
 from graphon_theory.arrays import FloatArray, Function
 from graphon_theory.data.checks import real_array
@@ -223,13 +223,34 @@ class Activation(Value):
             series = HermiteSeries.fitting(self.phi, self.derivative, largest_mean, largest_variance)
             if series is not None:
                 own = np.array([series.stride, series.offset], dtype=float)
-                return DualPass(hermite_block, series.features, series.diagonal, series.mean, own, series.error)
-        from graphon_theory.activations.heat.heat_flows import heat_flow_block
+                return DualPass(
+                    hermite_block,
+                    series.features,
+                    series.diagonal,
+                    series.mean,
+                    own,
+                    hermite_back,
+                    np.append(own, float(largest_mean > 0)),
+                    partial(_series_slopes, series),
+                    series.error,
+                )
+        from graphon_theory.activations.heat.heat_flows import heat_flow_back, heat_flow_block
 
         flow = self._heat_flow
         table = flow.prepared(largest_mean, largest_variance)
 
-        return DualPass(heat_flow_block, table.features, flow.diagonal, flow.means, table.parameters, table.error)
+        own = table.parameters
+        return DualPass(
+            heat_flow_block,
+            table.features,
+            flow.diagonal,
+            flow.means,
+            own,
+            heat_flow_back,
+            own,
+            table.slopes,
+            table.error,
+        )
 
     @cached_property
     def _heat_flow(self) -> Any:
@@ -307,6 +328,12 @@ class Activation(Value):
         )
         made.block(state, none, False, 0.0, 0.0, f1, f2, 0, 0, out, made.parameters(1))
         return out[:, 0].reshape(shape), out[:, 1].reshape(shape)
+
+
+def _series_slopes(series: HermiteSeries, mean: FloatArray, q: FloatArray) -> FloatArray:
+    """The derivatives in q and mu of E[phi^2], E[phi'^2] and E[phi]."""
+    own = np.array([series.stride, series.offset, 1.0 if mean.any() else 0.0])
+    return np.concatenate([self_slopes(hermite_back, series.features, own, mean, q), series.mean_slopes(mean, q)])
 
 
 def _rounded_up(value: float) -> float:

@@ -35,6 +35,7 @@ X_TEST = "x_test"  # new inputs, rows of a test kernel
 DEGREE = "degree"  # of spherical harmonics, from 0
 RADIAL = "radial"  # eigenmodes of one degree, counted 1.. from the largest
 SIZE = "size"  # of a training set
+ITERATION = "iteration"  # of an optimiser
 
 Variables = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 

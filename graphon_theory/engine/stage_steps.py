@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from graphon_theory.arrays import EPS, FloatArray
+from graphon_theory.engine.cotangents import Nothing, Way
 from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.engine.steps import (
     Before,
@@ -37,6 +38,10 @@ from graphon_theory.engine.tiles import Tile
 from graphon_theory.errors import NetworkError
 from graphon_theory.networks.stages import Fork, Join, Norm, Outline, Phi, Weights
 
+_NO_WAY_BACK = (
+    "LayerNorm: kernel gradients are not derived through it yet; take it out, or keep signals at variance 1 by "
+    "gt.balanced(network, by='position') instead."
+)
 _NORM_TERMS = 16  # what the two factors of a LayerNorm add to the roundings of a covariance
 
 
@@ -71,6 +76,19 @@ class ForkStep:
 
     def back(self, beta: FloatArray, trace: list[FloatArray], visit: Visit) -> FloatArray:
         return beta + trace.pop()
+
+    def sums(self, count: int, columns: int = 0) -> Nothing:
+        return Nothing()
+
+    def pull(
+        self, above: FloatArray, below: Before, left: Features, right: Features, tile: Tile, way: Way
+    ) -> FloatArray:
+        above += way.shelf.pop()
+        return above
+
+    def pull_inputs(self, above: Field, below: Field, way: Way) -> Field:
+        kept = way.shelf.pop()
+        return Field(above.second + kept.second, above.tangent + kept.tangent, above.mean + kept.mean)
 
     def astype(self, dtype: DTypeLike) -> ForkStep:
         return self
@@ -117,6 +135,20 @@ class JoinStep:
     def back(self, beta: FloatArray, trace: list[FloatArray], visit: Visit) -> FloatArray:
         trace.append(beta)
         return self.scale * self.scale * beta
+
+    def sums(self, count: int, columns: int = 0) -> Nothing:
+        return Nothing()
+
+    def pull(
+        self, above: FloatArray, below: Before, left: Features, right: Features, tile: Tile, way: Way
+    ) -> FloatArray:
+        way.shelf.append(above)
+        return self.scale * self.scale * above
+
+    def pull_inputs(self, above: Field, below: Field, way: Way) -> Field:
+        way.shelf.append(above)
+        square = self.scale * self.scale
+        return Field(square * above.second, square * above.tangent, self.scale * above.mean)
 
     def astype(self, dtype: DTypeLike) -> JoinStep:
         return self
@@ -205,6 +237,15 @@ class NormStep:
 
     def back(self, beta: FloatArray, trace: FloatArray, visit: Visit) -> FloatArray:
         return beta * trace
+
+    def sums(self, count: int, columns: int = 0) -> Nothing:
+        return Nothing()
+
+    def pull(self, above: FloatArray, below: Any, left: Normal, right: Normal, tile: Tile, way: Way) -> FloatArray:
+        raise NetworkError(_NO_WAY_BACK)
+
+    def pull_inputs(self, above: Field, below: Field, way: Way) -> Field:
+        raise NetworkError(_NO_WAY_BACK)
 
     def astype(self, dtype: DTypeLike) -> NormStep:
         return self

@@ -150,9 +150,9 @@ FITTED = np.linalg.inv(chebyshev.chebvander(2 * NODES - 1, DEGREE))
 
 def _integral(values: FloatArray, stop: FloatArray, *, moment: bool = False) -> FloatArray:
     """int_0^stop g, or of v g, of the interpolant of values (nodes, ...), at every stop."""
-    values = values * NODES.reshape(-1, *[1] * (values.ndim - 1)) if moment else values
-    series = chebyshev.chebint(np.tensordot(FITTED, values, 1), axis=0, lbnd=-1) / 2
-    at_stops: FloatArray = chebyshev.chebval(2 * stop - 1, series)
+    weighted = np.asarray(values * NODES.reshape(-1, *[1] * (values.ndim - 1)) if moment else values)
+    series = chebyshev.chebint(np.tensordot(FITTED, weighted, 1), axis=0, lbnd=-1) / 2
+    at_stops = np.asarray(chebyshev.chebval(2 * stop - 1, series), dtype=float)
     return np.moveaxis(at_stops, -1, 0)
 
 

@@ -38,15 +38,24 @@ class _Affine:
         mu = np.broadcast_to(np.asarray(mean, dtype=float), np.shape(q))
         return np.where(q > 0, self.gain * self.inner_mean(mu, q) + self.offset, self.phi(mu))
 
+    def mean_slopes(self, mean: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The derivatives of E[phi] in q and in the mean."""
+        in_q, in_mean = self.form.mean_slopes(self.stretch * mean, self.square * q)
+        return self.gain * self.square * in_q, self.gain * self.stretch * in_mean
+
     def _half(self, mean: ArrayLike, q: FloatArray) -> FloatArray:
         """What either input adds to C."""
         return self.offset * (self.gain * self.inner_mean(mean, q) + 0.5 * self.offset)
 
     def features(self, mean: ArrayLike, q: FloatArray) -> FloatArray:
-        """(P, F, N): those of f, then what the offset adds, E[phi], and 1 where q = 0."""
+        """(P, F, N): those of f; what the offset adds, after its slopes in q and mu; E[phi]; and 1 where q = 0."""
         mu = np.broadcast_to(np.asarray(mean, dtype=float), q.shape)
         inner = self.form.features(self.stretch * mu, self.square * q)
-        more = np.stack([self._half(mu, q), self.mean(mu, q), (q == 0).astype(float)], axis=1)
+        in_q, in_mean = self.mean_slopes(mu, q)
+        more = np.stack(
+            [self.offset * in_q, self.offset * in_mean, self._half(mu, q), self.mean(mu, q), (q == 0).astype(float)],
+            axis=1,
+        )
         return np.concatenate([inner, more], axis=1)
 
     def moments(self, q12: FloatArray, q11: FloatArray, q22: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -92,6 +101,34 @@ class _Affine:
             dead = (left[:, 2] > 0) | (right[:, 2] > 0)
             np.copyto(c, (left[:, 1] * right[:, 1]).astype(c.dtype, copy=False), where=dead)
 
+    def back(
+        self,
+        state: FloatArray,
+        f1: FloatArray,
+        f2: FloatArray,
+        i0: int,
+        j0: int,
+        above: FloatArray,
+        sums1: FloatArray,
+        sums2: FloatArray,
+        parameters: FloatArray,
+    ) -> None:
+        """As the ways back of ``slope_blocks``, around that of f."""
+        _, _, n1, n2 = state.shape
+        squared = self.gain * self.gain
+        if self.offset:
+            left, right = f1[:, -5:-3, i0 : i0 + n1], f2[:, -5:-3, j0 : j0 + n2]
+            sums1 += above[:, 0].sum(axis=2)[:, None] * left
+            sums2 += above[:, 0].sum(axis=1)[:, None] * right
+        scales = np.array([self.square, squared * self.square])[:, None, None]  # of K and T
+        above[:, 0] *= squared
+        inner1, inner2 = np.zeros_like(sums1), np.zeros_like(sums2)
+        self.form.back(scales * state, f1, f2, i0, j0, above, inner1, inner2, parameters)
+        above *= scales
+        inward = np.array([self.square, self.stretch])[:, None]  # of q and mu
+        sums1 += inward * inner1
+        sums2 += inward * inner2
+
 
 def affine(
     form: ClosedForm, phi: Function, gain: float, stretch: float, offset: float, *, imaginary: bool = False
@@ -105,6 +142,8 @@ def affine(
         features=one.features,
         block=one.block,
         mean=one.mean,
+        back=one.back,
+        mean_slopes=one.mean_slopes,
         about_means=None if about is None else affine(about, phi, gain, stretch, offset, imaginary=imaginary),
         stretch=abs(stretch),
     )

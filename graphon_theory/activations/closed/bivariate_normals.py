@@ -98,20 +98,20 @@ def rectified_pair(
     apart1, apart2 = (h1 - sign * h2) + sign * gap * h2, (h2 - sign * h1) + sign * gap * h1
     t = math.sqrt(gap * (2.0 - gap))
     value = (mean1 * mean2 + k) * both
-    value += mean1 * root2 * _density(h2) * _step_or_cdf(apart1, t)
-    value += mean2 * root1 * _density(h1) * _step_or_cdf(apart2, t)
+    value += mean1 * root2 * density(h2) * step_or_cdf(apart1, t)
+    value += mean2 * root1 * density(h1) * step_or_cdf(apart2, t)
     if t > 0.0:
-        value += root1 * root2 * t * _density(h1) * _density(apart2 / t)
+        value += root1 * root2 * t * density(h1) * density(apart2 / t)
     return value, both
 
 
 @njit(**_options)
-def _density(x: float) -> float:
+def density(x: float) -> float:
     return math.exp(-0.5 * x * x) / math.sqrt(_TWO_PI)
 
 
 @njit(**_options)
-def _step_or_cdf(x: float, t: float) -> float:
+def step_or_cdf(x: float, t: float) -> float:
     if t > 0.0:
         return normal_cdf(x / t)
     return 1.0 if x > 0.0 else (0.0 if x < 0.0 else 0.5)
@@ -119,7 +119,7 @@ def _step_or_cdf(x: float, t: float) -> float:
 
 @njit(**_options)
 def _open(mean: float, root: float) -> float:
-    return _step_or_cdf(mean, root)
+    return step_or_cdf(mean, root)
 
 
 @njit(**_options)
@@ -127,7 +127,7 @@ def _rectified(mean: float, root: float) -> float:
     """E[z+]."""
     if root == 0.0:
         return max(mean, 0.0)
-    return mean * normal_cdf(mean / root) + root * _density(mean / root)
+    return mean * normal_cdf(mean / root) + root * density(mean / root)
 
 
 @njit(**_options)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.activations.heat import heat_blocks as _compiled
+from graphon_theory.activations.heat import heat_slope_blocks
 from graphon_theory.activations.heat.heat_tables import Table, span
 from graphon_theory.activations.heat.piecewise import RangeError, slope_of
 from graphon_theory.arrays import EPS, FloatArray, Function
@@ -22,6 +23,7 @@ from graphon_theory.errors import ActivationError
 from graphon_theory.numerics import determinants
 
 heat_flow_block = _compiled.heat_flow_block
+heat_flow_back = heat_slope_blocks.heat_flow_back
 
 _SMALLEST = 1e-30, 1e-20  # variance about 0, and about other means
 _HOMOGENEOUS = 1e-12  # error of taking phi for a power of z below the least s
@@ -221,6 +223,28 @@ class PreparedHeatFlow:
             return s, np.ones_like(s), np.ones_like(s)
         ratio = np.where(tiny, s / least, 1.0)
         return np.where(tiny, least, s), ratio ** powers[0], ratio ** powers[1]
+
+    def slopes(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
+        """The derivatives in the variance and in the mean of E[phi^2], E[phi'^2] and E[phi], as (6, ...).
+
+        By the scores of the Gaussian, as d/dq E[g] = E[(z^2 - 1) g] / 2 q and d/dmu E[g] = E[z g] / s, so that phi need
+        not be smooth; 0 in the variance where that is 0.
+        """
+        m, q = np.broadcast_arrays(np.asarray(mean, dtype=float), np.asarray(variance, dtype=float))
+        s, four = self._near_zero(m.ravel(), np.sqrt(q).ravel())[0], self.expectations(m.ravel(), q.ravel())
+        out = np.empty((5, m.size))
+        heat_slope_blocks.slope_expectations(self.table, np.ascontiguousarray(m.ravel()), s, out)
+        inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+        moved, product, tilted, turned, bent = out
+        six = [
+            tilted * inverse,
+            2 * product,
+            0.5 * bent * inverse**2,
+            turned * inverse,
+            0.5 * moved * inverse,
+            four[1],
+        ]
+        return np.stack(six).reshape(6, *m.shape)
 
     def expectations(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
         """E[phi], E[phi'], E[phi^2], E[phi'^2], as (4, n)."""

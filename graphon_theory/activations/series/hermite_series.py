@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from scipy.special import roots_hermitenorm
 
 from graphon_theory.activations.series.hermite_blocks import hermite_block as hermite_block
+from graphon_theory.activations.series.hermite_slope_blocks import hermite_back as hermite_back
 from graphon_theory.arrays import EPS, FloatArray, Function
 
 _TERMS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)  # lengths; the last only checks
@@ -155,6 +156,13 @@ class HermiteSeries:
     def mean(self, mean: ArrayLike, q: FloatArray) -> FloatArray:
         """E[phi]."""
         return self.features(mean, np.atleast_2d(q))[:, 0].reshape(q.shape)
+
+    def mean_slopes(self, mean: ArrayLike, q: FloatArray) -> FloatArray:
+        """The derivatives of E[phi] in q and in the mean, E[phi''] / 2 = E[z phi'] / 2 s and E[phi'], as (2, ...)."""
+        s = np.sqrt(q)
+        b = self._coefficients(np.broadcast_to(np.asarray(mean, dtype=float), q.shape).ravel(), s.ravel())[1]
+        inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+        return np.stack([0.5 * inverse * b[:, 1].reshape(q.shape), b[:, 0].reshape(q.shape)])
 
 
 def _evenly(angle: FloatArray) -> FloatArray:
