@@ -30,6 +30,7 @@ def python_blocks(page: Path) -> list[tuple[int, str]]:
         "README.md",
         "docs/guide.md",
         "docs/more_than_a_constant.md",
+        "docs/deeper_than_an_mlp.md",
         "docs/activations.md",
         "docs/estimation.md",
         "docs/validation.md",

@@ -29,6 +29,7 @@ _BATCH = 1 << 17  # pairs taken together
 _VALUES = 1 << 22  # numbers of their inputs held together
 _Roots = tuple[FloatArray, FloatArray]
 _Loop = Callable[..., tuple[FloatArray, FloatArray]]
+_BEYOND = 2.0  # tolerances by which covariances are moved: past the one below which pairs count as coincident
 _WITNESSES = 3  # inputs beside which one at the radius is put
 
 
@@ -177,7 +178,8 @@ def _sideways(count: int, dimensions: int) -> FloatArray:
 def rounding_error(recursion: Recursion, x: FloatArray, y: FloatArray) -> float:
     """By how much the kernels of the pairs (x_k, y_k) move when every covariance is moved by its rounding, either way.
 
-    Relative to the roots of the pairs' diagonals; the rounding is what ``DualPass.parameters`` holds to be known.
+    Relative to the roots of the pairs' diagonals; the rounding is twice what ``DualPass.parameters`` holds to be known,
+    so that pairs which count as coincident are seen at the angle from which they no longer do.
     """
     count, three = len(x), np.concatenate([y, y, y])
     tile = Tile(0, count, 0, 3 * count, upper=False)
@@ -187,7 +189,7 @@ def rounding_error(recursion: Recursion, x: FloatArray, y: FloatArray) -> float:
     field: Any = None
     for step, left, right in zip(recursion.steps, one.features, other.features, strict=True):
         if isinstance(step, DualStep):
-            field.settle().state[:, 0] *= 1.0 + next(tolerances) * signs
+            field.settle().state[:, 0] *= 1.0 + _BEYOND * next(tolerances) * signs
         field = step.on_pairs(field, left, right, tile, Fresh())
     assert isinstance(field, Before)
     field.settle()

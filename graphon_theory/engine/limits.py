@@ -121,7 +121,7 @@ def limit_kernel(
     if layers is not None:
         variables["ntk_layer"] = ((LAYER, *dims), layers[:, pick])
         coords[LAYER] = np.arange(1, network.depth + 1)
-    error = max(grid.error, rounding, 0.0 if zonal is None else zonal.error) + duals
+    error = max(grid.error, rounding, 0.0 if zonal is None else zonal.error, recursion.norm_error) + duals
     attrs = {
         "network": network.describe(),
         "quadrature_error": max(error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS),

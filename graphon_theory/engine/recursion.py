@@ -7,6 +7,7 @@ few positions take the same steps inside one compiled pass (:func:`graphon_theor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from graphon_theory.activations.activation import Activation
 from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.engine.products import WORK
-from graphon_theory.engine.stage_steps import ForkStep, steps_of
+from graphon_theory.engine.stage_steps import ForkStep, NormStep, knowing, lost_by_norms, steps_of
 from graphon_theory.engine.steps import Buffers, DenseStep, DualStep, Features, Field, InputStep, Step
 from graphon_theory.engine.tile_loops import LANES, is_compiled, narrow_tile
 from graphon_theory.engine.tiles import Plan, Tile, TileFunction, fill, identical_rows
@@ -35,6 +36,9 @@ _NARROW = 16  # positions from which BLAS multiplies faster than a compiled loop
 _STRIP = 2048  # pairs times positions of a strip of a narrow network
 _NARROW_TILE = 1 << 17  # pairs times profiles of its tile
 _PREPARED = 4096  # inputs whose largest variance is looked for at a time
+_USELESS = 1e-2  # share of rounding from which a normalised field says nothing
+_CARRIED = 4.0  # by how much an error of a field may grow on its way to the outputs,
+_ANGLES = 100.0  # and where kinked duals make angles of it: those below 1/100 are looked at by themselves
 _FEATURES = 12_000_000  # bytes of the inputs' own features (variances and their roots) held at a time
 _LOADINGS = 512_000_000  # the same where positions tell of their units, which takes many numbers an input
 
@@ -81,6 +85,13 @@ class Recursion:
         self.outline, self.weights, self.operators = outline, weights, operators
         self.outputs = len(operators[-1].variance)
         self.steps = _fitted(steps_of(outline, operators, weights), inputs)
+        self.lost = 0.0  # roundings that LayerNorms make of one
+        if any(isinstance(step, NormStep) for step in self.steps):
+            some = self.held_inputs
+            parts = [lost_by_norms(self.steps, inputs[i : i + some]) for i in range(0, len(inputs), some)]
+            lost = np.max(parts, axis=0)
+            self.lost = float(lost.max())
+            self.steps = knowing(self.steps, lost)
         with np.errstate(over="ignore"):  # what float32 cannot hold is refused when inputs reach it
             self.pair_steps = tuple(step.astype(self.dtype) for step in self.steps)
 
@@ -115,6 +126,18 @@ class Recursion:
     @property
     def has_drift(self) -> bool:
         return any(op.drift is not None for op in self.operators)
+
+    @property
+    def norm_error(self) -> float:
+        """What LayerNorms make of roundings where they divide by little, relative to sqrt(K_ii K_jj)."""
+        lost = self.lost * float(np.finfo(self.dtype).eps)
+        if lost > _USELESS:
+            raise NetworkError(
+                f"LayerNorm: what reaches it is so even that rounding is {lost:.2g} of what is left of it; give it an "
+                "epsilon > 0, or rescale the inputs."
+            )
+        kinked = any(step.activation.kinked for step in self.dual_steps)
+        return min(_ANGLES * lost, math.sqrt(lost)) if kinked else _CARRIED * lost
 
     @property
     def dual_error(self) -> float:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from graphon_theory.arrays import EPS, FloatArray
+from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.cotangents import Nothing, Way
 from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.engine.steps import (
@@ -42,6 +43,7 @@ _NO_WAY_BACK = (
     "LayerNorm: kernel gradients are not derived through it yet; take it out, or keep signals at variance 1 by "
     "gt.balanced(network, by='position') instead."
 )
+_LOST = 4.0  # roundings of a second moment and of the means that are taken from it
 _NORM_TERMS = 16  # what the two factors of a LayerNorm add to the roundings of a covariance
 
 
@@ -186,11 +188,11 @@ class NormStep:
         return Normal(1.0 / np.sqrt(variance + self.epsilon), center, None if self.before else below.mean)
 
     def lost(self, below: Field) -> float:
-        """Roundings of the normalised field, in units of it: what the difference C - M M' cancels."""
-        if self.before:
-            return 4 * EPS
+        """Roundings that a normalised moment gathers, in units of it: what C - m M' or mu - M cancel grows by that."""
         _, variance = self.variance(below)
-        return 4 * EPS * float(((self.weights @ np.abs(below.second)) / (variance + self.epsilon)).max(initial=1.0))
+        whole = below.second + below.mean**2 if self.before else below.second
+        share = (self.weights @ np.abs(whole)) / np.maximum(variance + self.epsilon, np.finfo(float).tiny)
+        return _LOST * float(share.max(initial=1.0))
 
     def on_inputs(self, below: Field) -> Field:
         factor, center, mean = self.normal(below)
@@ -303,6 +305,26 @@ def steps_of(
             steps.append(NormStep(over, part.epsilon, part.before))
             here += (_NORM_TERMS, 0)
     return tuple(steps)
+
+
+def lost_by_norms(steps: tuple[Step, ...], inputs: FloatArray) -> list[float]:
+    """Roundings of every LayerNorm on these inputs, in order; a step's duals are made for them where they are not."""
+    field, found = Field.of_inputs(inputs), []
+    for step in steps:
+        if isinstance(step, NormStep):
+            found.append(step.lost(field))
+        field = step.on_inputs(field)
+    return found
+
+
+def knowing(steps: tuple[Step, ...], lost: Sequence[float]) -> tuple[Step, ...]:
+    """The same steps, with duals that hold a correlation to be known no better than LayerNorms below leave it."""
+    each, worst, out = iter(lost), 0.0, []
+    for step in steps:
+        if isinstance(step, NormStep):
+            worst = max(worst, next(each))
+        out.append(replace(step, terms=max(step.terms, math.ceil(worst**2))) if isinstance(step, DualStep) else step)
+    return tuple(out)
 
 
 def _receivers(outline: Outline, operators: Sequence[LayerOperator], place: int) -> FloatArray:

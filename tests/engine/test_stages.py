@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pytest
 from numpy.polynomial import chebyshev
@@ -305,3 +306,92 @@ def test_deep_networks_keep_their_variance() -> None:
         assert np.isfinite(kernel.ntk).all()
         assert kernel.quadrature_error >= np.abs(np.diag(kernel.nngp) - variance).max()
         assert kernel.quadrature_error < 1e-10
+
+
+# --- close, parallel and even inputs, in high precision ---------------------------------------------------------------
+
+
+def _relu_dual(q1: Any, k: Any, q2: Any) -> tuple[Any, Any]:
+    norm = mp.sqrt(q1 * q2)
+    rho = max(min(k / norm, mp.mpf(1)), mp.mpf(-1))
+    theta = mp.acos(rho)
+    return norm * (mp.sin(theta) + (mp.pi - theta) * rho) / (2 * mp.pi), (mp.pi - theta) / (2 * mp.pi)
+
+
+def _residual_relu(a: FloatArray, b: FloatArray, bias: float, epsilon: float | None) -> tuple[list[Any], list[Any]]:
+    """K and T at (a, a), (a, b), (b, b): three blocks of scale 1/2 on a dense layer, and a readout."""
+    products = [
+        2 * mp.fsum(mp.mpf(float(x)) * mp.mpf(float(y)) for x, y in zip(*pair, strict=True)) / len(a) + mp.mpf(bias)
+        for pair in ((a, a), (a, b), (b, b))
+    ]
+
+    def branch(k: list[Any], t: list[Any]) -> tuple[list[Any], list[Any]]:
+        if epsilon is not None:
+            one, two = (1 / mp.sqrt(q + mp.mpf(epsilon)) for q in (k[0], k[2]))
+            factors = one * one, one * two, two * two
+            k, t = ([x * f for x, f in zip(values, factors, strict=True)] for values in (k, t))
+        duals = [_relu_dual(*at) for at in ((k[0],) * 3, tuple(k), (k[2],) * 3)]
+        second = [2 * c + mp.mpf(bias) for c, _ in duals]
+        return second, [s + 2 * d * carried for s, (_, d), carried in zip(second, duals, t, strict=True)]
+
+    k, t = products, list(products)
+    for _ in range(3):
+        k, t = ([x + y / 4 for x, y in zip(*both, strict=True)] for both in zip((k, t), branch(k, t), strict=True))
+    return branch(k, t)
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.1])
+@pytest.mark.parametrize("epsilon", [None, 1e-3])
+def test_close_and_parallel_inputs_in_high_precision(bias: float, epsilon: float | None) -> None:
+    """Estimates are never below the error; parallel inputs are right to 1e-12 where they stay parallel."""
+    norm = [] if epsilon is None else [gt.LayerNorm(epsilon)]
+    block = gt.Residual(*norm, gt.Pointwise("relu"), gt.Dense(1.0), scale=0.5)
+    stages = [gt.Dense(1.0), block, block, block, *norm, gt.Pointwise("relu"), gt.Dense(1.0)]
+    a, side = np.random.default_rng(2).standard_normal((2, 6))
+    for b in (1.7 * a, -a, a + 1e-3 * side, a + 1e-5 * side, a + 1e-7 * side, a + 1e-10 * side):
+        with mp.workdps(50):
+            k, t = _residual_relu(a, b, bias, epsilon)
+            scale = mp.sqrt(k[0] * k[2]), mp.sqrt(t[0] * t[2])
+            got = gt.limit_kernel(gt.Network(stages, bias_variance=bias), np.array([a, b]))
+            errors = [
+                abs(float((mp.mpf(float(found[0, 1])) - want[1]) / s))
+                for found, want, s in zip((got.nngp, got.ntk), (k, t), scale, strict=True)
+            ]
+        assert max(errors) <= got.quadrature_error
+        if np.linalg.matrix_rank(np.array([a, b])) == 1:
+            assert max(errors) <= 1e-12
+
+
+def test_layer_norm_of_what_is_nearly_even_says_what_rounding_leaves() -> None:
+    """cos of small signals: C - m m' cancels, and the estimate grows by what that costs."""
+    values = 0.5, 0.9
+    lengths = mp.mpf(0.4), 1 - mp.mpf(0.4)
+    stages = [
+        gt.Dense(gt.StepGraphon([[v] for v in values], [0, 0.4, 1])),
+        gt.Pointwise("cos"),
+        gt.LayerNorm(0.0),
+        gt.Dense(1.0),
+    ]
+    network = gt.Network(stages)
+    for size in (1.0, 0.1, 0.01):
+        x = size * X[:2]
+        got = gt.limit_kernel(network, x)
+        with mp.workdps(60):
+            exact = [[mp.mpf(float(value)) for value in row] for row in x]
+            gram = [[mp.fsum(p * q for p, q in zip(a, b, strict=True)) for b in exact] for a in exact]
+            ks = [[[2 * mp.mpf(v) * g / D for g in row] for row in gram] for v in values]
+            means = [[mp.exp(-k[i][i] / 2) for i in range(2)] for k in ks]
+            center = [mp.fsum(n * m[i] for n, m in zip(lengths, means, strict=True)) for i in range(2)]
+
+            def moment(i: int, j: int, ks: Any = ks, means: Any = means, center: Any = center) -> Any:
+                parts = []
+                for n, k, m in zip(lengths, ks, means, strict=True):
+                    c = mp.exp(-(k[i][i] + k[j][j]) / 2) * mp.cosh(k[i][j])
+                    parts.append(n * (c - m[i] * center[j] - center[i] * m[j] + center[i] * center[j]))
+                return mp.fsum(parts)
+
+            want = 2 * moment(0, 1) / mp.sqrt(moment(0, 0) * moment(1, 1))
+            error = abs(float((mp.mpf(float(got.nngp[0, 1])) - want) / 2))
+        assert error <= got.quadrature_error < 1e-3
+    with pytest.raises(gt.NetworkError, match="LayerNorm: what reaches it is so even that rounding is"):
+        gt.limit_kernel(network, 1e-4 * X)
