@@ -37,7 +37,7 @@ def broken_premise(network: Network) -> str | None:
         if isinstance(part, Fork):
             return (
                 "a residual branch adds its own correlations to those of its shortcut, in shares that differ between "
-                "positions unless the rows of both have one profile"
+                "positions unless the rows of both have one profile, which is not looked for"
             )
         if isinstance(part, Norm):
             return "a LayerNorm divides by the mean variance over a layer, in which no single path has a share"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,7 @@ def test_balanced_gives_every_layer_of_a_branch_variance_1() -> None:
 def test_what_is_not_derived_for_stages_is_refused() -> None:
     block = gt.Residual(gt.Pointwise("relu"), gt.Dense(W))
     network = gt.Network([gt.Dense(W), block, gt.Pointwise("relu"), gt.Dense(1.0)])
+    options: dict[str, Any]
     for options in ({"by": "position"}, {"goal": "chi"}):
         with pytest.raises(gt.NetworkError, match="network: it has a Residual stage, for which this is not derived"):
             gt.balanced(network, **options)
