@@ -395,3 +395,47 @@ def test_layer_norm_of_what_is_nearly_even_says_what_rounding_leaves() -> None:
         assert error <= got.quadrature_error < 1e-3
     with pytest.raises(gt.NetworkError, match="LayerNorm: what reaches it is so even that rounding is"):
         gt.limit_kernel(network, 1e-4 * X)
+
+
+def test_standard_parameterization_weighs_the_shares_of_layers() -> None:
+    """NTK_l of the weights is n_{l-1} / sigma_w^2 times that of NTK parameterization, in branches by their own fan-ins."""
+    block = gt.Residual(gt.Pointwise("relu"), gt.Dense(_blocks(2, 3)), gt.Pointwise("sin"), gt.Dense(_blocks(3, 2)))
+    stages = [gt.Dense(_FIRST), block, gt.LayerNorm(0.1), gt.Pointwise("tanh"), gt.Dense(_LAST)]
+    sigmas, widths = [2.0, 1.5, 0.7, 1.2], (D, 60, 20, 60)
+    one = gt.Network(stages, weight_variance=sigmas)
+    other = gt.Network(stages, weight_variance=sigmas, parameterization="standard", widths=widths)
+    ntk, standard = (gt.limit_kernel(network, X, contributions=True) for network in (one, other))
+    np.testing.assert_allclose(standard.nngp, ntk.nngp, rtol=1e-13)
+    factors = np.array(widths) / np.array(sigmas)
+    np.testing.assert_allclose(standard.ntk_layer, factors[:, None, None] * ntk.ntk_layer, rtol=1e-11, atol=1e-13)
+
+
+def test_what_positions_tell_goes_through_branches() -> None:
+    """``Known`` in the last layer of a branch: its loadings leave K of the branch alone, and move its means."""
+    mask, profile = gt.StepGraphon([[0.5, 0.8], [0.7, 0.4]]), gt.StepGraphon([[0.2, 0.1], [-0.1, 0.3]])
+    told = np.array([0.6, -1.1])  # the coordinate at the two positions
+    drift = gt.StepGraphon(told[:, None] * profile.values)
+    known = gt.Connectivity(mask, None, drift, known=gt.Known([profile]))
+    first = gt.Dense(gt.StepGraphon([[0.4], [0.9]]))
+    network = gt.Network(
+        [
+            first,
+            gt.Residual(gt.Pointwise("relu"), gt.Dense(known, 1.5), scale=0.5),
+            gt.Pointwise("identity"),
+            gt.Dense(1.0),
+        ]
+    )
+    got = gt.limit_kernel(network, X)
+    own = 2 * np.array([0.4, 0.9])[:, None, None] * (X @ X.T / D)
+    c, slope = _duals("relu", own)
+    means = np.sqrt(np.diagonal(own, axis1=1, axis2=2) / (2 * np.pi))
+    lengths = np.full(2, 0.5)
+    loading = np.sqrt(1.5) * np.asarray(profile.values) @ (lengths[:, None] * means)
+    weights = 1.5 * np.asarray(mask.values) * lengths
+    branch = np.einsum("uv,vij->uij", weights, c) - loading[:, :, None] * loading[:, None, :]
+    carried = np.einsum("uv,vij->uij", weights, c + slope * own)
+    k, t = own + 0.25 * branch, own + 0.25 * carried
+    mu = 0.5 * told[:, None] * loading
+    second = np.einsum("v,vij->ij", lengths, k + mu[:, :, None] * mu[:, None, :])
+    np.testing.assert_allclose(got.nngp, 2 * second, rtol=1e-12)
+    np.testing.assert_allclose(got.ntk, 2 * second + 2 * np.einsum("v,vij->ij", lengths, t), rtol=1e-12)
