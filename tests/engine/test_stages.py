@@ -398,7 +398,7 @@ def test_layer_norm_of_what_is_nearly_even_says_what_rounding_leaves() -> None:
 
 
 def test_standard_parameterization_weighs_the_shares_of_layers() -> None:
-    """NTK_l of the weights is n_{l-1} / sigma_w^2 times that of NTK parameterization, in branches by their own fan-ins."""
+    """NTK_l of the weights is n_{l-1} / sigma_w^2 times that of NTK parameterization, also in branches."""
     block = gt.Residual(gt.Pointwise("relu"), gt.Dense(_blocks(2, 3)), gt.Pointwise("sin"), gt.Dense(_blocks(3, 2)))
     stages = [gt.Dense(_FIRST), block, gt.LayerNorm(0.1), gt.Pointwise("tanh"), gt.Dense(_LAST)]
     sigmas, widths = [2.0, 1.5, 0.7, 1.2], (D, 60, 20, 60)

@@ -89,8 +89,8 @@ def test_balanced_gives_every_layer_of_a_branch_variance_1() -> None:
 def test_what_is_not_derived_for_stages_is_refused() -> None:
     block = gt.Residual(gt.Pointwise("relu"), gt.Dense(W))
     network = gt.Network([gt.Dense(W), block, gt.Pointwise("relu"), gt.Dense(1.0)])
-    options: dict[str, Any]
-    for options in ({"by": "position"}, {"goal": "chi"}):
+    refused: list[dict[str, Any]] = [{"by": "position"}, {"goal": "chi"}]
+    for options in refused:
         with pytest.raises(gt.NetworkError, match="network: it has a Residual stage, for which this is not derived"):
             gt.balanced(network, **options)
     x = np.ones((4, 3))
