@@ -87,7 +87,7 @@ def _weighted(op: LayerOperator, below: _Bounded) -> _Bounded:
 
 def _activated(step: DualStep, before: _Bounded) -> _Bounded:
     k, t, mu, d_k, d_t, d_mu = before
-    q, d_q = np.einsum("pii->pi", k).copy(), np.einsum("pii->pi", d_k)
+    q, d_q = np.maximum(np.einsum("pii->pi", k), 0.0), np.einsum("pii->pi", d_k)
     made, error = step.made, step.made.error
     pairs, alone = _pairs(step, k, (mu, q), (mu, q)), np.stack(made.diagonal(mu, q))
     by_k = _most(_pairs(step, moved_k, (mu, q), (mu, q)) - pairs for moved_k in (k - d_k, k + d_k))
