@@ -159,7 +159,7 @@ def design(
         Random starts; iterations of each at most; iterations without progress on inputs held out that end a search.
     holdout:
         Share of the inputs that is held out at first, one half to say when to stop and one to judge. Then the searches
-        are repeated on all inputs, no longer than was best if that was a gain. 0 holds nothing out.
+        are repeated on all inputs, for as long as was good if that was a gain. 0 holds nothing out.
     samples:
         With more inputs, the objective is taken on so many at a time, drawn anew for every few iterations.
     rng, threads, progress:
@@ -243,8 +243,8 @@ class _Run:
                         chosen, best = which, search
             if best is not None:
                 judged = _judged(task, best)
-                if judged[2] > _CLEAR * judged[3] and best.best.iteration > 0:
-                    length = best.best.iteration
+                if judged[2] > _CLEAR * judged[3]:
+                    length = best.length
         final = [
             search
             for start, z in enumerate(origins[chosen])
@@ -412,7 +412,8 @@ def _densities(density: float | Sequence[float], depth: int) -> float | list[flo
 
 def _objective(goal: object, ridge: float) -> Objective:
     if isinstance(goal, str):
-        return named_objective(goal, **({"ridge": ridge} if goal in _RIDGED else {}))
+        options: dict[str, Any] = {"ridge": ridge} if goal in _RIDGED else {}
+        return named_objective(goal, **options)
     if not callable(goal):
         raise InputError(f"objective: expected a name or a callable, got {type(goal).__name__}.")
     return goal

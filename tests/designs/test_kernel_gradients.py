@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,8 +60,7 @@ def moved(
             if isinstance(g, gt.StepGraphon)
         ]
         layers.append(gt.Connectivity(*parts))
-    return replace(
-        network,
+    return network.changed(
         layers=tuple(layers),
         weight_variance=tuple(np.array(network.weight_variance) + e * scales),
         bias_variance=network.bias_variance + e * bias,
@@ -140,12 +138,19 @@ def test_shortcuts_and_layers_of_their_own() -> None:
             u, below = (edges if mask.shape[0] == p else None), (edges if k else None)
             layer = gt.Connectivity(gt.StepGraphon(mask, u, below), gt.StepGraphon(variance, u, below))
             layers.append(gt.Dense(layer, float(s[k]), float(b[k]), trained_bias_variance=float(t[k])))
-        inner = gt.Residual(gt.Pointwise("tanh"), layers[2], scale=0.5)
+        inner = gt.Residual(gt.Pointwise(gt.as_activation("tanh")), layers[2], scale=0.5)
         return gt.Network(
             [
                 layers[0],
-                gt.Residual(gt.Pointwise("relu"), layers[1], inner, gt.Pointwise("gelu"), layers[3], scale=0.7),
-                gt.Pointwise("erf"),
+                gt.Residual(
+                    gt.Pointwise(gt.as_activation("relu")),
+                    layers[1],
+                    inner,
+                    gt.Pointwise(gt.as_activation("gelu")),
+                    layers[3],
+                    scale=0.7,
+                ),
+                gt.Pointwise(gt.as_activation("erf")),
                 layers[4],
             ]
         )
@@ -179,7 +184,7 @@ def along(part: FloatArray | None, graphon: gt.Graphon) -> float:
 def test_euler_for_a_homogeneous_network() -> None:
     """Without biases a ReLU network is homogeneous of degree 1 in V of every layer for NNGP, L together for the NTK."""
     network = random_network(0)
-    network = replace(network, activation=gt.as_activation("relu"), bias_variance=0.0, outputs=1)
+    network = network.changed(activation=gt.as_activation("relu"), bias_variance=0.0, outputs=1)
     x = np.random.default_rng(5).standard_normal((7, 4))
     ntk, nngp = np.random.default_rng(6).standard_normal((2, 7, 7))
     t, k = kernels(network, x)
@@ -245,14 +250,14 @@ def test_numbers_do_not_depend_on_threads_or_tiles(monkeypatch: pytest.MonkeyPat
 
 
 def test_standard_parameterization_has_its_own_scales() -> None:
-    network = replace(random_network(1), parameterization="standard", widths=(4, 30, 20, 10)[: random_network(1).depth])
+    network = random_network(1).changed(parameterization="standard", widths=(4, 30, 20, 10)[: random_network(1).depth])
     x = np.random.default_rng(10).standard_normal((4, 4))
     ntk = np.random.default_rng(11).standard_normal((2, 4, 4))
     got = gt.kernel_gradient(network, x, ntk=ntk)
 
     def value(e: float) -> float:
         variances = tuple(v + e for v in network.weight_variance)
-        changed = replace(network, weight_variance=variances, bias_variance=network.bias_variance + 0.1 * e)
+        changed = network.changed(weight_variance=variances, bias_variance=network.bias_variance + 0.1 * e)
         return float((ntk * kernels(changed, x)[0]).sum())
 
     found = float(got.weight_variance.sum() + 0.1 * got.bias_variance.sum())
@@ -268,16 +273,16 @@ def test_what_is_refused() -> None:
     with pytest.raises(KernelError, match="nngp"):
         gt.kernel_gradient(network, x, nngp=np.full((3, 3), np.nan))
     with pytest.raises(InputError, match=r"shape \(2, 3, 3\)"):
-        gt.kernel_gradient(replace(network, outputs=2), x, ntk=np.ones((3, 3)))
+        gt.kernel_gradient(network.changed(outputs=2), x, ntk=np.ones((3, 3)))
     told = gt.Connectivity(0.5, 0.5, 0.1, known=gt.Known([0.1]))
     with pytest.raises(NetworkError, match="layer 1: known"):
         gt.kernel_gradient(network.with_layers([told, 0.5]), x, ntk=np.ones((3, 3)))
-    normed = gt.Network([0.5, gt.LayerNorm(), gt.Pointwise("relu"), 0.5])
+    normed = gt.Network([0.5, gt.LayerNorm(), gt.Pointwise(gt.as_activation("relu")), 0.5])
     with pytest.raises(NetworkError, match="LayerNorm: kernel gradients are not derived"):
         gt.kernel_gradient(normed, x, ntk=np.ones((3, 3)))
     jumping = gt.Activation("Heaviside(z - 1/2)")
     with pytest.raises(ActivationError, match="jumps"):
-        gt.kernel_gradient(replace(network, activation=jumping), x, ntk=np.ones((3, 3)))
+        gt.kernel_gradient(network.changed(activation=jumping), x, ntk=np.ones((3, 3)))
     got = gt.kernel_gradient(network, x, ntk=np.ones((3, 3)))
     with pytest.raises(NetworkError, match=r"layer: expected 1\.\.2"):
         got.along(3, 1.0)
