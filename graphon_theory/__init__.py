@@ -61,6 +61,10 @@ _MODULES = {
         "sample_masks",
     ),
     "designs.objectives": ("objective",),
+    "designs.transfers": (
+        "Transfer",
+        "transfer",
+    ),
     "engine.densities": (
         "kernel_density",
         "marginals",
@@ -191,6 +195,8 @@ if TYPE_CHECKING:
     from graphon_theory.designs.kernel_gradients import KernelGradient as KernelGradient
     from graphon_theory.designs.kernel_gradients import kernel_gradient as kernel_gradient
     from graphon_theory.designs.objectives import objective as objective
+    from graphon_theory.designs.transfers import Transfer as Transfer
+    from graphon_theory.designs.transfers import transfer as transfer
     from graphon_theory.engine.densities import kernel_density as kernel_density
     from graphon_theory.engine.densities import marginals as marginals
     from graphon_theory.engine.limits import limit_kernel as limit_kernel

@@ -19,7 +19,8 @@ from graphon_theory.signals.initialisations import balanced
 from graphon_theory.signals.variance_maps import Moments
 
 _FAN_IN = 16.0  # expected connections that every receiver keeps where that is little beside the budget
-_LEAST = 0.05  # of the mean density: no cell is emptier, unless its share of _FAN_IN is less
+_LEAST = 0.01  # of the mean density: no cell is emptier, unless its share of _FAN_IN is less
+_LEAST_INPUT = 0.001  # the same of the first layer, where every input let in is noise to those that are chosen
 _FARTHEST = 60.0  # logits beyond those of all cells at which a shift is looked for
 
 
@@ -85,7 +86,9 @@ class Cells:
             mean = total / float(self.weights[which].sum())
             for k in members:
                 layer = self.free[k]
-                self.least[self.ends[k] : self.ends[k + 1]] = min(_FAN_IN / layer.senders, _LEAST * mean)
+                self.least[self.ends[k] : self.ends[k + 1]] = min(
+                    _FAN_IN / layer.senders, (_LEAST if layer.number else _LEAST_INPUT) * mean
+                )
 
     @property
     def count(self) -> int:
