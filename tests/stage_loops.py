@@ -73,7 +73,8 @@ def first_moment(name: str, mean: float, variance: float) -> float:
     if name == "relu":
         s = math.sqrt(variance)
         return mean * float(ndtr(mean / s)) + s * float(_density(mean / s))
-    phi = {"sin": np.sin, "tanh": np.tanh, "identity": lambda z: z}[name]
+    functions: dict[str, Callable[[Any], Any]] = {"sin": np.sin, "tanh": np.tanh, "identity": lambda z: z}
+    phi = functions[name]
     return float(_MASS @ phi(mean + math.sqrt(variance) * _Z))
 
 

@@ -19,7 +19,7 @@ _MOST_KINKS = 64
 def sorted_kinks(kinks: Iterable[float]) -> tuple[float, ...]:
     try:
         places = sorted({float(k) for k in kinks})
-    except (TypeError, ValueError):
+    except Exception:  # other libraries' numbers raise what they like
         raise ActivationError(f"kinks: expected numbers, got {shown(kinks)}.") from None
     if not all(map(math.isfinite, places)):
         raise ActivationError(f"kinks: expected finite places, got {places}.")

@@ -142,11 +142,13 @@ def as_generator(
     rng: Any, *, error: Error = InputError, expected: str = "a numpy Generator or a seed", name: str = "rng"
 ) -> np.random.Generator:
     """A Generator from one or from a seed. Raises ``error`` otherwise."""
-    kinds = int, np.integer, Sequence, np.ndarray, np.random.Generator, np.random.SeedSequence, np.random.BitGenerator
+    made = np.random.Generator, np.random.SeedSequence, np.random.BitGenerator
     try:
-        if not (rng is None or isinstance(rng, kinds)):
-            raise TypeError("a seed is a whole number of at least 0, or a list of some")
-        return np.random.default_rng(rng)
+        if rng is None or isinstance(rng, made):
+            return np.random.default_rng(rng)
+        if isinstance(rng, Sequence | np.ndarray):
+            return np.random.default_rng(list(whole_numbers(name, rng, 0)))
+        return np.random.default_rng(whole_number(name, rng, 0))
     except Exception as reason:
         raise error(f"{name}: expected {expected}, got {shown(rng)} ({_short(reason)}).") from None
 

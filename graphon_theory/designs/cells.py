@@ -15,8 +15,8 @@ from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
+from graphon_theory.signals.block_maps import Moments
 from graphon_theory.signals.initialisations import balanced
-from graphon_theory.signals.variance_maps import Moments
 
 _FAN_IN = 16.0  # expected connections that every receiver keeps where that is little beside the budget
 _LEAST = 0.01  # of the mean density: no cell is emptier, unless its share of _FAN_IN is less

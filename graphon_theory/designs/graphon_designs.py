@@ -412,8 +412,7 @@ def _densities(density: float | Sequence[float], depth: int) -> float | list[flo
 
 def _objective(goal: object, ridge: float) -> Objective:
     if isinstance(goal, str):
-        options: dict[str, Any] = {"ridge": ridge} if goal in _RIDGED else {}
-        return named_objective(goal, **options)
+        return named_objective(goal, ridge=ridge) if goal in _RIDGED else named_objective(goal)
     if not callable(goal):
         raise InputError(f"objective: expected a name or a callable, got {type(goal).__name__}.")
     return goal

@@ -26,6 +26,7 @@ from graphon_theory.numerics.quadratures import Panels, merged_edges
 FLOOR = 64 * EPS  # least error estimate, per layer
 _LOOKED_AT = (np.arange(9) + 0.5) / 9  # positions at which close inputs are looked for
 _ROUNDS = 5  # sharper and sharper discretisations before giving up
+_KEPT = 10_000_000  # entries of operators that are kept for layers that repeat them
 _SHARED = 3  # walks at most in which a layer of units finds the panels that all its readers share
 
 
@@ -51,8 +52,9 @@ class Discretisation:
 
     @property
     def weights(self) -> tuple[FloatArray | None, ...]:
-        """Of the nodes of every layer of units."""
-        return tuple(None if panels is None else panels.weights() for panels in self.places)
+        """Of the nodes of every layer of units that a LayerNorm averages over, None for the others."""
+        asked = {part.place for part in self.outline if isinstance(part, Norm)}
+        return tuple(p.weights() if p is not None and units in asked else None for units, p in enumerate(self.places))
 
 
 def layers_of(network: Network) -> tuple[Layer, ...]:
@@ -174,6 +176,9 @@ class _Refinement:
         self.places: dict[int, Panels] = {}
         self.nodes: dict[int, Points] = {}
         self.made: dict[int, tuple[Points, LayerOperator]] = {}  # the last operator of every weight layer
+        said = [(layer.connectivity, layer.scales) for layer in layers]
+        self.alike = [said.index(one) for one in said] if any(isinstance(part, Fork) for part in outline) else []
+        self.kept: dict[tuple[int, int, bytes], LayerOperator] = {}  # those of layers that are repeated
 
     def run(
         self, outputs: int
@@ -202,9 +207,22 @@ class _Refinement:
     def _operator(self, part: Weights, points: Points) -> LayerOperator:
         known = self.made.get(part.number)
         if known is None or known[0] is not points:
-            layer, below = self.layers[part.number - 1], self.places.get(part.source)
-            known = self.made[part.number] = points, operator_of(layer, below, points, self.sample.inputs.shape[1])
+            known = self.made[part.number] = points, self._repeated(part, points)
         return known[1]
+
+    def _repeated(self, part: Weights, points: Points) -> LayerOperator:
+        """A layer's operator; that of one that is the same, between the same panels, where it is known."""
+        layer, below = self.layers[part.number - 1], self.places.get(part.source)
+        d = self.sample.inputs.shape[1]
+        if not self.alike or isinstance(points, int):
+            return operator_of(layer, below, points, d)
+        key = self.alike[part.number - 1], id(below), points.tobytes()
+        found = self.kept.get(key)
+        if found is None:
+            if sum(op.variance.size for op in self.kept.values()) > _KEPT:
+                self.kept.clear()
+            found = self.kept[key] = operator_of(layer, below, points, d)
+        return found
 
     def _walk(self, last: int) -> FloatArray:
         """K and T (outputs, 2, S, S) at the ``last`` layer of units, along all parts."""
@@ -260,6 +278,7 @@ class _Refinement:
         return self.choice.panels(self.arrivals[units], self.edges[units], readers, self.sample.size)
 
     def _settle(self, units: int, panels: Panels) -> None:
+        panels = next((other for other in self.places.values() if panels.same(other)), panels)
         self.places[units], self.nodes[units] = panels, panels.nodes()
 
     def _shared(self) -> bool:
@@ -271,6 +290,7 @@ class _Refinement:
                 if not panels.same(self.places[units]):
                     moved[units] = panels
         if moved:
+            self.kept.clear()
             self.places.clear()  # the others are chosen anew
             for units, panels in moved.items():
                 self._settle(units, panels)

@@ -17,6 +17,7 @@ from graphon_theory.engine.discretisation import FLOOR, check_problem, discretis
 from graphon_theory.engine.recursion import Recursion, kernels
 from graphon_theory.engine.reductions import reduced_operators
 from graphon_theory.engine.samples import distinct
+from graphon_theory.engine.spreads import spread
 from graphon_theory.engine.threads import Progress, checked_threads, single_threaded_blas
 from graphon_theory.engine.zonal import ZonalKernel
 from graphon_theory.errors import InputError, shown
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _ZONAL = 100_000  # pairs from which tabulating the network pays
-_SPREAD = 4.0  # by how much an error of the duals of one layer may grow on its way through the others
+_SPREAD = 4.0  # times an error of the duals of one layer is taken at the least; it may grow more on its way: spreads
 _RECOMPUTED = 10_000_000_000  # multiplications that all pairs by their angles may cost
 _WATCHED = 5_000_000_000  # pairs x positions beyond which progress is shown
 
@@ -105,6 +106,9 @@ def limit_kernel(
             layers = layer_contributions(recursion, first, second, threads=threads) if contributions else None
             close = ClosePairs(recursion, first, second)
             rounding = close.left_over()
+            duals = recursion.dual_error
+            if duals:
+                duals = max(_SPREAD * duals, spread(recursion, distinct(everything)))
             if rounding > rtol and close.form is not None and pairs * recursion.work <= _RECOMPUTED:
                 close, rounding = ClosePairs(recursion, first, second, radius=np.pi), 0.0
             close.refine(nngp, ntk, layers, threads=threads)
@@ -117,7 +121,7 @@ def limit_kernel(
     if layers is not None:
         variables["ntk_layer"] = ((LAYER, *dims), layers[:, pick])
         coords[LAYER] = np.arange(1, network.depth + 1)
-    error = max(grid.error, rounding, 0.0 if zonal is None else zonal.error) + _SPREAD * recursion.dual_error
+    error = max(grid.error, rounding, 0.0 if zonal is None else zonal.error) + duals
     attrs = {
         "network": network.describe(),
         "quadrature_error": max(error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS),

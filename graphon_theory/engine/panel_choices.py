@@ -227,7 +227,7 @@ def start_edges(layer: Layer, below: FloatArray) -> FloatArray:
         if graphon.creased:
             lines = merged_edges(np.concatenate([below, graphon.v_breaks, graphon.marks(of_v=True)]))
             edges.append(_finite(graphon.T.creases(lines)))
-            edges.append(births(graphon.creases))
+            edges.append(births(graphon.curves))
     return merged_edges(np.concatenate(edges))
 
 

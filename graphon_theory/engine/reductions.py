@@ -13,6 +13,7 @@ activation, weight variances, parameterization and widths.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +24,7 @@ from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Fork, Norm
 
+_FAINT = 1e-250  # variance at which the dense network's signals, whose weights have variance 1, would be lost
 ROUNDING = 32 * EPS  # relative distance from a product r(u) c(v) that counts as rounding
 
 
@@ -95,6 +97,9 @@ def reduced_operators(network: Network, operators: tuple[LayerOperator, ...]) ->
     """
     homogeneous = all(activation.homogeneous for activation in network.activations)
     if len(operators) < 2 or not homogeneous or broken_premise(network) is not None:
+        return None
+    gains = [float(activation.moments(*np.ones((3, 1)))[0][0]) for activation in network.activations]
+    if math.fsum(math.log(max(gain, _FAINT)) for gain in gains) < math.log(_FAINT):
         return None
     first = operators[0]
     rows = np.concatenate([first.variance, first.mask_matrix])

@@ -41,6 +41,7 @@ class PackedMask(Record):
                 f"shape {self.bits.shape}; numpy.packbits(mask, axis=1) makes it."
             )
         super().__post_init__()
+        object.__setattr__(self, "columns", int(self.columns))
 
     @classmethod
     def pack(cls, mask: ArrayLike) -> PackedMask:

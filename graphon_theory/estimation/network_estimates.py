@@ -196,7 +196,7 @@ def estimate_together(
     alive[0][:] = alive[-1][:] = True  # inputs and outputs keep their places, dead or not
     generator = as_generator(rng)
     held_out = None
-    if blocks == "auto":
+    if isinstance(blocks, str) and blocks == "auto":
         held_out = _score_counts(layers, alive, groups, outputs, generator, starts)
         count = max(held_out, key=lambda b: held_out[b])
     else:

@@ -58,6 +58,9 @@ class AnalyticGraphon(Graphon):
     def creases(self, u: FloatArray, *, flanks: bool = False) -> FloatArray:
         return np.concatenate([self.v_roots(u), self._features.curves(u, of_v=True, flanks=flanks)], axis=1)
 
+    def curves(self, u: FloatArray) -> FloatArray:
+        return self.creases(u)
+
     @property
     def creased(self) -> bool:
         return bool(self.switches) or self._features.any_curves

@@ -87,6 +87,10 @@ class Graphon(Value, ABC):
         """
         return self.v_roots(u)
 
+    def curves(self, u: FloatArray) -> FloatArray:
+        """As :meth:`creases`, of curves that are known to rounding: their number tells where they are born."""
+        return self.v_roots(u)
+
     @property
     def creased(self) -> bool:
         """Whether there are curves of kinks, jumps or narrow features."""

@@ -31,6 +31,8 @@ from graphon_theory.networks.stages import (
     SCALES,
     STAGES,
     Dense,
+    Fork,
+    Norm,
     Outline,
     Pointwise,
     Stage,
@@ -203,6 +205,13 @@ class Network(Record):
     @property
     def has_drift(self) -> bool:
         return any(layer.has_drift for layer in self.layers)
+
+    def ask_plain(self, why: str) -> None:
+        """Raise NetworkError unless weight layers and activations alternate; ``why`` says what for."""
+        for part in self.outline:
+            if isinstance(part, Fork | Norm):
+                stage = "a Residual" if isinstance(part, Fork) else "a LayerNorm"
+                raise NetworkError(f"network: it has {stage} stage, for which this is not derived ({why}).")
 
     def with_layers(self, layers: Sequence[object]) -> Network:
         """The same network with other layers, as many."""

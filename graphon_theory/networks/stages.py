@@ -19,7 +19,7 @@ from graphon_theory.networks.connectivity import Connectivity, as_connectivity
 from graphon_theory.values import Record
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, init=False, eq=False)
 class Dense(Record):
     """A weight layer, from the units below to units of its own: h_i = sigma_w / sqrt(n) sum_j M_ij w_ij a_j + bias.
 
@@ -31,36 +31,39 @@ class Dense(Record):
     """
 
     connectivity: Connectivity
-    weight_variance: float | None = None
-    bias_variance: float | None = None
-    trained_bias_variance: float | None = None
+    weight_variance: float | None
+    bias_variance: float | None
+    trained_bias_variance: float | None
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        connectivity: object,
+        weight_variance: float | None = None,
+        bias_variance: float | None = None,
+        trained_bias_variance: float | None = None,
+    ) -> None:
         put = object.__setattr__
-        put(self, "connectivity", as_connectivity(self.connectivity))
-        if self.weight_variance is not None:
-            put(self, "weight_variance", weight_variance_of(self.weight_variance))
-        for name in ("bias_variance", "trained_bias_variance"):
-            if getattr(self, name) is not None:
-                put(self, name, bias_variance_of(getattr(self, name), name))
+        put(self, "connectivity", as_connectivity(connectivity))
+        put(self, "weight_variance", None if weight_variance is None else weight_variance_of(weight_variance))
+        for name, number in (("bias_variance", bias_variance), ("trained_bias_variance", trained_bias_variance)):
+            put(self, name, None if number is None else bias_variance_of(number, name))
 
     def __repr__(self) -> str:
         given = [f"{name}={getattr(self, name)!r}" for name in SCALES if getattr(self, name) is not None]
         return f"Dense({', '.join([layer_repr(self.connectivity), *given])})"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, init=False, eq=False)
 class Pointwise(Record):
     """An activation on every unit, by name or an :class:`Activation`; None: the network's.
 
     Raises ActivationError for anything else.
     """
 
-    activation: Activation | None = None
+    activation: Activation | None
 
-    def __post_init__(self) -> None:
-        if self.activation is not None:
-            object.__setattr__(self, "activation", as_activation(self.activation))
+    def __init__(self, activation: str | Activation | None = None) -> None:
+        object.__setattr__(self, "activation", None if activation is None else as_activation(activation))
 
     def __repr__(self) -> str:
         return "Pointwise()" if self.activation is None else f"Pointwise({self.activation.name!r})"
@@ -132,7 +135,7 @@ def read_stages(things: Sequence[object], where: str = "layers: ") -> tuple[Stag
             out.append(thing)
             continue
         try:
-            out.append(Dense(thing))  # type: ignore[arg-type]
+            out.append(Dense(thing))
         except GraphonError as error:
             raise type(error)(f"{where}stage {number}: {error}") from None
     return tuple(out)

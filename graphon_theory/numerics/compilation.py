@@ -48,11 +48,12 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 @contextmanager
 def _kept_in(folder: Path) -> Iterator[None]:
     """Numba decides where to keep a function when it is decorated; other packages' functions stay where they are."""
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+    config: Any = numba.config
+    before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before
 
 
 def temporary_folder() -> Path | None:

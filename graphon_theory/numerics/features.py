@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import sympy as sp
+from numpy.typing import NDArray
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.numerics import expressions
@@ -27,6 +28,9 @@ _LINES = np.array([0.0731, 0.1873, 0.2917, 0.4139, 0.5261, 0.6373, 0.7349, 0.846
 _CONSTANT = 1e-7  # how far a curve may move from line to line and still lie at one position
 _OUTSTANDING = 30.0  # times the median of its line that the bend at a feature exceeds
 _BEND = 1e-9  # and this share of the largest value
+_THINNED = 6  # of so many points one enters the median
+_BISECTIONS = 46  # to a jump
+_JUMP = 0.3  # share of a step that is left of it there
 _FINE = 12  # points to either side, _NEAR apart, among which a feature is placed
 _NEAR = 1.0 / (8 * SAMPLED)
 
@@ -177,22 +181,27 @@ class SampledFeatures:
     def _at(self, u: FloatArray, v: FloatArray) -> FloatArray:
         with np.errstate(all="ignore"):
             values = np.asarray(self.f(*np.broadcast_arrays(u, v)), dtype=float)
-        return np.where(np.isfinite(values), values, 0.0) + np.zeros(np.broadcast_shapes(u.shape, v.shape))
+        values = np.broadcast_to(values, np.broadcast_shapes(u.shape, v.shape))
+        finite = np.isfinite(values)
+        return values if finite.all() else np.where(finite, values, 0.0)
 
     @cached_property
-    def _rows(self) -> tuple[FloatArray, FloatArray]:
-        """Marked rows and the v at which they are marked."""
-        row, k = np.nonzero(_outstanding(self.values, self.size))
+    def _rows(self) -> tuple[NDArray[np.intp], FloatArray]:
+        """Marked rows and the v at which they are marked, where that is not the same v for most of them."""
+        found = _outstanding(self.values, self.size)
+        row, k = np.nonzero(found & (found.mean(axis=0) < 0.6))
         return row, self.v[k]
 
     @cached_property
-    def _columns(self) -> tuple[FloatArray, FloatArray]:
-        column, k = np.nonzero(_outstanding(self.values.T, self.size))
+    def _columns(self) -> tuple[NDArray[np.intp], FloatArray]:
+        found = _outstanding(self.values.T, self.size)
+        column, k = np.nonzero(found & (found.mean(axis=0) < 0.6))
         return column, self.u[k]
 
     @property
     def any_curves(self) -> bool:
-        return len(self._rows[0]) > 0 or len(self._columns[0]) > 0
+        """Told by rows: what moves with u is narrow in v as well, unless it is nearly level."""
+        return len(self._rows[0]) > 0
 
     def fixed(self, *, of_v: bool) -> FloatArray:
         """Marks at fixed v, or u: of means over the other position."""
@@ -202,12 +211,13 @@ class SampledFeatures:
         k = np.unique(np.nonzero(_outstanding(weights @ values, self.size))[1])
         if not len(k):
             return np.zeros(0)
-        fine = lines[k][:, None] + _NEAR * np.arange(-_FINE, _FINE + 1)
-        fine = np.clip(fine, 0.0, 1.0)
-        x, y = across[:, None], fine.ravel()
-        near = self._at(x, y) if of_v else self._at(y, x)
-        means = (weights @ near).reshape(len(weights), *fine.shape)
-        return _inside(_placed(fine, means).ravel())
+
+        def means(y: FloatArray) -> FloatArray:
+            flat = y.ravel()
+            near = self._at(across[:, None], flat) if of_v else self._at(flat, across[:, None])
+            return (weights @ near).reshape(-1, *y.shape)
+
+        return _inside(_placed(means, lines[k]).ravel())
 
     def curves(self, x: FloatArray, *, of_v: bool, flanks: bool) -> FloatArray:
         """Marks on the lines x: those of the sampled line that is nearest, placed anew."""
@@ -215,44 +225,65 @@ class SampledFeatures:
         if not len(lines):
             return np.zeros((len(x), 0))
         nearest = np.clip((x * SAMPLED).astype(int), 0, SAMPLED - 1)
-        counts = np.bincount(lines.astype(int), minlength=SAMPLED)
+        counts = np.bincount(lines, minlength=SAMPLED)
         starts = np.concatenate([[0], np.cumsum(counts)])[:-1]
         slots = np.arange(int(counts.max()))
         taken = slots < counts[nearest][:, None]
         which = np.where(taken, starts[nearest][:, None] + slots, 0)
         row, slot = np.nonzero(taken)
-        fine = np.clip(marks[which][row, slot][:, None] + _NEAR * np.arange(-_FINE, _FINE + 1), 0.0, 1.0)
-        at = x[row][:, None]
-        near = self._at(at, fine) if of_v else self._at(fine, at)
-        placed = _placed(fine, near[None])
+        at = x[row]
+
+        def values(y: FloatArray) -> FloatArray:
+            line = np.broadcast_to(at.reshape(-1, *(1,) * (y.ndim - 1)), y.shape)
+            return (self._at(line, y) if of_v else self._at(y, line))[None]
+
+        placed = _placed(values, marks[which][row, slot])
         out = np.full((len(x), len(slots), 2), np.nan)
         out[row, slot] = placed
         return out.reshape(len(x), -1) if flanks else out[:, :, 0]
 
 
-def _bends(values: FloatArray) -> FloatArray:
-    """How far every value is from the cubic through its four neighbours on its row; 0 near the ends."""
-    out = np.zeros_like(values)
-    inner = (4 * (values[:, 1:-3] + values[:, 3:-1]) - (values[:, :-4] + values[:, 4:])) / 6
-    out[:, 2:-2] = np.abs(values[:, 2:-2] - inner)
-    return out
-
-
 def _outstanding(values: FloatArray, size: float) -> FloatArray:
-    """Which values of every row bend much more than the row does elsewhere, and the most among their neighbours."""
-    bends = _bends(values)
-    least = _OUTSTANDING * np.median(bends[:, 2:-2], axis=1, keepdims=True) + _BEND * size
-    if (bends <= least).all():
-        return np.zeros(values.shape, dtype=bool)
+    """Which values of every row bend much more than the row does elsewhere, and the most among their neighbours.
+
+    The bend of a value is how far it is from the cubic through its four neighbours: a sixth of the fourth difference.
+    """
+    inner = 6 * values[:, 2:-2]
+    for by, weight in ((1, 4.0), (2, -1.0)):
+        sums = values[:, 2 - by : -2 - by] + values[:, 2 + by : values.shape[1] - 2 + by]
+        sums *= weight
+        inner -= sums
+    bends = np.abs(inner, out=inner)
+    bends /= 6
+    least = _OUTSTANDING * np.median(bends[:, ::_THINNED], axis=1, keepdims=True) + _BEND * size
+    out = np.zeros(values.shape, dtype=bool)
+    if (bends.max(axis=1, keepdims=True) <= least).all():
+        return out
     padded = np.pad(bends, ((0, 0), (3, 3)))
     around = np.lib.stride_tricks.sliding_window_view(padded, 7, axis=1).max(axis=2)
-    out: FloatArray = (bends > least) & (bends >= around)
+    out[:, 2:-2] = (bends > least) & (bends >= around) & (bends > np.pad(bends, ((0, 0), (1, 0)))[:, :-1])
     return out
 
 
-def _placed(points: FloatArray, values: FloatArray) -> FloatArray:
-    """On either side of where each row of values (several sets) bends most: (rows, 2)."""
-    bend = np.abs(np.diff(values, 2, axis=2)).max(axis=0)
-    k = bend.argmax(axis=1) + 1
+def _placed(values: Callable[[FloatArray], FloatArray], near: FloatArray) -> FloatArray:
+    """For every mark, positions on either side of where values bend most near it, or the place where they jump.
+
+    ``values`` of positions (marks, ...) are several sets (sets, marks, ...). Returns (marks, 2).
+    """
+    points = np.clip(near[:, None] + _NEAR * np.arange(-_FINE, _FINE + 1), 0.0, 1.0)
+    met = values(points)
+    k = np.abs(np.diff(met, 2, axis=2)).max(axis=0).argmax(axis=1) + 1
     rows = np.arange(len(points))
-    return np.stack([points[rows, k - 1], points[rows, k + 1]], axis=1)
+    low, high = points[rows, k - 1], points[rows, k + 1]
+    sides = np.stack([low, high], axis=1)
+    below, above = met[:, rows, k - 1], met[:, rows, k + 1]
+    step = np.abs(above - below).max(axis=0)
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        here = values(middle)
+        left = np.abs(here - below).max(axis=0) > np.abs(above - here).max(axis=0)
+        low, high = np.where(left, low, middle), np.where(left, middle, high)
+        below, above = np.where(left, below, here), np.where(left, here, above)
+    jumps = np.abs(above - below).max(axis=0) > _JUMP * step
+    sides[jumps] = high[jumps, None]
+    return sides

@@ -202,7 +202,7 @@ def product_integrals(
             floor = scale[work.row] * length * (1e-16 + noise * width)
             # two sums can agree by accident across a jump; f and its polynomial cannot. A Gauss rule's own error
             # is of the order of the square of the polynomial's.
-            smooth = tail * tail * width <= 1e-14 * scale[work.row] ** 2
+            smooth = tail * tail * width <= 1e-16 * scale[work.row] ** 2
             tiny = width <= 4e-16 * np.maximum(1e-3, first.right)
             stalled = (error > _STALLED * parent) & (error <= scale.max(initial=0.0) * length * (1e-16 + noise * width))
             fine = (smooth & ((error <= floor + 2e-16 * np.abs(halves).max(1)) | stalled)) | tiny

@@ -36,6 +36,9 @@ INITS: dict[str, tuple[str, Callable[[int, int], float]]] = {
 }
 
 
+_FAR = 1e300  # thresholds beyond, and below its inverse, are no numbers soon
+
+
 def random_pruning(density: float) -> Connectivity:
     """Random pruning: W = V = density, D = 0 (mask independent of the weights).
 
@@ -325,10 +328,15 @@ def solve_threshold(mean: Callable[[float], float], target: float) -> float:
     if target >= reach - 1e-15:
         return 0.0
     low = high = 1.0
-    while mean(high) > target:
+    while mean(high) > target and high < _FAR:
         high *= 2
-    while mean(low) < target:
+    while mean(low) < target and low > 1 / _FAR:
         low /= 2
+    if not mean(low) >= target >= mean(high):
+        raise ConnectivityError(
+            f"density: no threshold of scores keeps {target:.6g}; the factors must be finite functions of position, "
+            "the same at every call."
+        )
     root: float = brentq(lambda s: mean(math.exp(s)) - target, math.log(low), math.log(high), xtol=1e-15, rtol=1e-15)
     return math.exp(root)
 

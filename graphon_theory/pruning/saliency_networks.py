@@ -140,6 +140,8 @@ def labelled_network(
     rng: np.random.Generator | int = 0,
 ) -> tuple[Network, Labels]:
     """:func:`saliency_network`, and the labels that its positions stand for."""
+    if isinstance(network, Network):
+        network.ask_plain("positions are told by the signals of one layer, and gates by the next")
     inputs = as_inputs(x, "x")
     counts = _checked(network, widths, inputs.shape[1], density, positions, modes)
     targets = _targets(y, loss, len(inputs), network.outputs)
@@ -190,14 +192,16 @@ def _forward(
         units = counts[-1] if number == network.depth else positions
         sending = len(features)
         weights = rng.standard_normal((units, sending))
-        biases = rng.standard_normal(units) if network.bias_variance > 0 else None
+        bias = network.bias_variances[number - 1]
+        biases = rng.standard_normal(units) if bias > 0 else None
         # signal = (weights, bias) @ parts
-        parts = np.vstack([np.sqrt(variance / sending) * features, np.full(len(x), np.sqrt(network.bias_variance))])
+        parts = np.vstack([np.sqrt(variance / sending) * features, np.full(len(x), np.sqrt(bias))])
         signals = weights @ parts[:-1]
         if biases is not None:
             signals += biases[:, None] * parts[-1]
         layers.append(_Units(features, weights, biases, signals, _leading(parts, modes if number > 1 else 0)))
-        features = network.activation(signals)
+        if number < network.depth:
+            features = network.activations[number - 1](signals)
     return layers
 
 
@@ -242,7 +246,8 @@ def _backward(
         if number == network.depth - 1:
             weights = np.abs(layers[-1].weights) * np.sign(weights)
         back.append(weights)
-        gradients.append(network.activation.derivative(signals) * (scale * weights.T @ above))
+        slopes = network.activations[number - 1].derivative(signals)
+        gradients.append(slopes * (scale * weights.T @ above))
     return gradients[::-1], back[::-1]
 
 

@@ -126,8 +126,10 @@ def comparison_table(found: xr.Dataset) -> Table:
     """What `compare_networks` found, for the terminal: a column per network."""
     from rich.table import Table
 
-    single = ("energy_5", "energy_10", "effective_rank", "decay_exponent", "alignment", "critical_learning_rate")
-    single += ("time_to_loss", "steps_to_loss", "predicted_error")
+    single = (
+        *("energy_5", "energy_10", "effective_rank", "decay_exponent", "alignment", "critical_learning_rate"),
+        *("time_to_loss", "steps_to_loss", "predicted_error"),
+    )
     wanted = {"log_eigenvalue": (NETWORK, MODE), **dict.fromkeys(single, (NETWORK,))}
     checked_dataset("found", found, wanted, "gt.compare_networks")
     numbers = [found.attrs.get(name) for name in ("inputs", "level")]

@@ -36,6 +36,9 @@ _GAUSSIAN = ((48, 12), (64, 18), (96, 27), (128, 40), (192, 60), (256, 90))
 _SPREAD = 1e-12  # of an input layer's rows over the inputs, relative, that counts as rounding
 
 
+_MOST = 10_000_000  # inputs and degrees: of more, multiplicities are no numbers
+
+
 def zonal_spectrum(
     network: Network,
     dimension: int,
@@ -71,7 +74,7 @@ def zonal_spectrum(
     if not isinstance(network, Network):
         raise NetworkError(f"network: expected a Network, got {type(network).__name__}.")
     for name, value, least in (("dimension", dimension, 2), ("count", count, 1), ("radial", radial, 1)):
-        whole_number(name, value, least, expected=f"a whole number of at least {least}")
+        whole_number(name, value, least, _MOST, expected=f"a whole number of at least {least} (and at most {_MOST:,})")
     for name, choice, choices in (("law", law, ("sphere", "gaussian")), ("kind", kind, ("ntk", "nngp"))):
         one_of(name, choice, choices)
     whole_number("output", output, 0, network.outputs - 1, expected=f"0..{network.outputs - 1}")

@@ -179,7 +179,7 @@ def test_nothing_reaches_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
             gt.as_graphon(source)
 
 
-class Hostile(sp.Symbol):  # type: ignore[misc]
+class Hostile(sp.Symbol):
     """A symbol that runs code of its own wherever SymPy prints, differentiates or replaces it."""
 
     def _run(self, *_: Any, **__: Any) -> Any:
@@ -188,7 +188,7 @@ class Hostile(sp.Symbol):  # type: ignore[misc]
     _sympystr = _latex = _eval_derivative = _eval_subs = _eval_evalf = _xreplace = _numpycode = _run
 
 
-class HostileSine(sp.sin):  # type: ignore[misc]
+class HostileSine(sp.sin):
     _sympystr = _latex = fdiff = _eval_derivative = _eval_evalf = _xreplace = Hostile._run
 
 

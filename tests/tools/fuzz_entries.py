@@ -177,6 +177,17 @@ def _theory() -> list[Entry]:
         (gt.Network,),
         lambda: {"layers": [1.0, 0.5, 1.0]},
     )
+    stage = (gt.Dense, gt.Pointwise, gt.Residual, gt.LayerNorm)
+    scales = {"weight_variance": 1.5, "bias_variance": 0.1, "trained_bias_variance": 0.2}
+    entry("Dense", gt.Dense, stage, lambda: {"connectivity": 0.5, **scales})
+    entry("Pointwise", gt.Pointwise, stage, lambda: {"activation": "erf"})
+    entry("LayerNorm", gt.LayerNorm, stage, lambda: {"epsilon": 1e-5})
+    entry(
+        "Residual",
+        lambda stages, scale: gt.Residual(*stages, scale=scale),
+        stage,
+        lambda: {"stages": [gt.Pointwise("relu"), gt.Dense(0.5)], "scale": 0.5},
+    )
     # kernels
     entry(
         "limit_kernel",

@@ -372,7 +372,7 @@ def _spoilt_array(rng: Rng, plain: Any) -> Any:
         lambda: xr.DataArray(a, dims=dims, coords={dims[0]: labels}) if a.ndim else xr.DataArray(a),
         lambda: xr.Dataset({"x": (dims, a)}),
         lambda: tuple(map(tuple, a.tolist())) if a.ndim == 2 else tuple(a.ravel()),
-        lambda: memoryview(np.ascontiguousarray(a)),
+        lambda: np.ascontiguousarray(a).data,
         lambda: np.broadcast_to(a, a.shape),
         lambda: [a, a],
         lambda: (Fraction(str(float(x))) for x in np.nan_to_num(a.ravel())),
@@ -479,7 +479,7 @@ def _spoilt_dataset(rng: Rng, plain: xr.Dataset) -> Any:
     dims = list(plain.dims)
     dim = dims[rng.integers(len(dims))] if dims else None
     kinds: list[Callable[[], Any]] = [
-        lambda: plain.drop_vars(one),
+        lambda: plain.drop_vars(str(one)),
         lambda: plain.rename({one: "other"}),
         lambda: plain.assign({one: plain[one] * np.nan}) if plain[one].dtype.kind == "f" else plain,
         lambda: plain.assign({one: plain[one].astype(str)}),

@@ -48,7 +48,9 @@ class Rewiring:
             whole_numbers("layers", self.layers, 0, distinct=True, expected="different layers, counted from 0")
         expected = "whole steps of at least 1 and a fraction in (0, 1)"
         whole_numbers("every, until, fraction", (self.every, self.until), expected=expected)
-        if share_kept("every, until, fraction", self.fraction, expected=expected) == 1:
+        fraction = share_kept("every, until, fraction", self.fraction, expected=expected)
+        object.__setattr__(self, "fraction", fraction)
+        if fraction == 1:
             raise InputError(f"every, until, fraction: expected {expected}, got 1.")
 
     def due(self, step: int) -> bool:
