@@ -39,10 +39,11 @@ class Task:
     judging: IntArray
     objective: Objective
     ridge: float
+    price: float = 0.0  # of poor receivers, in units of the objective
     threads: int | None = None
 
     def evaluate(self, cells: Cells, z: FloatArray, rows: IntArray) -> tuple[float, FloatArray]:
-        """The objective on some inputs, and its derivative in the logits."""
+        """The objective on some inputs and what poor receivers cost, and the derivative in the logits."""
         values, x = cells.values(z), self.x[rows]
         network = cells.at(values)
         with single_threaded_blas():
@@ -55,7 +56,8 @@ class Task:
                 raise InputError(f"objective: expected a finite value, got {value!r}.")
             sums = operator_gradients(recursion, x, of_nngp, of_ntk, threads=self.threads)
         gradient = KernelGradient.of(network, grid, x.shape[1], sums, None)
-        return float(value), cells.pulled(values, gradient)
+        poverty, more = cells.poverty(values)
+        return float(value) + self.price * poverty, cells.pulled(values, gradient, self.price * more)
 
     def value(self, network: Network, rows: IntArray) -> float:
         """The objective alone."""
