@@ -21,7 +21,7 @@ from graphon_theory.signals.initialisations import balanced
 _FAN_IN = 16.0  # expected connections that every receiver keeps where that is little beside the budget
 _LEAST = 0.01  # of the mean density: no cell is emptier, unless its share of _FAN_IN is less
 _LEAST_INPUT = 0.001  # the same of the first layer, where every input let in is noise to those that are chosen
-_POOR = 3.0  # expected connections below which a receiver is held to be poor
+_POOR = 1.5  # expected connections below which a receiver is held to be poor
 _FARTHEST = 60.0  # logits beyond those of all cells at which a shift is looked for
 
 

@@ -40,7 +40,7 @@ _CANDIDATES = (4, 8, 16)  # blocks that are tried where they are to be chosen
 _RIDGED = ("leave_one_out", "k_fold", "complexity")  # objectives that take the ridge
 _TARGETLESS = ("energy", "spectrum")
 _CROWDED = 4.0  # cells a target value beyond which there is a warning
-_PRICE = 0.1  # of poor receivers, in units of what even masks reach
+_PRICE = 0.03  # of poor receivers, in units of what even masks reach
 _CLEAR = 2.0  # standard errors that a gain must exceed to be called one
 _LEAST_JUDGED = 5  # inputs below which nothing is held out
 

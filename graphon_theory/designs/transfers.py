@@ -17,7 +17,7 @@ from graphon_theory.engine.threads import single_threaded_blas
 from graphon_theory.errors import NetworkError
 from graphon_theory.networks.network import Network
 from graphon_theory.numerics.quadratures import Panels
-from graphon_theory.signals.variance_maps import Moments, step_at, step_to_outputs
+from graphon_theory.signals.block_maps import Moments, step_at, step_to_outputs
 from graphon_theory.values import Record
 
 _RTOL = 1e-10
