@@ -47,6 +47,10 @@ _MODULES = {
         "Pointwise",
         "Residual",
     ),
+    "designs.fits": (
+        "Fit",
+        "fit",
+    ),
     "designs.graphon_designs": (
         "Design",
         "DesignWarning",
@@ -189,6 +193,8 @@ if TYPE_CHECKING:
     from graphon_theory.activations.activation import as_activation as as_activation
     from graphon_theory.designs.drawn_masks import DeadUnitsWarning as DeadUnitsWarning
     from graphon_theory.designs.drawn_masks import sample_masks as sample_masks
+    from graphon_theory.designs.fits import Fit as Fit
+    from graphon_theory.designs.fits import fit as fit
     from graphon_theory.designs.graphon_designs import Design as Design
     from graphon_theory.designs.graphon_designs import DesignWarning as DesignWarning
     from graphon_theory.designs.graphon_designs import design as design
