@@ -47,6 +47,10 @@ _MODULES = {
         "Pointwise",
         "Residual",
     ),
+    "designs.fits": (
+        "Fit",
+        "fit",
+    ),
     "designs.graphon_designs": (
         "Design",
         "DesignWarning",
@@ -61,6 +65,10 @@ _MODULES = {
         "sample_masks",
     ),
     "designs.objectives": ("objective",),
+    "designs.transfers": (
+        "Transfer",
+        "transfer",
+    ),
     "engine.densities": (
         "kernel_density",
         "marginals",
@@ -185,12 +193,16 @@ if TYPE_CHECKING:
     from graphon_theory.activations.activation import as_activation as as_activation
     from graphon_theory.designs.drawn_masks import DeadUnitsWarning as DeadUnitsWarning
     from graphon_theory.designs.drawn_masks import sample_masks as sample_masks
+    from graphon_theory.designs.fits import Fit as Fit
+    from graphon_theory.designs.fits import fit as fit
     from graphon_theory.designs.graphon_designs import Design as Design
     from graphon_theory.designs.graphon_designs import DesignWarning as DesignWarning
     from graphon_theory.designs.graphon_designs import design as design
     from graphon_theory.designs.kernel_gradients import KernelGradient as KernelGradient
     from graphon_theory.designs.kernel_gradients import kernel_gradient as kernel_gradient
     from graphon_theory.designs.objectives import objective as objective
+    from graphon_theory.designs.transfers import Transfer as Transfer
+    from graphon_theory.designs.transfers import transfer as transfer
     from graphon_theory.engine.densities import kernel_density as kernel_density
     from graphon_theory.engine.densities import marginals as marginals
     from graphon_theory.engine.limits import limit_kernel as limit_kernel

@@ -19,7 +19,9 @@ from graphon_theory.signals.block_maps import Moments
 from graphon_theory.signals.initialisations import balanced
 
 _FAN_IN = 16.0  # expected connections that every receiver keeps where that is little beside the budget
-_LEAST = 0.05  # of the mean density: no cell is emptier, unless its share of _FAN_IN is less
+_LEAST = 0.01  # of the mean density: no cell is emptier, unless its share of _FAN_IN is less
+_LEAST_INPUT = 0.001  # the same of the first layer, where every input let in is noise to those that are chosen
+_POOR = 1.5  # expected connections below which a receiver is held to be poor
 _FARTHEST = 60.0  # logits beyond those of all cells at which a shift is looked for
 
 
@@ -85,7 +87,9 @@ class Cells:
             mean = total / float(self.weights[which].sum())
             for k in members:
                 layer = self.free[k]
-                self.least[self.ends[k] : self.ends[k + 1]] = min(_FAN_IN / layer.senders, _LEAST * mean)
+                self.least[self.ends[k] : self.ends[k + 1]] = min(
+                    _FAN_IN / layer.senders, (_LEAST if layer.number else _LEAST_INPUT) * mean
+                )
 
     @property
     def count(self) -> int:
@@ -120,15 +124,30 @@ class Cells:
             layers[layer.number] = layer.connectivity(cells)
         return self.network.with_layers(layers)
 
-    def pulled(self, values: FloatArray, gradient: KernelGradient) -> FloatArray:
-        """dJ/dz at fixed budgets, through the shifts."""
+    def poverty(self, values: FloatArray) -> tuple[float, FloatArray]:
+        """How far receivers are from having ``_POOR`` expected connections, and the derivative in the cells.
+
+        The mean over a layer's receivers of log(_POOR / fan-in)^2 where that is positive, of all layers together: a
+        kernel does not see that units without connections are dead in every finite network.
+        """
+        total, parts = 0.0, []
+        for layer, cells in zip(self.free, self.split(values), strict=True):
+            fan_in = layer.senders * (cells @ layer.columns)
+            lack = np.maximum(np.log(_POOR / fan_in), 0.0)
+            total += float((lack**2).mean())
+            slope = -2 * lack / (len(lack) * fan_in) * layer.senders
+            parts.append((slope[:, None] * layer.columns).ravel())
+        return total, np.concatenate(parts)
+
+    def pulled(self, values: FloatArray, gradient: KernelGradient, more: FloatArray) -> FloatArray:
+        """dJ/dz at fixed budgets, through the shifts; ``more``: a derivative in the cells to be added."""
         parts = []
         for layer, cells in zip(self.free, self.split(values), strict=True):
             mask, variance = gradient.mask[layer.number], gradient.variance[layer.number]
             assert mask is not None
             assert variance is not None
             parts.append(layer.pulled(cells, mask, variance).ravel())
-        slope = np.concatenate(parts)
+        slope = np.concatenate(parts) + more
         bend = np.maximum(values - self.least, 0.0) * (1 - values) / (1 - self.least)
         out = slope * bend
         for which, _ in self.groups:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,7 @@ _CANDIDATES = (4, 8, 16)  # blocks that are tried where they are to be chosen
 _RIDGED = ("leave_one_out", "k_fold", "complexity")  # objectives that take the ridge
 _TARGETLESS = ("energy", "spectrum")
 _CROWDED = 4.0  # cells a target value beyond which there is a warning
+_PRICE = 0.03  # of poor receivers, in units of what even masks reach
 _CLEAR = 2.0  # standard errors that a gain must exceed to be called one
 _LEAST_JUDGED = 5  # inputs below which nothing is held out
 
@@ -59,8 +60,8 @@ class Design(Record):
     baseline_holdout, and ``gain_error`` its standard error. ``spread``: the objective's value from every start.
     ``densities``: the share of connections in every layer. ``evaluations``: of kernels with their derivative, all
     searches together. ``history``: over "iteration", one search after the other: ``start``, ``blocks``, ``step``,
-    ``phase`` (0 with inputs held out, 1 on all), ``evaluations``, ``value`` and ``stopping``, the error that says when
-    to stop.
+    ``phase`` (0 with inputs held out, 1 on all), ``evaluations``, ``value`` (with the price of receivers that have next
+    to no connections, which is part of what is made small) and ``stopping``, the error that says when to stop.
     """
 
     network: Network
@@ -159,7 +160,7 @@ def design(
         Random starts; iterations of each at most; iterations without progress on inputs held out that end a search.
     holdout:
         Share of the inputs that is held out at first, one half to say when to stop and one to judge. Then the searches
-        are repeated on all inputs, no longer than was best if that was a gain. 0 holds nothing out.
+        are repeated on all inputs, for as long as was good if that was a gain. 0 holds nothing out.
     samples:
         With more inputs, the objective is taken on so many at a time, drawn anew for every few iterations.
     rng, threads, progress:
@@ -222,16 +223,10 @@ class _Run:
     def design(self) -> Design:
         task = self.task
         origins = [[_start(cells, self.rng) for _ in range(self.limits["starts"])] for cells in self.cells]
-        everything = Task(
-            task.x,
-            task.y,
-            np.arange(len(task.x)),
-            task.x[:0, 0].astype(np.intp),
-            task.judging,
-            task.objective,
-            task.ridge,
-            task.threads,
-        )
+        even = self.cells[0].at(self.cells[0].values(np.zeros(self.cells[0].count)))
+        some = task.seen[: self.limits["samples"]]
+        task = replace(task, price=_PRICE * abs(task.value(even, some)))
+        everything = replace(task, seen=np.arange(len(task.x)), stopping=task.stopping[:0])
         chosen, length = 0, self.limits["iterations"]
         judged: tuple[float, float, float, float] | None = None
         if len(task.stopping):
@@ -243,8 +238,8 @@ class _Run:
                         chosen, best = which, search
             if best is not None:
                 judged = _judged(task, best)
-                if judged[2] > _CLEAR * judged[3] and best.best.iteration > 0:
-                    length = best.best.iteration
+                if judged[2] > _CLEAR * judged[3]:
+                    length = best.length
         final = [
             search
             for start, z in enumerate(origins[chosen])
@@ -363,7 +358,7 @@ def _task(
         count = 0
     order = rng.permutation(len(x)) if count else np.arange(len(x))
     stopping, judging, seen = (np.sort(part) for part in np.split(order, [count, 2 * count]))
-    return Task(x, y, seen, stopping, judging, goal, ridge, threads)
+    return Task(x, y, seen, stopping, judging, goal, ridge, threads=threads)
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -38,10 +39,11 @@ class Task:
     judging: IntArray
     objective: Objective
     ridge: float
+    price: float = 0.0  # of poor receivers, in units of the objective
     threads: int | None = None
 
     def evaluate(self, cells: Cells, z: FloatArray, rows: IntArray) -> tuple[float, FloatArray]:
-        """The objective on some inputs, and its derivative in the logits."""
+        """The objective on some inputs and what poor receivers cost, and the derivative in the logits."""
         values, x = cells.values(z), self.x[rows]
         network = cells.at(values)
         with single_threaded_blas():
@@ -54,7 +56,8 @@ class Task:
                 raise InputError(f"objective: expected a finite value, got {value!r}.")
             sums = operator_gradients(recursion, x, of_nngp, of_ntk, threads=self.threads)
         gradient = KernelGradient.of(network, grid, x.shape[1], sums, None)
-        return float(value), cells.pulled(values, gradient)
+        poverty, more = cells.poverty(values)
+        return float(value) + self.price * poverty, cells.pulled(values, gradient, self.price * more)
 
     def value(self, network: Network, rows: IntArray) -> float:
         """The objective alone."""
@@ -104,6 +107,7 @@ class Step:
     evaluations: int  # of kernels and their derivative, since the start
     value: float
     stopping: float  # error at the inputs that say when to stop; the value where there are none
+    uncertain: float  # its standard error
     z: FloatArray = field(repr=False)
 
 
@@ -170,6 +174,16 @@ class Search:
         """The step with the least error at the inputs that say when to stop."""
         return min(self.steps, key=lambda step: step.stopping)
 
+    @property
+    def length(self) -> int:
+        """How long to go down again on more inputs: as far as the error stays within one standard error of its least.
+
+        All ``iterations`` where it does so to the end: no sign of fitting what is chance.
+        """
+        best = self.best
+        good = [step for step in self.steps if step.stopping <= best.stopping + best.uncertain]
+        return self.iterations if good[-1] is self.steps[-1] else good[-1].iteration
+
     def _rows(self, whole: bool) -> IntArray:
         if whole:
             return self.task.seen
@@ -180,11 +194,11 @@ class Search:
         return self.task.evaluate(self.cells, z, rows)
 
     def _note(self, z: FloatArray, value: float) -> None:
-        stopping = value
+        stopping, uncertain = value, 0.0
         if len(self.task.stopping):
-            network = self.cells.at(self.cells.values(z))
-            stopping = float(self.task.errors(network, self.task.stopping).mean())
-        step = Step(self.start, self.blocks, len(self.steps), self.evaluations, value, stopping, z.copy())
+            errors = self.task.errors(self.cells.at(self.cells.values(z)), self.task.stopping)
+            stopping, uncertain = float(errors.mean()), float(errors.std(ddof=1)) / math.sqrt(len(errors))
+        step = Step(self.start, self.blocks, len(self.steps), self.evaluations, value, stopping, uncertain, z.copy())
         self.steps.append(step)
         self.report(step)
         if step.iteration - self.best.iteration >= self.patience:

@@ -21,7 +21,7 @@ from graphon_theory.engine.steps import Before, Buffers, Features, Field, Fresh
 from graphon_theory.engine.threads import Progress, run_tiles
 from graphon_theory.engine.tiles import Tile, row_keys
 
-_CACHE = 4_000_000  # bytes of a tile's fields, forward and back
+_CACHE = 8_000_000  # bytes of fields of a tile, forward and back: larger ones leave the cache, smaller ones cost calls
 _SIDES = 16, 256  # smallest and largest side of a tile
 _GROUP = 8  # tiles whose sums are kept by themselves
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,12 +138,19 @@ def test_shortcuts_and_layers_of_their_own() -> None:
             u, below = (edges if mask.shape[0] == p else None), (edges if k else None)
             layer = gt.Connectivity(gt.StepGraphon(mask, u, below), gt.StepGraphon(variance, u, below))
             layers.append(gt.Dense(layer, float(s[k]), float(b[k]), trained_bias_variance=float(t[k])))
-        inner = gt.Residual(gt.Pointwise("tanh"), layers[2], scale=0.5)
+        inner = gt.Residual(gt.Pointwise(gt.as_activation("tanh")), layers[2], scale=0.5)
         return gt.Network(
             [
                 layers[0],
-                gt.Residual(gt.Pointwise("relu"), layers[1], inner, gt.Pointwise("gelu"), layers[3], scale=0.7),
-                gt.Pointwise("erf"),
+                gt.Residual(
+                    gt.Pointwise(gt.as_activation("relu")),
+                    layers[1],
+                    inner,
+                    gt.Pointwise(gt.as_activation("gelu")),
+                    layers[3],
+                    scale=0.7,
+                ),
+                gt.Pointwise(gt.as_activation("erf")),
                 layers[4],
             ]
         )
@@ -244,7 +250,7 @@ def test_numbers_do_not_depend_on_threads_or_tiles(monkeypatch: pytest.MonkeyPat
 
 
 def test_standard_parameterization_has_its_own_scales() -> None:
-    network = replace(random_network(1), parameterization="standard", widths=(4, 30, 20, 10)[: random_network(1).depth])
+    network = random_network(1).changed(parameterization="standard", widths=(4, 30, 20, 10)[: random_network(1).depth])
     x = np.random.default_rng(10).standard_normal((4, 4))
     ntk = np.random.default_rng(11).standard_normal((2, 4, 4))
     got = gt.kernel_gradient(network, x, ntk=ntk)
@@ -271,7 +277,7 @@ def test_what_is_refused() -> None:
     told = gt.Connectivity(0.5, 0.5, 0.1, known=gt.Known([0.1]))
     with pytest.raises(NetworkError, match="layer 1: known"):
         gt.kernel_gradient(network.with_layers([told, 0.5]), x, ntk=np.ones((3, 3)))
-    normed = gt.Network([0.5, gt.LayerNorm(), gt.Pointwise("relu"), 0.5])
+    normed = gt.Network([0.5, gt.LayerNorm(), gt.Pointwise(gt.as_activation("relu")), 0.5])
     with pytest.raises(NetworkError, match="LayerNorm: kernel gradients are not derived"):
         gt.kernel_gradient(normed, x, ntk=np.ones((3, 3)))
     jumping = gt.Activation("Heaviside(z - 1/2)")
