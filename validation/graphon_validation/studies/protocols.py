@@ -19,6 +19,7 @@ from graphon_theory.errors import InputError, NetworkError
 from graphon_theory.graphons.graphon import ConstantGraphon, StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
+from graphon_theory.networks.stages import Dense, stages_of
 from graphon_theory.pruning.laws import magnitude_pruning, random_pruning
 from graphon_theory.pruning.weight_laws import weight_law
 from graphon_validation.networks.masked_mlps import MaskedMLP, Seed, build
@@ -123,20 +124,26 @@ def law_network(model: MaskedMLP, method: str) -> Network | None:
 
 
 def network_like(model: MaskedMLP, layers: Sequence[object]) -> Network:
-    """A Network with ``layers`` and everything else as in ``model``."""
-    first = model.linears[0]
-    kinds = {(layer.bias_variance, layer.parameterization) for layer in model.linears}
+    """A Network with ``layers`` and everything else as in ``model``: stages, activations, scales and biases."""
+    linears = model.linears
+    kinds = {layer.parameterization for layer in linears}
     if len(kinds) > 1:
-        raise NetworkError(
-            f"model: expected one bias variance and parameterization in all layers, got {sorted(kinds)}."
+        raise NetworkError(f"model: expected one parameterization in all layers, got {sorted(kinds)}.")
+    dense = [
+        Dense(
+            connectivity,
+            weight_variance=layer.weight_variance,
+            bias_variance=layer.bias_variance,
+            trained_bias_variance=layer.trained_bias_variance,
         )
+        for connectivity, layer in zip(layers, linears, strict=True)
+    ]
+    standard = kinds == {"standard"}
     return Network(
-        layers,
-        activation=model.activation,
-        weight_variance=[layer.weight_variance for layer in model.linears],
-        bias_variance=first.bias_variance,
-        parameterization=first.parameterization,
-        widths=model.widths[:-1] if first.parameterization == "standard" else None,
+        stages_of(model.outline, dense),
+        activation=model.default_activation,
+        parameterization="standard" if standard else "ntk",
+        widths=[layer.weight.shape[1] for layer in linears] if standard else None,
         outputs=model.widths[-1],
     )
 
