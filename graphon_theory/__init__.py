@@ -41,6 +41,26 @@ _MODULES = {
         "Known",
     ),
     "networks.network": ("Network",),
+    "networks.stages": (
+        "Dense",
+        "LayerNorm",
+        "Pointwise",
+        "Residual",
+    ),
+    "designs.graphon_designs": (
+        "Design",
+        "DesignWarning",
+        "design",
+    ),
+    "designs.kernel_gradients": (
+        "KernelGradient",
+        "kernel_gradient",
+    ),
+    "designs.drawn_masks": (
+        "DeadUnitsWarning",
+        "sample_masks",
+    ),
+    "designs.objectives": ("objective",),
     "engine.densities": (
         "kernel_density",
         "marginals",
@@ -129,6 +149,7 @@ _WINGS = (
     "plots",
     "activations",
     "data",
+    "designs",
     "engine",
     "estimation",
     "exact",
@@ -162,6 +183,14 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from graphon_theory.activations.activation import Activation as Activation
     from graphon_theory.activations.activation import as_activation as as_activation
+    from graphon_theory.designs.drawn_masks import DeadUnitsWarning as DeadUnitsWarning
+    from graphon_theory.designs.drawn_masks import sample_masks as sample_masks
+    from graphon_theory.designs.graphon_designs import Design as Design
+    from graphon_theory.designs.graphon_designs import DesignWarning as DesignWarning
+    from graphon_theory.designs.graphon_designs import design as design
+    from graphon_theory.designs.kernel_gradients import KernelGradient as KernelGradient
+    from graphon_theory.designs.kernel_gradients import kernel_gradient as kernel_gradient
+    from graphon_theory.designs.objectives import objective as objective
     from graphon_theory.engine.densities import kernel_density as kernel_density
     from graphon_theory.engine.densities import marginals as marginals
     from graphon_theory.engine.limits import limit_kernel as limit_kernel
@@ -207,6 +236,10 @@ if TYPE_CHECKING:
     from graphon_theory.networks.connectivity import Connectivity as Connectivity
     from graphon_theory.networks.connectivity import Known as Known
     from graphon_theory.networks.network import Network as Network
+    from graphon_theory.networks.stages import Dense as Dense
+    from graphon_theory.networks.stages import LayerNorm as LayerNorm
+    from graphon_theory.networks.stages import Pointwise as Pointwise
+    from graphon_theory.networks.stages import Residual as Residual
     from graphon_theory.pruning.laws import Saliency as Saliency
     from graphon_theory.pruning.laws import erk_densities as erk_densities
     from graphon_theory.pruning.laws import magnitude_pruning as magnitude_pruning

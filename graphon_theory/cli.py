@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
 import sys
 import warnings
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from graphon_theory import __version__
+from graphon_theory.data.array_files import ARRAYS, read_arrays
 from graphon_theory.data.files import load_dataset, save_dataset, whole_file
 from graphon_theory.data.labels import MODE, TIME
 from graphon_theory.errors import GraphonError, InputError, SpecError
@@ -42,10 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"graphon-theory: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"graphon-theory: {error or 'there is not enough memory'}; take fewer inputs.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("graphon-theory: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _path(text: str) -> Path:
+    """A path as argparse reads it: not empty (the folder one is in), and without NUL, which no file system takes."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"expected the path of a file, got {text!r:.80}")
+    return Path(text)
 
 
 def _show_warning(
@@ -62,15 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     quickstart = commands.add_parser("quickstart", help="the main job on handwritten digits, in about a minute")
-    quickstart.add_argument("--out", type=Path, default=Path("quickstart-results"), help="folder for the results")
+    quickstart.add_argument("--out", type=_path, default=Path("quickstart-results"), help="folder for the results")
     quickstart.set_defaults(run=_quickstart)
 
     kernel = commands.add_parser("kernel", help="limit kernels (NNGP and NTK) of a network")
-    kernel.add_argument("spec", type=Path, metavar="SPEC.toml", help="the network, as Network.to_toml() writes it")
+    kernel.add_argument("spec", type=_path, metavar="SPEC.toml", help="the network, as Network.to_toml() writes it")
     _add_inputs(kernel, required=True)
     _add_parameterization(kernel)
-    kernel.add_argument("--against", type=Path, metavar="FILE", help="second inputs: kernel of INPUTS with these")
-    kernel.add_argument("--out", type=Path, required=True, metavar="FILE.nc", help="netCDF file to write")
+    kernel.add_argument("--against", type=_path, metavar="FILE", help="second inputs: kernel of INPUTS with these")
+    kernel.add_argument("--out", type=_path, required=True, metavar="FILE.nc", help="netCDF file to write")
     kernel.set_defaults(run=_kernel)
 
     spectrum = commands.add_parser("spectrum", help="eigenvalues and energy concentration of a kernel")
@@ -80,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
     dynamics = commands.add_parser("dynamics", help="loss and predictions of gradient flow in time")
     _add_source(dynamics)
-    dynamics.add_argument("--targets", type=Path, required=True, metavar="FILE", help="targets, one row an input")
+    dynamics.add_argument("--targets", type=_path, required=True, metavar="FILE", help="targets, one row an input")
     dynamics.add_argument(
         "--times",
         type=float,
@@ -92,19 +102,19 @@ def _parser() -> argparse.ArgumentParser:
     dynamics.set_defaults(run=_dynamics)
 
     compare = commands.add_parser("compare", help="several networks on one data set: spectrum, speed, errors")
-    compare.add_argument("specs", type=Path, nargs="+", metavar="SPEC.toml", help="networks; a column a file")
+    compare.add_argument("specs", type=_path, nargs="+", metavar="SPEC.toml", help="networks; a column a file")
     compare.add_argument(
-        "--inputs", type=Path, required=True, metavar="FILE", help="(samples, inputs) as .npy, .npz or .csv"
+        "--inputs", type=_path, required=True, metavar="FILE", help="(samples, inputs) as .npy, .npz, .csv or .txt"
     )
-    compare.add_argument("--targets", type=Path, required=True, metavar="FILE", help="targets, one row an input")
-    compare.add_argument("--test-inputs", type=Path, metavar="FILE", help="new inputs, with --test-targets")
-    compare.add_argument("--test-targets", type=Path, metavar="FILE", help="their targets")
+    compare.add_argument("--targets", type=_path, required=True, metavar="FILE", help="targets, one row an input")
+    compare.add_argument("--test-inputs", type=_path, metavar="FILE", help="new inputs, with --test-targets")
+    compare.add_argument("--test-targets", type=_path, metavar="FILE", help="their targets")
     compare.add_argument("--level", type=float, default=0.1, help="loss to reach, share of the first (default 0.1)")
     compare.add_argument("--count", type=int, help="eigenvalues to show (default 10, or all of fewer)")
     compare.add_argument("--ridge", type=float, default=0.0, help="ridge of the regression (default 0)")
     compare.add_argument("--kind", choices=("ntk", "nngp"), default="ntk", help="which kernel (default ntk)")
     _add_parameterization(compare)
-    compare.add_argument("--out", type=Path, metavar="FILE.nc", help="netCDF file to write")
+    compare.add_argument("--out", type=_path, metavar="FILE.nc", help="netCDF file to write")
     compare.set_defaults(run=_compare)
 
     estimate = commands.add_parser(
@@ -118,10 +128,10 @@ def _parser() -> argparse.ArgumentParser:
 def _add_inputs(command: argparse.ArgumentParser, required: bool) -> None:
     command.add_argument(
         "--inputs",
-        type=Path,
+        type=_path,
         required=required,
         metavar="FILE",
-        help="(samples, inputs) as .npy, .npz or .csv",
+        help="(samples, inputs) as .npy, .npz, .csv or .txt",
     )
     command.add_argument("--rtol", type=float, default=1e-10, help="quadrature tolerance (default 1e-10)")
 
@@ -138,23 +148,25 @@ def _add_parameterization(command: argparse.ArgumentParser) -> None:
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:
-    command.add_argument("source", type=Path, metavar="SPEC.toml|KERNEL.nc", help=_SOURCE)
+    command.add_argument("source", type=_path, metavar="SPEC.toml|KERNEL.nc", help=_SOURCE)
     _add_inputs(command, required=False)
     command.add_argument("--kind", choices=("ntk", "nngp"), default="ntk", help="which kernel (default ntk)")
     command.add_argument("--output", type=int, default=0, help="which output of the network (default 0)")
     _add_parameterization(command)
-    command.add_argument("--out", type=Path, metavar="FILE.nc", help="netCDF file to write")
+    command.add_argument("--out", type=_path, metavar="FILE.nc", help="netCDF file to write")
 
 
 def _add_estimate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "masks",
-        type=Path,
+        type=_path,
         nargs="+",
         metavar="MASKS",
         help="masks (receiving, sending units) from input to output: a .npy a layer, or one .npz with all of them",
     )
-    command.add_argument("--weights", type=Path, nargs="+", metavar="FILE", help="weights, as the masks: gives V and D")
+    command.add_argument(
+        "--weights", type=_path, nargs="+", metavar="FILE", help="weights, as the masks: gives V and D"
+    )
     command.add_argument("--blocks", default="16", help='blocks a hidden layer, or "auto" (default 16)')
     command.add_argument(
         "--inputs", type=int, metavar="GROUPS", help="group the inputs, in their order (default: none)"
@@ -176,7 +188,7 @@ def _add_estimate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--widths", type=int, nargs="+", metavar="N", help="fan-ins n_0 ... n_(L-1) (default for standard: the masks')"
     )
-    command.add_argument("--out", type=Path, required=True, metavar="SPEC.toml", help="network to write")
+    command.add_argument("--out", type=_path, required=True, metavar="SPEC.toml", help="network to write")
 
 
 def _quickstart(chosen: argparse.Namespace, console: Console) -> None:
@@ -312,23 +324,7 @@ def _in_units(weights: list[Any], masks: list[Any], variance: float) -> list[Any
 
 def _layers(paths: Sequence[Path]) -> list[Any]:
     """Matrices of all layers: one a .npy file, all those of a .npz file in the order they were saved."""
-    return [array for path in paths for array in _read(path, "layers as .npy or .npz").values()]
-
-
-def _read(path: Path, expected: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a file by name; a .npy file and numbers as text have one. Raises InputError for any other bytes."""
-    content = path.read_bytes()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what comes out is looked at
-            if path.suffix == ".csv":
-                return {"x": np.loadtxt(io.StringIO(content.decode()), delimiter=",", ndmin=2)}
-            loaded = np.load(io.BytesIO(content), allow_pickle=False)
-            return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"x": loaded}
-    except Exception as error:  # a damaged file can break its readers anywhere
-        raise InputError(
-            f"{path}: expected {expected}, but reading it fails: {error or type(error).__name__}"
-        ) from None
+    return [array for path in paths for array in read_arrays(path, "layers as .npy or .npz").values()]
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -353,9 +349,11 @@ def _network(spec: Path, chosen: argparse.Namespace) -> Network:
     from graphon_theory.networks.network import Network
 
     try:
-        network = Network.from_toml(spec.read_text(encoding="utf-8"))
+        network = Network.from_toml(spec.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise SpecError(f"{spec}: expected a network as TOML text, but this is no UTF-8 text.") from None
+    except GraphonError as error:
+        raise type(error)(f"{spec}: {error}") from None
     asked = {name: getattr(chosen, name) for name in ("parameterization", "widths") if getattr(chosen, name)}
     return dataclasses.replace(network, **asked) if asked else network
 
@@ -371,7 +369,11 @@ def _limit_kernel(chosen: argparse.Namespace) -> xr.Dataset:
 
 def _chosen_kernel(chosen: argparse.Namespace) -> xr.DataArray:
     """The kernel matrix of a file, or of a network on inputs."""
-    if chosen.source.suffix == ".toml":
+    suffix = chosen.source.suffix.lower()
+    if suffix in ARRAYS:
+        what = "expected a netCDF-3 file of a kernel, or a network as .toml, but it holds arrays"
+        raise InputError(f"{chosen.source}: {what}; inputs go beside a network, as --inputs.")
+    if suffix == ".toml":
         if chosen.inputs is None:
             raise InputError(f"--inputs: {chosen.source} is a network, so it needs --inputs FILE as well.")
         kernels = _limit_kernel(chosen)
@@ -392,10 +394,8 @@ def _chosen_kernel(chosen: argparse.Namespace) -> xr.DataArray:
 
 
 def _array(path: Path, *names: str) -> NDArray[Any]:
-    """An array from .npy, .csv without a header, or .npz: its only array, or the first of ``names`` ("x") there is."""
-    if path.suffix == ".csv" and not path.read_bytes().strip():
-        raise InputError(f"{path}: expected numbers, but the file is empty.")
-    arrays, names = _read(path, "numbers as .npy, .npz or .csv"), names or ("x",)
+    """An array of a file: its only one, or the first of ``names`` ("x") there is."""
+    arrays, names = read_arrays(path), names or ("x",)
     wanted = [name for name in names if name in arrays]
     if not wanted and len(arrays) != 1:
         raise InputError(

@@ -4,6 +4,8 @@ Every message says which argument was wrong, what was expected, what came, and w
 All of them are ``ValueError`` as well, so a caller who does not know this package can still catch them.
 """
 
+from typing import Any
+
 __all__ = [
     "ActivationError",
     "ClosedFormError",
@@ -61,3 +63,23 @@ class QuadratureError(ConvergenceError):
 
 class SpecError(GraphonError):
     """A spec file or TOML text cannot be read, or a network cannot be written as one."""
+
+
+def shown(value: Any, length: int = 80) -> str:
+    """A value as messages show it: short, and never by way of what could take for ever or print itself.
+
+    Numbers of thousands of digits refuse to be printed, formulas with shared parts would print for ever.
+    """
+    if hasattr(type(value), "free_symbols"):
+        return f"a SymPy {type(value).__name__}"
+    try:
+        text = repr(value[:length] if isinstance(value, str | bytes) else value)
+    except Exception:
+        return f"a value of type {type(value).__name__}"
+    return shown_text(text, length)
+
+
+def shown_text(text: str, length: int = 160) -> str:
+    """Text on one line, cut where it is longer."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 3]}..."

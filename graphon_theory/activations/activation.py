@@ -22,14 +22,18 @@ from scipy.special import erf, expit, ndtr
 
 from graphon_theory.activations.closed import closed_duals
 from graphon_theory.activations.closed.closed_duals import ClosedForm
-from graphon_theory.activations.dual_passes import DualPass, closed_pass
-from graphon_theory.activations.kinks import derivative_of, evaluator, kinks_of, rectifier_slopes, sorted_kinks
-from graphon_theory.activations.series.hermite_series import HermiteSeries, hermite_block
+from graphon_theory.activations.dual_passes import DualPass, closed_pass, self_slopes
+from graphon_theory.activations.kinks import derivative_of, evaluator, kinks_of, sorted_kinks
+from graphon_theory.activations.series.hermite_series import HermiteSeries, hermite_back, hermite_block
+from graphon_theory.activations.variants import variant_of
 from graphon_theory.arrays import FloatArray, Function
-from graphon_theory.errors import ActivationError
+from graphon_theory.data.checks import real_array
+from graphon_theory.data.function_checks import check_elementwise, real_values
+from graphon_theory.errors import ActivationError, shown
 from graphon_theory.numerics import expressions
 from graphon_theory.values import Record, Value
 
+_PROBES = (np.array([-1.0, 0.0, 0.5, -0.7, 2.6, -3.3, 41.0, -57.0]),)  # where a callable is tried
 _STEPS = 4.0  # variances and means are rounded up to powers of 2^(1/_STEPS), so that few series and tables are made
 
 
@@ -63,6 +67,8 @@ class Activation(Value):
         derivative: Function | None = None,
         name: str | None = None,
     ) -> None:
+        if not (name is None or isinstance(name, str)):
+            raise ActivationError(f"name: expected text or None, got {shown(name)}.")
         if isinstance(function, (str, sp.Basic)):
             if tuple(kinks) or derivative is not None:
                 raise ActivationError(
@@ -70,12 +76,17 @@ class Activation(Value):
                 )
             parts = _of_expression(expressions.parse(function, ("z",)), name)
         elif callable(function):
+            if derivative is not None and not callable(derivative):
+                raise ActivationError(f"derivative: expected a callable or None, got {type(derivative).__name__}.")
+            for what, one in (("function", function), ("derivative", derivative)):
+                if one is not None:
+                    check_elementwise(what, one, _PROBES, ActivationError)
             parts = _of_callable(function, derivative, sorted_kinks(kinks), name)
         else:
             raise ActivationError(
                 f"function: expected a SymPy expression in z, its text, or a callable, got {type(function).__name__}."
             )
-        _check_vectorised(parts)
+        _check_parts(parts)
         self._parts = parts
 
     @classmethod
@@ -109,6 +120,11 @@ class Activation(Value):
         """Whether phi(t z) = t phi(z) for t > 0 is known."""
         return self._parts.homogeneous
 
+    @property
+    def levels(self) -> tuple[float, float] | None:
+        """The values on either side of 0 of a phi that is known to have no others."""
+        return self._parts.levels
+
     @cached_property
     def kinked(self) -> bool:
         """Whether phi or phi' jumps, not a higher derivative only."""
@@ -121,11 +137,11 @@ class Activation(Value):
 
     def __call__(self, z: ArrayLike) -> FloatArray:
         """phi(z), elementwise."""
-        return self.phi(np.asarray(z, dtype=float))
+        return self.phi(real_array("z", z, error=ActivationError).astype(float, copy=False))
 
     def derivative(self, z: ArrayLike) -> FloatArray:
         """phi'(z), elementwise; almost everywhere."""
-        z = np.asarray(z, dtype=float)
+        z = real_array("z", z, error=ActivationError).astype(float, copy=False)
         given = self._parts.derivative
         return self._heat_flow.derivative(z) if given is None else given(z)
 
@@ -178,10 +194,12 @@ class Activation(Value):
         """
         closed = self._parts.closed
         if closed is not None:
-            if largest_mean + largest_variance > closed.largest and not math.isinf(largest_variance):
+            if not math.isinf(largest_variance) and not closed.holds(largest_mean, largest_variance):
+                most = closed.largest / closed.stretch**2
+                limit = "their sum" if closed.takes_means and closed.stretch == 1 else "about zero, the variance"
                 raise ActivationError(
                     f"activation {self.name!r}: E[phi^2] overflows at mean {largest_mean:.4g} and variance "
-                    f"{largest_variance:.4g}; their sum must stay below {closed.largest:g}. Lower weight_variance, or "
+                    f"{largest_variance:.4g}; {limit} must stay below {most:g}. Lower weight_variance, or "
                     "rescale the inputs."
                 )
             if largest_mean == 0 or closed.takes_means:
@@ -205,13 +223,34 @@ class Activation(Value):
             series = HermiteSeries.fitting(self.phi, self.derivative, largest_mean, largest_variance)
             if series is not None:
                 own = np.array([series.stride, series.offset], dtype=float)
-                return DualPass(hermite_block, series.features, series.diagonal, series.mean, own, series.error)
-        from graphon_theory.activations.heat.heat_flows import heat_flow_block
+                return DualPass(
+                    hermite_block,
+                    series.features,
+                    series.diagonal,
+                    series.mean,
+                    own,
+                    hermite_back,
+                    np.append(own, float(largest_mean > 0)),
+                    partial(_series_slopes, series),
+                    series.error,
+                )
+        from graphon_theory.activations.heat.heat_flows import heat_flow_back, heat_flow_block
 
         flow = self._heat_flow
         table = flow.prepared(largest_mean, largest_variance)
 
-        return DualPass(heat_flow_block, table.features, flow.diagonal, flow.means, table.parameters, table.error)
+        own = table.parameters
+        return DualPass(
+            heat_flow_block,
+            table.features,
+            flow.diagonal,
+            flow.means,
+            own,
+            heat_flow_back,
+            own,
+            table.slopes,
+            table.error,
+        )
 
     @cached_property
     def _heat_flow(self) -> Any:
@@ -238,7 +277,12 @@ class Activation(Value):
         The numerical ones stay below ``prepared(...).error`` of their scale. Raises ActivationError for negative
         variances, for |q12| > sqrt(q11 q22) beyond rounding, and where phi grows too fast.
         """
-        arrays = np.broadcast_arrays(*(np.asarray(q, dtype=float) for q in (q12, q11, q22, mean1, mean2)))
+        given = {"q12": q12, "q11": q11, "q22": q22, "mean1": mean1, "mean2": mean2}
+        moments = [real_array(name, q, error=ActivationError).astype(float) for name, q in given.items()]
+        try:
+            arrays = np.broadcast_arrays(*moments)
+        except ValueError as error:
+            raise ActivationError(f"{', '.join(given)}: expected shapes that broadcast ({error}).") from None
         cross, first, second, mean, other = (np.array(a) for a in arrays)
         if not all(np.isfinite(a).all() for a in (cross, first, second, mean, other)):
             raise ActivationError("q12, q11, q22: expected finite moments, got NaN or infinity.")
@@ -286,6 +330,12 @@ class Activation(Value):
         return out[:, 0].reshape(shape), out[:, 1].reshape(shape)
 
 
+def _series_slopes(series: HermiteSeries, mean: FloatArray, q: FloatArray) -> FloatArray:
+    """The derivatives in q and mu of E[phi^2], E[phi'^2] and E[phi]."""
+    own = np.array([series.stride, series.offset, 1.0 if mean.any() else 0.0])
+    return np.concatenate([self_slopes(hermite_back, series.features, own, mean, q), series.mean_slopes(mean, q)])
+
+
 def _rounded_up(value: float) -> float:
     if value <= 0 or not math.isfinite(value):
         return value
@@ -306,6 +356,7 @@ class _Parts:
     closed: ClosedForm | None = None
     homogeneous: bool = False
     expression: sp.Expr | None = None
+    levels: tuple[float, float] | None = None
 
     def heat_flow(self) -> Any:
         from graphon_theory.activations.heat.heat_flows import HeatFlow
@@ -315,10 +366,12 @@ class _Parts:
 
 def _of_expression(expr: sp.Expr, name: str | None) -> _Parts:
     kinks, derivative = kinks_of(expr), derivative_of(expr)  # refused by these before anything is simplified
-    slopes = rectifier_slopes(expr)
-    closed = None if slopes is None else closed_duals.rectifier(*slopes)
+    phi = evaluator(expr)
+    known = variant_of(expr, phi)
     label = name or str(expressions.text(expr))
-    return _Parts(label, evaluator(expr), evaluator(derivative), kinks, closed, slopes is not None, expr)
+    if known is None:
+        return _Parts(label, phi, evaluator(derivative), kinks, expression=expr)
+    return _Parts(label, phi, evaluator(derivative), kinks, known.form, known.homogeneous, expr, known.levels)
 
 
 def _of_callable(
@@ -339,19 +392,17 @@ class _Elementwise(Record):
     function: Callable[..., Any]
 
     def __call__(self, z: FloatArray) -> FloatArray:
-        return np.asarray(self.function(z), dtype=float)
+        return real_values("function", self.function, self.function(z), ActivationError)
 
 
-def _check_vectorised(parts: _Parts) -> None:
-    probes = np.array([-1.0, 0.0, 0.5])
-    slope = parts.heat_flow().derivative if parts.derivative is None else parts.derivative
-    for what, function in (("phi", parts.phi), ("phi'", slope)):
-        values = function(probes)
-        if values.shape != probes.shape:
-            raise ActivationError(
-                f"function: {parts.name!r} must be vectorised: {what} of an array of shape {probes.shape} has shape "
-                f"{values.shape}."
-            )
+def _check_parts(parts: _Parts) -> None:
+    """Refuse a phi that is not finite near 0, or whose derivative cannot be had there."""
+    near = _PROBES[0][np.abs(_PROBES[0]) <= 1]
+    with np.errstate(all="ignore"):
+        for z, value in zip(near, parts.phi(near), strict=True):
+            if not math.isfinite(value):
+                raise ActivationError(f"function: {parts.name!r} is {value} at {z:g}; phi must be finite everywhere.")
+        (parts.heat_flow().derivative if parts.derivative is None else parts.derivative)(near)
 
 
 def _jumps(where: float, phi: Function, *functions: Function) -> bool:
@@ -371,6 +422,10 @@ def _softplus(z: FloatArray) -> FloatArray:
 
 def _elu(z: FloatArray) -> FloatArray:
     return np.where(z > 0, z, np.expm1(np.minimum(z, 0.0)))
+
+
+def _step(z: FloatArray) -> FloatArray:
+    return np.where(z > 0, 1.0, 0.0)
 
 
 def _normal_density(z: FloatArray) -> FloatArray:
@@ -393,9 +448,10 @@ def _named(
     closed: ClosedForm | None = None,
     kinks: tuple[float, ...] = (),
     homogeneous: bool = False,
+    levels: tuple[float, float] | None = None,
 ) -> Activation:
     parts = _of_callable(phi, derivative, kinks, name)
-    return Activation._of(replace(parts, closed=closed, homogeneous=homogeneous))
+    return Activation._of(replace(parts, closed=closed, homogeneous=homogeneous, levels=levels))
 
 
 _NAMED = {
@@ -406,7 +462,7 @@ _NAMED = {
             for name, slopes in (("relu", (0.0, 1.0)), ("leaky_relu", (0.01, 1.0)), ("abs", (-1.0, 1.0)))
         ),
         _named("identity", lambda z: z + 0.0, np.ones_like, closed_duals.IDENTITY, homogeneous=True),
-        _named("step", lambda z: np.where(z > 0, 1.0, 0.0), np.zeros_like, closed_duals.STEP, (0.0,)),
+        _named("step", _step, np.zeros_like, closed_duals.STEP, (0.0,), levels=(0.0, 1.0)),
         _named("erf", erf, lambda z: (2 / math.sqrt(math.pi)) * np.exp(-z * z), closed_duals.ERF),
         _named("gelu", lambda z: z * ndtr(z), lambda z: ndtr(z) + z * _normal_density(z), closed_duals.GELU),
         _named("sin", np.sin, np.cos, closed_duals.SIN),
@@ -432,4 +488,6 @@ def as_activation(obj: Any) -> Activation:
         return obj
     if isinstance(obj, str) and obj in _NAMED:
         return _NAMED[obj]
-    raise ActivationError(f"activation: expected an Activation or one of {', '.join(map(repr, _NAMED))}, got {obj!r}.")
+    raise ActivationError(
+        f"activation: expected an Activation or one of {', '.join(map(repr, _NAMED))}, got {shown(obj)}."
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import sympy as sp
 
 from graphon_theory.arrays import FloatArray, Function
-from graphon_theory.errors import ActivationError, ExpressionError
+from graphon_theory.errors import ActivationError, ExpressionError, shown
 from graphon_theory.numerics import expressions
 
 _RANGE = 1e6  # kinks of an expression are looked for in [-_RANGE, _RANGE]
@@ -19,8 +19,8 @@ _MOST_KINKS = 64
 def sorted_kinks(kinks: Iterable[float]) -> tuple[float, ...]:
     try:
         places = sorted({float(k) for k in kinks})
-    except (TypeError, ValueError):
-        raise ActivationError(f"kinks: expected numbers, got {kinks!r}.") from None
+    except Exception:  # other libraries' numbers raise what they like
+        raise ActivationError(f"kinks: expected numbers, got {shown(kinks)}.") from None
     if not all(map(math.isfinite, places)):
         raise ActivationError(f"kinks: expected finite places, got {places}.")
     return tuple(places)
@@ -39,7 +39,7 @@ def evaluator(expr: sp.Expr) -> Function:
 def derivative_of(expr: sp.Expr) -> sp.Expr:
     """phi', almost everywhere: what happens at single points is left out."""
     slope = sp.diff(expr, expressions.symbol("z"))
-    slope = slope.replace(sp.DiracDelta, lambda *_: sp.S.Zero)
+    slope = slope.replace(sp.DiracDelta, lambda *_: sp.Integer(0))
     slope = slope.replace(sp.sign, lambda x: 2 * sp.Heaviside(x) - 1)
     try:
         return expressions.parse(slope, ("z",))
@@ -47,19 +47,6 @@ def derivative_of(expr: sp.Expr) -> sp.Expr:
         raise ActivationError(
             f"function: the derivative of {expr} cannot be taken ({error}); pass a callable."
         ) from None
-
-
-def rectifier_slopes(expr: sp.Expr) -> tuple[float, float] | None:
-    """(alpha, beta) if phi(z) = alpha z below 0 and beta z above: derived by SymPy on either side."""
-    size = sp.Symbol("size", positive=True)
-    slopes = []
-    for side in (-size, size):
-        ratio = expr.subs(expressions.symbol("z"), side) / side
-        ratio = sp.simplify(ratio) if ratio.free_symbols else ratio
-        if not ratio.is_number or not ratio.is_finite:
-            return None
-        slopes.append(float(ratio))
-    return (slopes[0], slopes[1]) if any(slopes) else None
 
 
 def kinks_of(expr: sp.Expr) -> tuple[float, ...]:

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.labels import OUTPUT, Labels, by_kernel, by_rows, labels_of, refuse_other_labels
-from graphon_theory.errors import GraphonError, InputError, KernelError
+from graphon_theory.data.memory import refuse_beyond_memory
+from graphon_theory.errors import GraphonError, InputError, KernelError, shown, shown_text
 
 if TYPE_CHECKING:
     import xarray as xr
 
 Error = type[GraphonError]
+T = TypeVar("T")
 
 # Squares of targets and sums of them must be numbers; the rest is room for what multiplies them.
 _LARGEST = 1e150
+_HUGE = 2**1024  # whole numbers of more digits are no counts and no seeds, and Python refuses to print them
+MOST_DRAWS = 10_000  # random starts, masks, training sets: as many leave a hundredth of the spread of one
+_MOST = 1_000_000  # entries of a list of whole numbers
 UNLABELLED = Labels("", None)
 
 
@@ -40,7 +47,7 @@ def whole_number(
             wanted = f"a whole number from {least} to {most}"
         else:
             wanted = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
-        raise error(f"{name}: expected {expected or wanted}, got {value!r:.80}.")
+        raise error(f"{name}: expected {expected or wanted}, got {shown(value)}.")
     return int(value)
 
 
@@ -55,16 +62,27 @@ def whole_numbers(
     expected: str = "",
 ) -> tuple[int, ...]:
     """Whole numbers from ``least`` to ``most``, one or more, all different if ``distinct``. Raises ``error``."""
-    many = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else ()
+    many = _listed(values)
     good = all(_is_whole(one) and one >= least and (most is None or one <= most) for one in many)
     if not many or not good or (distinct and len(set(many)) < len(many)):
         wanted = f"{'different integers' if distinct else 'whole numbers'} of at least {least}"
-        raise error(f"{name}: expected {expected or wanted}, got {many or values!r:.80}.")
+        raise error(f"{name}: expected {expected or wanted}, got {shown(many or values)}.")
     return tuple(int(one) for one in many)
 
 
+def _listed(values: Any) -> tuple[Any, ...]:
+    """The entries of a list, or none of what is no list of a sensible length."""
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping):
+        return ()
+    try:
+        many = tuple(islice(values, _MOST + 1))
+    except Exception:  # what calls itself iterable need not be
+        return ()
+    return many if len(many) <= _MOST else ()
+
+
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and abs(int(value)) < _HUGE
 
 
 def positive_number(
@@ -74,7 +92,15 @@ def positive_number(
     number = _number(value)
     if not (0 < number < math.inf or (zero and number == 0)):
         wanted = "a number of at least 0" if zero else "a positive number"
-        raise error(f"{name}: expected {expected or wanted}, got {value!r:.80}.")
+        raise error(f"{name}: expected {expected or wanted}, got {shown(value)}.")
+    return number
+
+
+def finite_number(name: str, value: Any, *, error: Error = InputError) -> float:
+    """A finite number. Raises ``error`` otherwise."""
+    number = _number(value)
+    if not math.isfinite(number):
+        raise error(f"{name}: expected a finite number, got {value!r:.80}.")
     return number
 
 
@@ -83,29 +109,90 @@ def share_kept(name: str, value: Any, *, error: Error = InputError, expected: st
     share = _number(value)
     if not 0.0 < share <= 1.0:
         wanted = expected or "a share of weights kept, in (0, 1]"
-        raise error(f"{name}: expected {wanted}, got {value!r:.80}; a sparsity s is density 1 - s.")
+        raise error(f"{name}: expected {wanted}, got {shown(value)}; a sparsity s is density 1 - s.")
     return share
 
 
 def _number(value: Any) -> float:
     """The real number that a value is; NaN for text, truth values, complex numbers, arrays and anything else."""
+    if _is_formula(value):
+        return math.nan
     try:
         array = np.asarray(value)
         if array.ndim or array.dtype.kind not in "fiuO" or np.ma.is_masked(value):
             return math.nan
         return float(value)
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # other libraries raise what they like where theirs is no plain number
         return math.nan
 
 
+def _is_formula(value: Any) -> bool:
+    """Whether an object of SymPy is more than a number in a few terms: its value could take for ever."""
+    stack, count = [value], 0
+    while stack and hasattr(type(value), "free_symbols"):
+        node = stack.pop()
+        count += 1
+        if count > 50 or getattr(node, "is_Symbol", False):
+            return True
+        stack.extend(getattr(node, "args", ()))
+    return False
+
+
 def as_generator(
-    rng: Any, *, error: Error = InputError, expected: str = "a numpy Generator or a seed"
+    rng: Any, *, error: Error = InputError, expected: str = "a numpy Generator or a seed", name: str = "rng"
 ) -> np.random.Generator:
     """A Generator from one or from a seed. Raises ``error`` otherwise."""
+    made = np.random.Generator, np.random.SeedSequence, np.random.BitGenerator
     try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError) as reason:
-        raise error(f"rng: expected {expected}, got {rng!r} ({reason}).") from None
+        if rng is None or isinstance(rng, made):
+            return np.random.default_rng(rng)
+        if isinstance(rng, Sequence | np.ndarray):
+            return np.random.default_rng(list(whole_numbers(name, rng, 0)))
+        return np.random.default_rng(whole_number(name, rng, 0))
+    except Exception as reason:
+        raise error(f"{name}: expected {expected}, got {shown(rng)} ({_short(reason)}).") from None
+
+
+def truth(name: str, value: Any, *, error: Error = InputError) -> bool:
+    """True or False (of Python or NumPy). Raises ``error`` otherwise."""
+    if not isinstance(value, bool | np.bool_):
+        raise error(f"{name}: expected True or False, got {shown(value)}.")
+    return bool(value)
+
+
+def one_of(name: str, value: Any, choices: Iterable[str], *, error: Error = InputError) -> str:
+    """One of some words. Raises ``error`` otherwise, with the one that is nearest."""
+    words = list(choices)
+    if isinstance(value, str) and value in words:
+        return str(value)
+    near = get_close_matches(value[:80], words, 1) if isinstance(value, str) else []
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise error(f"{name}: expected one of {', '.join(words)}, got {shown(value)}{hint}")
+
+
+def instance(name: str, value: Any, kind: type[T], hint: str = "", *, error: Error = InputError) -> T:
+    """A value of the class that is due. Raises ``error`` otherwise; ``hint`` says how to come by one."""
+    if not isinstance(value, kind):
+        raise error(f"{name}: expected a {kind.__name__}, got {type(value).__name__}{hint and '; ' + hint}.")
+    return value
+
+
+def checked_dataset(
+    name: str, value: Any, variables: Iterable[str] | Mapping[str, tuple[str, ...] | None], source: str
+) -> Any:
+    """A Dataset with these variables (over these dimensions), as ``source`` returns it. Raises InputError otherwise."""
+    if not hasattr(value, "data_vars"):
+        raise InputError(f"{name}: expected the Dataset that {source} returns, got {type(value).__name__}.")
+    wanted = variables if isinstance(variables, Mapping) else dict.fromkeys(variables)
+    for one, dims in wanted.items():
+        if one not in value.data_vars:
+            raise InputError(f"{name}: expected the Dataset that {source} returns, got one without {one}.")
+        if value[one].dtype.kind not in "fiub" or (dims is not None and value[one].dims != dims):
+            raise InputError(
+                f"{name}: expected {one} as {source} returns it, real numbers{f' over {dims}' if dims else ''}, got "
+                f"{value[one].dtype} over {value[one].dims}."
+            )
+    return value
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------------
@@ -130,12 +217,30 @@ def real_array(
     try:
         array = np.asarray(values)
         if objects and array.dtype == object:
+            if any(map(_is_formula, array.flat)):
+                raise TypeError("formulas are among them; write their values")
             array = array.astype(float)
-    except (TypeError, ValueError) as reason:  # ragged lists
-        raise error(f"{name}: expected {expected}, but it is no array of numbers ({reason}).") from None
+    except Exception as reason:  # ragged lists; tensors that NumPy cannot read raise what they like
+        raise error(
+            f"{name}: expected {expected}, but it is no array of numbers ({_short(reason)}){_way_out(name, values)}."
+        ) from None
+    refuse_beyond_memory(name, 8 * array.size, f"{array.size:,} numbers as float64", "pass fewer of them", error=error)
     if array.dtype.kind not in "fiub":
         raise error(f"{name}: expected {expected}, got dtype {array.dtype}{hint}.")
     return array
+
+
+def _short(reason: Exception) -> str:
+    return shown_text(str(reason) or type(reason).__name__)
+
+
+def _way_out(name: str, values: Any) -> str:
+    """How to make an array of a tensor, or of a list of some."""
+    one = values[0] if isinstance(values, list | tuple) and values else values
+    if str(type(one).__module__).split(".")[0] != "torch" or not hasattr(one, "detach"):
+        return ""
+    dense = ".to_dense()" if getattr(one, "layout", None) is not None and "sparse" in str(one.layout) else ""
+    return f"; pass {name if one is values else 'each'}.detach(){dense}.cpu().double().numpy()"
 
 
 def masked(values: Any) -> bool:
@@ -193,8 +298,9 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
     kernel = by_kernel(kernel)
     try:
         given = np.asanyarray(kernel)
-    except ValueError as error:
-        raise KernelError(f"{name}: expected a matrix of numbers, but it cannot be made one ({error}).") from None
+    except Exception as error:
+        reason = f"({_short(error)}){_way_out(name, kernel)}"
+        raise KernelError(f"{name}: expected a matrix of numbers, but it cannot be made one {reason}.") from None
     matrix = real_array(name, given, error=KernelError).astype(np.float64, copy=False)
     if matrix.ndim != 2:
         hint = "; select one output first, as in kernel.isel(output=0)" if dims and OUTPUT in dims else ""
@@ -245,7 +351,7 @@ def checked_clock(times: Sequence[float] | None, count: int) -> FloatArray:
     given = np.arange(count) if times is None else times
     clock: FloatArray = real_array("times", given, expected=expected).astype(np.float64)
     if clock.shape != (count,) or not np.isfinite(clock).all() or not (np.diff(clock) > 0).all():
-        raise InputError(f"times: expected {expected}, got {times!r}.")
+        raise InputError(f"times: expected {expected}, got {shown(times)}.")
     return clock
 
 

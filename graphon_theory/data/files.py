@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphon_theory.errors import InputError
+from graphon_theory.errors import InputError, shown
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -170,4 +170,4 @@ def _json(name: str, value: Any) -> str:
     try:
         return json.dumps(value, default=lambda one: one.tolist())
     except (AttributeError, TypeError, ValueError):
-        raise InputError(f"attribute {name}: expected text or numbers, got {value!r:.60}.") from None
+        raise InputError(f"attribute {name}: expected text or numbers, got {shown(value)}.") from None

@@ -35,6 +35,7 @@ X_TEST = "x_test"  # new inputs, rows of a test kernel
 DEGREE = "degree"  # of spherical harmonics, from 0
 RADIAL = "radial"  # eigenmodes of one degree, counted 1.. from the largest
 SIZE = "size"  # of a training set
+ITERATION = "iteration"  # of an optimiser
 
 Variables = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 
@@ -58,6 +59,8 @@ def by_rows(x: Any, like: Any = None) -> Any:
     Dimensions called "x", "x2", "x_test" or "x_new" count samples, "target" and "output" come last. ``like``: another
     such array, whose own names then say it too.
     """
+    if hasattr(x, "data_vars"):  # a Dataset has dimensions, and no rows
+        return x
     if like is not None and hasattr(x, "dims") and getattr(like, "dims", None) == x.dims[::-1] != x.dims:
         return by_rows(x.transpose(*x.dims[::-1]))
     return _in_order(x, _ROWS)
@@ -72,14 +75,14 @@ def by_kernel(kernel: Any) -> Any:
 
 
 def _in_order(array: Any, ranks: dict[str, int]) -> Any:
-    if not hasattr(array, "dims") or not hasattr(array, "transpose") or len(array.dims) != 2:
+    if not hasattr(array, "dims") or hasattr(array, "data_vars") or len(array.dims) != 2:
         return array
     return array.transpose(*sorted(array.dims, key=lambda name: ranks.get(name, 0)))
 
 
 def labels_of(x: Any, axis: int = 0) -> NDArray[Any] | None:
     """The labels along an axis: the coordinate of a DataArray, the index or columns of a DataFrame; None without."""
-    if hasattr(x, "dims") and hasattr(x, "coords"):
+    if hasattr(x, "dims") and hasattr(x, "coords") and not hasattr(x, "data_vars"):
         if axis >= len(x.dims) or x.dims[axis] not in x.coords:
             return None
         return np.asarray(x.coords[x.dims[axis]].values)

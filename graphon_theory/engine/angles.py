@@ -28,8 +28,9 @@ class AngularForm(NamedTuple):
         """None where phi is smooth, or kinked in another way."""
         if activation.homogeneous and len(activation.parameters) == 2 and activation.parameters[1] > 0:
             return cls(False, *activation.parameters)
-        if activation.named and activation.name == "step":
-            return cls(True, 0.5, 1.0)
+        if activation.levels is not None and float(activation(0.0)) == 0:  # else dead positions are no right angles
+            low, high = activation.levels
+            return cls(True, 0.5 * (low * low + high * high), (high - low) ** 2)
         return None
 
     @property
@@ -66,4 +67,24 @@ def gaps_above(
         squares = (left - right) ** 2 + 2.0 * left * right * gammas[:, p]
         out[:, p] = 0.5 * (np.einsum("uv,uv->u", op.variance, squares) + op.bias * (inverse[:, i] - inverse[:, j]) ** 2)
         out[(here[:, i] == 0) | (here[:, j] == 0), p] = 1.0  # a dead position, at a right angle to everything
+    return np.clip(out, 0.0, 2.0)
+
+
+def gaps_of_sum(
+    parts: tuple[FloatArray, FloatArray],
+    whole: FloatArray,
+    gaps: tuple[FloatArray, FloatArray],
+    rows: IntArray,
+    columns: IntArray,
+) -> FloatArray:
+    """1 - rho (positions, pairs) of a sum of two independent parts, from theirs.
+
+    ``parts`` and ``whole`` (positions, N): square roots of their variances.
+    """
+    inverse = np.divide(1.0, whole, out=np.zeros_like(whole), where=whole > 0)
+    out = np.zeros_like(gaps[0])
+    for part, gap in zip(parts, gaps, strict=True):
+        left, right = part[:, rows] * inverse[:, rows], part[:, columns] * inverse[:, columns]
+        out += 0.5 * (left - right) ** 2 + left * right * gap
+    out[(whole[:, rows] == 0) | (whole[:, columns] == 0)] = 1.0  # dead for one of the two
     return np.clip(out, 0.0, 2.0)

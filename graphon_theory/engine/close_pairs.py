@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,8 @@ class ClosePairs:
     def __init__(self, recursion: Recursion, x: FloatArray, x2: FloatArray | None, radius: float | None = None) -> None:
         self.recursion, self.x, self.other, self.symmetric = recursion, x, x if x2 is None else x2, x2 is None
         bent = bool(recursion.hidden) and not recursion.has_drift
-        self.form = AngularForm.of(recursion.activation) if bent else None
+        activation = recursion.activation if bent else None
+        self.form = None if activation is None else AngularForm.of(activation)
         self.neighbours = Neighbours(recursion.operators[0], x, x2, radius)
 
     def _batches(self) -> Iterator[tuple[IntArray, IntArray]]:
@@ -98,9 +100,8 @@ class ClosePairs:
 
     def left_over(self) -> float:
         """What rounding of covariances does to the kernel of pairs that are not taken, relative to its diagonal."""
-        if (
-            self.form is None and self.recursion.hidden and self.recursion.activation.kinked
-        ):  # none is taken: the closest is the worst
+        kinked = any(step.activation.kinked for step in self.recursion.dual_steps)
+        if self.form is None and kinked:  # none is taken: the closest is the worst
             pair = self.neighbours.closest()
             if pair is not None:
                 return rounding_error(self.recursion, self.x[[pair[0]]], self.other[[pair[1]]])
@@ -182,13 +183,14 @@ def rounding_error(recursion: Recursion, x: FloatArray, y: FloatArray) -> float:
     tile = Tile(0, count, 0, 3 * count, upper=False)
     one, other = (recursion.diagonal(z, pairs=np.float64) for z in (x, three))
     signs = np.repeat([0.0, -1.0, 1.0], count)
-    tolerances = iter([step.parameters[0] for step in recursion.dual_steps] + [0.0])
-    field = None
+    tolerances = iter([step.parameters[0] for step in recursion.dual_steps])
+    field: Any = None
     for step, left, right in zip(recursion.steps, one.features, other.features, strict=True):
-        field = step.on_pairs(field, left, right, tile, Fresh())
-        if isinstance(field, Before):
+        if isinstance(step, DualStep):
             field.settle().state[:, 0] *= 1.0 + next(tolerances) * signs
+        field = step.on_pairs(field, left, right, tile, Fresh())
     assert isinstance(field, Before)
+    field.settle()
     pairs = np.arange(count)
     worst = 0.0
     for part, (a, b) in enumerate(((one.nngp, other.nngp), (one.ntk, other.ntk))):

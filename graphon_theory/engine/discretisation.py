@@ -1,81 +1,97 @@
 """Choosing the nodes: every hidden layer's panels are refined until the recursion on sample pairs is resolved.
 
-What has to be resolved in a layer is its own state as a function of position, C(K(u)) and Cdot T(u), on a few
-input pairs that include the extreme ones. How rough the *next* graphon is does not matter here: its operator is a
-product integral (THEORY §5). Panels start at every place where the state can lose smoothness:
-
-- breaks in u of the layer's own graphons,
-- where a kink curve v = g(u) of theirs meets a break of the layer below, an end of [0, 1], or is born,
-- for the first layer, where a curve meets an edge j/d of an input cell.
-
-Then: more nodes, a square-root map towards one end, or a bisection, whichever resolves a panel first.
+How rough the *next* graphon is does not matter for a layer's nodes: its operator is a product integral (THEORY §5).
+Which panels a layer of units gets is chosen in ``panel_choices``, from fields that ``probes`` reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
-from graphon_theory.activations.activation import Activation
 from graphon_theory.arrays import EPS, FloatArray, IntArray
-from graphon_theory.engine.angles import AngularForm, first_gaps, gaps_above
+from graphon_theory.data.checks import positive_number
 from graphon_theory.engine.neighbours import Neighbours
-from graphon_theory.engine.operators import Layer, LayerOperator, Scales
+from graphon_theory.engine.operators import Arrivals, Layer, LayerOperator, Scales
+from graphon_theory.engine.panel_choices import PanelChoice, start_edges
+from graphon_theory.engine.probes import Points, Probe, Probes, Reader, remembered
 from graphon_theory.engine.samples import Sample
-from graphon_theory.engine.steps import Before, Behind, DenseStep, DualStep, Field, Fresh, atoms
-from graphon_theory.engine.tiles import Tile
-from graphon_theory.errors import InputError, NetworkError, QuadratureError
+from graphon_theory.errors import InputError, NetworkError, QuadratureError, shown
 from graphon_theory.networks.network import Network
-from graphon_theory.numerics.quadratures import (
-    LEFT,
-    MERGED,
-    PLAIN,
-    RIGHT,
-    Panels,
-    gauss,
-    legendre_transform,
-    merged_edges,
-    place,
-)
-from graphon_theory.numerics.roots import births, roots_on_unit, transposed
+from graphon_theory.networks.stages import Fork, Join, Norm, Outline, Phi, Weights
+from graphon_theory.numerics.quadratures import Panels, merged_edges
 
 FLOOR = 64 * EPS  # least error estimate, per layer
 _LOOKED_AT = (np.arange(9) + 0.5) / 9  # positions at which close inputs are looked for
-_ROUNDING = 16.0  # roundings of a covariance that its sums are taken to gather
 _ROUNDS = 5  # sharper and sharper discretisations before giving up
-_DEPTH = 45  # bisections of one panel
-_PANELS = 6_000  # panels of one layer
-
-
-_Piece = tuple[float, float, int]  # a, b, bisections behind it
-_Rows = Callable[[FloatArray], LayerOperator]
+_KEPT = 10_000_000  # entries of operators that are kept for layers that repeat them
+_SHARED = 3  # walks at most in which a layer of units finds the panels that all its readers share
 
 
 @dataclass(frozen=True)
 class Discretisation:
-    """Operator matrices of every layer, the panels of every hidden one, and the error they leave."""
+    """Operator matrices of every weight layer, the panels of every layer of units, and the error they leave."""
 
     operators: tuple[LayerOperator, ...]
-    panels: tuple[Panels, ...]
+    places: tuple[Panels | None, ...]  # of every layer of units; None at inputs and outputs
+    outline: Outline
     error: float  # relative to sqrt(K_ii K_jj)
 
     @property
+    def panels(self) -> tuple[Panels, ...]:
+        """Of every weight layer's receivers, but for the outputs; layers that share their units share them."""
+        found = (self.places[part.place] for part in self.outline if isinstance(part, Weights))
+        return tuple(panels for panels in found if panels is not None)
+
+    @property
     def sizes(self) -> tuple[int, ...]:
-        """Nodes of every hidden layer."""
+        """Nodes of every weight layer's receivers, but for the outputs."""
         return tuple(p.size for p in self.panels)
+
+    @property
+    def weights(self) -> tuple[FloatArray | None, ...]:
+        """Of the nodes of every layer of units that a LayerNorm averages over, None for the others."""
+        asked = {part.place for part in self.outline if isinstance(part, Norm)}
+        return tuple(p.weights() if p is not None and units in asked else None for units, p in enumerate(self.places))
 
 
 def layers_of(network: Network) -> tuple[Layer, ...]:
     widths = network.widths if network.parameterization == "standard" else (None,) * network.depth
     assert widths is not None  # Network checks it
+    scales = zip(network.weight_variance, network.bias_variances, widths, network.trained_bias_variances, strict=True)
     return tuple(
-        Layer(connectivity, Scales.of(variance, network.bias_variance, fan_in), number)
-        for number, (connectivity, variance, fan_in) in enumerate(
-            zip(network.layers, network.weight_variance, widths, strict=True), 1
-        )
+        Layer(connectivity, Scales.of(*scale), number)
+        for number, (connectivity, scale) in enumerate(zip(network.layers, scales, strict=True), 1)
+    )
+
+
+def arrivals(outline: Outline, layers: tuple[Layer, ...]) -> dict[int, Arrivals]:
+    """Of every layer of units but the inputs, the outputs last."""
+    found: dict[int, list[Layer]] = {}
+    for part in outline:
+        if isinstance(part, Weights):
+            found.setdefault(part.place, []).append(layers[part.number - 1])
+    return {units: Arrivals(tuple(several)) for units, several in found.items()}
+
+
+def operator_of(layer: Layer, below: Panels | None, points: Points, d: int) -> LayerOperator:
+    """A layer from the panels below (None: from d inputs) to receiving points, or to so many outputs."""
+    if isinstance(points, int):
+        return layer.inputs_to_outputs(points, d) if below is None else layer.to_outputs(points, below)
+    return layer.from_inputs(points, d) if below is None else layer.hidden(points, below)
+
+
+def operators_of(
+    outline: Outline, layers: tuple[Layer, ...], places: Sequence[Panels | None], d: int, outputs: int
+) -> tuple[LayerOperator, ...]:
+    """The operators of all layers on chosen panels."""
+    nodes = [outputs if panels is None else panels.nodes() for panels in places]
+    return tuple(
+        operator_of(layers[part.number - 1], places[part.source], nodes[part.place], d)
+        for part in outline
+        if isinstance(part, Weights)
     )
 
 
@@ -87,24 +103,26 @@ def discretise(network: Network, inputs: FloatArray, rtol: float) -> Discretisat
 
     Raises QuadratureError, naming the layer, when the distance stays above ``rtol``.
     """
-    layers = layers_of(network)
-    exact = all(layer.constant_in_u for layer in layers[:-1])
+    layers, outline, d = layers_of(network), network.outline, inputs.shape[1]
+    *hidden, _ = arrivals(outline, layers).values()
     floor = FLOOR * network.depth
-    if exact:
-        return Discretisation(*_blockwise(layers, inputs.shape[1], network.outputs), floor)
-    first = layers[0].from_inputs(_LOOKED_AT, inputs.shape[1])
+    if all(place.constant_in_u for place in hidden):
+        places = (None, *(Panels.constant(place.u_edges) for place in hidden), None)
+        operators = operators_of(outline, layers, places, d, network.outputs)
+        return Discretisation(operators, places, outline, floor)
+    first = layers[0].from_inputs(_LOOKED_AT, d)
     sample = Sample.of(inputs, Neighbours(first, inputs).closest())
     sample = replace(sample, close=_close(first, sample.inputs))
     target, previous = max(0.1 * rtol, 8 * EPS), None
     move, worst = np.inf, 1
     for attempt in range(_ROUNDS):
-        refinement = _Refinement(network.activation, layers, sample, target, attempt % 2)
-        operators, panels, kernels = refinement.run(network.outputs)
+        refinement = _Refinement(outline, layers, sample, target, attempt % 2)
+        operators, places, kernels = refinement.run(network.outputs)
         if previous is not None:
             move = _distance(kernels, previous, refinement.noise)
             worst = refinement.worst
             if move <= rtol:
-                return Discretisation(operators, panels, max(move, floor))
+                return Discretisation(operators, places, outline, max(move, floor))
         previous = kernels
         target = max(1e-2 * target, 8 * EPS)
     raise QuadratureError(
@@ -121,17 +139,6 @@ def _close(first: LayerOperator, inputs: FloatArray) -> tuple[IntArray, IntArray
     }
     pairs = np.array(sorted({(min(p), max(p)) for p in found}), dtype=np.intp).reshape(-1, 2)
     return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
-
-
-def _blockwise(layers: tuple[Layer, ...], d: int, outputs: int) -> tuple[tuple[LayerOperator, ...], tuple[Panels, ...]]:
-    """One node a block in every hidden layer, where all graphons are constant in u between their breaks."""
-    panels = tuple(Panels.constant(layer.u_edges) for layer in layers[:-1])
-    last = layers[-1]
-    if not panels:
-        return (last.inputs_to_outputs(outputs, d),), panels
-    hidden = [layer.hidden(p.nodes(), below) for layer, p, below in zip(layers[1:], panels[1:], panels, strict=False)]
-    first = layers[0].from_inputs(panels[0].nodes(), d)
-    return (first, *hidden, last.to_outputs(outputs, panels[-1])), panels
 
 
 def _distance(new: tuple[FloatArray, FloatArray], old: tuple[FloatArray, FloatArray], noise: FloatArray) -> float:
@@ -153,219 +160,141 @@ def _distance(new: tuple[FloatArray, FloatArray], old: tuple[FloatArray, FloatAr
     return max(moves)
 
 
-@dataclass
-class _State:
-    """The field behind a layer on the sample's pairs, over the panels that carry it; at the inputs over their atoms."""
-
-    panels: Panels | None
-    pairs: Behind
-    mean: FloatArray  # (positions, inputs); no inputs in a network without drift
-    noise: FloatArray  # of C relative to its scale (positions, S, S): what covariances do not know
-    gammas: FloatArray | None = None  # (positions, close pairs), of the layer below the activation
-    roots: FloatArray | None = None  # of C(x, x) (positions, S)
-
-
 class _Refinement:
-    """One forward pass over the sample that chooses every hidden layer's panels on its way."""
+    """Forward passes over the sample that choose every hidden layer's panels on their way.
 
-    def __init__(
-        self, activation: Activation, layers: tuple[Layer, ...], sample: Sample, target: float, shift: int
-    ) -> None:
-        self.activation, self.layers, self.sample, self.target = activation, layers, sample, target
+    A layer of units that is read once gets the panels that resolve what is read. One that several read (a shortcut
+    passes branches) gets those of its first reader, and then, walk by walk, those that resolve all of them.
+    """
+
+    def __init__(self, outline: Outline, layers: tuple[Layer, ...], sample: Sample, target: float, shift: int) -> None:
+        self.outline, self.layers, self.sample = outline, layers, sample
         # two ladders of orders, so that successive discretisations share no nodes
-        self.orders = (6, 10, 16, 24, 34) if shift == 0 else (7, 12, 18, 27, 38)
-        self.tile = Tile(0, sample.size, 0, sample.size, upper=False)
-        self.drifting = any(layer.connectivity.has_drift for layer in layers)
-        self.jumps = self.activation.jumps
-        self.form = None if self.drifting else AngularForm.of(activation)
-        self.close = sample.close
-        self.noise = np.zeros((sample.size, sample.size))  # of all layers together
-        self.worst = 1
-        self.most = 0
+        self.choice = PanelChoice(target, (6, 10, 16, 24, 34) if shift == 0 else (7, 12, 18, 27, 38))
+        self.probes = Probes(outline, sample, any(layer.connectivity.has_drift for layer in layers))
+        self.arrivals = arrivals(outline, layers)
+        self.places: dict[int, Panels] = {}
+        self.nodes: dict[int, Points] = {}
+        self.made: dict[int, tuple[Points, LayerOperator]] = {}  # the last operator of every weight layer
+        said = [(layer.connectivity, layer.scales) for layer in layers]
+        self.alike = [said.index(one) for one in said] if any(isinstance(part, Fork) for part in outline) else []
+        self.kept: dict[tuple[int, int, bytes], LayerOperator] = {}  # those of layers that are repeated
 
-    def run(self, outputs: int) -> tuple[tuple[LayerOperator, ...], tuple[Panels, ...], tuple[FloatArray, FloatArray]]:
-        x = self.sample.inputs
-        d = x.shape[1]
-        operators, panels = [], []
-        state = _State(None, atoms(x, x), x.T, np.zeros((1, self.sample.size, self.sample.size)))
-        edges: FloatArray = np.linspace(0.0, 1.0, d + 1)  # where the layer below loses smoothness
-        for layer in self.layers[:-1]:
-            edges = _start_edges(layer, edges)
-            below = state
+    def run(
+        self, outputs: int
+    ) -> tuple[tuple[LayerOperator, ...], tuple[Panels | None, ...], tuple[FloatArray, FloatArray]]:
+        last = [*self.arrivals][-1]
+        self.nodes[last] = outputs
+        for _ in range(_SHARED):
+            kernels = self._walk(last)
+            if not self._shared():
+                break
+        parts = [part for part in self.outline if isinstance(part, Weights)]
+        operators = [self._operator(part, self.nodes[part.place]) for part in parts]
+        places = (None, *(self.places[units] for units in self.arrivals if units != last), None)
+        return tuple(operators), places, (kernels[:, 0], kernels[:, 1])
 
-            def operator(points: FloatArray, layer: Layer = layer, below: _State = below) -> LayerOperator:
-                return layer.from_inputs(points, d) if below.panels is None else layer.hidden(points, below.panels)
+    @property
+    def worst(self) -> int:
+        """The number of the weight layer that leads to the most nodes, of those that are not exact."""
+        sizes = {
+            self.places[units].size: arrived.number
+            for units, arrived in reversed(self.arrivals.items())
+            if units in self.places and not arrived.constant_in_u
+        }
+        return sizes[max(sizes)] if sizes else 1
 
-            chosen = self._panels(layer, edges, operator, below)
-            op = operator(chosen.nodes())
-            operators.append(op)
-            panels.append(chosen)
-            state = self._behind(op, below, chosen)
-            self.noise = self.noise + state.noise.max(axis=0)
-            if chosen.size > self.most and not layer.constant_in_u:
-                self.most, self.worst = chosen.size, layer.number
-        last = self.layers[-1]
-        op = last.inputs_to_outputs(outputs, d) if state.panels is None else last.to_outputs(outputs, state.panels)
-        operators.append(op)
-        kernels = self._before(op, state).state
-        return tuple(operators), tuple(panels), (kernels[:, 0], kernels[:, 1])
+    def _operator(self, part: Weights, points: Points) -> LayerOperator:
+        known = self.made.get(part.number)
+        if known is None or known[0] is not points:
+            known = self.made[part.number] = points, self._repeated(part, points)
+        return known[1]
 
-    def _before(self, op: LayerOperator, below: _State) -> Before:
-        """K and T (points, 2, S, S) of a layer."""
-        loadings = op.loadings(below.mean)
-        step = DenseStep.of(op, factored=False)
-        return step.on_pairs(below.pairs, loadings, loadings, self.tile, Fresh()).settle()
+    def _repeated(self, part: Weights, points: Points) -> LayerOperator:
+        """A layer's operator; that of one that is the same, between the same panels, where it is known."""
+        layer, below = self.layers[part.number - 1], self.places.get(part.source)
+        d = self.sample.inputs.shape[1]
+        if not self.alike or isinstance(points, int):
+            return operator_of(layer, below, points, d)
+        key = self.alike[part.number - 1], id(below), points.tobytes()
+        found = self.kept.get(key)
+        if found is None:
+            if sum(op.variance.size for op in self.kept.values()) > _KEPT:
+                self.kept.clear()
+            found = self.kept[key] = operator_of(layer, below, points, d)
+        return found
 
-    def _behind(self, op: LayerOperator, below: _State, panels: Panels | None = None) -> _State:
-        """The field behind a layer, by the engine's own steps; close pairs by their angles, where phi allows."""
-        pairs = self._before(op, below)
-        points, size = len(pairs.state), self.sample.size
-        variance, tangent = (np.diagonal(pairs.state[:, part], axis1=1, axis2=2) for part in (0, 1))
-        mean = op.means(below.mean) if self.drifting else np.zeros((points, size))
-        inputs = Field(variance, tangent, mean)
-        terms = 1 if below.panels is None else below.panels.size
-        step = DualStep(self.activation, points, terms, means=self.drifting).for_field(inputs)
-        features = step.features(inputs, np.float64)
-        noise = self._noise(pairs, variance, below) if self.activation.kinked else np.zeros((points, size, size))
-        behind = step.on_pairs(pairs, features, features, self.tile, Fresh())
-        first = step.first_moments(inputs) if self.drifting else np.zeros((points, 0))
-        state = _State(panels, behind, first, noise)
-        if self.form is not None and len(self.close[0]):
-            self._by_angles(op, below, pairs, variance, state)
-        return state
+    def _walk(self, last: int) -> FloatArray:
+        """K and T (outputs, 2, S, S) at the ``last`` layer of units, along all parts."""
+        d = self.sample.inputs.shape[1]
+        self.made.clear()
+        self.noise = np.zeros((self.sample.size, self.sample.size))  # of all layers together
+        self.readers: dict[int, list[Reader]] = {}
+        self.edges: dict[int, FloatArray] = {0: np.linspace(0.0, 1.0, d + 1)}  # where smoothness is lost
+        saved: list[Reader] = []
+        inputs = self.probes.inputs()
+        read: Reader = remembered(lambda _: inputs)
+        for part in self.outline:
+            if isinstance(part, Weights):
+                below = inputs if part.source == 0 else self._at_nodes(part.source, read)
+                read = self._weighted(part, below)
+                edges = start_edges(self.layers[part.number - 1], self.edges[part.source])
+                known = self.edges.get(part.place)
+                self.edges[part.place] = edges if known is None else merged_edges(np.concatenate([known, edges]))
+            elif isinstance(part, Phi):
+                read = self._through(part, read)
+            elif isinstance(part, Fork):
+                saved.append(read)
+            elif isinstance(part, Join):
+                read = self._joined(saved.pop(), read, part.scale)
+            else:
+                read = self._normed(part, read)
+        return read(self.nodes[last]).state
 
-    def _by_angles(self, op: LayerOperator, below: _State, pairs: Before, variance: FloatArray, state: _State) -> None:
-        """Close pairs of a state, in place."""
-        assert self.form is not None
-        i, j = self.close
-        roots = np.sqrt(np.maximum(np.diagonal(state.pairs.state[:, 0], axis1=1, axis2=2), 0.0))
-        if below.gammas is None or below.roots is None:
-            gaps, opposite = first_gaps(op, self.sample.inputs, i, j)
-        else:
-            gaps = gaps_above(op, below.roots, np.sqrt(np.maximum(variance, 0.0)), below.gammas, i, j)
-            opposite = np.zeros_like(gaps)
-        state.gammas, dots = self.form.duals(gaps, opposite)
-        second = roots[:, i] * roots[:, j] * (1.0 - state.gammas)
-        tangent = dots * pairs.state[:, 1, i, j]
-        for a, b in ((i, j), (j, i)):
-            state.pairs.state[:, 0, a, b], state.pairs.state[:, 1, a, b] = second, tangent
-            state.noise[:, a, b] = 0.0
-        state.roots = roots
+    def _weighted(self, part: Weights, below: Probe) -> Reader:
+        return remembered(lambda points: self.probes.before(self._operator(part, points), below))
 
-    def _noise(self, pairs: Before, variance: FloatArray, below: _State) -> FloatArray:
-        """What a kinked phi makes of the rounding of covariances: an angle theta is known to eps / sin theta.
+    def _through(self, part: Phi, read: Reader) -> Reader:
+        return remembered(lambda points: self.probes.behind(part.activation, read(points)))
 
-        Where phi jumps, C itself is as rough as the angle, and hands its noise on to the layer above.
-        """
-        scale = np.sqrt(np.maximum(variance[:, :, None] * variance[:, None, :], 0.0))
-        rho = np.divide(pairs.state[:, 0], scale, out=np.zeros_like(scale), where=scale > 0)
-        square = np.maximum(1.0 - rho * rho, EPS)
-        rounding = _ROUNDING * EPS + (below.noise.max(axis=0) if self.jumps else 0.0)
-        noise = np.minimum(rounding / np.sqrt(square), 1.0)
-        inputs = np.arange(self.sample.size)
-        noise[:, inputs, inputs] = 0.0
-        return noise
+    def _joined(self, kept: Reader, branch: Reader, scale: float) -> Reader:
+        return remembered(lambda points: self.probes.joined(kept(points), branch(points), scale))
 
-    def _panels(self, layer: Layer, edges: FloatArray, operator: _Rows, below: _State) -> Panels:
-        if layer.constant_in_u:
-            return Panels.constant(layer.u_edges)
-        pending: list[_Piece] = [(a, b, 0) for a, b in pairwise(edges)]
-        done: list[tuple[float, float, int, int]] = []
-        scale = np.zeros((2, self.sample.size))
-        low, mid, high = self.orders[:2], self.orders[1:3], self.orders[3:]
-        while pending:
-            if len(done) + len(pending) > _PANELS:
-                raise QuadratureError(
-                    f"layer {layer.number}: more than {_PANELS} panels are needed near u={pending[0][0]:.6g}; the "
-                    "graphon is too rough in u there. Declare its breaks (u_edges, diagonal=True) or loosen rtol."
-                )
-            # orders and maps are tried in order of their cost; what none resolves is halved
-            stages = [(PLAIN, m) for m in (*low, self.orders[2])]
-            stages += [(kind, m) for m in mid for kind in (LEFT, RIGHT)]
-            stages += [(PLAIN, m) for m in high]
-            promising = np.ones(len(pending), dtype=bool)
-            for kind, m in stages:
-                if not pending:
-                    break
-                if kind == PLAIN and m in high:
-                    trial = [piece for piece, good in zip(pending, promising, strict=True) if good]
-                else:
-                    trial = pending
-                if not trial:
-                    continue
-                tails = self._tails(trial, kind, m, operator, below, scale)
-                lengths = np.array([b - a for a, b, _ in trial])
-                fine = tails * lengths <= self.target
-                settled = {piece for piece, good in zip(trial, fine, strict=True) if good}
-                done += [(a, b, m, kind) for a, b, _ in settled]
-                if kind == PLAIN and m == self.orders[2]:
-                    promising = tails * lengths <= 1e-4
-                keep = [piece not in settled for piece in pending]
-                promising = promising[keep]
-                pending = [piece for piece, kept in zip(pending, keep, strict=True) if kept]
-            halves: list[_Piece] = []
-            for a, b, depth in pending:
-                if depth >= _DEPTH or b - a < MERGED:
-                    done.append((a, b, low[0], PLAIN))
-                else:
-                    middle = 0.5 * (a + b)
-                    halves += [(a, middle, depth + 1), (middle, b, depth + 1)]
-            pending = halves
-        table = np.array(sorted(done))
-        orders, kinds = table[:, 2:].astype(np.intp).T
-        return Panels(table[:, 0], table[:, 1], orders, kinds)
+    def _normed(self, part: Norm, read: Reader) -> Reader:
+        below = self._at_nodes(part.place, read)
+        normal = self.probes.normal(part, self.places[part.place].weights(), below)
+        return remembered(lambda points: self.probes.normed(part, normal, read(points)))
 
-    def _tails(
-        self,
-        pieces: list[_Piece],
-        kind: int,
-        m: int,
-        operator: _Rows,
-        below: _State,
-        scale: FloatArray,
-    ) -> FloatArray:
-        """For each panel, the last Legendre coefficients of C, Cdot T and m, each pair relative to its inputs' scale.
+    def _at_nodes(self, units: int, read: Reader) -> Probe:
+        """The field where it is integrated, on panels that resolve it where it is the first that is read there."""
+        self.readers.setdefault(units, []).append(read)
+        if units not in self.places:
+            self._settle(units, self._panels(units, [read]))
+        probe = read(self.nodes[units])
+        self.noise = self.noise + probe.noise.max(axis=0)
+        return probe
 
-        The scale of an input is the largest of its own (coincident) values met in the layer so far.
-        """
-        s, _ = gauss(m)
-        points = np.concatenate([place(s, a, b, kind) for a, b, _ in pieces])
-        state = self._behind(operator(points), below)
-        values_of = (state.pairs.state[:, 0], state.pairs.state[:, 1], state.mean)
-        noise = state.noise.reshape(len(pieces), m, -1).max(axis=1)[:, None, :]  # a panel's coefficients know no better
-        transform = legendre_transform(m)[-2:]
-        worst = np.zeros(len(pieces))
-        for index, values in enumerate(values_of):
-            if index < 2:
-                coincident = np.abs(np.diagonal(values, axis1=1, axis2=2)).max(axis=0, initial=0.0)
-                scale[index] = np.maximum(scale[index], coincident)
-                root = np.sqrt(scale[index])
-                bound = np.outer(root, root).ravel()
-            else:  # m, on the scale of sqrt(C)
-                bound = np.sqrt(scale[0])[: values.shape[1]]
-            inverse = np.divide(1.0, bound, out=np.zeros_like(bound), where=bound > 0)
-            coefficients = np.einsum("cm,kmp->kcp", transform, values.reshape(len(pieces), m, -1))
-            tails = np.abs(coefficients) * inverse
-            if index == 1 or (index == 0 and self.jumps):
-                tails[tails <= noise] = 0.0
-            worst = np.maximum(worst, tails.max(axis=(1, 2), initial=0.0))
-        return worst
+    def _panels(self, units: int, readers: list[Reader]) -> Panels:
+        return self.choice.panels(self.arrivals[units], self.edges[units], readers, self.sample.size)
 
+    def _settle(self, units: int, panels: Panels) -> None:
+        panels = next((other for other in self.places.values() if panels.same(other)), panels)
+        self.places[units], self.nodes[units] = panels, panels.nodes()
 
-def _start_edges(layer: Layer, below: FloatArray) -> FloatArray:
-    """Where the state of ``layer`` can lose smoothness in u, given where the layer below does."""
-    edges = [layer.u_edges]
-    for graphon in layer.graphons:
-        lines = merged_edges(np.concatenate([below, graphon.v_breaks]))
-        for switch in graphon.switches:
-            edges.append(_finite(roots_on_unit(transposed(switch), lines)))
-            edges.append(births(graphon.v_roots))
-    return merged_edges(np.concatenate(edges))
-
-
-def _finite(values: FloatArray) -> FloatArray:
-    flat = values.ravel()
-    return flat[np.isfinite(flat)]
+    def _shared(self) -> bool:
+        """Whether layers of units that several read got other panels, and all must be looked at again."""
+        moved = {}
+        for units, readers in self.readers.items():
+            if len(readers) > 1 and not self.arrivals[units].constant_in_u:
+                panels = self._panels(units, readers)
+                if not panels.same(self.places[units]):
+                    moved[units] = panels
+        if moved:
+            self.kept.clear()
+            self.places.clear()  # the others are chosen anew
+            for units, panels in moved.items():
+                self._settle(units, panels)
+        return bool(moved)
 
 
 def check_problem(network: Network, x: FloatArray, x2: FloatArray | None, rtol: float) -> None:
@@ -373,8 +302,8 @@ def check_problem(network: Network, x: FloatArray, x2: FloatArray | None, rtol: 
         raise NetworkError(f"network: expected a Network, got {type(network).__name__}; wrap layers in gt.Network.")
     if x2 is not None and x2.shape[1] != x.shape[1]:
         raise InputError(f"x2: expected {x.shape[1]} inputs like x, got shape {x2.shape}.")
-    if not 1e-14 <= float(rtol) < 1:
-        raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {rtol!r}.")
+    if not 1e-14 <= positive_number("rtol", rtol, expected="a tolerance between 1e-14 and 1") < 1:
+        raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {shown(rtol)}.")
     if network.parameterization == "standard":
         assert network.widths is not None
         if network.widths[0] != x.shape[1]:

@@ -7,25 +7,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from graphon_theory.arrays import EPS
-from graphon_theory.data.checks import as_inputs
+from graphon_theory.arrays import EPS, FloatArray
+from graphon_theory.data.checks import as_inputs, truth
 from graphon_theory.data.labels import LAYER, OUTPUT, X2, Variables, X, coords_of_inputs, dataset
+from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.engine.adjoint import layer_contributions
 from graphon_theory.engine.close_pairs import ClosePairs
 from graphon_theory.engine.discretisation import FLOOR, check_problem, discretise
 from graphon_theory.engine.recursion import Recursion, kernels
 from graphon_theory.engine.reductions import reduced_operators
 from graphon_theory.engine.samples import distinct
-from graphon_theory.engine.threads import Progress, single_threaded_blas
+from graphon_theory.engine.spreads import spread
+from graphon_theory.engine.threads import Progress, checked_threads, single_threaded_blas
 from graphon_theory.engine.zonal import ZonalKernel
-from graphon_theory.errors import InputError
+from graphon_theory.errors import InputError, shown
 from graphon_theory.networks.network import Network
 
 if TYPE_CHECKING:
     import xarray as xr
 
 _ZONAL = 100_000  # pairs from which tabulating the network pays
-_SPREAD = 4.0  # by how much an error of the duals of one layer may grow on its way through the others
+_SPREAD = 4.0  # times an error of the duals of one layer is taken at the least; it may grow more on its way: spreads
 _RECOMPUTED = 10_000_000_000  # multiplications that all pairs by their angles may cost
 _WATCHED = 5_000_000_000  # pairs x positions beyond which progress is shown
 
@@ -83,13 +85,16 @@ def limit_kernel(
     first = as_inputs(x, "x")
     second = None if x2 is None else as_inputs(x2, "x2", like=x)
     check_problem(network, first, second, rtol)
-    if np.dtype(dtype) not in (np.float64, np.float32):
-        raise InputError(f"dtype: expected float64 or float32, got {np.dtype(dtype)}.")
+    dtype, threads = _checked_dtype(dtype), checked_threads(threads)
+    truth("contributions", contributions)
+    _check_memory(network, first, second, dtype, contributions)
+    if progress is not None:
+        truth("progress", progress)
     with single_threaded_blas():
         everything = first if second is None else np.concatenate([first, second])
         grid = discretise(network, distinct(everything), float(rtol))
         reduced = reduced_operators(network, grid.operators)
-        recursion = Recursion(reduced or grid.operators, network.activation, everything, dtype)
+        recursion = Recursion(reduced or grid.operators, network.outline, everything, dtype, grid.weights)
         pairs = len(first) * len(first if second is None else second)
         shown = pairs * sum((*grid.sizes, 1)) > _WATCHED if progress is None else progress
         zonal = ZonalKernel.of(recursion, everything) if pairs >= _ZONAL else None
@@ -101,6 +106,9 @@ def limit_kernel(
             layers = layer_contributions(recursion, first, second, threads=threads) if contributions else None
             close = ClosePairs(recursion, first, second)
             rounding = close.left_over()
+            duals = recursion.dual_error
+            if duals:
+                duals = max(_SPREAD * duals, spread(recursion, distinct(everything)))
             if rounding > rtol and close.form is not None and pairs * recursion.work <= _RECOMPUTED:
                 close, rounding = ClosePairs(recursion, first, second, radius=np.pi), 0.0
             close.refine(nngp, ntk, layers, threads=threads)
@@ -113,7 +121,7 @@ def limit_kernel(
     if layers is not None:
         variables["ntk_layer"] = ((LAYER, *dims), layers[:, pick])
         coords[LAYER] = np.arange(1, network.depth + 1)
-    error = max(grid.error, rounding, 0.0 if zonal is None else zonal.error) + _SPREAD * recursion.dual_error
+    error = max(grid.error, rounding, 0.0 if zonal is None else zonal.error) + duals
     attrs = {
         "network": network.describe(),
         "quadrature_error": max(error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS),
@@ -122,6 +130,31 @@ def limit_kernel(
         "route": "zonal" if zonal is not None else "scalar" if reduced is not None else "general",
     }
     return dataset(variables, coords, attrs)
+
+
+def _check_memory(
+    network: Network, x: FloatArray, x2: FloatArray | None, dtype: DTypeLike, contributions: bool
+) -> None:
+    rows, columns = len(x), len(x if x2 is None else x2)
+    kernels = 2 + network.depth * bool(contributions)
+    numbers = kernels * network.outputs * rows * columns
+    half = " or dtype=numpy.float32," if dtype == np.float64 else ""
+    refuse_beyond_memory(
+        "x",
+        numbers * np.dtype(dtype).itemsize,
+        f"{kernels} kernels of {rows:,} x {columns:,} inputs and {network.outputs:,} outputs",
+        f"take fewer inputs,{half} or pass blocks of inputs as x and x2",
+    )
+
+
+def _checked_dtype(dtype: Any) -> Any:
+    try:
+        found = np.dtype(dtype) if isinstance(dtype, str | type | np.dtype) else None
+    except TypeError:  # a name of none
+        found = None
+    if found not in (np.float64, np.float32):
+        raise InputError(f"dtype: expected float64 or float32, got {shown(dtype)}.")
+    return found
 
 
 class _Bar:

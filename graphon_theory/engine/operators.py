@@ -86,15 +86,17 @@ class Scales:
 
     variance: float  # sigma_w^2
     mask: float  # the same in NTK parameterization; the fan-in in standard
-    bias: float  # sigma_b^2
-    trained_bias: float  # the same in NTK parameterization; 1 in standard, 0 without biases
+    bias: float  # sigma_b^2, what biases add to K
+    trained_bias: float  # what they add to T: by default the same in NTK parameterization, 1 in standard with biases
 
     @classmethod
-    def of(cls, weight_variance: float, bias_variance: float, fan_in: int | None) -> Scales:
-        """``fan_in`` is None in NTK parameterization (THEORY §3, standard parameterization)."""
-        if fan_in is None:
-            return cls(weight_variance, weight_variance, bias_variance, bias_variance)
-        return cls(weight_variance, float(fan_in), bias_variance, 1.0 if bias_variance > 0 else 0.0)
+    def of(
+        cls, weight_variance: float, bias_variance: float, fan_in: int | None, trained: float | None = None
+    ) -> Scales:
+        """``fan_in`` is None in NTK parameterization (THEORY §3); ``trained``: that of a Network."""
+        if trained is None:
+            trained = bias_variance if fan_in is None else float(bias_variance > 0)
+        return cls(weight_variance, weight_variance if fan_in is None else float(fan_in), bias_variance, trained)
 
 
 class Layer:
@@ -214,6 +216,27 @@ class Layer:
                 f"{d * drift[i, j]:.6g} at input {j}, where d W V = {d**3 * mask[i, j] * variance[i, j]:.6g}; a mean "
                 f"that large over d = {d} inputs is more than the second moment allows."
             )
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """The weight layers that lead to one layer of units."""
+
+    layers: tuple[Layer, ...]
+
+    @property
+    def number(self) -> int:
+        """Of the first."""
+        return self.layers[0].number
+
+    @property
+    def constant_in_u(self) -> bool:
+        """Whether one node a panel is exact."""
+        return all(layer.constant_in_u for layer in self.layers)
+
+    @property
+    def u_edges(self) -> FloatArray:
+        return np.unique(np.concatenate([layer.u_edges for layer in self.layers]))
 
 
 def _values_at(points: FloatArray) -> _Matrix:

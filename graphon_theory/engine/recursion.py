@@ -7,10 +7,9 @@ few positions take the same steps inside one compiled pass (:func:`graphon_theor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,12 @@ from graphon_theory.activations.activation import Activation
 from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.engine.products import WORK
+from graphon_theory.engine.stage_steps import ForkStep, steps_of
 from graphon_theory.engine.steps import Buffers, DenseStep, DualStep, Features, Field, InputStep, Step
 from graphon_theory.engine.tile_loops import LANES, is_compiled, narrow_tile
 from graphon_theory.engine.tiles import Plan, Tile, TileFunction, fill, identical_rows
 from graphon_theory.errors import NetworkError
+from graphon_theory.networks.stages import Outline, Phi, Weights, plain_outline
 
 _ROOM = 1e8  # factor within which of the smallest and largest number K and T are refused
 _CACHE = 3_000_000  # bytes of state per tile: what stays close to a core
@@ -68,17 +69,31 @@ class Recursion:
     def __init__(
         self,
         operators: tuple[LayerOperator, ...],
-        activation: Activation,
+        outline: Outline | Activation,
         inputs: FloatArray,
         dtype: DTypeLike = np.float64,
+        weights: Sequence[FloatArray | None] = (),
     ) -> None:
+        """``outline``: of the network, or the one activation of a plain one; ``weights``: see ``steps_of``."""
         self.dtype = np.dtype(dtype)
-        self.activation = activation
-        self.operators = operators
+        if isinstance(outline, Activation):
+            outline = plain_outline([outline] * (len(operators) - 1))
+        self.outline, self.weights, self.operators = outline, weights, operators
         self.outputs = len(operators[-1].variance)
-        self.steps = _fitted(_steps(operators, activation), inputs)
+        self.steps = _fitted(steps_of(outline, operators, weights), inputs)
         with np.errstate(over="ignore"):  # what float32 cannot hold is refused when inputs reach it
             self.pair_steps = tuple(step.astype(self.dtype) for step in self.steps)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether there are weight layers and activations alone."""
+        return all(isinstance(part, Weights | Phi) for part in self.outline)
+
+    @cached_property
+    def activation(self) -> Activation | None:
+        """The activation of a plain network that has one throughout."""
+        found = {part.activation for part in self.outline if isinstance(part, Phi)}
+        return next(iter(found)) if self.is_plain and len(found) == 1 else None
 
     @property
     def input_step(self) -> InputStep:
@@ -161,8 +176,9 @@ class Recursion:
             columns = min(n2, self.narrow.strip)
             return Plan(min(n1, max(1, _NARROW_TILE // (columns * self.narrow.positions))), columns, self.held_inputs)
         sizes = [len(self.input_step.layer.profiles), *(len(op.variance) for op in self.operators)]
-        work = sum(a * b for a, b in pairwise(sizes))
-        cached = _CACHE // (8 * (4 * max(sizes[1:-1], default=1) + sizes[0]))
+        work = sizes[0] * sizes[1] + sum(op.variance.size for op in self.hidden)
+        arrays = 4 + 2 * max((step.level + 1 for step in self.steps if isinstance(step, ForkStep)), default=0)
+        cached = _CACHE // (8 * (arrays * max(sizes[1:-1], default=1) + sizes[0]))
         side = min(_SIDE, int(np.sqrt(min(max(cached, _FEW), WORK // work))))
         side = side // _LANES * _LANES if side >= _LANES else max(1, side)  # whole vectors in the compiled loops
         return Plan(min(side, n1), min(side, n2), self.held_inputs)
@@ -172,25 +188,17 @@ class Recursion:
         """The network in the form of the compiled recursion, if no layer has more positions than that is good for."""
         widest = max(len(self.input_step.layer.profiles), *(len(op.variance) for op in self.operators))
         duals = self.dual_steps
-        if widest >= _NARROW or not duals or not is_compiled(duals[0].made.block) or self.coordinates:
+        if (
+            not self.is_plain
+            or widest >= _NARROW
+            or not duals
+            or not is_compiled(duals[0].made.block)
+            or self.coordinates
+        ):
             return None
         if len({(step.made.block, step.each, len(step.parameters)) for step in duals}) > 1:
             return None
         return NarrowNetwork.of(self)
-
-
-def _steps(operators: tuple[LayerOperator, ...], activation: Activation) -> tuple[Step, ...]:
-    """Dense, dual, dense, ..., dense; duals are not made yet."""
-    first = InputStep.of(operators[0])
-    steps: list[Step] = [first]
-    terms = first.layer.terms
-    for number, (below, op) in enumerate(pairwise(operators), 2):
-        told = 0 if below.conditioning is None else len(below.conditioning.bias)
-        positions = len(below.variance)
-        steps.append(DualStep(activation, positions, terms + told, means=op.drift is not None))
-        steps.append(DenseStep.of(op, number))
-        terms = positions
-    return tuple(steps)
 
 
 def _fitted(steps: tuple[Step, ...], inputs: FloatArray) -> tuple[Step, ...]:

@@ -13,6 +13,7 @@ activation, weight variances, parameterization and widths.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,9 @@ from graphon_theory.activations.activation import Activation
 from graphon_theory.arrays import EPS, FloatArray
 from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.networks.network import Network
+from graphon_theory.networks.stages import Fork, Norm
 
+_FAINT = 1e-250  # variance at which the dense network's signals, whose weights have variance 1, would be lost
 ROUNDING = 32 * EPS  # relative distance from a product r(u) c(v) that counts as rounding
 
 
@@ -30,16 +33,26 @@ def broken_premise(network: Network) -> str | None:
     for number, layer in enumerate(network.layers, 1):
         if layer.has_drift:
             return f"layer {number} carries drift D, so signals have means and no single variance scales them"
-    if network.bias_variance > 0:
+    for part in network.outline:
+        if isinstance(part, Fork):
+            return (
+                "a residual branch adds its own correlations to those of its shortcut, in shares that differ between "
+                "positions unless the rows of both have one profile"
+            )
+        if isinstance(part, Norm):
+            return "a LayerNorm divides by the mean variance over a layer, in which no single path has a share"
+    if network.has_biases:
+        variances = [v for v in (*network.bias_variances, *network.trained_bias_variances) if v > 0]
         return (
-            f"bias_variance is {network.bias_variance:g}: a bias adds the same variance at every position, which "
+            f"bias_variance is {variances[0]:g}: a bias adds the same variance at every position, which "
             "changes correlations where the signal is weak more than where it is strong"
         )
-    if network.depth > 1 and slopes(network.activation) is None:
-        return (
-            f"the activation {network.activation.name!r} is not positively homogeneous of degree 1: its dual depends "
-            "on the variance, which differs between positions, and not on the correlation alone"
-        )
+    for activation in dict.fromkeys(network.activations):
+        if slopes(activation) is None:
+            return (
+                f"the activation {activation.name!r} is not positively homogeneous of degree 1: its dual depends "
+                "on the variance, which differs between positions, and not on the correlation alone"
+            )
     return None
 
 
@@ -82,7 +95,11 @@ def reduced_operators(network: Network, operators: tuple[LayerOperator, ...]) ->
     The input layer is judged by its matrices, that is by what the given inputs can tell: its rows must be multiples
     of one profile. The activation must be homogeneous by its formula: sampling a callable is no proof.
     """
-    if len(operators) < 2 or not network.activation.homogeneous or broken_premise(network) is not None:
+    homogeneous = all(activation.homogeneous for activation in network.activations)
+    if len(operators) < 2 or not homogeneous or broken_premise(network) is not None:
+        return None
+    gains = [float(activation.moments(*np.ones((3, 1)))[0][0]) for activation in network.activations]
+    if math.fsum(math.log(max(gain, _FAINT)) for gain in gains) < math.log(_FAINT):
         return None
     first = operators[0]
     rows = np.concatenate([first.variance, first.mask_matrix])

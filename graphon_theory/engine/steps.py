@@ -1,7 +1,7 @@
 """What a layer does to a field, written once: to one input with itself, to a tile of pairs, and on the way back.
 
 A field at a position and a pair of inputs is *before* an activation (covariance K, tangent T, mean mu) or *behind* it
-(second moment C, carried tangent S = Cdot T, mean m). Two steps make a network (THEORY §3, §11):
+(second moment C, carried tangent S = Cdot T, mean m). Two steps make a plain network (THEORY §3, §11):
 
     dense   behind -> before   mu = sigma_w int D m,   K = sigma_w^2 int V C + sigma_b^2 - L L^T,
                                T = sigma_w^2 int W C + sigma_b^2 + sigma_w^2 int V S
@@ -9,12 +9,11 @@ A field at a position and a pair of inputs is *before* an activation (covariance
 
 L are loadings of what positions tell of their units' parameters (THEORY §10), none in most networks. The inputs are a
 field behind, on atoms: C = x x', S = 0, m = x. The recursion, the choice of nodes, the way back and the variance map
-are loops over steps; a step that is not in this file is not in any of them.
+are loops over steps; those of shortcuts and of LayerNorm are in ``stage_steps``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,10 +25,14 @@ from numpy.typing import DTypeLike
 from graphon_theory.activations.activation import Activation
 from graphon_theory.activations.dual_passes import DualPass
 from graphon_theory.arrays import FloatArray
+from graphon_theory.engine.cotangents import LayerSums, Moved, Sums, Way
 from graphon_theory.engine.input_layers import InputLayer
 from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.engine.products import Product
 from graphon_theory.engine.tiles import Tile
+from graphon_theory.engine.workspaces import Buffers as Buffers
+from graphon_theory.engine.workspaces import Fresh as Fresh
+from graphon_theory.engine.workspaces import Workspace as Workspace
 
 Features = Any  # what a step reads of every input of one side of a tile
 Visit = Callable[[int, FloatArray, FloatArray], None]  # (weight layer from 1, beta at its receivers, C below)
@@ -41,6 +44,7 @@ class Field(NamedTuple):
     second: FloatArray
     tangent: FloatArray
     mean: FloatArray
+    saved: tuple[Field, ...] = ()  # what shortcuts carry past a branch, the innermost last
 
     @classmethod
     def of_inputs(cls, x: FloatArray) -> Field:
@@ -54,6 +58,7 @@ class Behind:
 
     state: FloatArray
     bare: bool = False
+    saved: tuple[Any, ...] = ()  # what shortcuts carry past a branch, the innermost last
 
     @property
     def second(self) -> FloatArray:
@@ -74,6 +79,7 @@ class Before:
     bias: float = 0.0
     trained_bias: float = 0.0
     settled: bool = False
+    saved: tuple[Any, ...] = ()  # what shortcuts carry past a branch, the innermost last
 
     def settle(self) -> Before:
         """K and T themselves, in place."""
@@ -84,34 +90,6 @@ class Before:
             k += self.bias
             self.masked, self.bias, self.trained_bias, self.settled = None, 0.0, 0.0, True
         return self
-
-
-class Workspace(Protocol):
-    """Where steps put what they compute; an array of one role may lie where the one before it lay."""
-
-    def view(self, role: str, *shape: int) -> FloatArray: ...
-
-
-class Buffers:
-    """A workspace of one thread: one buffer a role, as large as the largest array that was asked for."""
-
-    def __init__(self, dtype: DTypeLike) -> None:
-        self.dtype = np.dtype(dtype)
-        self.held: dict[str, FloatArray] = {}
-
-    def view(self, role: str, *shape: int) -> FloatArray:
-        size = math.prod(shape)
-        buffer = self.held.get(role)
-        if buffer is None or len(buffer) < size:
-            buffer = self.held[role] = np.empty(size, self.dtype)
-        return buffer[:size].reshape(shape)
-
-
-class Fresh:
-    """A workspace in which nothing is overwritten."""
-
-    def view(self, role: str, *shape: int) -> FloatArray:
-        return np.empty(shape)
 
 
 class Step(Protocol):
@@ -140,6 +118,24 @@ class Step(Protocol):
 
     def back(self, beta: FloatArray, trace: Any, visit: Visit) -> FloatArray:
         """From beta behind the step to beta before it (positions, pairs); ``visit`` is shown every weight layer."""
+        ...
+
+    def sums(self, count: int, columns: int = 0) -> Sums:
+        """Zeros for what the step's own parameters get on the way back of ``count`` inputs (THEORY §12).
+
+        ``columns``: where among them the inputs of a tile's columns start.
+        """
+        ...
+
+    def pull(self, above: FloatArray, below: Any, left: Features, right: Features, tile: Tile, way: Way) -> FloatArray:
+        """From the cotangents (positions, 2, n1, n2) of what ``on_pairs`` returned to those of ``below``.
+
+        Adds to ``way.sums``; may write over ``above``. A field before an activation is settled.
+        """
+        ...
+
+    def pull_inputs(self, above: Field, below: Field, way: Way) -> Field:
+        """The same through ``on_inputs``, with what the pairs have put into ``way.sums`` for single inputs."""
         ...
 
     def astype(self, dtype: DTypeLike) -> Step:
@@ -182,7 +178,7 @@ class DenseStep:
         op = self.operator
         k = self.signal(below.second)
         t = (k if self.masked is None else self.masked(below.second)) + op.trained_bias + self.signal(below.tangent)
-        return _conditioned(op, below.mean, k + op.bias, t)
+        return _conditioned(op, below, k + op.bias, t)
 
     def features(self, below: Field, dtype: DTypeLike) -> Features:
         """Loadings (positions, r, N), None where positions tell nothing."""
@@ -212,7 +208,7 @@ class DenseStep:
             masked = masked.reshape(rows, n1, n2)
         state = state.reshape(rows, 2, n1, n2)
         _take_out(state, left, right, tile)
-        return Before(state, masked, op.bias, op.trained_bias)
+        return Before(state, masked, op.bias, op.trained_bias, saved=below.saved)
 
     def traced(
         self, below: Behind, left: Features, right: Features, tile: Tile, same: Same
@@ -226,6 +222,30 @@ class DenseStep:
     def transposed(self, beta: FloatArray) -> FloatArray:
         """sigma_w^2 int V(u, .) beta(u) du, weights of the integral included."""
         return self.operator.variance.T @ beta
+
+    def sums(self, count: int, columns: int = 0) -> LayerSums:
+        return LayerSums.of(self.operator)
+
+    def pull(
+        self, above: FloatArray, below: Behind, left: Features, right: Features, tile: Tile, way: Way
+    ) -> FloatArray:
+        sending, parts, n1, n2 = below.state.shape
+        flat = above.reshape(len(above), parts, n1 * n2)
+        way.sums.gather(flat, below.state.reshape(sending, parts, n1 * n2))
+        out = way.work.view("below", sending, parts, n1 * n2)
+        if self.masked is None:
+            flat[:, 0] += flat[:, 1]  # C' = V (K' + T')
+        np.matmul(self.operator.variance.T, flat.reshape(len(above), -1), out=out.reshape(sending, -1))
+        if self.masked is not None:
+            out[:, 0] += self.operator.mask_matrix.T @ flat[:, 1]
+        return out.reshape(sending, parts, n1, n2)
+
+    def pull_inputs(self, above: Field, below: Field, way: Way) -> Field:
+        op = self.operator
+        _gathered(way.sums, above, below)
+        second = op.variance.T @ above.second + op.mask_matrix.T @ above.tangent
+        mean = np.zeros_like(below.mean) if op.drift is None else op.drift.T @ above.mean
+        return Field(second, op.variance.T @ above.tangent, mean)
 
     def astype(self, dtype: DTypeLike) -> DenseStep:
         masked = None if self.masked is None else self.masked.astype(dtype)
@@ -250,7 +270,7 @@ class InputStep:
         gram = layer.profiles @ below.second
         k = layer.variance_weights @ gram
         t = (k if layer.mask_weights is None else layer.mask_weights @ gram) + op.trained_bias
-        return _conditioned(op, below.mean, k + op.bias, t)
+        return _conditioned(op, below, k + op.bias, t)
 
     def features(self, below: Field, dtype: DTypeLike) -> Features:
         """The inputs (N, d) themselves, and loadings."""
@@ -299,6 +319,18 @@ class InputStep:
         visit(self.number, beta, trace)
         return beta
 
+    def sums(self, count: int, columns: int = 0) -> LayerSums:
+        return LayerSums.of(self.operator)
+
+    def pull(self, above: FloatArray, below: None, left: Features, right: Features, tile: Tile, way: Way) -> FloatArray:
+        i0, i1, j0, j1, _ = tile
+        way.sums.gather_atoms(above, left[0][i0:i1], right[0][j0:j1])
+        return above
+
+    def pull_inputs(self, above: Field, below: Field, way: Way) -> Field:
+        _gathered(way.sums, above, below)
+        return below  # nothing below moves
+
     def astype(self, dtype: DTypeLike) -> InputStep:
         return replace(self, layer=self.layer.astype(dtype))
 
@@ -340,7 +372,7 @@ class DualStep:
         step, variance = self.for_field(below), np.maximum(below.second, 0.0)
         mean = step.first_moments(below)
         second, derivative = step.made.diagonal(below.mean, variance)
-        return Field(second, derivative * below.tangent, mean)
+        return Field(second, derivative * below.tangent, mean, below.saved)
 
     def first_moments(self, below: Field) -> FloatArray:
         """m, where the layer above asks for it."""
@@ -382,7 +414,7 @@ class DualStep:
             out,
             self.parameters,
         )
-        return Behind(out)
+        return Behind(out, saved=below.saved)
 
     def traced(
         self, below: Before, left: Features, right: Features, tile: Tile, same: Same
@@ -392,10 +424,31 @@ class DualStep:
         below.state[:, 1] = 1.0
         below.state[:, 0, same.i, same.j] = left[1][:, same.i]
         out = self.on_pairs(below, left, right, tile, Fresh())
-        return Behind(out.state, bare=True), out.state[:, 1].reshape(len(out.state), -1)
+        return Behind(out.state, bare=True, saved=out.saved), out.state[:, 1].reshape(len(out.state), -1)
 
     def back(self, beta: FloatArray, trace: FloatArray, visit: Visit) -> FloatArray:
         return trace * beta
+
+    def sums(self, count: int, columns: int = 0) -> Moved:
+        return Moved.of(self.positions, count, columns)
+
+    def pull(
+        self, above: FloatArray, below: Before, left: Features, right: Features, tile: Tile, way: Way
+    ) -> FloatArray:
+        i0, i1, j0, j1, _ = tile
+        one, two = (np.zeros((self.positions, 2, n)) for n in (i1 - i0, j1 - j0))
+        self.made.back(below.state, left[0], right[0], i0, j0, above, one, two, self.made.back_parameters(self.terms))
+        way.sums.gather(tile, one, two)
+        return above
+
+    def pull_inputs(self, above: Field, below: Field, way: Way) -> Field:
+        step, variance = self.for_field(below), np.maximum(below.second, 0.0)
+        _, derivative = step.made.diagonal(below.mean, variance)
+        c_q, c_mu, e_q, e_mu, m_q, m_mu = step.made.slopes(below.mean, variance)
+        carried = above.tangent * below.tangent
+        second = above.second * c_q + carried * e_q + above.mean * m_q + way.sums.values[:, 0]
+        mean = above.second * c_mu + carried * e_mu + above.mean * m_mu + way.sums.values[:, 1]
+        return Field(second, derivative * above.tangent, mean)
 
     def astype(self, dtype: DTypeLike) -> DualStep:
         return replace(self, eps=float(np.finfo(dtype).eps))
@@ -407,12 +460,22 @@ def atoms(x1: FloatArray, x2: FloatArray) -> Behind:
     return Behind(products.reshape(-1, 1, len(x1), len(x2)), bare=True)
 
 
-def _conditioned(op: LayerOperator, first: FloatArray, k: FloatArray, t: FloatArray) -> Field:
+def _gathered(sums: LayerSums, above: Field, below: Field) -> None:
+    """What a weight layer gets from every input with itself."""
+    sums.variance += (
+        above.second @ below.second.T + above.tangent @ np.broadcast_to(below.tangent, below.second.shape).T
+    )
+    sums.mask += above.tangent @ below.second.T
+    sums.drift += above.mean @ below.mean.T
+    sums.gather_biases(np.stack([above.second, above.tangent], axis=1))
+
+
+def _conditioned(op: LayerOperator, below: Field, k: FloatArray, t: FloatArray) -> Field:
     """The field before an activation: K less the share of what positions tell, and the means, from m below."""
-    loadings = op.loadings(first)
+    loadings = op.loadings(below.mean)
     if loadings is not None:
         k = np.maximum(k - (loadings**2).sum(axis=1), 0.0)
-    return Field(k, t, op.means(first))
+    return Field(k, t, op.means(below.mean), below.saved)
 
 
 def _take_out(state: FloatArray, left: FloatArray | None, right: FloatArray | None, tile: Tile) -> None:

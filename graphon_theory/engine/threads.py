@@ -12,8 +12,10 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+from graphon_theory.data.checks import whole_number
 from graphon_theory.engine.tile_loops import default_threads
 
+_MOST = 1024  # threads: those of the largest machines; a million would take all the memory for their stacks
 Progress = Callable[[int, int], None]  # pairs done, pairs in all
 
 
@@ -45,6 +47,11 @@ def single_threaded_blas() -> Iterator[None]:
                 for library, count in zip(_blas(), outermost, strict=True):
                     if count != 1:
                         library.set_num_threads(count)
+
+
+def checked_threads(threads: int | None) -> int | None:
+    """How many threads share the tiles, None for the default. Raises InputError for more than any machine feeds."""
+    return None if threads is None else whole_number("threads", threads, 1, _MOST)
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}  # by the number of threads beside the caller's; kept, for starting is slow

@@ -11,10 +11,11 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import boolean, float64, from_dtype, intp, njit, types, void
+from numba import boolean, float64, from_dtype, intp, types, void
 from numba.core.dispatcher import Dispatcher
 
 from graphon_theory.arrays import FloatArray, IntArray
+from graphon_theory.numerics.compilation import njit
 
 LANES = 8  # numbers of a vector: strips start at multiples of it
 
@@ -128,16 +129,16 @@ def _narrow_tile(
                 room = 2 * most * pairs
                 duals = work[:room].reshape(most, 2, 1, pairs)
                 state = work[room : 2 * room].reshape(most, 2, 1, pairs)
-                extra = work[2 * room : 2 * room + most * pairs].reshape(most, 1, pairs)
+                masked = work[2 * room : 2 * room + most * pairs].reshape(most, 1, pairs)
                 flat_duals, flat_state = duals.reshape(most, 2 * pairs), state.reshape(most, 2 * pairs)
-                flat_extra = extra.reshape(most, pairs)
+                flat_masked = masked.reshape(most, pairs)
             for r in range(profiles):
                 source, product = gram[r, i, j:right], flat_duals[r]
                 for c in range(pairs):
                     product[c] = source[c]
             below, matrix, position = profiles, 0, 0
             for layer in range(last + 1):
-                n, bias, own_bias = sizes[layer], biases[layer, 0], biases[layer, 1]
+                n, bias, trained_bias = sizes[layer], biases[layer, 0], biases[layer, 1]
                 if layer:
                     _multiply(matrices, matrix, flat_duals[:below], 2 * pairs, flat_state[:n])
                 else:  # products of inputs carry no tangent
@@ -145,15 +146,15 @@ def _narrow_tile(
                     flat_state[:n, pairs:] = 0.0
                 matrix += n * below
                 if not shared[layer]:
-                    _multiply(matrices, matrix, flat_duals[:below], pairs, flat_extra[:n])
+                    _multiply(matrices, matrix, flat_duals[:below], pairs, flat_masked[:n])
                     matrix += n * below
                 if layer < last:
                     block(
                         state[:n],
-                        extra[:n],
+                        masked[:n],
                         shared[layer],
                         bias,
-                        own_bias,
+                        trained_bias,
                         f1[position : position + n],
                         f2[position : position + n],
                         i0 + i,
@@ -164,9 +165,9 @@ def _narrow_tile(
                     below, position = n, position + n
             for o in range(sizes[last]):
                 k, t, nngp, ntk = state[o, 0, 0], state[o, 1, 0], out[o, 0, i, j:right], out[o, 1, i, j:right]
-                own = k if shared[last] else extra[o, 0]
+                product = k if shared[last] else masked[o, 0]
                 for c in range(pairs):
-                    ntk[c] = t[c] + (own[c] + own_bias)
+                    ntk[c] = t[c] + (product[c] + trained_bias)
                     nngp[c] = k[c] + bias
 
 

@@ -63,6 +63,8 @@ class ZonalKernel:
     @classmethod
     def _homogeneous(cls, recursion: Recursion) -> ZonalKernel | None:
         activation, profiles = recursion.activation, recursion.input_step.layer.profiles
+        if activation is None:
+            return None
         biased = any(op.bias or op.trained_bias for op in recursion.operators)
         if not activation.homogeneous or biased or len(profiles) != 1 or not recursion.hidden:
             return None
@@ -94,7 +96,7 @@ class ZonalKernel:
         first = recursion.operators[0]
         mask = None if first.mask is None else first.mask[:, [column] * 2] / profile[column]
         flat = replace(first, variance=first.variance[:, [column] * 2] / profile[column], mask=mask)
-        plane = Recursion((flat, *recursion.hidden), recursion.activation, one)
+        plane = Recursion((flat, *recursion.hidden), recursion.outline, one, weights=recursion.weights)
 
         def exact(w: FloatArray) -> FloatArray:
             points = np.sqrt(norm) * np.stack([w * np.sqrt(2 - w * w), 1 - w * w], axis=1)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from numba import njit
-
 from graphon_theory.arrays import FloatArray
+from graphon_theory.numerics.compilation import njit
 
 STRIDE = 7  # coefficients of one pass over a row: enough arithmetic a load, few enough registers
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.errors import InputError
+from graphon_theory.data.checks import real_array
+from graphon_theory.errors import InputError, shown
 from graphon_theory.estimation.masks import Mask, as_mask, as_weights, map_runs, refuse_dead
 
 
@@ -107,7 +108,12 @@ def coherence_growth(values: Sequence[Coherence], widths: Sequence[float]) -> tu
 
     Raises InputError for fewer than two widths and where a coherence is within three nulls of 0: noise has no exponent.
     """
-    x = np.log(np.asarray(widths, dtype=float))
+    if not isinstance(values, list | tuple) or not all(isinstance(one, Coherence) for one in values):
+        raise InputError(f"values: expected a list of what gt.coherence returns, got {shown(values)}.")
+    given = real_array("widths", widths, expected="positive widths")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x = np.log(given.astype(float).reshape(-1))
+    widths = given.reshape(-1).tolist()
     if len(x) != len(values) or len(set(x)) < 2 or not np.isfinite(x).all():
         raise InputError(
             f"widths: expected one positive width for each of {len(values)} coherences, two of them different, got "

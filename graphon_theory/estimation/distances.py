@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from graphon_theory.arrays import EPS, FloatArray, IntArray
-from graphon_theory.data.checks import as_generator, whole_number
-from graphon_theory.errors import GraphonError
+from graphon_theory.data.checks import MOST_DRAWS, as_generator, whole_number
+from graphon_theory.errors import GraphonError, shown
 from graphon_theory.estimation.cut_norms import bound_cut_norm
 from graphon_theory.estimation.masks import Mask, PackedMask, as_array, as_mask
 from graphon_theory.graphons.conversions import as_graphon
@@ -138,7 +138,7 @@ def cut_norm(a: Any, b: Any = None, *, starts: int = 64, rng: np.random.Generato
 
     Raises GraphonError for what is no graphon, and InputError for fewer than one start.
     """
-    starts = whole_number("starts", starts)
+    starts = whole_number("starts", starts, 1, MOST_DRAWS)
     sides = [_side("a", a)] + ([] if b is None else [_side("b", b)])
     rest = 0.0
     if not all(isinstance(side, StepGraphon) for side in sides):
@@ -166,6 +166,7 @@ def align(a: Any, b: Any, *, sweeps: int = 50) -> Alignment:
 
     ``a`` and ``b`` are masks or step graphons with equally many equal blocks. Raises GraphonError otherwise.
     """
+    whole_number("sweeps", sweeps, 1, MOST_DRAWS)
     first, second = _equal_blocks(a, b)
     x, y = first.values, second.values
     best: tuple[float, IntArray, IntArray] | None = None
@@ -283,7 +284,8 @@ def _equal_blocks(a: Any, b: Any) -> tuple[StepGraphon, StepGraphon]:
         )
         if not equal:
             raise GraphonError(
-                f"{name}: expected a mask or a step graphon with equal blocks, got {side!r}; average it by .to_step(n)."
+                f"{name}: expected a mask or a step graphon with equal blocks, got {shown(side)}; average it by "
+                ".to_step(n)."
             )
     first, second = sides
     assert isinstance(first, StepGraphon)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphon_theory.data.labels import TIME, U, V, dataset
-from graphon_theory.errors import InputError
+from graphon_theory.errors import InputError, shown
 from graphon_theory.estimation.distances import cut_norm
 from graphon_theory.estimation.mask_estimates import block_means, by_rank, check_bins
 from graphon_theory.estimation.masks import as_mask, edges_of, refuse_dead
@@ -40,7 +40,7 @@ def graphon_path(
     ``masks`` are of one shape, in any format; ``times`` increase (0, 1, ... if left out); ``bins`` as in
     :func:`estimate_graphon`. Raises InputError otherwise, and for a mask of density 0. THEORY §8.
     """
-    if isinstance(masks, (str, np.ndarray)) and np.ndim(masks) != 3:
+    if not isinstance(masks, Sequence | np.ndarray) or (isinstance(masks, str | np.ndarray) and np.ndim(masks) != 3):
         raise InputError("masks: expected a sequence of masks, one a time.")
     layers = [as_mask(mask, f"masks[{t}]") for t, mask in enumerate(masks)]
     if not layers:
@@ -99,6 +99,9 @@ def network_path(
     times together; everything else is as in :func:`estimate_network`, one result a time. Raises InputError as it does,
     and where shapes differ between times.
     """
+    for name, given in (("masks", masks), ("weights", weights)):
+        if not isinstance(given, list | tuple) and (name == "masks" or given is not None):
+            raise InputError(f"{name}: expected a list over times of lists over layers, got {shown(given)}.")
     if weights is not None and len(weights) != len(masks):
         raise InputError(f"weights: expected weights at each of {len(masks)} times, got {len(weights)}.")
     if not len(masks):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray, IntArray
-from graphon_theory.data.checks import as_generator, positive_number, whole_number, whole_numbers
-from graphon_theory.errors import InputError
+from graphon_theory.data.checks import MOST_DRAWS, as_generator, one_of, positive_number, whole_number, whole_numbers
+from graphon_theory.errors import InputError, shown
 from graphon_theory.estimation.clusters import Seen
 from graphon_theory.estimation.masks import Mask, as_mask, edges_of, refuse_dead
 from graphon_theory.graphons.graphon import StepGraphon
@@ -106,13 +106,14 @@ def estimate_graphon(
     checked = as_mask(mask)
     p = refuse_dead(checked, "mask") / (checked.shape[0] * checked.shape[1])
     shape = check_bins(bins, checked.shape)
-    if method not in _METHODS:
-        raise InputError(f"method: expected one of {', '.join(_METHODS)}, got {method!r}.")
+    one_of("method", method, _METHODS)
     positive_number("smoothing", smoothing, zero=True, expected="a weight >= 0 of the total variation")
     by_degrees = method == "sas" and not smoothing
     count = (_DRAWS if by_degrees else _FEW) if draws is None else draws
-    least = 2 if count == 1 else 0
-    whole_number("draws", count, least, expected="0 for no null, or at least 2 random masks")
+    expected = f"0 for no null, or 2 to {MOST_DRAWS:,} random masks"
+    whole_number("draws", count, 0, MOST_DRAWS, expected=expected)
+    if count == 1:
+        raise InputError(f"draws: expected {expected}, got 1.")
     generator = as_generator(rng)
     rows, columns, table = _estimate(checked, shape, method, smoothing, generator)
     null = None
@@ -340,9 +341,9 @@ def check_bins(bins: Any, shape: tuple[int, int]) -> tuple[int, int]:
     if bins is None:
         return math.isqrt(shape[0]), math.isqrt(shape[1])
     expected = "a positive whole number, a pair of them (rows, columns) or None"
-    pair = whole_numbers("bins", bins if np.ndim(bins) == 1 else (bins, bins), expected=expected)
+    pair = whole_numbers("bins", bins if isinstance(bins, Sequence | np.ndarray) else (bins, bins), expected=expected)
     if len(pair) != 2:
-        raise InputError(f"bins: expected {expected}, got {bins!r}.")
+        raise InputError(f"bins: expected {expected}, got {shown(bins)}.")
     if pair[0] > shape[0] or pair[1] > shape[1]:
         raise InputError(
             f"bins: a mask of shape {shape} cannot fill {pair[0]} x {pair[1]} bins; pass bins=(rows, columns) with at "

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
-from graphon_theory.data.checks import masked, real_array, refuse_infinite
-from graphon_theory.errors import InputError
+from graphon_theory.data.checks import instance, masked, real_array, refuse_infinite, whole_number
+from graphon_theory.errors import InputError, shown_text
 from graphon_theory.values import Record
 
 _RUN = 1 << 22  # entries that are dense at a time
@@ -33,13 +33,15 @@ class PackedMask(Record):
     columns: int
 
     def __post_init__(self) -> None:
-        wanted = -(-self.columns // 8)
+        wanted = -(-whole_number("columns", self.columns) // 8)
+        instance("bits", self.bits, np.ndarray, "numpy.packbits(mask, axis=1) makes it")
         if self.bits.ndim != 2 or self.bits.dtype != np.uint8 or self.bits.shape[1] != wanted:
             raise InputError(
                 f"bits: {self.columns} columns are packed in a uint8 array (rows, {wanted}), got {self.bits.dtype} of "
                 f"shape {self.bits.shape}; numpy.packbits(mask, axis=1) makes it."
             )
         super().__post_init__()
+        object.__setattr__(self, "columns", int(self.columns))
 
     @classmethod
     def pack(cls, mask: ArrayLike) -> PackedMask:
@@ -217,15 +219,18 @@ def as_weights(weights: Any, shape: tuple[int, int], name: str = "weights") -> N
 def as_array(obj: Any, name: str) -> NDArray[Any]:
     """A NumPy array from one, from nested lists or from a torch tensor (which is detached and brought to the CPU)."""
     if hasattr(obj, "detach"):
-        obj = obj.detach().cpu()
-        if str(obj.dtype) == "torch.bfloat16":  # which NumPy does not have
-            obj = obj.float()
-        obj = obj.numpy()
+        try:
+            obj = obj.detach().cpu()
+            if str(obj.dtype) == "torch.bfloat16":  # which NumPy does not have
+                obj = obj.float()
+            obj = obj.numpy()
+        except (NotImplementedError, RuntimeError, TypeError) as error:
+            raise InputError(f"{name}: expected a dense tensor of numbers ({shown_text(str(error))}).") from None
     if masked(obj):
         raise InputError(f"{name}: expected a 2-D array, got masked entries; fill them in, as in {name}.filled(0).")
     try:
         return np.asarray(getattr(obj, "values", obj))
-    except ValueError as error:  # ragged lists
+    except Exception as error:  # ragged lists; tensors among them raise what they like
         raise InputError(f"{name}: expected a 2-D array ({error}).") from None
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.special import gammainccinv, gammaincinv, ndtri
 
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
-from graphon_theory.data.checks import as_generator, positive_number, whole_number
-from graphon_theory.errors import InputError
+from graphon_theory.data.checks import as_generator, positive_number, truth, whole_number
+from graphon_theory.errors import InputError, shown
 from graphon_theory.estimation.clusters import HeldOut, Seen, compress, find_partition
 from graphon_theory.estimation.coherences import Coherence, CoherenceWarning, layer_coherence
 from graphon_theory.estimation.masks import Mask, add_by, as_masks, as_weights, edges_of, map_runs
@@ -23,6 +23,7 @@ from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.values import Record
 
+_STARTS = 1_000  # random partitions that are improved, each for itself; four usually end alike
 _CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _FAR = 2.0  # factor beyond what pruning makes of unit variance: no rule leaves smaller weights, tails may be heavier
 _RARE = 1e-6  # of means of squares by chance
@@ -171,6 +172,8 @@ def estimate_together(
 
     A unit is in a block of dead ones if it is on no path at any time; ``blocks="auto"`` asks the last time's masks.
     """
+    truth("drift", drift)
+    whole_number("starts", starts, 1, _STARTS)
     history = [as_masks(one) for one in masks]
     _refuse_other_shapes(history)
     layers = history[-1]
@@ -193,13 +196,13 @@ def estimate_together(
     alive[0][:] = alive[-1][:] = True  # inputs and outputs keep their places, dead or not
     generator = as_generator(rng)
     held_out = None
-    if blocks == "auto":
-        held_out = _score_counts(layers, alive, groups, outputs, generator, whole_number("starts", starts))
+    if isinstance(blocks, str) and blocks == "auto":
+        held_out = _score_counts(layers, alive, groups, outputs, generator, starts)
         count = max(held_out, key=lambda b: held_out[b])
     else:
         count = whole_number("blocks", blocks, expected='a positive whole number or "auto"')
     evidence = [Seen([one[k] for one in history], alive[k + 1], alive[k]) for k in range(depth)]
-    found = find_partition(evidence, groups, outputs, count, generator, whole_number("starts", starts))
+    found = find_partition(evidence, groups, outputs, count, generator, starts)
     labels = [groups, *(_whole(found.labels[k], reached[k], heard[k]) for k in range(1, depth)), outputs]
     labels = [groups, *_in_order(labels, layers), outputs]
 
@@ -389,8 +392,9 @@ def _as_weights(weights: Any, layers: list[Mask]) -> list[Any]:
 def _as_scales(dense_std: Any, depth: int) -> list[float]:
     given = [1.0] * depth if dense_std is None else dense_std
     given = [given] * depth if isinstance(given, Real) else given
-    if isinstance(given, str) or not isinstance(given, (Sequence, np.ndarray)) or len(given) != depth:
-        raise InputError(f"dense_std: expected one positive number, or {depth} (one a layer), got {dense_std!r}.")
+    listed = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes) and np.ndim(given) > 0
+    if not listed or len(given) != depth:
+        raise InputError(f"dense_std: expected one positive number, or {depth} (one a layer), got {shown(dense_std)}.")
     expected = "positive deviations of the dense weights"
     return [positive_number("dense_std", scale, expected=expected) for scale in given]
 

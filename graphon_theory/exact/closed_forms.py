@@ -10,16 +10,18 @@ from typing import Any
 
 import sympy as sp
 
+from graphon_theory.activations.activation import Activation
 from graphon_theory.engine.reductions import slopes
 from graphon_theory.errors import ClosedFormError, NetworkError
 from graphon_theory.exact.exact_graphons import FiniteRank, V, profile_graphon
 from graphon_theory.exact.formulas import ClosedForm, Moments
 from graphon_theory.exact.profiles import Profile, T, merged, rational, value
 from graphon_theory.exact.scalar_reductions import ScalarReduction, scalar_reduction
-from graphon_theory.exact.symbolic_duals import SymbolicDual, rectifier, symbolic_dual
+from graphon_theory.exact.symbolic_duals import rectifier, symbolic_dual
 from graphon_theory.graphons.graphon import ConstantGraphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
+from graphon_theory.networks.stages import Fork, Join, Norm, Phi, Weights
 
 MAX_NAMES = 3_000  # named quantities of one form
 
@@ -33,11 +35,11 @@ def closed_form(network: Network) -> ClosedForm:
     the dense ones with each layer's path integral s_l, by name. Otherwise every hidden layer's variance must be
     constant on the blocks of a finite partition, or one function f(u) times a moment where phi is positively
     homogeneous: step and constant graphons with any activation whose dual is closed, separable ones with
-    homogeneous activations and at the read-out. Numbers are exact, floats being read as in
-    :mod:`graphon_theory.exact.profiles`.
+    homogeneous activations and at the read-out. Shortcuts and LayerNorms before an activation are written out likewise.
+    Numbers are exact, floats being read as in :mod:`graphon_theory.exact.profiles`.
 
     Raises ClosedFormError where there is no finite form (a separable graphon below erf, a kink on the diagonal with
-    biases, ...) or more than 3,000 names would be needed, naming the layer.
+    biases, a LayerNorm behind an activation, ...) or more than 3,000 names would be needed, naming the layer.
     """
     if not isinstance(network, Network):
         raise NetworkError(f"network: expected a Network, got {type(network).__name__}; wrap layers in gt.Network.")
@@ -46,12 +48,7 @@ def closed_form(network: Network) -> ClosedForm:
         return _reduced(network, reduction)
     if any(layer.has_drift for layer in network.layers):
         raise ClosedFormError("network: a layer carries drift D, and closed forms are about zero means only.")
-    dual = symbolic_dual(network.activation)
-    if dual is None and network.depth > 1:
-        raise ClosedFormError(
-            f"activation: the dual of {network.activation.name!r} has no closed form here; use limit_kernel."
-        )
-    return _Unrolled(network, dual or rectifier(sp.Integer(1), sp.Integer(1))).form()
+    return _Unrolled(network).form()
 
 
 def _reduced(network: Network, reduction: ScalarReduction) -> ClosedForm:
@@ -61,10 +58,7 @@ def _reduced(network: Network, reduction: ScalarReduction) -> ClosedForm:
     assert reduction.profile is not None
     assert reduction.dense is not None
     moments = Moments(symbols, reduction.dense.layers[0].mask, reduction.profile)
-    pair = slopes(network.activation) if depth > 1 else (1.0, 1.0)
-    assert pair is not None  # or there would be no reduction
-    alpha, beta = (rational(s) for s in pair)
-    gain, dual = (alpha**2 + beta**2) / 2, rectifier(alpha, beta)
+    gains = []
     definitions: dict[sp.Symbol, sp.Expr] = {}
 
     def name(text: str, meaning: sp.Expr) -> sp.Symbol:
@@ -75,12 +69,17 @@ def _reduced(network: Network, reduction: ScalarReduction) -> ClosedForm:
     norm = sp.sqrt(q11) * sp.sqrt(q22)
     cosines = [name("r_1", q12 / norm)]
     slopes_below = []
-    for layer in range(1, depth):
+    for layer, activation in enumerate(network.activations, 1):
+        pair = slopes(activation)
+        assert pair is not None  # or there would be no reduction
+        alpha, beta = (rational(s) for s in pair)
+        gain, dual = (alpha**2 + beta**2) / 2, rectifier(alpha, beta)
+        gains.append(gain)
         r = cosines[-1]
         signal, slope = (e.subs(sp.atan2(sp.sqrt(1 - r**2), r), sp.acos(r)) for e in dual.duals(1, r, 1))
-        slopes_below.append(name(f"d_{layer}", sp.simplify(slope / gain)))
-        cosines.append(name(f"r_{layer + 1}", sp.simplify(signal / gain)))
-    scale = norm * sp.prod([rational(s) for s in network.weight_variance]) * gain ** (depth - 1)
+        slopes_below.append(name(f"d_{layer}", (slope / gain).simplify()))
+        cosines.append(name(f"r_{layer + 1}", (signal / gain).simplify()))
+    scale = norm * sp.prod([rational(s) for s in network.weight_variance]) * sp.prod(gains)
     own = _own_factors(network)
 
     def kernel(pick: Any, suffix: str) -> sp.Expr:
@@ -128,17 +127,21 @@ class _Cell:
     tangent: dict[sp.Expr, sp.Expr]
 
 
+def _triple(values: Iterator[sp.Expr]) -> Triple:
+    first, second, third = values
+    return first, second, third
+
+
 class _Unrolled:
     """The recursion written out, a name for each number per cell."""
 
-    def __init__(self, network: Network, dual: SymbolicDual) -> None:
-        self.network, self.dual = network, dual
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.activation, self.dual = network.default_activation, rectifier(sp.Integer(1), sp.Integer(1))
         self.definitions: dict[sp.Symbol, sp.Expr] = {}
         self.profiles: dict[tuple[Any, ...], Moments] = {}
-        standard = network.parameterization == "standard"
-        self.bias = rational(network.bias_variance)
-        self.own_bias = sp.Integer(int(network.bias_variance > 0)) if standard else self.bias
         self.own = _own_factors(network)
+        self.norms = 0  # LayerNorms met so far
 
     def form(self) -> ClosedForm:
         network = self.network
@@ -148,23 +151,91 @@ class _Unrolled:
             raise ClosedFormError(
                 f"network: {4 * blocks} named quantities would be needed, at most {MAX_NAMES} are made."
             )
-        for number, layer in enumerate(network.layers, 1):
-            sigma = rational(network.weight_variance[number - 1])
-            last = number == network.depth
-            try:
-                cells = self._layer(number, layer, sigma, cells, last)
-            except ClosedFormError as error:
-                raise ClosedFormError(f"layer {number}: {error} Use limit_kernel.") from None
+        shortcuts: list[list[_Cell]] = []
+        number = 0
+        for part in network.outline:
+            if isinstance(part, Weights):
+                number, layer = part.number, network.layers[part.number - 1]
+                sigma = rational(network.weight_variance[number - 1])
+                try:
+                    cells = self._layer(number, layer, sigma, cells, number == network.depth)
+                except ClosedFormError as error:
+                    raise ClosedFormError(f"layer {number}: {error} Use limit_kernel.") from None
+            elif isinstance(part, Phi):
+                self._take(part.activation)
+            else:
+                assert cells is not None
+                if isinstance(part, Fork):
+                    shortcuts.append(cells)
+                elif isinstance(part, Join):
+                    cells = self._joined(number, shortcuts.pop(), cells, rational(part.scale) ** 2)
+                else:
+                    cells = self._normed(number, cells, part)
         assert cells is not None
         found = [self._output(o, cells) for o in range(network.outputs)]
         nngp, ntk = (tuple(k) if network.outputs > 1 else k[0] for k in zip(*found, strict=True))
         return ClosedForm(nngp, ntk, self.definitions, tuple(self.profiles.values()), network.outputs)
+
+    def _take(self, activation: Activation) -> None:
+        """The duals for what comes next."""
+        dual = symbolic_dual(activation)
+        if dual is None:
+            raise ClosedFormError(
+                f"activation: the dual of {activation.name!r} has no closed form here; use limit_kernel."
+            )
+        self.activation, self.dual = activation, dual
+
+    def _joined(self, number: int, kept: list[_Cell], branch: list[_Cell], square: sp.Expr) -> list[_Cell]:
+        """K + s^2 K_b and T + s^2 T_b on the cells of both."""
+        edges = merged(*((one.low, one.high) for one in (*kept, *branch)))
+        cells = []
+        for index, (p, q) in enumerate(pairwise(edges), 1):
+            one, other = (next(c for c in many if value(c.low) <= value(p) < value(c.high)) for many in (kept, branch))
+            variance: dict[sp.Expr, Any] = dict(one.variance)
+            for shape, triple in other.variance.items():
+                old = variance.get(shape, (0, 0, 0))
+                variance[shape] = tuple(k + square * e for k, e in zip(old, triple, strict=True))
+            tangent = dict(one.tangent)
+            for shape, t in other.tangent.items():
+                tangent[shape] = tangent.get(shape, sp.Integer(0)) + square * t
+            where = f"{number}_{index}_sum" if len(edges) > 2 else f"{number}_sum"
+            cells.append(self._named(where, p, q, variance, tangent))
+        return cells
+
+    def _normed(self, number: int, cells: list[_Cell], part: Norm) -> list[_Cell]:
+        """Over sqrt(q + epsilon) of both inputs, q the mean variance of the layer."""
+        if not part.before:
+            raise ClosedFormError(
+                f"layer {number}: a LayerNorm behind an activation has no closed form here; use limit_kernel."
+            )
+        mean = [sp.Integer(0), sp.Integer(0)]
+        for cell in cells:
+            for shape, (k11, _, k22) in cell.variance.items():
+                weight = Profile.constant(shape).integral(None, cell.low, cell.high)
+                mean = [mean[0] + weight * k11, mean[1] + weight * k22]
+        epsilon = rational(part.epsilon)
+        self.norms += 1
+        first, second = (sp.Symbol(f"Q_{self.norms}__{at}", positive=True) for at in ("11", "22"))
+        self.definitions |= {symbol: m + epsilon for symbol, m in zip((first, second), mean, strict=True)}
+        both = sp.sqrt(first) * sp.sqrt(second)
+        scales = 1 / first, 1 / both, 1 / second
+        return [
+            _Cell(
+                cell.low,
+                cell.high,
+                {shape: _triple(k * s for k, s in zip(t, scales, strict=True)) for shape, t in cell.variance.items()},
+                {shape: t / both for shape, t in cell.tangent.items()},
+            )
+            for cell in cells
+        ]
 
     def _layer(
         self, number: int, layer: Connectivity, sigma: sp.Expr, below: list[_Cell] | None, last: bool
     ) -> list[_Cell]:
         signal, own = FiniteRank.of(layer.variance), FiniteRank.of(layer.mask)
         edges = merged(*(f.edges for f, _ in (*signal.terms, *own.terms)))
+        bias = rational(self.network.bias_variances[number - 1])
+        trained = rational(self.network.trained_bias_variances[number - 1])
         cells = []
         for index, (p, q) in enumerate(pairwise(edges), 1):
             variance, tangent = {}, {}
@@ -176,10 +247,10 @@ class _Unrolled:
                 own_term = sigma * self.own[number - 1] * self._sums(g, below)[0][1]
                 tangent[shape] = tangent.get(shape, sp.Integer(0)) + own_term
             one = sp.Integer(1)
-            if self.bias:
-                old = variance.get(one, (0, 0, 0))
-                variance[one] = tuple(k + self.bias for k in old)
-                tangent[one] = tangent.get(one, sp.Integer(0)) + self.own_bias
+            if bias:
+                variance[one] = tuple(k + bias for k in variance.get(one, (0, 0, 0)))
+            if trained:
+                tangent[one] = tangent.get(one, sp.Integer(0)) + trained
             if last:
                 cells.append(_Cell(p, q, variance, tangent))
             else:
@@ -266,7 +337,7 @@ class _Unrolled:
             shown = " + ".join(f"({s.xreplace({T: sp.Symbol('v')})}) k" for s in shapes)
             raise ClosedFormError(
                 f"the variance of the layer below varies with position as {shown}, over which the dual of "
-                f"{self.network.activation.name!r} has no finite integral that is known."
+                f"{self.activation.name!r} has no finite integral that is known."
             )
         return shapes[0], self.dual.degree
 
@@ -277,7 +348,7 @@ class _Unrolled:
             return zero, zero, zero
         middles = (expr.subs(T, (p + q) / 2) for expr, (p, q) in zip(g.exprs, pairwise(g.edges), strict=True))
         scale = next(e for e in middles if e != 0)
-        exprs = tuple(sp.simplify(e / scale) for e in g.exprs)
+        exprs = tuple((e / scale).simplify() for e in g.exprs)
         one = Profile(g.edges, exprs)
         key = (one.expression(V),)
         if key not in self.profiles:

@@ -15,17 +15,20 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-from sympy.simplify.fu import TR8
+from sympy.simplify.fu import TR8  # noqa: TID251 - takes no text
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.errors import ClosedFormError, GraphonError
+from graphon_theory.data.checks import truth
+from graphon_theory.errors import ClosedFormError, GraphonError, shown
 from graphon_theory.exact.profiles import Profile, T, antiderivative, confirmed, integral, merged, rational, tidy, value
 from graphon_theory.graphons.analytic import AnalyticGraphon
+from graphon_theory.graphons.conversions import as_graphon
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
 from graphon_theory.numerics import expressions
 
 U, V = expressions.symbol("u"), expressions.symbol("v")
 MAX_BLOCKS = 65_536  # entries of a step graphon that are read exactly
+_ONE = sp.Integer(1)
 _RANK = 24  # terms f(u) g(v) of a rectangle
 
 
@@ -226,7 +229,7 @@ def exact_mean(graphon: Graphon) -> sp.Expr:
     Raises ClosedFormError where no exact form is found (callables, kinks off the diagonal, such formulas as
     exp(-(u - v)^2)): use ``graphon.mean()``.
     """
-    return tidy(act(graphon, Profile.constant()).integral())
+    return tidy(act(as_graphon(graphon), Profile.constant()).integral())
 
 
 def exact_degrees(graphon: Graphon, axis: int) -> sp.Expr:
@@ -234,8 +237,9 @@ def exact_degrees(graphon: Graphon, axis: int) -> sp.Expr:
 
     Raises ClosedFormError as :func:`exact_mean`.
     """
-    if axis not in (0, 1):
-        raise GraphonError(f"axis: expected 1 (integrate over v) or 0 (integrate over u), got {axis!r}.")
+    graphon = as_graphon(graphon)
+    if not isinstance(axis, int | np.integer) or axis not in (0, 1):
+        raise GraphonError(f"axis: expected 1 (integrate over v) or 0 (integrate over u), got {shown(axis)}.")
     profile = act(graphon if axis == 1 else graphon.T, Profile.constant())
     return tidy(profile.expression(U if axis == 1 else V))
 
@@ -245,7 +249,7 @@ def exact_product(outer: Graphon, inner: Graphon) -> sp.Expr:
 
     Both must be of finite rank. Raises ClosedFormError otherwise.
     """
-    first, second = FiniteRank.of(outer), FiniteRank.of(inner)
+    first, second = FiniteRank.of(as_graphon(outer)), FiniteRank.of(as_graphon(inner))
     total = sp.Integer(0)
     for (f, g), (h, k) in product(first.terms, second.terms):
         weight = g.times(h).integral()
@@ -261,7 +265,8 @@ def exact_spectrum(graphon: Graphon, *, singular: bool = True) -> dict[sp.Expr, 
     (int f_r f_s)(int g_r g_s). Raises ClosedFormError for graphons not of finite rank, and where the characteristic
     polynomial has no roots that can be written down.
     """
-    terms = FiniteRank.of(graphon).terms
+    truth("singular", singular)
+    terms = FiniteRank.of(as_graphon(graphon)).terms
     count = range(len(terms))
 
     def gram(i: int, j: int) -> sp.Matrix:
@@ -324,7 +329,7 @@ class FiniteRank:
         return out
 
 
-def _indicator(edges: tuple[sp.Expr, ...], piece: int, expr: sp.Expr = sp.S.One) -> Profile:
+def _indicator(edges: tuple[sp.Expr, ...], piece: int, expr: sp.Expr = _ONE) -> Profile:
     """``expr`` on one piece, 0 on the others."""
     return Profile(edges, tuple(expr if k == piece else sp.Integer(0) for k in range(len(edges) - 1)))
 

@@ -16,7 +16,7 @@ import sympy as sp
 from scipy.integrate import quad
 from sympy.integrals.manualintegrate import manualintegrate
 from sympy.integrals.rationaltools import ratint
-from sympy.simplify.fu import TR8
+from sympy.simplify.fu import TR8  # noqa: TID251 - takes no text
 
 from graphon_theory.numerics import expressions
 
@@ -47,8 +47,8 @@ class Profile:
     exprs: tuple[sp.Expr, ...]
 
     @classmethod
-    def constant(cls, number: object = 1) -> Profile:
-        return cls((sp.Integer(0), sp.Integer(1)), (sp.sympify(number),))
+    def constant(cls, number: int | sp.Expr = 1) -> Profile:
+        return cls((sp.Integer(0), sp.Integer(1)), (sp.Integer(0) + number,))
 
     def on(self, a: sp.Expr, b: sp.Expr) -> sp.Expr:
         """The expression on [a, b], which no edge cuts."""
@@ -58,9 +58,9 @@ class Profile:
                 return expr
         raise AssertionError("positions lie in [0, 1]")
 
-    def integral(self, weight: sp.Expr | None = None, a: object = 0, b: object = 1) -> sp.Expr:
+    def integral(self, weight: sp.Expr | None = None, a: int | sp.Expr = 0, b: int | sp.Expr = 1) -> sp.Expr:
         """int weight(t) f(t) dt from ``a`` to ``b``; weight is 1 if left out."""
-        low, high = sp.sympify(a), sp.sympify(b)
+        low, high = sp.Integer(0) + a, sp.Integer(0) + b
         cuts = merged((low, high), [e for e in self.edges if value(low) < value(e) < value(high)])
         other = sp.Integer(1) if weight is None else weight
         return sp.Add(*(integral(sp.expand(other * self.on(p, q)), p, q) for p, q in pairwise(cuts)))
@@ -176,4 +176,4 @@ def confirmed(area: sp.Expr, expr: sp.Expr, a: sp.Expr, b: sp.Expr) -> bool:
 
 def tidy(expr: sp.Expr) -> sp.Expr:
     """Simplified where that is quick."""
-    return sp.simplify(expr) if sp.count_ops(expr) <= 60 and not expr.has(sp.Integral) else expr
+    return expr.simplify() if sp.count_ops(expr) <= 60 and not expr.has(sp.Integral) else expr

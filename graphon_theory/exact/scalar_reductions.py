@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -252,4 +252,4 @@ def _by_quadrature(network: Network, graphon: Graphon, profile: sp.Expr | None =
 
 def _dense(network: Network, profile: Graphon) -> Network:
     dense = Connectivity(profile), *[Connectivity(1.0)] * (network.depth - 1)
-    return replace(network, layers=dense, bias_variance=0.0)
+    return network.changed(layers=dense, bias_variance=0.0)

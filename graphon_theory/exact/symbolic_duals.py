@@ -38,7 +38,7 @@ def rectifier(alpha: sp.Expr, beta: sp.Expr) -> SymbolicDual:
 
     def duals(q11: sp.Expr, q12: sp.Expr, q22: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
         if odd == 0:
-            return even * q12, sp.sympify(even)
+            return even * q12, even
         sine = sp.sqrt(q11 * q22 - q12**2)
         theta = sp.atan2(sine, q12)
         straight = 2 * odd / sp.pi * (sine + q12 * (sp.pi / 2 - theta))

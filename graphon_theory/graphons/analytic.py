@@ -11,6 +11,7 @@ import sympy as sp
 from graphon_theory.arrays import FloatArray
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon
 from graphon_theory.numerics import expressions
+from graphon_theory.numerics.features import FormulaFeatures
 from graphon_theory.numerics.roots import roots_on_unit
 
 
@@ -18,8 +19,8 @@ class AnalyticGraphon(Graphon):
     """W(u, v) given by a SymPy expression in symbols named u and v, or by its text.
 
     Breaks, kinks and jumps are found in the expression (|s|, min, max, Heaviside, Piecewise, roots and
-    logarithms), not declared. Raises ExpressionError for anything outside the whitelist of
-    :mod:`graphon_theory.numerics.expressions`.
+    logarithms), not declared, and so are narrow bumps, bands and edges of exp, tanh, erf and powers. Raises
+    ExpressionError for anything outside the whitelist of :mod:`graphon_theory.numerics.expressions`.
     """
 
     def __init__(self, expr: str | sp.Basic) -> None:
@@ -41,7 +42,28 @@ class AnalyticGraphon(Graphon):
         self((0.3137, 0.6863), (0.7219, 0.2781))  # complete by now; what is not finite in the open square is refused
 
     def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
-        return np.asarray(expressions.evaluate(self.expr, {"u": u, "v": v}), dtype=float)
+        return np.asarray(self._program({"u": u, "v": v}), dtype=float)
+
+    @cached_property
+    def _program(self) -> expressions.Program:
+        return expressions.Program(self.expr)
+
+    @cached_property
+    def _features(self) -> FormulaFeatures:
+        return FormulaFeatures(self.expr)
+
+    def marks(self, *, of_v: bool) -> FloatArray:
+        return self._features.fixed(of_v=of_v)
+
+    def creases(self, u: FloatArray, *, flanks: bool = False) -> FloatArray:
+        return np.concatenate([self.v_roots(u), self._features.curves(u, of_v=True, flanks=flanks)], axis=1)
+
+    def curves(self, u: FloatArray) -> FloatArray:
+        return self.creases(u)
+
+    @property
+    def creased(self) -> bool:
+        return bool(self.switches) or self._features.any_curves
 
     @property
     def _arguments(self) -> tuple[Any, ...]:
@@ -73,18 +95,19 @@ class _Curve:
     """A switch s(u, v) of an expression, evaluated with NumPy."""
 
     def __init__(self, switch: sp.Expr) -> None:
-        self.switch = switch
+        self._program = expressions.Program(switch)
 
     def __call__(self, u: FloatArray, v: FloatArray) -> FloatArray:
-        return np.asarray(expressions.evaluate(self.switch, {"u": u, "v": v}), dtype=float)
+        return np.asarray(self._program({"u": u, "v": v}), dtype=float)
 
 
 def _roots_in_one(switch: sp.Expr) -> list[float]:
     """Roots in (0, 1) of a switch of one position."""
     (name,) = (s.name for s in switch.free_symbols)
+    program = expressions.Program(switch)
 
     def value(_: FloatArray, y: FloatArray) -> FloatArray:
-        return np.asarray(expressions.evaluate(switch, {name: y}), dtype=float) + 0.0 * y
+        return np.asarray(program({name: y}), dtype=float) + 0.0 * y
 
     found = roots_on_unit(value, np.zeros(1), grid=4097)[0]
     # a root such as 1/2 comes out of the bisection one rounding away from the number the user wrote

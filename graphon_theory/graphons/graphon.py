@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import Error, as_generator, real_array, whole_number
-from graphon_theory.errors import GraphonError
+from graphon_theory.data.memory import refuse_beyond_memory
+from graphon_theory.errors import GraphonError, shown
 from graphon_theory.numerics.quadratures import Panels, product_integrals
 from graphon_theory.numerics.roots import Switch, roots_on_unit
 from graphon_theory.values import Value, comparable
@@ -54,7 +55,7 @@ class Graphon(Value, ABC):
 
     def __call__(self, u: ArrayLike, v: ArrayLike) -> FloatArray:
         """W(u, v), broadcast. Raises GraphonError for positions outside [0, 1] and for values that are not finite."""
-        uu, vv = np.broadcast_arrays(np.asarray(u, dtype=float), np.asarray(v, dtype=float))
+        uu, vv = _together(u, v)
         for name, position in (("u", uu), ("v", vv)):
             if position.size and not (position.min() >= 0.0 and position.max() <= 1.0):
                 bad = position[~((position >= 0.0) & (position <= 1.0))].flat[0]
@@ -75,6 +76,26 @@ class Graphon(Value, ABC):
         found = [roots_on_unit(s, np.asarray(u, dtype=float)) for s in self.switches]
         return np.concatenate(found, axis=1) if found else np.zeros((len(u), 0))
 
+    def marks(self, *, of_v: bool) -> FloatArray:
+        """Fixed positions v, or u, at which W has narrow features that nodes may not see."""
+        return np.zeros(0)
+
+    def creases(self, u: FloatArray, *, flanks: bool = False) -> FloatArray:
+        """For every u, the v of kinks, jumps and narrow features that move with u: as :meth:`v_roots`, and more.
+
+        ``flanks``: narrow features from both sides as well.
+        """
+        return self.v_roots(u)
+
+    def curves(self, u: FloatArray) -> FloatArray:
+        """As :meth:`creases`, of curves that are known to rounding: their number tells where they are born."""
+        return self.v_roots(u)
+
+    @property
+    def creased(self) -> bool:
+        """Whether there are curves of kinks, jumps or narrow features."""
+        return bool(self.switches)
+
     def row_integrals(self, u: ArrayLike, panels: Panels) -> FloatArray:
         """A[i, j] = int W(u_i, v) l_j(v) dv over the basis of ``panels``: (len(u), panels.size), to rounding."""
         points = np.atleast_1d(np.asarray(u, dtype=float))
@@ -82,8 +103,8 @@ class Graphon(Value, ABC):
             lambda row, v: self(points[row], v),
             len(points),
             panels,
-            self.v_breaks,
-            self.v_roots(points),
+            np.concatenate([self.v_breaks, self.marks(of_v=True)]),
+            self.creases(points, flanks=True),
             constant=self.constant_in_v,
             what=self,
         )
@@ -102,13 +123,14 @@ class Graphon(Value, ABC):
         columns = self.T
         # the average over a cell, as a function of v, can lose smoothness where a curve leaves the cell
         corners = np.unique(np.concatenate([edges, self.u_breaks]))
-        crossings = self.v_roots(corners).ravel()
-        breaks = np.unique(np.concatenate([self.v_breaks, crossings[np.isfinite(crossings)]]))
+        crossings = self.creases(corners).ravel()
+        breaks = np.unique(np.concatenate([self.v_breaks, self.marks(of_v=True), crossings[np.isfinite(crossings)]]))
+        across = np.concatenate([self.u_breaks, self.marks(of_v=False)])
 
         def mean(row: NDArray[np.intp], v: FloatArray) -> FloatArray:
             points, start = v.ravel(), edges[row.ravel()]
             length = edges[row.ravel() + 1] - start
-            cuts = [np.broadcast_to(self.u_breaks, (v.size, len(self.u_breaks))), columns.v_roots(points)]
+            cuts = [np.broadcast_to(across, (v.size, len(across))), columns.creases(points, flanks=True)]
             return product_integrals(
                 lambda i, s: columns(points[i], np.minimum(start[i] + length[i] * s, 1.0)),
                 v.size,
@@ -138,12 +160,12 @@ class Graphon(Value, ABC):
         ``axis=1`` integrates over v: u -> int W(u, v) dv, the share of senders a receiver is connected to.
         ``axis=0`` integrates over u: v -> int W(u, v) du.
         """
-        if axis not in (0, 1):
-            raise GraphonError(f"axis: expected 1 (integrate over v) or 0 (integrate over u), got {axis!r}.")
+        if not isinstance(axis, int | np.integer) or axis not in (0, 1):
+            raise GraphonError(f"axis: expected 1 (integrate over v) or 0 (integrate over u), got {shown(axis)}.")
         graphon = self if axis == 1 else self.T
 
         def degree(position: ArrayLike) -> FloatArray:
-            points = np.asarray(position, dtype=float)
+            points = _real_array(position, "position")
             return graphon.row_means(points.ravel(), _UNIT)[:, 0].reshape(points.shape)
 
         return degree
@@ -151,6 +173,7 @@ class Graphon(Value, ABC):
     def to_step(self, n: int) -> StepGraphon:
         """The step graphon of averages over an n x n grid of equal cells."""
         n = whole_number("n", n, error=GraphonError, expected="a positive number of blocks")
+        refuse_beyond_memory("n", 16.0 * n * n, f"{n} x {n} averages", "take fewer blocks", error=GraphonError)
         edges = np.linspace(0.0, 1.0, n + 1)
         return StepGraphon(self.cell_means(edges, edges))
 
@@ -177,7 +200,7 @@ class Graphon(Value, ABC):
         elif isinstance(positions, str) and positions == "random":
             u, v = generator.random(n_out), generator.random(n_in)
         elif isinstance(positions, str) or not isinstance(positions, (Sequence, np.ndarray)) or len(positions) != 2:
-            raise GraphonError(f'positions: expected "grid", "random" or a pair (u, v), got {positions!r:.80}.')
+            raise GraphonError(f'positions: expected "grid", "random" or a pair (u, v), got {shown(positions)}.')
         else:
             u, v = (_real_array(p, "positions") for p in positions)
             if u.shape != (n_out,) or v.shape != (n_in,):
@@ -359,7 +382,7 @@ class ConstantGraphon(StepGraphon):
 
     def __init__(self, p: float) -> None:
         if isinstance(p, bool) or not isinstance(p, Real):
-            raise GraphonError(f"p: expected a real number, got {p!r:.80}; a 2-D array makes a StepGraphon.")
+            raise GraphonError(f"p: expected a real number, got {shown(p)}; a 2-D array makes a StepGraphon.")
         try:
             value = float(p)
         except OverflowError:
@@ -385,6 +408,15 @@ class ConstantGraphon(StepGraphon):
 
     def _latex(self) -> str:
         return f"{self.p:.6g}"
+
+
+def _together(u: ArrayLike, v: ArrayLike) -> tuple[FloatArray, ...]:
+    """Positions as float64 arrays of one shape."""
+    try:
+        return np.broadcast_arrays(*(np.asarray(p, dtype=np.float64) for p in (u, v)))
+    except Exception:  # looked at again, for what the matter is
+        uu, vv = _real_array(u, "u"), _real_array(v, "v")
+        raise GraphonError(f"u, v: expected shapes that broadcast, got {uu.shape} and {vv.shape}.") from None
 
 
 def _edges(edges: ArrayLike | None, blocks: int | None, name: str) -> FloatArray:

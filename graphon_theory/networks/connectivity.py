@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.errors import ConnectivityError, GraphonError
+from graphon_theory.errors import ConnectivityError, GraphonError, shown
 from graphon_theory.graphons.conversions import as_graphon
 from graphon_theory.graphons.graphon import SLACK, ConstantGraphon, Graphon, between, check_density
 from graphon_theory.values import Value
@@ -59,7 +59,7 @@ class Known(Value):
             _extremes(name, graphon)  # finite
         for name, graphon in of_bias:
             if len(graphon.v_breaks) > 2 or not graphon.constant_in_v:
-                raise ConnectivityError(f"{name}: expected a function of u alone, got {graphon!r}.")
+                raise ConnectivityError(f"{name}: expected a function of u alone, got {shown(graphon)}.")
 
     @property
     def profiles(self) -> tuple[Graphon, ...]:
@@ -203,7 +203,7 @@ def _check(layer: Connectivity) -> None:
     low, _ = _extremes("variance", layer.variance)
     if low < -SLACK:
         raise ConnectivityError(
-            f"variance: a second moment cannot be negative, got {low:.6g} from {layer.variance!r}; "
+            f"variance: a second moment cannot be negative, got {low:.6g} from {shown(layer.variance)}; "
             "variance is E[m w^2], not a logarithm or a difference."
         )
     _extremes("drift", layer.drift)  # finite

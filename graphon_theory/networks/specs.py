@@ -1,16 +1,24 @@
-"""The data that TOML holds of a network: graphons and activations to plain values and back; nothing is evaluated."""
+"""The data that TOML holds of a network: stages, graphons and activations to plain values and back.
+
+Nothing is evaluated.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any, NamedTuple, TypeVar
 
 from graphon_theory.activations.activation import Activation
-from graphon_theory.errors import GraphonError, SpecError
+from graphon_theory.errors import GraphonError, SpecError, shown, shown_text
 from graphon_theory.graphons.analytic import AnalyticGraphon
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
-from graphon_theory.networks.connectivity import Known
+from graphon_theory.networks.connectivity import Connectivity, Known
+from graphon_theory.networks.stages import SCALES, Dense, LayerNorm, Pointwise, Residual, Stage
 from graphon_theory.numerics import expressions
+
+T = TypeVar("T")
 
 _MAX_TABLE = 4_096  # entries of an array written to TOML
 
@@ -29,6 +37,8 @@ def activation_summary(activation: Activation) -> str:
 
 
 def activation_from_spec(value: Any) -> Any:
+    if isinstance(value, list):
+        return [activation_from_spec(one) for one in value]
     if not isinstance(value, dict):
         return value
     refuse_unknown(value, {"expression"}, "activation")
@@ -103,12 +113,98 @@ def graphon_from_spec(value: Any, where: str) -> Graphon:
         raise type(error)(f"{where}: {error}") from None
     except (TypeError, ValueError) as error:
         raise SpecError(f"{where}: {error}.") from None
-    raise SpecError(f"{where}: expected a number, an expression's text or a table of values, got {value!r}.")
+    raise SpecError(f"{where}: expected a number, an expression's text or a table of values, got {shown(value)}.")
 
 
 def refuse_unknown(table: Any, known: set[str], where: str) -> None:
     if not isinstance(table, dict):
-        raise SpecError(f"{where}: expected a table, got {table!r}.")
+        raise SpecError(f"{where}: expected a table, got {shown(table)}.")
     unknown = sorted(set(table) - known)
     if unknown:
-        raise SpecError(f"{where}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
+        near = [(key, found[0]) for key in unknown if (found := get_close_matches(key, known, 1))]
+        hint = "".join(f"; did you mean {there} for {key[:40]}?" for key, there in near[:1])
+        names = shown_text(", ".join(unknown))
+        raise SpecError(f"{where}: unknown keys {names}; known are {', '.join(sorted(known))}{hint or '.'}")
+
+
+# --- layers and stages ------------------------------------------------------------------------------------------------
+
+
+class Writers(NamedTuple):
+    """How the parts of a network become plain values."""
+
+    graphon: Callable[[Graphon], Any]
+    activation: Callable[[Activation], Any]
+    known: Callable[[Known], Any]
+
+
+SPECS = Writers(graphon_spec, activation_spec, known_spec)  # to be read back; SpecError where text does not hold a part
+SUMMARIES = Writers(graphon_summary, activation_summary, known_summary)  # for people
+
+
+def connectivity_spec(layer: Connectivity, write: Writers) -> dict[str, Any]:
+    table = {"mask": write.graphon(layer.mask)}
+    if layer.variance is not layer.mask:
+        table["variance"] = write.graphon(layer.variance)
+    if layer.has_drift:
+        table["drift"] = write.graphon(layer.drift)
+    if layer.known is not None:
+        table["known"] = write.known(layer.known)
+    return table
+
+
+def connectivity_from_spec(table: Any, where: str) -> Connectivity:
+    refuse_unknown(table, {*_GRAPHONS}, where)
+    if "mask" not in table:
+        raise SpecError(f"{where}: the mask is missing; write mask = 0.5, text or a table of values.")
+    parts: dict[str, Any] = {key: graphon_from_spec(value, f"{where}, {key}") for key, value in table.items()}
+    return _made(Connectivity, parts, where)
+
+
+def stage_spec(stage: Stage, write: Writers) -> dict[str, Any]:
+    if isinstance(stage, Dense):
+        scales = {name: getattr(stage, name) for name in SCALES if getattr(stage, name) is not None}
+        return {"kind": "dense", **connectivity_spec(stage.connectivity, write), **scales}
+    if isinstance(stage, Pointwise):
+        given = {} if stage.activation is None else {"activation": write.activation(stage.activation)}
+        return {"kind": "pointwise", **given}
+    if isinstance(stage, LayerNorm):
+        return {"kind": "layer_norm", "epsilon": stage.epsilon}
+    return {"kind": "residual", "scale": stage.scale, "stage": [stage_spec(one, write) for one in stage.stages]}
+
+
+def stage_from_spec(table: Any, where: str) -> Stage:
+    kind = table.get("kind") if isinstance(table, dict) else None
+    keys = _STAGE_KEYS.get(kind) if isinstance(kind, str) else None
+    if keys is None:
+        raise SpecError(f"{where}: expected a table with a kind, one of {', '.join(_STAGE_KEYS)}, got {shown(table)}.")
+    refuse_unknown(table, {"kind", *keys}, where)
+    given = {key: value for key, value in table.items() if key != "kind"}
+    if kind == "dense":
+        connectivity = connectivity_from_spec({key: given[key] for key in _GRAPHONS if key in given}, where)
+        return _made(Dense, {"connectivity": connectivity, **{k: given[k] for k in SCALES if k in given}}, where)
+    if kind == "pointwise":
+        return _made(Pointwise, {key: activation_from_spec(value) for key, value in given.items()}, where)
+    if kind == "layer_norm":
+        return _made(LayerNorm, given, where)
+    inner = given.pop("stage", None)
+    if not isinstance(inner, list):
+        raise SpecError(f"{where}: a residual has [[stage.stage]] tables, its branch.")
+    branch = [stage_from_spec(one, f"{where}, stage {number}") for number, one in enumerate(inner, 1)]
+    return _made(lambda **scale: Residual(*branch, **scale), given, where)
+
+
+_GRAPHONS = ("mask", "variance", "drift")
+_STAGE_KEYS: dict[str, tuple[str, ...]] = {
+    "dense": (*_GRAPHONS, *SCALES),
+    "pointwise": ("activation",),
+    "residual": ("scale", "stage"),
+    "layer_norm": ("epsilon",),
+}
+
+
+def _made(make: Callable[..., T], parts: dict[str, Any], where: str) -> T:
+    try:
+        return make(**parts)
+    except GraphonError as error:
+        raise type(error)(f"{where}: {error}") from None

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial, reduce
 from itertools import islice
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import sympy as sp
 from scipy.special import erf as _erf
+from sympy.functions.elementary.piecewise import ExprCondPair
 
 from graphon_theory.errors import ExpressionError
 
@@ -36,6 +39,7 @@ _NUMPY: dict[Any, Callable[..., Any]] = {
     sp.tanh: np.tanh,
     sp.erf: _erf,
     sp.Abs: np.abs,
+    sp.sign: np.sign,
     sp.Heaviside: lambda x, at_zero=0.5: np.heaviside(x, at_zero),
     sp.StrictLessThan: np.less,
     sp.LessThan: np.less_equal,
@@ -53,10 +57,15 @@ _FOLDS: dict[Any, Callable[..., Any]] = {
     sp.And: np.logical_and,
     sp.Or: np.logical_or,
 }
-_CLASSES: tuple[Any, ...] = (*_NUMPY, *_FOLDS, sp.Pow, sp.Piecewise)
+_NUMBERS = (sp.Integer, sp.Rational, sp.Float, *(type(n) for n in (sp.Rational(1, 2), *map(sp.Integer, (-1, 0, 1)))))
+_CONSTANTS = (type(sp.pi), type(sp.E), type(sp.true), type(sp.false))
+# Exact types: a subclass could bring methods of its own, which SymPy would run.
+_CLASSES: frozenset[Any] = frozenset(
+    (*_NUMPY, *_FOLDS, sp.Pow, sp.Piecewise, ExprCondPair, sp.Symbol, sp.Dummy, *_NUMBERS, *_CONSTANTS)
+)
 _ALLOWED = (
-    "numbers, pi, E, + - * / **, comparisons, exp log sqrt sin cos tan sinh cosh tanh erf, Abs/abs, Min/min, "
-    "Max/max, Heaviside, Piecewise"
+    "numbers, pi, E, + - * / **, comparisons, exp log sqrt sin cos tan sinh cosh tanh erf, Abs/abs, sign, "
+    "Min/min, Max/max, Heaviside, Piecewise"
 )
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{f.__name__: f for f in (sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.sinh, sp.cosh, sp.tanh, sp.erf)},
@@ -68,6 +77,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Max": sp.Max,
     "max": sp.Max,
     "Heaviside": sp.Heaviside,
+    "sign": sp.sign,
     "Ne": sp.Ne,
     "Eq": sp.Eq,
 }
@@ -101,7 +111,7 @@ def parse(source: str | sp.Basic, names: tuple[str, ...]) -> sp.Expr:
     Raises ExpressionError for anything outside the whitelist, for over-long, over-deep or over-large input,
     and for an expression without a finite real value.
     """
-    expr = _Builder(source, names).build() if isinstance(source, str) else _sympified(source)
+    expr = _Builder(source, names).build() if isinstance(source, str) else _as_basic(source)
     _check(expr, names, source)
     replaced = expr.xreplace({s: symbol(s.name) for s in expr.free_symbols})
     if not isinstance(replaced, sp.Expr):
@@ -119,16 +129,25 @@ class _Printer(sp.printing.str.StrPrinter):
         return repr(float(expr))
 
 
-def _sympified(source: object) -> Any:
-    try:
-        return sp.sympify(source, strict=True)
-    except (TypeError, ValueError):
-        raise ExpressionError(f"expected a SymPy expression or its text, got {type(source).__name__}.") from None
+def _as_basic(source: object) -> sp.Basic:
+    if isinstance(source, sp.Basic):
+        return source
+    if isinstance(source, Integral) and not isinstance(source, bool):
+        return sp.Integer(int(source))
+    if isinstance(source, float | np.floating):
+        return sp.Float(float(source))
+    raise ExpressionError(
+        f"expected a SymPy expression or its text, got {type(source).__name__}, which is not allowed."
+    )
 
 
 def _show(source: object) -> str:
-    if isinstance(source, sp.Basic) and sum(1 for _ in islice(sp.preorder_traversal(source), 100)) == 100:
-        return f"expression ({type(source).__name__} of many terms)"  # shared parts could print for ever
+    if isinstance(source, sp.Basic):
+        nodes = list(islice(_walk(source), 100))
+        if len(nodes) == 100:
+            return f"expression ({type(source).__name__} of many terms)"  # shared parts could print for ever
+        if not all(type(node) in _CLASSES for node, _ in nodes):  # they would print themselves
+            return f"expression ({type(source).__name__})"
     try:
         shown = str(source)
     except ValueError:  # Python refuses to print integers of thousands of digits
@@ -251,92 +270,155 @@ class _Builder:
         return value
 
 
-def _check(expr: Any, names: tuple[str, ...], source: object) -> None:
-    """Walk ``expr`` without recursion and refuse whatever is not in the table."""
+# What may be known of a symbol: that it is real, and of positions that they are positive.
+_KNOWN = {name: symbol(name).assumptions0 for name in ("z",)} | {
+    name: sp.Symbol(name, positive=True).assumptions0 | sp.Symbol(name, nonnegative=True).assumptions0 for name in "uv"
+}
+
+
+def _assumed(node: sp.Symbol) -> str | None:
+    """The assumption with which a symbol leaves out a part of the real line, or of [0, 1], if it does."""
+    known = _KNOWN[node.name]
+    wrong = {fact: value for fact, value in node.assumptions0.items() if known.get(fact) is not value}
+    # rather than what follows from them
+    told = ("positive", "negative", "nonnegative", "nonpositive", "integer", "imaginary")
+    shown = sorted((fact for fact in (*told, *wrong) if fact in wrong), key=lambda fact: not wrong[fact])
+    return f"{shown[0]}={wrong[shown[0]]}" if shown else None
+
+
+def _walk(expr: Any) -> Iterator[tuple[Any, int]]:
+    """All nodes with their depths, from the outermost on, without recursion; below what is not known nothing."""
     stack: list[tuple[Any, int]] = [(expr, 0)]
-    count = 0
     while stack:
         node, depth = stack.pop()
-        count += 1
-        if depth > 2 * MAX_DEPTH or count > MAX_NODES:
+        yield node, depth
+        if type(node) in _CLASSES:
+            stack.extend((child, depth + 1) for child in node.args)
+
+
+def _check(expr: Any, names: tuple[str, ...], source: object) -> None:
+    """Refuse whatever is not in the table: first the types of all nodes and how many there are, then what they say."""
+    nodes = []
+    for node, depth in _walk(expr):
+        nodes.append(node)
+        if depth > 2 * MAX_DEPTH or len(nodes) > MAX_NODES:
             raise ExpressionError(f"{_show(source)}: more than {MAX_NODES} nodes or too deep; simplify it.")
+        if type(node) not in _CLASSES:
+            raise ExpressionError(
+                f"{_show(source)}: {type(node).__name__} is not allowed; expected {', '.join(names)}, {_ALLOWED}."
+            )
+    for node in nodes:
         if isinstance(node, sp.Symbol):
-            if node.name not in names:
+            if type(node.name) is not str or node.name not in names:
                 raise ExpressionError(
-                    f"{_show(source)}: the symbol {node.name!r} is not allowed; expected {', '.join(names)}."
+                    f"{_show(source)}: the symbol {str.__str__(node.name)!r} is not allowed; expected "
+                    f"{', '.join(names)}."
+                )
+            wrong = _assumed(node)
+            if wrong is not None:
+                raise ExpressionError(
+                    f"{_show(source)}: the symbol {node.name!r} is assumed to be {wrong}, which leaves out a part of "
+                    f"where it is needed; make it by Symbol({node.name!r}, real=True), or pass the text."
                 )
         elif isinstance(node, (sp.Rational, sp.Float)):
             large = max(abs(node.p), node.q) > MAX_INTEGER if isinstance(node, sp.Rational) else False
             if large or not np.isfinite(float(node)):
                 raise ExpressionError(f"{_show(source)}: a number in it is not finite or too large.")
-        elif node in (sp.pi, sp.E, sp.true, sp.false) or type(node).__name__ == "ExprCondPair":
-            pass
-        elif node.func not in _CLASSES:
-            raise ExpressionError(
-                f"{_show(source)}: {type(node).__name__} is not allowed; expected {', '.join(names)}, {_ALLOWED}."
-            )
-        elif isinstance(node, sp.Pow) and _beyond(node.exp):
-            raise ExpressionError(f"{_show(source)}: an exponent is beyond {MAX_EXPONENT}; write it as exp(n*log(x)).")
+        elif isinstance(node, sp.Pow):
+            if _beyond(node.exp):
+                raise ExpressionError(
+                    f"{_show(source)}: an exponent is beyond {MAX_EXPONENT}; write it as exp(n*log(x))."
+                )
+            if node.is_number and not np.isfinite(evaluate(node, {})):  # SymPy would write it out, digit by digit
+                raise ExpressionError(f"{_show(source)}: a number in it is not finite or too large.")
         elif isinstance(node, (sp.Min, sp.Max)) and len(node.args) > MAX_CHOICES:
             raise ExpressionError(f"{_show(source)}: {node.func.__name__} of more than {MAX_CHOICES} arguments.")
-        stack.extend((child, depth + 1) for child in node.args)
 
 
 def evaluate(expr: sp.Basic, values: Mapping[str, Any]) -> Any:
     """The value of a checked expression with NumPy arrays in place of its symbols (branches not taken may be NaN)."""
-    memo: dict[Any, Any] = {}
+    return Program(expr)(values)
 
-    def value(node: Any) -> Any:
-        if node not in memo:
-            memo[node] = fresh(node)
-        return memo[node]
 
-    def fresh(node: Any) -> Any:
+class Program:
+    """A checked expression as a list of NumPy functions, each applied to results before it: :func:`evaluate`, often."""
+
+    def __init__(self, expr: sp.Basic) -> None:
+        self._start: list[Any] = []  # constants, in the places of their results
+        self._symbols: list[tuple[int, str]] = []
+        self._steps: list[tuple[int, Callable[..., Any], tuple[int, ...]]] = []
+        self._places: dict[Any, int] = {}
+        self._result = self._place(expr)
+
+    def __call__(self, values: Mapping[str, Any]) -> Any:
+        results = self._start.copy()
+        for place, name in self._symbols:
+            results[place] = values[name]
+        with np.errstate(all="ignore"):
+            for place, function, args in self._steps:
+                results[place] = function(*[results[arg] for arg in args])
+        return results[self._result]
+
+    def _place(self, node: Any) -> int:
+        if node not in self._places:
+            self._places[node] = self._new(node)
+        return self._places[node]
+
+    def _new(self, node: Any) -> int:
         if isinstance(node, sp.Symbol):
-            return values[node.name]
-        if node in (sp.true, sp.false):
-            return bool(node)
-        if node.is_Atom:
-            return float(node)
-        if isinstance(node, sp.Pow):
-            return _power(value(node.base), node.exp, value)
-        if isinstance(node, sp.Piecewise):
-            out: Any = np.nan
-            for branch, condition in reversed(node.args):
-                out = np.where(value(condition), value(branch), out)
-            return out
-        args = [value(arg) for arg in node.args]
-        if node.func in _FOLDS:
-            out = args[0]
-            for arg in args[1:]:
-                out = _FOLDS[node.func](out, arg)
-            return out
-        return _NUMPY[node.func](*args)
-
-    with np.errstate(all="ignore"):
-        return value(expr)
+            self._start.append(None)
+            self._symbols.append((len(self._start) - 1, node.name))
+        elif node in (sp.true, sp.false):
+            self._start.append(bool(node))
+        elif node.is_Atom:
+            self._start.append(float(node))
+        else:
+            function, inner = _step(node)
+            args = tuple(self._place(arg) for arg in inner)
+            self._start.append(None)
+            self._steps.append((len(self._start) - 1, function, args))
+        return len(self._start) - 1
 
 
-def _power(base: Any, exponent: Any, value: Callable[[Any], Any]) -> Any:
-    if exponent == sp.Rational(1, 2):
-        return np.sqrt(base)
-    if exponent == sp.Rational(-1, 2):
-        return 1.0 / np.sqrt(base)
-    if exponent.is_Integer:
-        n = int(exponent)
-        return np.float64(1.0) / np.asarray(base) ** -n if n < 0 else np.asarray(base) ** n
-    return np.power(np.asarray(base, dtype=float), value(exponent))
+def _step(node: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """The NumPy function of a node, and the nodes that it takes."""
+    if isinstance(node, sp.Pow):
+        if node.exp == sp.Rational(1, 2):
+            return np.sqrt, (node.base,)
+        if node.exp == sp.Rational(-1, 2):
+            return lambda base: 1.0 / np.sqrt(base), (node.base,)
+        if node.exp.is_Integer:
+            return partial(_whole_power, exponent=int(node.exp)), (node.base,)
+        return lambda base, exponent: np.power(np.asarray(base, dtype=float), exponent), node.args
+    if isinstance(node, sp.Piecewise):
+        return _pieces, tuple(part for piece in node.args for part in piece.args)
+    if node.func in _FOLDS:
+        fold = _FOLDS[node.func]
+        return lambda *args: reduce(fold, args), node.args
+    return _NUMPY[node.func], node.args
+
+
+def _whole_power(base: Any, exponent: int) -> Any:
+    return np.float64(1.0) / np.asarray(base) ** -exponent if exponent < 0 else np.asarray(base) ** exponent
+
+
+def _pieces(*args: Any) -> Any:
+    """The first value whose condition holds, of value, condition, value, condition, ..."""
+    out: Any = np.nan
+    for value, condition in zip(args[-2::-2], args[::-2], strict=True):
+        out = np.where(condition, value, out)
+    return out
 
 
 def switches(expr: sp.Basic) -> list[sp.Expr]:
     """The functions whose zero sets hold every place where ``expr`` may fail to be smooth.
 
-    |s|, Heaviside(s), min and max (differences of arguments), the conditions of a Piecewise, and powers that
+    |s|, sign(s), Heaviside(s), min and max (differences of arguments), the conditions of a Piecewise, and powers that
     are not natural numbers or logarithms (their argument at zero).
     """
     found: dict[sp.Expr, None] = {}
     for node in sp.preorder_traversal(expr):
-        if isinstance(node, (sp.Abs, sp.Heaviside, sp.log)):
+        if isinstance(node, (sp.Abs, sp.Heaviside, sp.sign, sp.log)):
             found[node.args[0]] = None
         elif isinstance(node, (sp.Min, sp.Max)):
             args = node.args

@@ -30,6 +30,8 @@ _DEPTH = 64  # bisections of an inner interval
 _PIECES = 500  # unresolved intervals a row before giving up
 _POLE = 1e9  # growth of |f| in ever smaller intervals beyond which it counts as unbounded
 _BATCH = 2_000_000  # basis values of one batch of intervals
+_PRIMED = 9  # panels in whose middles the scale of a row is looked for before the first integral
+_STALLED = 1 / 16  # halving that leaves more than this of a smooth interval's error has met the rounding of f
 
 
 @cache
@@ -100,6 +102,11 @@ class Panels:
     def size(self) -> int:
         return int(self.m.sum())
 
+    def same(self, other: Panels) -> bool:
+        """Whether the two are one rule."""
+        parts = ((getattr(self, name), getattr(other, name)) for name in ("a", "b", "m", "kind"))
+        return all(np.array_equal(mine, theirs) for mine, theirs in parts)
+
     def nodes(self) -> FloatArray:
         return np.concatenate(
             [place(gauss(m)[0], a, b, k) for a, b, m, k in zip(self.a, self.b, self.m, self.kind, strict=True)]
@@ -154,7 +161,8 @@ def product_integrals(
     ``f(row, v)`` takes arrays of equal shape and returns values; ``breaks`` (k,) are positions where f may jump
     or kink for every row, ``roots`` (rows, c) those of each row alone (NaN where there is none);
     ``constant`` says that f is constant in v between them, ``noise`` how far its values are rounded, relative to
-    its scale. Each interval is bisected until the integrals over its halves add up to its own to rounding.
+    its scale. Each interval is bisected until the integrals over its halves add up to its own to rounding: of the row,
+    or of the whole matrix where f is a small difference of large numbers, so that halving gains nothing any more.
 
     Raises QuadratureError when an interval is still unresolved at the depth limit (f is noise), or where f grows
     beyond all bounds (a pole; a mild one, as |v - c|^(-1/2), is not seen and costs digits).
@@ -162,6 +170,10 @@ def product_integrals(
     out = np.zeros((rows, panels.size))
     offsets = panels.offsets
     scale = np.zeros(rows)
+    if not constant and rows and len(panels.a):
+        some = np.unique(np.linspace(0, len(panels.a) - 1, _PRIMED).astype(int))
+        middles = np.broadcast_to(0.5 * (panels.a[some] + panels.b[some]), (rows, len(some)))
+        scale = np.abs(f(np.broadcast_to(np.arange(rows)[:, None], middles.shape), middles)).max(axis=1)
     for m, kind in sorted(set(zip(panels.m.tolist(), panels.kind.tolist(), strict=True))):
         same = np.flatnonzero((panels.m == m) & (panels.kind == kind))
         a, b = panels.a[same], panels.b[same]
@@ -176,6 +188,7 @@ def product_integrals(
             add(work, rule(work)[0])
             continue
         largest = np.inf  # |f| met on the first, coarse intervals
+        parent = np.full(len(work.row), np.inf)  # errors of the intervals that these are halves of
         for depth in range(_DEPTH):
             if not len(work.row) or len(work.row) > _PIECES * max(rows * len(same), 20):
                 break
@@ -189,13 +202,14 @@ def product_integrals(
             floor = scale[work.row] * length * (1e-16 + noise * width)
             # two sums can agree by accident across a jump; f and its polynomial cannot. A Gauss rule's own error
             # is of the order of the square of the polynomial's.
-            smooth = tail * tail * width <= 1e-14 * scale[work.row] ** 2
+            smooth = tail * tail * width <= 1e-16 * scale[work.row] ** 2
             tiny = width <= 4e-16 * np.maximum(1e-3, first.right)
-            fine = (smooth & (error <= floor + 2e-16 * np.abs(halves).max(1))) | tiny
+            stalled = (error > _STALLED * parent) & (error <= scale.max(initial=0.0) * length * (1e-16 + noise * width))
+            fine = (smooth & ((error <= floor + 2e-16 * np.abs(halves).max(1)) | stalled)) | tiny
             add(work[fine], halves[fine])
             if scale.max(initial=0.0) > _POLE * largest:
                 break  # near a pole the scale grows with every halving, and with it what counts as rounding
-            work = first[~fine] + second[~fine]
+            work, parent = first[~fine] + second[~fine], np.tile(error[~fine], 2)
         if len(work.row):
             k = int(work.panel[0])
             near = float(place(work.left[:1], float(a[k]), float(b[k]), kind)[0])

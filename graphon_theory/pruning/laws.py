@@ -16,7 +16,7 @@ from scipy.stats import beta, chi2
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import positive_number, real_array, share_kept, whole_number, whole_numbers
-from graphon_theory.errors import ConnectivityError, GraphonError
+from graphon_theory.errors import ConnectivityError, GraphonError, shown
 from graphon_theory.graphons.analytic import AnalyticGraphon
 from graphon_theory.graphons.callables import FunctionGraphon, OfOne
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
@@ -34,6 +34,9 @@ INITS: dict[str, tuple[str, Callable[[int, int], float]]] = {
     "glorot_uniform": ("uniform", lambda n_in, n_out: math.sqrt(2 / (n_in + n_out))),
     "torch": ("uniform", lambda n_in, n_out: math.sqrt(1 / (3 * n_in))),  # torch.nn.Linear's default
 }
+
+
+_FAR = 1e300  # thresholds beyond, and below its inverse, are no numbers soon
 
 
 def random_pruning(density: float) -> Connectivity:
@@ -94,7 +97,7 @@ def n_m_pruning(n: int, m: int, weights: object = "normal") -> Connectivity:
     expected = "whole numbers with 0 < n <= m (keep n of every m)"
     whole_numbers("n, m", (n, m), error=ConnectivityError, expected=expected)
     if n > m:
-        raise ConnectivityError(f"n, m: expected {expected}, got {n!r}, {m!r}.")
+        raise ConnectivityError(f"n, m: expected {expected}, got {shown(n)}, {shown(m)}.")
     law = weight_law(weights)
     if n == m:
         return Connectivity(1.0)
@@ -208,9 +211,10 @@ def prune_globally(
     counts, target = _widths(widths), _density(density)
     depth = len(counts) - 1
     chosen: Sequence[Any] = [laws] * depth if laws is None or isinstance(laws, (Saliency, str)) else laws
-    if len(chosen) != depth:
+    if _count(chosen) != depth:
         raise ConnectivityError(
-            f"laws: {len(counts)} widths mean {depth} layers, got {len(chosen)} laws; give one a layer, or one alone."
+            f"laws: {len(counts)} widths mean {depth} layers, got {_count(chosen)} laws; give one a layer, or one "
+            "alone."
         )
     layers: dict[int, tuple[_Scored, float]] = {}
     for index, law in enumerate(chosen):
@@ -218,7 +222,7 @@ def prune_globally(
             continue
         if not isinstance(law, (Saliency, str)):
             raise ConnectivityError(
-                f"laws: layer {index + 1}: expected a Saliency, the name of an init or None, got {law!r}."
+                f"laws: layer {index + 1}: expected a Saliency, the name of an init or None, got {shown(law)}."
             )
         try:
             one = Saliency(init=law) if isinstance(law, str) else law
@@ -235,6 +239,10 @@ def prune_globally(
 
     tau = solve_threshold(mean, target)
     return [layers[i][0].connectivity(tau / layers[i][1]) if i in layers else Connectivity(1.0) for i in range(depth)]
+
+
+def _count(laws: object) -> int | str:
+    return len(laws) if isinstance(laws, list | tuple) else type(laws).__name__
 
 
 @dataclass(frozen=True)
@@ -320,10 +328,15 @@ def solve_threshold(mean: Callable[[float], float], target: float) -> float:
     if target >= reach - 1e-15:
         return 0.0
     low = high = 1.0
-    while mean(high) > target:
+    while mean(high) > target and high < _FAR:
         high *= 2
-    while mean(low) < target:
+    while mean(low) < target and low > 1 / _FAR:
         low /= 2
+    if not mean(low) >= target >= mean(high):
+        raise ConnectivityError(
+            f"density: no threshold of scores keeps {target:.6g}; the factors must be finite functions of position, "
+            "the same at every call."
+        )
     root: float = brentq(lambda s: mean(math.exp(s)) - target, math.log(low), math.log(high), xtol=1e-15, rtol=1e-15)
     return math.exp(root)
 
@@ -347,12 +360,12 @@ def _as_factor(name: str, factor: Any, position: str) -> Graphon:
         if isinstance(factor, Graphon):
             flat = np.array_equal(factor.v_breaks if rows else factor.u_breaks, [0, 1]) and not factor.switches
             if not flat or not (factor.constant_in_v if rows else factor.constant_in_u):
-                raise ConnectivityError(f"expected a function of {position} alone, got {factor!r}")
+                raise ConnectivityError(f"expected a function of {position} alone, got {shown(factor)}")
             return factor
         if isinstance(factor, (str, sp.Basic)):
             made = AnalyticGraphon(factor)
             if not (made.constant_in_v if rows else made.constant_in_u):
-                raise ConnectivityError(f"expected an expression in {position} alone, got {factor!r}")
+                raise ConnectivityError(f"expected an expression in {position} alone, got {shown(factor)}")
             return ConstantGraphon(float(made(0.5, 0.5))) if made.constant_in_u and made.constant_in_v else made
         if isinstance(factor, Real) and not isinstance(factor, bool):
             return ConstantGraphon(float(factor))
@@ -372,5 +385,5 @@ def _density(density: float, name: str = "density") -> float:
 
 def _widths(widths: Any) -> tuple[int, ...]:
     if isinstance(widths, str) or not isinstance(widths, (Sequence, np.ndarray)) or len(widths) < 2:
-        raise ConnectivityError(f"widths: expected all unit counts (n_0, ..., n_L), at least two, got {widths!r}.")
+        raise ConnectivityError(f"widths: expected all unit counts (n_0, ..., n_L), at least two, got {shown(widths)}.")
     return tuple(whole_number("widths", n, error=ConnectivityError) for n in widths)

@@ -16,9 +16,18 @@ from numpy.typing import ArrayLike
 from scipy.special import softmax
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_generator, as_inputs, real_array, share_kept, whole_number, whole_numbers
+from graphon_theory.data.checks import (
+    as_generator,
+    as_inputs,
+    one_of,
+    real_array,
+    share_kept,
+    whole_number,
+    whole_numbers,
+)
 from graphon_theory.data.labels import by_rows, refuse_other_labels, samples_of
-from graphon_theory.errors import ConnectivityError, InputError, NetworkError
+from graphon_theory.data.memory import refuse_beyond_memory
+from graphon_theory.errors import ConnectivityError, InputError, NetworkError, shown
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity, Known
 from graphon_theory.networks.network import Network
@@ -131,6 +140,8 @@ def labelled_network(
     rng: np.random.Generator | int = 0,
 ) -> tuple[Network, Labels]:
     """:func:`saliency_network`, and the labels that its positions stand for."""
+    if isinstance(network, Network):
+        network.ask_plain("positions are told by the signals of one layer, and gates by the next")
     inputs = as_inputs(x, "x")
     counts = _checked(network, widths, inputs.shape[1], density, positions, modes)
     targets = _targets(y, loss, len(inputs), network.outputs)
@@ -181,14 +192,16 @@ def _forward(
         units = counts[-1] if number == network.depth else positions
         sending = len(features)
         weights = rng.standard_normal((units, sending))
-        biases = rng.standard_normal(units) if network.bias_variance > 0 else None
+        bias = network.bias_variances[number - 1]
+        biases = rng.standard_normal(units) if bias > 0 else None
         # signal = (weights, bias) @ parts
-        parts = np.vstack([np.sqrt(variance / sending) * features, np.full(len(x), np.sqrt(network.bias_variance))])
+        parts = np.vstack([np.sqrt(variance / sending) * features, np.full(len(x), np.sqrt(bias))])
         signals = weights @ parts[:-1]
         if biases is not None:
             signals += biases[:, None] * parts[-1]
         layers.append(_Units(features, weights, biases, signals, _leading(parts, modes if number > 1 else 0)))
-        features = network.activation(signals)
+        if number < network.depth:
+            features = network.activations[number - 1](signals)
     return layers
 
 
@@ -233,7 +246,8 @@ def _backward(
         if number == network.depth - 1:
             weights = np.abs(layers[-1].weights) * np.sign(weights)
         back.append(weights)
-        gradients.append(network.activation.derivative(signals) * (scale * weights.T @ above))
+        slopes = network.activations[number - 1].derivative(signals)
+        gradients.append(slopes * (scale * weights.T @ above))
     return gradients[::-1], back[::-1]
 
 
@@ -299,9 +313,10 @@ def _checked(
     expected += f" from {inputs} inputs to {network.outputs} outputs"
     counts = whole_numbers("widths", widths, error=NetworkError, expected=expected)
     if len(counts) != network.depth + 1 or (counts[0], counts[-1]) != (inputs, network.outputs):
-        raise NetworkError(f"widths: expected {expected}, got {widths!r}.")
+        raise NetworkError(f"widths: expected {expected}, got {shown(widths)}.")
     share_kept("density", density, error=ConnectivityError)
     whole_number("positions", positions)
+    refuse_beyond_memory("positions", 64.0 * positions**2, f"tables of {positions:,} positions", "take fewer")
     if modes is not None:
         whole_number("modes", modes)
     return counts
@@ -310,8 +325,7 @@ def _checked(
 def _targets(y: ArrayLike, loss: str, count: int, outputs: int) -> FloatArray:
     """Targets (outputs, N): indicators of the labels, or the targets themselves."""
     values = real_array("y", by_rows(y), expected="labels or targets")
-    if loss not in _LOSSES:
-        raise InputError(f"loss: expected one of {', '.join(_LOSSES)}, got {loss!r}.")
+    one_of("loss", loss, _LOSSES)
     if loss == "squared":
         columns = values[:, None] if values.ndim == 1 and outputs == 1 else values
         if columns.shape != (count, outputs) or not np.isfinite(columns).all():

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import erf, erfc, erfcinv, erfcx, erfinv, ndtri_exp
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.errors import ConnectivityError
+from graphon_theory.errors import ConnectivityError, shown
 
 _FAR = 40.0  # beyond it exp(-t^2 / 2) is 0 in double precision
 
@@ -146,5 +146,5 @@ def weight_law(weights: object) -> WeightLaw:
     if isinstance(weights, str) and weights in LAWS:
         return LAWS[weights]
     raise ConnectivityError(
-        f"weights: expected the law of the initial weights, one of {', '.join(LAWS)}, got {weights!r}."
+        f"weights: expected the law of the initial weights, one of {', '.join(LAWS)}, got {shown(weights)}."
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_inputs, checked_targets, positive_number, whole_number
+from graphon_theory.data.checks import as_inputs, checked_dataset, checked_targets, positive_number, whole_number
 from graphon_theory.data.labels import (
     MODE,
     NETWORK,
@@ -23,7 +23,7 @@ from graphon_theory.data.labels import (
     samples_of,
 )
 from graphon_theory.engine.limits import limit_kernel
-from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.networks.network import Network
 from graphon_theory.training.dynamics import best_stop_of, steps_of, time_of
 from graphon_theory.training.linear_training import LinearTraining
@@ -77,11 +77,11 @@ def compare_networks(
         raise InputError(f"networks: expected a dict of networks by name, got {type(networks).__name__}.")
     for name, network in networks.items():
         if not isinstance(network, Network) or network.outputs != 1:
-            raise NetworkError(f"networks[{name!r}]: expected a Network with one output, got {network!r:.120}.")
+            raise NetworkError(f"networks[{name!r}]: expected a Network with one output, got {shown(network)}.")
     if (x_test is None) != (y_test is None):
         raise InputError("x_test, y_test: give both, or neither.")
     if kind not in ("ntk", "nngp"):
-        raise InputError(f'kind: expected "ntk" or "nngp", got {kind!r}.')
+        raise InputError(f'kind: expected "ntk" or "nngp", got {shown(kind)}.')
     share = positive_number("level", level)
     delta = positive_number("ridge", ridge, zero=True)
     inputs = as_inputs(x)
@@ -126,7 +126,19 @@ def comparison_table(found: xr.Dataset) -> Table:
     """What `compare_networks` found, for the terminal: a column per network."""
     from rich.table import Table
 
-    table = Table(title=f"Limit {str(found.attrs['kind']).upper()} on {int(found.attrs['inputs']):,} inputs")
+    single = (
+        *("energy_5", "energy_10", "effective_rank", "decay_exponent", "alignment", "critical_learning_rate"),
+        *("time_to_loss", "steps_to_loss", "predicted_error"),
+    )
+    wanted = {"log_eigenvalue": (NETWORK, MODE), **dict.fromkeys(single, (NETWORK,))}
+    checked_dataset("found", found, wanted, "gt.compare_networks")
+    numbers = [found.attrs.get(name) for name in ("inputs", "level")]
+    if NETWORK not in found.coords or not all(isinstance(one, int | float | np.number) for one in numbers):
+        raise InputError(
+            "found: expected the Dataset that gt.compare_networks returns, with its coordinates and attrs."
+        )
+    positive_number("found.attrs['inputs']", found.attrs["inputs"])
+    table = Table(title=f"Limit {str(found.attrs.get('kind')).upper()} on {int(found.attrs['inputs']):,} inputs")
     table.add_column("")
     for name in found[NETWORK].values:
         table.add_column(str(name), justify="right")

@@ -10,8 +10,8 @@ from scipy.optimize import brentq
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.discretisation import discretise, layers_of
-from graphon_theory.engine.operators import Layer
-from graphon_theory.errors import ClosedFormError, NetworkError
+from graphon_theory.engine.steps import Field
+from graphon_theory.errors import ClosedFormError, NetworkError, shown
 from graphon_theory.exact.exact_graphons import exact_degrees
 from graphon_theory.exact.profiles import tidy
 from graphon_theory.graphons.analytic import AnalyticGraphon
@@ -19,16 +19,10 @@ from graphon_theory.graphons.graphon import Graphon, StepGraphon
 from graphon_theory.graphons.scaled import RowScaled
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
+from graphon_theory.networks.stages import Weights
 from graphon_theory.numerics.quadratures import Panels
-from graphon_theory.signals.variance_maps import (
-    SMALL,
-    Moments,
-    Repeated,
-    check,
-    spectral_radius,
-    step_at,
-    step_to_outputs,
-)
+from graphon_theory.signals.block_maps import SMALL, Moments, passed, spectral_radius, step_to_outputs, still
+from graphon_theory.signals.variance_maps import Repeated, check
 from graphon_theory.values import Record
 
 
@@ -36,7 +30,8 @@ def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str =
     """The network with the weight variances that a sparse network should be given.
 
     ``by="layer"``: one sigma_w^2 per layer. With ``goal="variance"`` the mean of K^l(u) over the positions is 1 in
-    every layer, outputs included; with ``goal="chi"`` every layer between hidden ones has chi = 1 if repeated (the
+    every layer, outputs included (a layer that comes back to a shortcut keeps that of its own signals, so the sum grows
+    by s^2 a branch); with ``goal="chi"`` every layer between hidden ones has chi = 1 if repeated (the
     first and the last keep their mean variance 1).
 
     ``by="position"``: V^l(u, v) becomes V^l(u, v) g^l(u) with
@@ -53,53 +48,57 @@ def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str =
     and for a goal that cannot be met.
     """
     check(network, q)
-    if by not in ("layer", "position") or goal not in ("variance", "chi"):
+    words = isinstance(by, str) and isinstance(goal, str)
+    if not words or by not in ("layer", "position") or goal not in ("variance", "chi"):
         raise NetworkError(
-            f'by, goal: expected "layer" or "position" and "variance" or "chi", got {by!r} and {goal!r}.'
+            f'by, goal: expected "layer" or "position" and "variance" or "chi", got {shown(by)} and {shown(goal)}.'
         )
-    if network.bias_variance >= 1:
+    if max(network.bias_variances) >= 1:
         raise NetworkError(
-            f"bias_variance: {network.bias_variance:g} alone exceeds the variance 1 that the layers are to keep; "
+            f"bias_variance: {max(network.bias_variances):g} alone exceeds the variance 1 that the layers are to keep; "
             "lower it below 1."
         )
     if by == "position":
+        network.ask_plain("by: positions of one layer of units get their variances from several layers")
         if goal == "chi":
             raise NetworkError('goal: by="position" keeps variances at 1; chi = 1 is a matter of by="layer".')
         return _by_position(network, q)
+    if goal == "chi":
+        network.ask_plain("goal: chi = 1 is a matter of one layer that is repeated")
     return _by_layer(network, q, goal)
 
 
 def _by_layer(network: Network, q: float, goal: str) -> Network:
-    moments = Moments(network.activation)
-    sigmas = list(network.weight_variance)
     # the panels of the balanced network: its variances are of order one, so one round of refinement follows them
     for _ in range(2):
-        current = replace(network, weight_variance=tuple(sigmas))
-        grid = discretise(current, np.full((1, 1), math.sqrt(q)), 1e-10)
-        signal: FloatArray | None = None
-        for number, layer in enumerate(layers_of(current)):
-            below = grid.panels[number - 1] if number else None
-            last = number == network.depth - 1
-            step = step_to_outputs(layer, 1, below) if last else step_at(layer, grid.panels[number].nodes(), below)
-            bare = step.operator.variance / sigmas[number] @ (np.array([q]) if signal is None else signal)
-            mean = float(bare[0]) if last else float(_mean_row(layer, below, signal, q) / sigmas[number])
+        network = network.changed(weight_variance=_balanced_variances(network, q, goal))
+    return network
+
+
+def _balanced_variances(network: Network, q: float, goal: str) -> tuple[float, ...]:
+    """sigma_w^2 of every layer, from the inputs on: each for the signals that the balanced layers below it send."""
+    one = np.full((1, 1), math.sqrt(q))
+    grid, layers = discretise(network, one, 1e-10), layers_of(network)
+    sigmas: list[float] = []
+    field, weights = Field.of_inputs(one), grid.weights
+    for index, part in enumerate(network.outline):
+        if isinstance(part, Weights):
+            layer, below = layers[part.number - 1], grid.places[part.source]
+            bias, old = layer.scales.bias, layer.scales.variance
+            mean = float(step_to_outputs(layer, 1, below).operator.variance[0] @ field.second[:, 0]) / old
             if not mean > 0:
-                raise NetworkError(f"layer {number + 1}: no signal passes it, whatever its weight variance.")
-            if goal == "variance" or number == 0 or last:
-                sigma = (1 - network.bias_variance) / mean
+                raise NetworkError(f"layer {part.number}: no signal passes it, whatever its weight variance.")
+            if goal == "variance" or part.number in (1, network.depth):
+                sigma = (1 - bias) / mean
             else:
-                sigma = _critical_variance(current, number)
-            if not last:
-                signal = moments(sigma * bare + network.bias_variance)[0]
-            sigmas[number] = sigma
-            current = replace(network, weight_variance=tuple(sigmas))
-    return replace(network, weight_variance=tuple(sigmas))
-
-
-def _mean_row(layer: Layer, below: Panels | None, signal: FloatArray | None, q: float) -> float:
-    """Mean over all receivers of what a layer lets through, without bias."""
-    values = np.array([q]) if signal is None else signal
-    return float((step_to_outputs(layer, 1, below).operator.variance @ values)[0])
+                sigma = _critical_variance(network, part.number - 1)
+            sigmas.append(sigma)
+            if part.number < network.depth:
+                rows = grid.operators[part.number - 1].variance @ field.second
+                field = still(sigma / old * rows + bias, field)
+        else:
+            field = passed(network.outline, index, field, weights)
+    return tuple(sigmas)
 
 
 def _critical_variance(network: Network, index: int) -> float:
@@ -129,11 +128,14 @@ def _critical_variance(network: Network, index: int) -> float:
 
 def _by_position(network: Network, q: float) -> Network:
     """Rows rescaled to variance 1; ``sent`` is E[phi^2] on blocks of senders, where only dead ones differ."""
-    one, none = (Moments(network.activation)(np.array([k]))[0][0] for k in (1.0, 0.0))
     edges, sent = np.array([0.0, 1.0]), np.array([float(q)])
     layers = []
     for number, layer in enumerate(network.layers):
-        target = (1 - network.bias_variance) / network.weight_variance[number]
+        bias = network.bias_variances[number]
+        target = (1 - bias) / network.weight_variance[number]
+        if number < network.depth - 1:
+            moments = Moments(network.activations[number])
+            one, dead = (float(moments(np.array([k]))[0][0]) for k in (1.0, bias))  # dead: it hears its bias alone
         variance = layer.variance
         if isinstance(variance, StepGraphon):
             middles = (variance.u_edges[:-1] + variance.u_edges[1:]) / 2
@@ -145,19 +147,12 @@ def _by_position(network: Network, q: float) -> Network:
             gains = np.where(reach > 0, gains, 1.0)
             scaled: Graphon = StepGraphon(variance.values * gains[:, None], variance.u_edges, variance.v_edges)
             edges = variance.u_edges
-            sent = np.where(reach > 0, one, _silent(network, still=none))
+            sent = np.where(reach > 0, one, dead)
         else:
             scaled = _rescaled(variance, edges, sent, target, number + 1)
             edges, sent = np.array([0.0, 1.0]), np.array([one])
         layers.append(Connectivity(layer.mask, scaled))
-    return replace(network, layers=tuple(layers))
-
-
-def _silent(network: Network, still: float) -> float:
-    """E[phi^2] of a unit that hears nothing but its bias."""
-    if network.bias_variance == 0:
-        return still
-    return float(Moments(network.activation)(np.array([network.bias_variance]))[0][0])
+    return network.changed(layers=tuple(layers))
 
 
 def _rescaled(variance: Graphon, edges: FloatArray, sent: FloatArray, target: float, number: int) -> Graphon:

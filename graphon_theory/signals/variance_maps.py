@@ -20,18 +20,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphon_theory.activations.activation import Activation
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import positive_number, real_array
 from graphon_theory.data.labels import LAYER, REPEATED, Variables, dataset
 from graphon_theory.data.labels import U as U_DIM
 from graphon_theory.engine.discretisation import FLOOR, discretise, layers_of
 from graphon_theory.engine.operators import Layer
-from graphon_theory.engine.reductions import slopes
-from graphon_theory.engine.steps import DenseStep
 from graphon_theory.errors import ActivationError, ConvergenceError, InputError, NetworkError
 from graphon_theory.networks.network import Network
 from graphon_theory.numerics.quadratures import LEFT, PLAIN, RIGHT, Panels
+from graphon_theory.signals.block_maps import (
+    SMALL,
+    Moments,
+    blocks,
+    found_by_blocks,
+    spectral_radius,
+    step_at,
+    step_to_outputs,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,9 +47,6 @@ _STEPS = 200  # of the plain iteration towards a fixed point, before Newton's
 _NEWTON = 80
 _STILL = 1e-13  # relative move that ends the iteration
 _CRITICAL = 1e-9  # distance of a linear map's radius from 1 that counts as criticality
-SMALL = 1e-12  # of the start: a variance that stands for 0 where a derivative is taken
-_STENCIL = 0.03  # step in log K of the eighth-order difference
-_WEIGHTS = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
 
 
 def criticality(
@@ -72,6 +75,13 @@ def criticality(
     attrs: ``output_variance`` (mean NNGP of the outputs), ``quadrature_error`` (largest relative move of any of these
     on panels cut in half; activations without closed duals add their own tolerance).
 
+    With stages, ``variance`` of a layer that comes back to a shortcut holds the sum, and ``repeated`` are the residual
+    blocks between hidden layers, by the number of their last weight layer. A block's variance K + s^2 K_b grows with
+    every repetition where its branch adds anything: ``fixed_point`` is infinite there. ``chi`` is the spectral radius
+    of 1 + s^2 times the branch's, by which squared derivatives grow a block, and ``jacobian_radius`` that of the
+    variances' own map, both at the variances that arrive: nearby inputs diverge where chi exceeds the growth of the
+    variance itself. For ReLU without biases the two are one, at every scale.
+
     Radii belong to a layer whose rows and columns share their positions, as in a repeated layer; the product of
     different layers is in ``variance`` and ``gradient``, which relabelling a layer does not change.
 
@@ -80,11 +90,20 @@ def criticality(
     check(network, q)
     points = _positions(positions)
     grid = discretise(network, np.full((1, 1), math.sqrt(q)), rtol)
-    coarse = _found(network, q, points, grid.panels, lambda panels: panels, rtol)
-    if all(layer.constant_in_u for layer in layers_of(network)[:-1]):
+    numbers = range(2, max(2, network.depth)) if network.is_plain else blocks(network.outline)
+    exact = all(layer.constant_in_u for layer in layers_of(network)[:-1])
+    if network.is_plain:
+        coarse = _found(network, q, points, grid.panels, lambda panels: panels, rtol)
+    else:
+        coarse = found_by_blocks(network, q, points, grid.places)
+    if exact:
         fine, error = coarse, 0.0
     else:
-        fine = _found(network, q, points, tuple(map(_halved, grid.panels)), _halved, rtol)
+        if network.is_plain:
+            fine = _found(network, q, points, tuple(map(_halved, grid.panels)), _halved, rtol)
+        else:
+            halved = tuple(None if panels is None else _halved(panels) for panels in grid.places)
+            fine = found_by_blocks(network, q, points, halved)
         error = max((_move(a, b) for a, b in zip(coarse, fine, strict=True)), default=0.0)
     variance, gradient, output, fixed, radius, chi = fine
     variables: Variables = {
@@ -94,7 +113,7 @@ def criticality(
         "jacobian_radius": ((REPEATED,), radius),
         "chi": ((REPEATED,), chi),
     }
-    coords = {LAYER: np.arange(1, network.depth), REPEATED: np.arange(2, max(2, network.depth)), U_DIM: points}
+    coords = {LAYER: np.arange(1, network.depth), REPEATED: np.array(numbers, dtype=int), U_DIM: points}
     attrs = {
         "network": network.describe(),
         "q": float(q),
@@ -144,30 +163,6 @@ def _halved(panels: Panels) -> Panels:
     return Panels(a, b, m.astype(np.intp), kind.astype(np.intp))
 
 
-class Moments:
-    """E[phi^2], E[phi'^2] and dE[phi^2]/dK as functions of one variance."""
-
-    def __init__(self, activation: Activation) -> None:
-        self.activation = activation
-        pair = slopes(activation)
-        self.linear = None if pair is None else (pair[0] ** 2 + pair[1] ** 2) / 2
-
-    def __call__(self, k: FloatArray) -> tuple[FloatArray, FloatArray]:
-        if self.linear is not None:
-            return self.linear * k, np.full_like(k, self.linear)
-        return self.activation.duals(k, k, k)
-
-    def derivative(self, k: FloatArray) -> FloatArray:
-        """dE[phi^2]/dK by an eighth-order difference in log K, in which E[phi^2] is analytic for any phi."""
-        if self.linear is not None:
-            return np.full_like(k, self.linear)
-        out = np.zeros_like(k)
-        for step, weight in enumerate(_WEIGHTS, 1):
-            ratio = math.exp(_STENCIL * step)
-            out += weight * (self(k * ratio)[0] - self(k / ratio)[0])
-        return out / (_STENCIL * k)
-
-
 def _found(
     network: Network,
     q: float,
@@ -177,14 +172,13 @@ def _found(
     rtol: float,
 ) -> tuple[FloatArray, ...]:
     """variance, gradient, output variance, fixed points, Jacobian radii and chi on given panels."""
-    moments = Moments(network.activation)
     layers = layers_of(network)
     variance, transfer, derivatives, signals = [], [], [], [np.array([q])]  # signals: E[phi^2] on the panels below
     for number, layer in enumerate(layers[:-1]):
         below = panels[number - 1] if number else None
         variance.append(step_at(layer, points, below).covariance(signals[-1]))
         step = step_at(layer, panels[number].nodes(), below)
-        signal, derivative = moments(step.covariance(signals[-1]))
+        signal, derivative = Moments(network.activations[number])(step.covariance(signals[-1]))
         transfer.append(step)
         signals.append(signal)
         derivatives.append(derivative)
@@ -208,18 +202,6 @@ def _found(
     return rows, np.array(gradients[::-1]), np.array([output.mean()]), fixed, radii[:, 0], radii[:, 1]
 
 
-def step_at(layer: Layer, points: FloatArray, below: Panels | None) -> DenseStep:
-    """A layer at receiving points, from the panels below or from one input that stands for all."""
-    op = layer.from_inputs(points, 1) if below is None else layer.hidden(points, below)
-    return DenseStep.of(op, layer.number, factored=False)
-
-
-def step_to_outputs(layer: Layer, outputs: int, below: Panels | None) -> DenseStep:
-    """The last layer, averaged over the cells of the outputs."""
-    op = layer.inputs_to_outputs(outputs, 1) if below is None else layer.to_outputs(outputs, below)
-    return DenseStep.of(op, layer.number, factored=False)
-
-
 @dataclass(frozen=True)
 class Repeated:
     """One hidden layer's map from a layer to itself."""
@@ -236,16 +218,17 @@ class Repeated:
         """Of layer ``index``, counted from 0, on panels that resolve four repetitions of it; started at variance 1."""
         repeated_layer, sigma = network.layers[index], network.weight_variance[index]
         layers, sigmas = [1.0, *[repeated_layer] * 4, 1.0], [1.0, *[sigma] * 4, 1.0]
-        repeated = Network(layers, network.activation, sigmas, network.bias_variance)
+        activation = network.activations[index - 1]  # what its senders apply
+        repeated = Network(layers, activation, sigmas, network.bias_variances[index])
         panels = refine(discretise(repeated, np.ones((1, 1)), rtol).panels[-1])
         layer = layers_of(repeated)[1]
         matrix = step_at(layer, panels.nodes(), panels).operator.variance
-        return cls(layer, panels, matrix, Moments(network.activation), np.ones(panels.size), index)
+        return cls(layer, panels, matrix, Moments(activation), np.ones(panels.size), index)
 
     def repeats(self, network: Network, index: int) -> bool:
         """Whether layer ``index`` of the network is this very one."""
-        same = network.layers[index] == network.layers[self.number]
-        return same and network.weight_variance[index] == network.weight_variance[self.number]
+        said = (network.layers, network.weight_variance, network.bias_variances, (None, *network.activations))
+        return all(values[index] == values[self.number] for values in said)
 
     def __call__(self, k: FloatArray) -> FloatArray:
         out: FloatArray = self.matrix @ self.moments(k)[0] + self.layer.scales.bias
@@ -329,7 +312,3 @@ class Repeated:
             f"layer {self.number + 1}: no fixed point of the variance map was found from the variances that reach it; "
             "it is too close to criticality, or a cycle."
         )
-
-
-def spectral_radius(matrix: FloatArray) -> float:
-    return float(np.abs(np.linalg.eigvals(matrix)).max())

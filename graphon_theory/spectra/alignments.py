@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphon_theory.data.checks import as_kernel, checked_count, checked_targets, checked_weights
+from graphon_theory.data.checks import as_kernel, checked_count, checked_targets, checked_weights, truth
 from graphon_theory.data.labels import MODE, dataset, inputs_of
 from graphon_theory.errors import InputError
 from graphon_theory.spectra.kernel_spectra import modes_of, precision_of, spectrum
@@ -46,7 +46,7 @@ def target_alignment(
     law = None if weights is None else checked_weights(weights, size, inputs)
     w = np.full(size, 1 / size) if law is None else law
     largest = np.abs(targets).max()
-    if centred:
+    if truth("centred", centred):
         targets = targets - w @ targets
     if np.abs(targets).max() <= 8 * np.finfo(float).eps * largest:
         raise InputError(f"y: it is {'constant' if centred else 'zero'}, which is aligned with nothing.")

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from graphon_theory.arrays import EPS, FloatArray
 from graphon_theory.data.checks import real_array, whole_number
 from graphon_theory.data.labels import MODE, U, V, Variables, dataset
-from graphon_theory.errors import GraphonError, InputError, QuadratureError
+from graphon_theory.errors import GraphonError, InputError, QuadratureError, shown
 from graphon_theory.graphons.conversions import as_graphon
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity
@@ -83,7 +83,7 @@ def graphon_spectrum(
     chain = _chain(graphon)
     count = whole_number("count", count, expected="a positive whole number of modes")
     if not (isinstance(rtol, float | int | np.floating) and 1e-14 <= rtol < 1):
-        raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {rtol!r}.")
+        raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {shown(rtol)}.")
     places = [None if p is None else _positions(p, name) for p, name in ((u, "u"), (v, "v"))]
     symmetric = len(chain) == 1 and _is_symmetric(chain[0])
     sides = _resolve(chain, count, symmetric)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_cross_kernel, as_kernel, checked_count, checked_weights
+from graphon_theory.data.checks import as_cross_kernel, as_kernel, checked_count, checked_weights, positive_number
 from graphon_theory.data.labels import MODE, Labels, Variables, X, dataset, inputs_of, labels_of
-from graphon_theory.errors import InputError, KernelError
+from graphon_theory.errors import InputError, KernelError, shown
 from graphon_theory.spectra.eigensolvers import check_positive, check_symmetric, largest_eigenpairs
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.Data
     values, functions, law = parts_of(modes)
     training = Labels("modes", labels_of(modes.eigenfunction.transpose(X, ...)))
     cross, new = as_cross_kernel(cross_kernel, "cross_kernel", training, len(functions))
-    level = float(modes.attrs["rounding_level"])
+    level = positive_number("modes.attrs['rounding_level']", modes.attrs["rounding_level"], zero=True)
     noise = np.flatnonzero(values <= level)
     if len(noise):
         raise KernelError(
@@ -177,6 +177,10 @@ def parts_of(modes: xr.Dataset) -> tuple[FloatArray, FloatArray, FloatArray]:
         raise InputError(
             "modes: expected the Dataset that spectrum() returns; pass it unchanged or with modes selected."
         )
+    if not modes.eigenvalue.size or X not in modes.eigenfunction.dims:
+        raise InputError('modes: expected at least one mode, over inputs "x", as spectrum() returns them.')
+    if any(modes[one].dtype.kind != "f" for one in ("eigenvalue", "eigenfunction")):
+        raise InputError(f"modes: expected real eigenvalues and eigenfunctions, got {modes.eigenfunction.dtype}.")
     values = np.atleast_1d(modes.eigenvalue.values)
     functions = modes.eigenfunction.values.reshape(-1, len(values))
     law = modes.weight.values if "weight" in modes else np.full(len(functions), 1 / len(functions))
@@ -187,10 +191,10 @@ def _checked_range(fit_range: tuple[int, int], wanted: int) -> tuple[int, int]:
     try:
         first, last = (operator.index(k) for k in fit_range)
     except (TypeError, ValueError):
-        raise InputError(f"fit_range: expected (first, last) mode, got {fit_range!r}.") from None
+        raise InputError(f"fit_range: expected (first, last) mode, got {shown(fit_range)}.") from None
     if not 1 <= first < last - 1 or last > wanted:
         raise InputError(
-            f"fit_range: expected at least three modes between 1 and {wanted} (those computed), got {fit_range!r}."
+            f"fit_range: expected at least three modes between 1 and {wanted} (those computed), got {shown(fit_range)}."
         )
     return first, last
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from graphon_theory.data.checks import checked_clock
 from graphon_theory.data.labels import LAYER, MODE, TIME, dataset
 from graphon_theory.engine.limits import limit_kernel
+from graphon_theory.errors import InputError, shown
 from graphon_theory.networks.network import Network
 from graphon_theory.spectra.kernel_spectra import spectrum
 
@@ -26,8 +28,13 @@ def spectrum_path(
     to :class:`Network` (activation, outputs, ...). The kernel is that of the first output. Returns ``eigenvalue`` and
     ``energy`` ("time", "mode"), ``trace`` ("time"; mean of the kernel's diagonal), and ``density`` ("time", "layer").
     """
+    if not isinstance(networks, Sequence) or isinstance(networks, str) or not networks:
+        raise InputError(f"networks: expected a list of networks, got {shown(networks)}.")
+    unknown = sorted(set(options) - {one.name for one in fields(Network)} | {"layers"} & set(options))
+    if unknown:
+        raise InputError(f"options: expected arguments of gt.Network, got {', '.join(unknown)}.")
     clock = checked_clock(times, len(networks))
-    nets = [one if isinstance(one, Network) else Network(list(one), **options) for one in networks]
+    nets = [one if isinstance(one, Network) else Network(one, **options) for one in networks]
     eigenvalues, energies, traces = [], [], []
     for net in nets:
         kernel = limit_kernel(net, x).ntk

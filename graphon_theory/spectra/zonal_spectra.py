@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphon_theory.arrays import EPS, FloatArray
-from graphon_theory.data.checks import whole_number
+from graphon_theory.data.checks import one_of, positive_number, whole_number
 from graphon_theory.data.labels import DEGREE, RADIAL, Variables, dataset
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import ConvergenceError, InputError, NetworkError
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _SPHERE = ((48, 1), (96, 1), (192, 1), (384, 1), (768, 1))
 _GAUSSIAN = ((48, 12), (64, 18), (96, 27), (128, 40), (192, 60), (256, 90))
 _SPREAD = 1e-12  # of an input layer's rows over the inputs, relative, that counts as rounding
+
+
+_MOST = 10_000_000  # inputs and degrees: of more, multiplicities are no numbers
 
 
 def zonal_spectrum(
@@ -71,10 +74,9 @@ def zonal_spectrum(
     if not isinstance(network, Network):
         raise NetworkError(f"network: expected a Network, got {type(network).__name__}.")
     for name, value, least in (("dimension", dimension, 2), ("count", count, 1), ("radial", radial, 1)):
-        whole_number(name, value, least, expected=f"a whole number of at least {least}")
+        whole_number(name, value, least, _MOST, expected=f"a whole number of at least {least} (and at most {_MOST:,})")
     for name, choice, choices in (("law", law, ("sphere", "gaussian")), ("kind", kind, ("ntk", "nngp"))):
-        if choice not in choices:
-            raise InputError(f"{name}: expected one of {choices}, got {choice!r}.")
+        one_of(name, choice, choices)
     whole_number("output", output, 0, network.outputs - 1, expected=f"0..{network.outputs - 1}")
     check_zonal(network, int(dimension))
 
@@ -82,8 +84,7 @@ def zonal_spectrum(
     copies = [_multiplicity(d, k) for k in range(count)]
     # netCDF-3 holds integers of 32 bits, and those of 64 end soon in high dimensions
     multiplicity = np.array(copies, dtype=np.int64 if max(copies) < 2**31 else np.float64)
-    if rtol is None:
-        rtol = 1e-10 if law == "sphere" else 1e-7
+    rtol = positive_number("rtol", (1e-10 if law == "sphere" else 1e-7) if rtol is None else rtol)
     rules, kept = (_SPHERE, 1) if law == "sphere" else (_GAUSSIAN, int(radial))
     if kept > rules[0][1]:
         raise InputError(f"radial: at most {rules[0][1]} modes of one degree are computed, got {radial}.")

@@ -15,9 +15,10 @@ from graphon_theory.data.checks import (
     checked_times,
     positive_number,
     refuse_overflow,
+    truth,
 )
 from graphon_theory.data.labels import MODE, Variables
-from graphon_theory.errors import ConvergenceError, InputError
+from graphon_theory.errors import ConvergenceError, InputError, shown, shown_text
 from graphon_theory.spectra.kernel_spectra import spectrum
 from graphon_theory.training.linear_training import LinearTraining, NewInputs, momentum_matrices
 
@@ -163,6 +164,9 @@ def time_to_loss(flow: xr.Dataset, level: float) -> float:
     level = positive_number("level", level)
     if not {"rate", "floor", "target_power"} <= set(getattr(flow, "data_vars", ())):
         raise InputError("flow: expected the Dataset that gradient_flow() returns; steps of descent: steps_to_loss().")
+    shapes = {(flow[one].dims, flow[one].dtype.kind) for one in ("rate", "floor", "target_power")}
+    if shapes != {((MODE,), "f")}:
+        raise InputError(f"flow: expected rate, floor and target_power over modes, got {shown_text(str(shapes))}.")
     return _time(flow.rate.values, flow.target_power.values, flow.floor.values, level)
 
 
@@ -314,7 +318,7 @@ def _moduli(z: FloatArray, beta: float, nesterov: bool) -> FloatArray:
 def _checked_momentum(momentum: float, nesterov: bool) -> float:
     beta = positive_number("momentum", momentum, zero=True)
     if beta >= 1:
-        raise InputError(f"momentum: expected a number from 0 to below 1, got {momentum!r}.")
-    if nesterov and beta == 0.0:
+        raise InputError(f"momentum: expected a number from 0 to below 1, got {shown(momentum)}.")
+    if truth("nesterov", nesterov) and beta == 0.0:
         raise InputError("nesterov: it changes nothing without momentum; give momentum, or leave it out.")
     return beta

@@ -30,6 +30,7 @@ from graphon_theory.data.checks import (
     checked_times,
     positive_number,
     refuse_overflow,
+    truth,
 )
 from graphon_theory.data.labels import TIME, X_TEST, Variables, X, dataset
 from graphon_theory.errors import InputError, KernelError
@@ -66,6 +67,7 @@ def training_ensemble(
 
     Raises KernelError and InputError.
     """
+    truth("descent", descent)
     if not {"nngp", "ntk"} <= set(getattr(kernels, "data_vars", ())):
         raise InputError("kernels: expected the Dataset of limit_kernel(network, x), with nngp and ntk.")
     prior_mean = _mean_of(kernels)

@@ -32,16 +32,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import (
+    MOST_DRAWS,
     as_generator,
     as_kernel,
     checked_targets,
     positive_number,
     real_array,
     refuse_overflow,
+    truth,
     whole_number,
 )
 from graphon_theory.data.labels import MODE, SIZE, Labels, Variables, dataset, inputs_of, labels_of, refuse_other_labels
-from graphon_theory.errors import ConvergenceError, GraphonError, InputError
+from graphon_theory.errors import ConvergenceError, GraphonError, InputError, shown
 from graphon_theory.spectra.kernel_spectra import spectrum
 from graphon_theory.training.linear_training import LinearTraining
 
@@ -145,6 +147,7 @@ def learning_curve(
 
     Raises KernelError and InputError as `gradient_flow`, ConvergenceError if the equations for sigma have no solution.
     """
+    truth("resolved", resolved)
     problem = LinearTraining.of(kernel, y)
     size = problem.size
     counts = _checked_sizes(sizes, size - 1)
@@ -213,7 +216,7 @@ def measured_learning_curve(
     targets = checked_targets(y, size, inputs=inputs_of(kernel)).reshape(size, -1)
     counts = _checked_sizes(sizes, size - 1)
     delta = positive_number("ridge", ridge, zero=True)
-    repeats = whole_number("repeats", repeats, 2)
+    repeats = whole_number("repeats", repeats, 2, MOST_DRAWS)
     random = as_generator(rng, expected="a seed or a numpy Generator")
     errors = np.empty((2, len(counts), repeats))
     for row, n in enumerate(counts.tolist()):
@@ -400,5 +403,5 @@ def _checked_sizes(sizes: ArrayLike, most: int | None) -> NDArray[np.int64]:
     whole = array.dtype.kind in "iu" and array.ndim == 1 and array.size > 0
     if not whole or (np.diff(array) <= 0).any() or array[0] < 1 or (most is not None and array[-1] > most):
         upper = "" if most is None else f" to {most}"
-        raise InputError(f"sizes: expected increasing whole numbers from 1{upper}, got {sizes!r:.80}.")
+        raise InputError(f"sizes: expected increasing whole numbers from 1{upper}, got {shown(sizes)}.")
     return array.astype(np.int64)

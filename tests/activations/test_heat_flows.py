@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import erf, expit, ndtr
 from scipy.stats import norm
 
+from graphon_theory.activations.closed.bivariate_normals import bivariate_cdf
 from graphon_theory.activations.heat.heat_flows import HeatFlow, heat_flow_block
 from graphon_theory.errors import ActivationError
 from tests import dual_references
@@ -148,6 +149,92 @@ def test_block_is_the_moments() -> None:
         t = state[:, 1] + (state[:, 0] if shared else extra) + own_bias
         np.testing.assert_allclose(out[:, 0], c, rtol=1e-13, atol=1e-14)
         np.testing.assert_allclose(out[:, 1], dot * t, rtol=1e-13, atol=1e-13)
+
+
+LOCALISED = Flow(lambda z: np.exp(-z * z), lambda z: -2 * z * np.exp(-z * z))
+BOX = Flow(lambda z: ((z > -1) & (z < 2)) * 1.0, np.zeros_like, jumps=(-1, 2))
+
+
+@pytest.mark.parametrize("centred", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_localised_activations_at_unequal_variances(centred: bool) -> None:
+    """exp(-z^2) at deviations whose ratio is 1 to 1e4, up to |rho| = 1 - 1e-10: its closed form, within the bound."""
+    rng = np.random.default_rng(3)
+    ratio = np.repeat([1.0, 5.0, 12.0, 100.0, 1e4], 6)
+    s1 = np.minimum(10 ** rng.uniform(-1.5, 2.5, ratio.size), 3e3 / ratio)
+    rho = np.tile([0.93, -0.5, 0.999, -(1 - 1e-6), 1 - 1e-10, 0.05], 5)
+    q = np.array([s1**2, (s1 * ratio) ** 2])
+    swap = rng.random(ratio.size) < 0.5
+    q[:, swap] = q[::-1, swap]
+    k = rho * np.sqrt(q[0]) * np.sqrt(q[1])
+    m1, m2 = (0.0, 0.0) if centred else (0.7, -1.2)
+    c, dot = LOCALISED.moments(m1, m2, k, *q)
+    bound = LOCALISED.prepared(max(abs(m1), abs(m2)), float(q.max())).error
+
+    def exact(k: float, q1: float, q2: float, m1: float, m2: float) -> tuple[mpmath.mpf, mpmath.mpf]:
+        a, b, x, m1, m2 = (mpmath.mpf(v) for v in (q1, q2, k, m1, m2))
+        det = (1 + 2 * a) * (1 + 2 * b) - 4 * x * x
+        n1, n2 = ((1 + 2 * b) * m1 - 2 * x * m2) / det, ((1 + 2 * a) * m2 - 2 * x * m1) / det
+        value = mpmath.exp(-(m1 * n1 + m2 * n2)) / mpmath.sqrt(det)
+        return value, value * (4 * x / det + 4 * n1 * n2)
+
+    with mpmath.workdps(40):
+        for i in range(k.size):
+            want = exact(k[i], q[0, i], q[1, i], m1, m2)
+            own = [exact(v, v, v, m, m) for v, m in zip(q[:, i], (m1, m2), strict=True)]
+            for found, value, left, right in zip((c[i], dot[i]), want, *own, strict=True):
+                assert abs(found - value) <= bound * mpmath.sqrt(left * right)
+    value, _ = LOCALISED.moments(0.0, 0.0, 0.93 * np.sqrt(0.365 * 3200), 0.365, 3200.0)
+    assert float(value) == pytest.approx(0.0119242822632829, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_a_box_at_unequal_variances() -> None:
+    """1 on (-1, 2): four bivariate normal probabilities."""
+    for q1, q2, rho in ((0.4, 3000.0, 0.93), (0.01, 100.0, -0.99), (1.0, 1e6, 0.5), (9.0, 4e4, -0.999)):
+        s1, s2 = np.sqrt([q1, q2])
+        want = sum(
+            sign1 * sign2 * bivariate_cdf(a / s1, b / s2, rho, 1 - abs(rho))
+            for sign1, a in ((1, 2.0), (-1, -1.0))
+            for sign2, b in ((1, 2.0), (-1, -1.0))
+        )
+        c, _ = BOX.moments(0.0, 0.0, rho * s1 * s2, q1, q2)
+        own = np.sqrt(np.prod([BOX.moments(0.0, 0.0, q, q, q)[0] for q in (q1, q2)]))
+        assert abs(float(c) - want) <= BOX.prepared(0.0, 1e6).error * own + 4e-15
+
+
+@pytest.mark.slow
+def test_structure_far_narrower_than_the_deviation() -> None:
+    """exp(-|1000 z|) at deviations to 1e9 times its scale: E[phi^2] = exp(a^2 / 2) erfc(a / sqrt 2), a = 2000 s."""
+    flow = Flow(lambda z: np.exp(-1e3 * abs(z)), lambda z: -1e3 * np.sign(z) * np.exp(-1e3 * abs(z)), kinks=(0,))
+    for s in (1e-3, 1.0, 1e3, 1e6):
+        c, dot = flow.moments(0.0, 0.0, s * s, s * s, s * s)
+        a = mpmath.mpf(2e3 * s)
+        want = (
+            mpmath.exp(a * a / 2) * mpmath.erfc(a / mpmath.sqrt(2))
+            if a < 50
+            else mpmath.sqrt(2 / mpmath.pi) / a * (1 - 1 / a**2 + 3 / a**4 - 15 / a**6)
+        )
+        assert float(c) == pytest.approx(float(want), rel=3e-12)
+        assert float(dot) == pytest.approx(1e6 * float(want), rel=3e-12)
+
+
+def test_variances_below_the_table() -> None:
+    """Zero gives phi(0)^2 itself; below 1e-30 phi and phi' are powers of z: elu and exp(-|z|), slopes as they are."""
+    elu = FLOWS["elu"]
+    for q in (1e-300, 1e-100, 1e-59, 1e-31, 1e-30, 1e-12):
+        c, dot = elu.moments(0.0, 0.0, 0.5 * q, q, q)
+        assert float(c) == pytest.approx(0.5 * q, rel=2e-6 * q**0.25 + 1e-12)
+        assert float(dot) == pytest.approx(1.0, rel=3 * q**0.5 + 1e-12)
+        crossed, _ = elu.moments(0.0, 0.0, 0.5 * q**0.5, q, 1.0)
+        slope = float(elu.moments(0.0, 0.0, 0.5e-6, 1e-12, 1.0)[0]) / 1e-6
+        assert float(crossed) == pytest.approx(slope * q**0.5, rel=3e-6)
+    assert float(elu.moments(0.0, 0.0, 0.0, 0.0, 0.0)[0]) == 0.0
+    assert float(elu.moments(0.0, 0.0, 0.0, 0.0, 1.0)[0]) == 0.0
+    peak = Flow(lambda z: np.exp(-abs(z)), lambda z: -np.sign(z) * np.exp(-abs(z)), kinks=(0,))
+    c, dot = peak.moments(0.0, 0.0, 0.5e-100, 1e-100, 1e-100)
+    assert float(c) == pytest.approx(1.0, rel=1e-13)
+    assert float(dot) == pytest.approx(1 / 3, rel=1e-12)  # of the signs
+    assert float(peak.moments(0.0, 0.0, 0.0, 0.0, 0.0)[0]) == 1.0
 
 
 def test_swapped_inputs_and_diagonal() -> None:

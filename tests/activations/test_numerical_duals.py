@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.special import ndtr
 
 import graphon_theory as gt
 from graphon_theory.activations.activation import as_activation
+from graphon_theory.activations.series.hermite_series import HermiteSeries
 from tests.dual_references import CUSTOM, KINKS, NAMED, WRITTEN, load, points
 
 REFERENCE = load()
@@ -126,6 +128,41 @@ def test_expression_and_callable_agree() -> None:
     assert expression.kinked
 
 
+def test_series_are_taken_where_they_see_phi() -> None:
+    """At deviations of 1e6 every node sees a constant, and two series agree on nothing: no series then."""
+    for text in ("tanh(z)", "z/2*(1 + tanh(z))", "1/(1 + z**2)", "z*tanh(z)"):
+        phi = gt.Activation(text)
+        assert HermiteSeries.fitting(phi.phi, phi.derivative, 0.0, 1e12) is None
+        assert HermiteSeries.fitting(phi.phi, phi.derivative, 0.0, 1e24) is None
+    assert HermiteSeries.fitting(np.tanh, lambda z: 1 / np.cosh(z) ** 2, 0.0, 1.0) is not None
+    shifted = gt.Activation("tanh(5*(z - 3.3))")  # between means that are looked at
+    assert HermiteSeries.fitting(shifted.phi, shifted.derivative, 1e3, 1e-2) is None
+    cubic = gt.Activation("z**3 - z")
+    assert HermiteSeries.fitting(cubic.phi, cubic.derivative, 0.0, 1e12) is not None
+
+
+@pytest.mark.slow
+def test_one_huge_input_leaves_the_others_their_digits() -> None:
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    network = gt.Network([1.0, 1.0], gt.Activation("tanh(z)"), weight_variance=1.0)
+    alone = gt.limit_kernel(network, x)
+    both = gt.limit_kernel(network, np.concatenate([x, [[1e6, 0.0, 0.0]]]))
+    assert float(both.nngp[5, 5]) == pytest.approx(1.0, abs=3e-6)
+    bound = alone.attrs["quadrature_error"] + both.attrs["quadrature_error"]
+    scale = np.sqrt(np.outer(np.diag(alone.nngp), np.diag(alone.nngp)))
+    assert (np.abs(both.nngp[:5, :5].values - alone.nngp.values) <= bound * scale).all()
+
+
+def test_a_zero_input_without_bias_settles() -> None:
+    """elu on dead units: phi(0) is 0 itself, and tiny variances of a logistic tail are no hindrance."""
+    x = np.random.default_rng(0).standard_normal((3, 3))
+    x[2] = 0.0
+    tail = "1/(1 + exp(60*(u - 0.5)))*(0.5 + 0.5*v)"
+    kernel = gt.limit_kernel(gt.Network([1.0, tail, 1.0], "elu"), x)
+    assert float(abs(kernel.nngp[2]).max()) == 0.0
+    assert float(kernel.nngp[0, 0]) > 0.1
+
+
 def test_a_custom_activation_goes_through_a_network() -> None:
     """A rectifier written three ways gives one kernel; a softened one is close to it."""
     x = np.random.default_rng(2).standard_normal((6, 3))
@@ -201,6 +238,14 @@ def test_growth_beyond_the_gaussian_is_refused() -> None:
         gt.limit_kernel(gt.Network([1.0, 1.0], "exp"), x)
 
 
+def test_a_scalar_function_with_its_type_is_taken() -> None:
+    """np.vectorize with otypes; and symbols that are no more than real."""
+    bent = gt.Activation(np.vectorize(lambda z: z if z > 0 else 0, otypes=[float]), kinks=(0,))
+    np.testing.assert_allclose(bent.duals(0.3, 0.7, 1.9), as_activation("relu").duals(0.3, 0.7, 1.9), rtol=1e-11)
+    for symbol in (sp.Symbol("z"), sp.Symbol("z", real=True), sp.Symbol("z", complex=True)):
+        assert gt.Activation(sp.Max(symbol, 0)) == gt.Activation("Max(z, 0)")
+
+
 def test_an_undeclared_jump_is_refused() -> None:
     with pytest.raises(gt.ActivationError, match=r"(jump|rough).*kinks"):
         gt.Activation(lambda z: np.where(z > 0.3, 1.0, np.tanh(z))).duals(0.5, 1.0, 1.0)
@@ -223,6 +268,16 @@ def test_an_undeclared_jump_is_refused() -> None:
         (lambda: gt.Activation(np.tanh, kinks=(np.inf,)), "kinks: expected finite places"),
         (lambda: gt.Activation(lambda z: np.float64(1.0)), "must be vectorised"),  # type: ignore[return-value]
         (lambda: gt.Activation("abs(sin(z))"), "more than 64 kinks"),
+        (lambda: gt.Activation(lambda z: math.tanh(z)), r"cannot take arrays .*otypes=\[float\]"),  # type: ignore[return-value]
+        (lambda: gt.Activation(lambda z: 1 if z > 0 else 0), "cannot take arrays"),  # type: ignore[return-value]
+        (lambda: gt.Activation(np.vectorize(lambda z: z if z > 0 else 0)), "by what comes first, and rounds the rest"),
+        (lambda: gt.Activation(np.vectorize(lambda z: max(z, 0))), "by what comes first"),
+        (lambda: gt.Activation(lambda z: np.exp(1j * z)), "returns complex128 values; it must return real numbers"),
+        (lambda: gt.Activation(lambda z: np.ma.masked_less(z, 0)), "returns a masked array"),
+        (lambda: gt.Activation("log(z)"), "is nan at -1; phi must be finite"),
+        (lambda: gt.Activation(np.tanh, derivative=lambda z: 1 if z > 0 else 0), "derivative: .*cannot take arrays"),  # type: ignore[arg-type,return-value]
+        (lambda: gt.Activation(sp.Max(sp.Symbol("z", positive=True), 0)), "'z' is assumed to be positive=True"),
+        (lambda: gt.Activation(sp.Symbol("z", integer=True) ** 2), "'z' is assumed to be integer=True"),
         (lambda: as_activation("swish"), "expected an Activation or one of 'relu'"),
     ],
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
+import graphon_theory as gt
 from graphon_theory.engine.densities import kernel_density, marginals
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import InputError
@@ -43,3 +45,13 @@ def test_where_nothing_arrives_nothing_is_learned() -> None:
 def test_wants_a_density() -> None:
     with pytest.raises(InputError, match="density: expected the Dataset that kernel_density"):
         marginals(limit_kernel(Network([1.0, 1.0]), np.ones((2, 3))))
+
+
+def test_columns_of_other_labels_are_refused() -> None:
+    network = gt.Network([1.0, 0.5, 1.0], "erf")
+    one, other = (xr.DataArray([0.3, 0.7], dims="f", coords={"f": names}) for names in (["a", "b"], ["b", "a"]))
+    with pytest.raises(gt.InputError, match=r"x2: the labels of its columns differ from those of x1, first at \[0\]"):
+        gt.kernel_density(network, one, other, 2)
+    plain = gt.kernel_density(network, [0.3, 0.7], [0.3, 0.7], 2).density
+    np.testing.assert_array_equal(gt.kernel_density(network, one, one, 2).density, plain)
+    np.testing.assert_array_equal(gt.kernel_density(network, one, other.values, 2).density, plain)

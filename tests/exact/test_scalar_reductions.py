@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -168,7 +167,7 @@ def test_each_broken_premise_is_named(network: gt.Network, broken: str, where: i
         activation = as_activation(["erf", "gelu", "sin", "step"][where])
     else:
         layers[0] = [gt.Connectivity([[0.9, 0.1], [0.2, 0.6]]), "min(u, v)", "0.2 + u*v/2", "exp(-(u - v)**2)"][where]
-    altered = replace(network, layers=tuple(layers), activation=activation, bias_variance=bias)
+    altered = network.changed(layers=tuple(layers), activation=activation, bias_variance=bias)
     found = gt.scalar_reduction(altered)
     assert not found
     assert word in found.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import tomllib
 from typing import Any
 
@@ -120,7 +121,8 @@ def test_repr_is_short_and_tells_the_scales() -> None:
         ({"weight_variance": None}, "weight_variance: expected a finite number > 0, got None"),
         ({"bias_variance": -0.1}, r"bias_variance: expected a finite number >= 0, got -0\.1"),
         ({"bias_variance": np.nan}, "bias_variance: expected a finite number >= 0, got nan"),
-        ({"bias_variance": [0.1, 0.1]}, "bias_variance: expected a finite number >= 0"),
+        ({"bias_variance": [0.1, -0.1]}, r"bias_variance: expected a finite number >= 0, got -0\.1"),
+        ({"bias_variance": [0.1]}, r"bias_variance: expected one number or 2 \(one per layer\), got 1"),
         ({"bias_variance": True}, "bias_variance: expected a finite number >= 0, got True"),
         ({"parameterization": "mup"}, 'parameterization: expected "ntk" or "standard", got \'mup\''),
         ({"parameterization": "standard"}, r'widths: parameterization="standard" needs the 2 fan-ins .* got none'),
@@ -339,3 +341,145 @@ def test_with_layers_keeps_everything_else() -> None:
     assert other == gt.Network([0.2, 1.0], "erf", (2.0, 1.5), 0.1, "standard", (3, 40), outputs=2)
     with pytest.raises(gt.NetworkError, match="layers: expected 2, as many as there are, got 1"):
         first.with_layers([1.0])
+
+
+# --- stages -----------------------------------------------------------------------------------------------------------
+
+DENSE, RELU = gt.Dense(gt.Connectivity(0.5)), gt.Pointwise("relu")
+STAGED = gt.Network(
+    [
+        gt.Dense(gt.Connectivity(STEP), 1.5, 0.2),
+        gt.Residual(
+            gt.LayerNorm(1e-3),
+            RELU,
+            gt.Dense(gt.magnitude_pruning(0.2), bias_variance=0.0, trained_bias_variance=1.0),
+            gt.Residual(gt.Pointwise(gt.Activation("Max(z, z**2/10)")), DENSE, scale=-0.5),
+            gt.Pointwise("erf"),
+            gt.Dense(gt.Connectivity("exp(-(u - v)**2)")),
+            scale=0.7,
+        ),
+        gt.LayerNorm(0.0),
+        gt.Pointwise(),
+        DENSE,
+    ],
+    activation="gelu",
+    weight_variance=1.2,
+    bias_variance=0.1,
+    outputs=2,
+)
+
+
+def test_stages_take_what_they_leave_open_from_the_network() -> None:
+    assert STAGED.depth == 5
+    assert STAGED.weight_variance == (1.5, 1.2, 1.2, 1.2, 1.2)
+    assert STAGED.bias_variances == (0.2, 0.0, 0.1, 0.1, 0.1)
+    assert STAGED.trained_bias_variances == (0.2, 1.0, 0.1, 0.1, 0.1)
+    assert [activation.name for activation in STAGED.activations][::3] == ["relu", "gelu"]
+    assert STAGED.layers[1] == gt.magnitude_pruning(0.2)
+    assert not STAGED.is_plain
+
+
+def test_plain_networks_are_stages_too() -> None:
+    plain = gt.Network([STEP, 0.5, 1.0], ["relu", "erf"], [2.0, 1.5, 1.0], [0.1, 0.0, 0.2])
+    same = gt.Network(
+        [
+            gt.Dense(gt.Connectivity(STEP), 2.0, 0.1),
+            RELU,
+            gt.Dense(gt.Connectivity(0.5), 1.5, 0.0),
+            gt.Pointwise("erf"),
+            1.0,
+        ],
+        weight_variance=1.0,
+        bias_variance=0.2,
+    )
+    assert plain == same
+    assert hash(plain) == hash(same)
+    assert same.is_plain
+    assert repr(same).endswith(
+        "activation=['relu', 'erf'], weight_variance=[2.0, 1.5, 1.0], bias_variance=[0.1, 0.0, 0.2])"
+    )
+
+
+def test_what_is_asked_for_as_one_is_refused_where_there_are_several() -> None:
+    with pytest.raises(gt.NetworkError, match=r"activation: one is asked for, .* several \(relu, .*gelu\)"):
+        _ = STAGED.activation
+    with pytest.raises(gt.NetworkError, match=r"bias_variance: one is asked for, and layers have their own, \[0\.2"):
+        _ = STAGED.bias_variance
+
+
+def test_stages_survive_toml_pickles_and_changes() -> None:
+    text = STAGED.to_toml()
+    assert gt.Network.from_toml(text) == STAGED
+    assert gt.Network.from_toml(text).to_toml() == text
+    assert pickle.loads(pickle.dumps(STAGED)) == STAGED
+    mixed = gt.Network([1.0, STEP, 0.5], ["relu", "erf"], bias_variance=[0.1, 0.0, 0.2], trained_bias_variance=0.3)
+    assert gt.Network.from_toml(mixed.to_toml()) == mixed
+    other = STAGED.changed(activation="sin", bias_variance=0.0)
+    assert {activation.name for activation in other.activations} == {"sin"}
+    assert other.bias_variances == (0.0,) * 5
+    assert other.trained_bias_variances == STAGED.trained_bias_variances
+    assert other.outputs == 2
+    assert other.changed(outputs=2) == other
+    assert STAGED.with_layers([0.1, 0.2, 0.3, 0.4, 0.5]).layers[3] == gt.Connectivity(0.4)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([RELU, DENSE], "stage 1: an activation of the inputs themselves"),
+        ([gt.LayerNorm(), DENSE], "stage 1: a LayerNorm of the inputs themselves"),
+        ([gt.Residual(RELU, DENSE), DENSE], "stage 1: a shortcut from the inputs is not Gaussian"),
+        ([DENSE, RELU], "stage 2: a network ends in a Dense; behind an activation the outputs are not Gaussian"),
+        ([DENSE, gt.LayerNorm()], "stage 2: a network ends in a Dense; the k outputs are too few"),
+        ([DENSE, gt.Residual(RELU, DENSE)], "stage 2: a network ends in a Dense; the branch would start from the k"),
+        ([DENSE, RELU, RELU, DENSE], "stage 3: an activation of what stands behind an activation"),
+        ([DENSE, RELU, gt.Residual(RELU, DENSE), DENSE], "stage 3: a shortcut of what stands behind an activation"),
+        ([DENSE, gt.Residual(RELU), DENSE], "stage 2: the branch has no Dense of its own"),
+        ([DENSE, gt.Residual(gt.Residual(RELU, DENSE)), DENSE], "stage 2: the branch has no Dense of its own"),
+        ([DENSE, gt.Residual(DENSE, RELU), DENSE], "stage 2: the branch ends behind an activation"),
+        ([DENSE, gt.Residual(RELU, gt.Residual(RELU, DENSE), DENSE), DENSE], "stage 2, stage 2: a shortcut of"),
+    ],
+)
+def test_stages_that_have_no_limit_are_refused_with_the_reason(stages: list[Any], message: str) -> None:
+    with pytest.raises(gt.NetworkError, match=f"^stages: {message}"):
+        gt.Network(stages)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: gt.LayerNorm(-1e-5), "epsilon: expected a finite number >= 0, got -1e-05"),
+        (lambda: gt.LayerNorm(np.nan), "epsilon: expected a finite number >= 0, got nan"),
+        (lambda: gt.Residual(DENSE, scale=np.inf), "scale: expected a finite number, got inf"),
+        (lambda: gt.Dense(0.5, -1.0), r"weight_variance: expected a finite number > 0, got -1\.0"),
+        (lambda: gt.Dense(0.5, None, -1.0), r"bias_variance: expected a finite number >= 0, got -1\.0"),
+        (lambda: gt.Dense(0.5, trained_bias_variance=-1.0), "trained_bias_variance: expected a finite number >= 0"),
+        (lambda: gt.Dense(1.5), r"mask: .* must lie in \[0, 1\]"),
+        (lambda: gt.Pointwise("swoosh"), "activation: expected an Activation or one of"),
+        (
+            lambda: gt.Network([1.0] * 3, ["relu"]),
+            r"activation: expected one or 2 \(one for every layer but",
+        ),
+        (
+            lambda: gt.Network([1.0] * 3, bias_variance=[0.1]),
+            r"bias_variance: expected one number or 3",
+        ),
+        (
+            lambda: gt.Network([1.0] * 3, trained_bias_variance=[0.1]),
+            r"trained_bias_variance: expected one number or 3 \(one per layer\), got 1",
+        ),
+        (
+            lambda: gt.Network([DENSE, gt.Residual(RELU, DENSE), RELU, DENSE], widths=(5, 100, 200)),
+            r"widths: weight layers 2 and 3 read the same layer of units, .* got n_1 = 100 and n_2 = 200",
+        ),
+        (
+            lambda: gt.Network.from_toml("[[stage]]\nkind = 'pool'"),
+            "stage 1: expected a table with a kind, one of",
+        ),
+        (lambda: gt.Network.from_toml("[[stage]]\nkind = 'dense'\nmask = 1\nscale = 2"), "stage 1: unknown keys scale"),
+        (lambda: gt.Network.from_toml("[[stage]]\nkind = 'residual'"), r"stage 1: a residual has \[\[stage\.stage\]\]"),
+    ],
+)
+def test_what_a_stage_cannot_be_is_named(make: Any, message: str) -> None:
+    with pytest.raises(gt.GraphonError, match=f"^{message}"):
+        make()

@@ -489,12 +489,12 @@ def test_replace_makes_another_network_checked_anew() -> None:
         assert found != network
     assert dataclasses.replace(network) == network
     assert dataclasses.replace(network, **new) == gt.Network(**new)
-    fewer = dataclasses.replace(network, layers=[0.5, 1.0], weight_variance=2.0, widths=(6, 40))  # type: ignore[arg-type]
+    fewer = dataclasses.replace(network, layers=[0.5, 1.0], weight_variance=2.0, widths=(6, 40))  # type: ignore[call-arg]
     assert fewer == gt.Network([0.5, 1.0], "erf", 2.0, 0.2, "standard", (6, 40), 2)
     with pytest.raises(gt.NetworkError, match=r"weight_variance: expected one number or 2 \(one per layer\), got 3"):
-        dataclasses.replace(network, layers=[0.5, 1.0])  # type: ignore[arg-type]
+        dataclasses.replace(network, layers=[0.5, 1.0])  # type: ignore[call-arg]
     with pytest.raises(gt.ConnectivityError, match="layers: layer 1: mask"):
-        dataclasses.replace(network, layers=[1.5, 1.0, 1.0])  # type: ignore[arg-type]
+        dataclasses.replace(network, layers=[1.5, 1.0, 1.0])  # type: ignore[call-arg]
 
 
 def test_nothing_can_be_changed() -> None:

@@ -75,8 +75,29 @@ def test_division_is_exact_and_powers_bind_to_the_right() -> None:
 
 def test_symbols_of_any_assumption_become_the_canonical_ones() -> None:
     loose, positive = sp.Symbol("u"), sp.Symbol("u", positive=True)
-    assert parse(loose + positive + sp.Symbol("v", integer=True), UV) == 2 * u + v
+    assert parse(loose + positive + sp.Symbol("v", nonnegative=True), UV) == 2 * u + v
     assert parse(sp.sqrt(loose**2), UV) == sp.Abs(u)
+
+
+def test_assumptions_that_leave_out_a_part_are_refused() -> None:
+    """SymPy has simplified by them before anything is seen: Max(z, 0) of a positive z is z."""
+    for symbol_, fact, names in (
+        (sp.Symbol("v", integer=True), "integer=True", UV),
+        (sp.Symbol("u", negative=True), "negative=True", UV),
+        (sp.Symbol("z", positive=True), "positive=True", ("z",)),
+        (sp.Symbol("z", nonnegative=True), "nonnegative=True", ("z",)),
+        (sp.Symbol("z", imaginary=True), "imaginary=True", ("z",)),
+    ):
+        with pytest.raises(gt.ExpressionError, match=rf"assumed to be {fact}.*Symbol\(.*, real=True\)"):
+            parse(sp.cos(symbol_), names)
+    assert parse(sp.exp(sp.Symbol("z", complex=True)), ("z",)) == sp.exp(symbol("z"))
+
+
+def test_sign_is_read_and_jumps() -> None:
+    expr = parse("sign(u - v)", UV)
+    assert parse(text(expr), UV) == expr
+    assert value("sign(u - v)", u=0.2, v=0.5) == -1.0
+    assert len(gt.AnalyticGraphon("0.5 + 0.2*sign(u - 0.3)").u_breaks) == 3
 
 
 def test_names_are_those_asked_for() -> None:
@@ -158,6 +179,60 @@ def test_nothing_reaches_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
             gt.as_graphon(source)
 
 
+class Hostile(sp.Symbol):
+    """A symbol that runs code of its own wherever SymPy prints, differentiates or replaces it."""
+
+    def _run(self, *_: Any, **__: Any) -> Any:
+        pytest.fail("a method of a user's class was run")
+
+    _sympystr = _latex = _eval_derivative = _eval_subs = _eval_evalf = _xreplace = _numpycode = _run
+
+
+class HostileSine(sp.sin):
+    _sympystr = _latex = fdiff = _eval_derivative = _eval_evalf = _xreplace = Hostile._run
+
+
+class HostileName(str):
+    def __eq__(self, other: object) -> bool:
+        pytest.fail("the name of a symbol was asked")
+
+    __hash__ = str.__hash__
+
+
+def _tower() -> sp.Expr:
+    """2^60^60..., which SymPy would write out as soon as it builds a product of it."""
+    out = sp.Integer(2)
+    for _ in range(6):
+        out = sp.Pow(out, 60, evaluate=False)
+    return sp.Mul(out, u, evaluate=False)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Hostile("u"),
+        Hostile("u") + 1,
+        sp.sin(Hostile("u")),
+        HostileSine(u),
+        u * HostileSine(v, evaluate=False),
+        sp.Symbol(HostileName("u")),
+        sp.Lambda(u, u),
+        sp.Derivative(sp.sin(u), u),
+        sp.Wild("u"),
+        sp.IndexedBase("u")[0],
+        sp.MatrixSymbol("u", 2, 2),
+        _tower(),
+    ],
+    ids=range(12),
+)
+def test_objects_with_methods_of_their_own_are_refused_and_not_asked(source: Any) -> None:
+    for door in (gt.AnalyticGraphon, gt.as_graphon, gt.Activation, lambda one: gt.saliency_pruning(one, 1.0, 0.5)):
+        with pytest.raises(gt.GraphonError, match=r"not allowed|too large|expected"):
+            door(source)
+    with pytest.raises(gt.GraphonError, match=r"not allowed|too large|expected"):
+        gt.closed_form(gt.Network([1.0])).at_equal_norms(source)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -192,7 +267,7 @@ def test_what_is_not_in_the_table_is_named(source: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    [sp.oo, sp.nan, sp.I * u, sp.Integral(u, (u, 0, 1)), sp.sign(u), sp.Eq(u, v), sp.Matrix([[u]]), sp.gamma(u)],
+    [sp.oo, sp.nan, sp.I * u, sp.Integral(u, (u, 0, 1)), sp.floor(u), sp.Eq(u, v), sp.Matrix([[u]]), sp.gamma(u)],
     ids=str,
 )
 def test_sympy_objects_pass_the_same_table(source: Any) -> None:

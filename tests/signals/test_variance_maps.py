@@ -11,7 +11,7 @@ from scipy.integrate import quad
 
 import graphon_theory as gt
 from graphon_theory.activations.activation import as_activation
-from graphon_theory.signals.variance_maps import Moments
+from graphon_theory.signals.block_maps import Moments
 
 STEP = gt.StepGraphon([[0.9, 0.1, 0.4], [0.3, 0.8, 0.2]], [0, 0.3, 1], [0, 0.2, 0.6, 1])  # rows and columns unlike
 OWN = gt.Connectivity(STEP, gt.StepGraphon(1.5 * STEP.values**2, STEP.u_edges, STEP.v_edges))

@@ -9,7 +9,7 @@ nearest singularity in c is at -2, and degree 11 reaches rounding level (1.6e-17
 
 from __future__ import annotations
 
-from numba import njit
+from graphon_theory.numerics.compilation import njit
 
 
 @njit(inline="always")

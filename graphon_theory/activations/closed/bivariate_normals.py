@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from graphon_theory.arrays import FloatArray
+from graphon_theory.numerics.compilation import njit
 
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy"}
 _ORDERS = (6, 12, 20)
@@ -98,20 +98,20 @@ def rectified_pair(
     apart1, apart2 = (h1 - sign * h2) + sign * gap * h2, (h2 - sign * h1) + sign * gap * h1
     t = math.sqrt(gap * (2.0 - gap))
     value = (mean1 * mean2 + k) * both
-    value += mean1 * root2 * _density(h2) * _step_or_cdf(apart1, t)
-    value += mean2 * root1 * _density(h1) * _step_or_cdf(apart2, t)
+    value += mean1 * root2 * density(h2) * step_or_cdf(apart1, t)
+    value += mean2 * root1 * density(h1) * step_or_cdf(apart2, t)
     if t > 0.0:
-        value += root1 * root2 * t * _density(h1) * _density(apart2 / t)
+        value += root1 * root2 * t * density(h1) * density(apart2 / t)
     return value, both
 
 
 @njit(**_options)
-def _density(x: float) -> float:
+def density(x: float) -> float:
     return math.exp(-0.5 * x * x) / math.sqrt(_TWO_PI)
 
 
 @njit(**_options)
-def _step_or_cdf(x: float, t: float) -> float:
+def step_or_cdf(x: float, t: float) -> float:
     if t > 0.0:
         return normal_cdf(x / t)
     return 1.0 if x > 0.0 else (0.0 if x < 0.0 else 0.5)
@@ -119,7 +119,7 @@ def _step_or_cdf(x: float, t: float) -> float:
 
 @njit(**_options)
 def _open(mean: float, root: float) -> float:
-    return _step_or_cdf(mean, root)
+    return step_or_cdf(mean, root)
 
 
 @njit(**_options)
@@ -127,16 +127,16 @@ def _rectified(mean: float, root: float) -> float:
     """E[z+]."""
     if root == 0.0:
         return max(mean, 0.0)
-    return mean * normal_cdf(mean / root) + root * _density(mean / root)
+    return mean * normal_cdf(mean / root) + root * density(mean / root)
 
 
 @njit(**_options)
 def rectifier_about_means(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -157,7 +157,7 @@ def rectifier_about_means(
             rectified_i, open_i = f1[p, 2, i0 + i], f1[p, 3, i0 + i]
             for j in range(n2):
                 k = state[p, 0, i, j]
-                t = state[p, 1, i, j] + (k if shared else extra[p, i, j]) + own_bias
+                t = state[p, 1, i, j] + (k if shared else masked[p, i, j]) + trained_bias
                 k = k + bias
                 mean_j, root_j = f2[p, 0, j0 + j], f2[p, 1, j0 + j]
                 rectified_j, open_j = f2[p, 2, j0 + j], f2[p, 3, j0 + j]

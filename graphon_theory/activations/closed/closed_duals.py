@@ -19,6 +19,7 @@ from scipy.special import erf, ndtr
 
 from graphon_theory.activations.closed import bivariate_normals as bivariate
 from graphon_theory.activations.closed import rectifier_blocks as rectified
+from graphon_theory.activations.closed import slope_blocks as slopes
 from graphon_theory.activations.closed import smooth_blocks as blocks
 from graphon_theory.arrays import FloatArray
 from graphon_theory.numerics import determinants
@@ -33,17 +34,28 @@ class ClosedForm:
 
     ``features(mean, q)`` of shape (P, F, N) is what a block needs of every input. ``about_means`` replaces the block
     where means are not zero; it is the same one where that takes means anyway, and None where no closed form is known.
-    ``mean(mean, q)`` is E[phi]. ``largest`` is the value of mean + variance beyond which E[phi^2] overflows.
+    ``mean(mean, q)`` is E[phi], ``mean_slopes(mean, q)`` its derivatives in q and in the mean. ``back`` is the way back
+    through the block, with its own parameters. E[phi^2] overflows, or is infinite, where ``stretch``^2 times the
+    variance, plus ``stretch`` times the mean if that counts, reaches ``largest``.
     """
 
     moments: Moments
     features: Features
     block: Callable[..., None]
     mean: Callable[[FloatArray, FloatArray], FloatArray]
+    back: Callable[..., None]
+    back_parameters: tuple[float, ...]
+    mean_slopes: Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
     parameters: tuple[float, ...] = ()
     about_means: ClosedForm | None = None
     takes_means: bool = False
     largest: float = math.inf
+    stretch: float = 1.0
+
+    def holds(self, mean: float, variance: float) -> bool:
+        """Whether E[phi^2] is finite for means and variances up to these."""
+        shift = self.stretch * mean if self.takes_means else 0.0
+        return math.isinf(self.largest) or shift + self.stretch**2 * variance < self.largest
 
 
 def determinant(q12: FloatArray, q11: FloatArray, q22: FloatArray) -> FloatArray:
@@ -84,15 +96,31 @@ def rectifier(alpha: float, beta: float) -> ClosedForm:
     def mean(mu: FloatArray, q: FloatArray) -> FloatArray:
         return alpha * mu + (beta - alpha) * _rectified(mu, q)[0]
 
+    def mean_slopes(mu: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return 0.5 * (beta - alpha) * _density_at_zero(mu, q), alpha + (beta - alpha) * _rectified(mu, q)[1]
+
+    own = (alpha, beta - alpha, 0.0)
+    about_means = ClosedForm(
+        moments,
+        _rectified_features,
+        bivariate.rectifier_about_means,
+        mean,
+        slopes.rectifier_about_means_back,
+        own,
+        mean_slopes,
+        own,
+        takes_means=True,
+    )
     return ClosedForm(
         moments,
         lambda mu, q: _stack(np.sqrt(q), inverse_root(q)),
         rectified.rectifier_block,
         mean,
+        slopes.rectifier_back,
         (linear, bent),
-        ClosedForm(
-            moments, _rectified_features, bivariate.rectifier_about_means, mean, (alpha, beta - alpha, 0.0), None, True
-        ),
+        mean_slopes,
+        (linear, bent),
+        about_means,
     )
 
 
@@ -103,6 +131,12 @@ def _rectified(mean: ArrayLike, q: FloatArray) -> tuple[FloatArray, FloatArray]:
     opened = np.where(s > 0, ndtr(h), 0.5 * (1 + np.sign(mean)))
     density = np.exp(-0.5 * h * h) / math.sqrt(2 * math.pi)
     return np.where(s > 0, mean * opened + s * density, np.maximum(mean, 0.0)), opened
+
+
+def _density_at_zero(mean: FloatArray, q: FloatArray) -> FloatArray:
+    """The density of N(mean, q) at 0; 0 where q = 0."""
+    inverse = inverse_root(q)
+    return np.asarray(np.exp(-0.5 * (mean * inverse) ** 2) * (inverse / math.sqrt(2 * math.pi)))
 
 
 def _rectified_features(mean: ArrayLike, q: FloatArray) -> FloatArray:
@@ -118,14 +152,30 @@ def _step_mean(mean: FloatArray, q: FloatArray) -> FloatArray:
     return np.where(q > 0, _rectified(mean, q)[1], np.asarray(mean) > 0)
 
 
+def _step_mean_slopes(mean: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+    density = _density_at_zero(mean, q)
+    return -0.5 * density * mean * inverse_root(q) ** 2, density
+
+
 STEP = ClosedForm(
     _step_moments,
     lambda mu, q: _stack(inverse_root(q)),
     blocks.step_block,
     _step_mean,
+    slopes.step_back,
+    (),
+    _step_mean_slopes,
     (),
     ClosedForm(
-        _step_moments, _rectified_features, bivariate.rectifier_about_means, _step_mean, (0.0, 1.0, 1.0), None, True
+        _step_moments,
+        _rectified_features,
+        bivariate.rectifier_about_means,
+        _step_mean,
+        slopes.rectifier_about_means_back,
+        (0.0, 1.0, 1.0),
+        _step_mean_slopes,
+        (0.0, 1.0, 1.0),
+        takes_means=True,
     ),
 )
 
@@ -135,6 +185,9 @@ IDENTITY = ClosedForm(
     lambda mu, q: q[:, None],
     rectified.identity_block,
     lambda mu, q: mu + 0.0 * q,
+    slopes.identity_back,
+    (),
+    lambda mu, q: (0.0 * q, 1.0 + 0.0 * q),
 )
 
 
@@ -146,11 +199,20 @@ def _erf_moments(q12: FloatArray, q11: FloatArray, q22: FloatArray) -> tuple[Flo
     return (2 / np.pi) * np.arctan2(2 * q12, cosine), (4 / np.pi) / cosine
 
 
+def _erf_mean_slopes(mean: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+    a = 1 + 2 * q
+    slope = (2 / math.sqrt(math.pi)) * np.exp(-mean * mean / a) / np.sqrt(a)
+    return -slope * mean / a, slope
+
+
 ERF = ClosedForm(
     _erf_moments,
     lambda mu, q: _stack(q, inverse_root(q), 1 / np.sqrt(1 + 2 * q)),
     rectified.erf_block,
     lambda mu, q: np.asarray(erf(mu / np.sqrt(1 + 2 * q))),
+    slopes.smooth_back,
+    (slopes.ERF,),
+    _erf_mean_slopes,
 )
 
 
@@ -169,11 +231,22 @@ def _gelu_mean(mean: FloatArray, q: FloatArray) -> FloatArray:
     return mean * ndtr(h) + q / root * np.exp(-0.5 * h * h) / math.sqrt(2 * math.pi)
 
 
+def _gelu_mean_slopes(mean: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """E[phi''] / 2 and E[phi'], with phi'' = (2 - z^2) n(z)."""
+    a = 1 + q
+    h = mean / np.sqrt(a)
+    density = np.exp(-0.5 * h * h) / np.sqrt(2 * math.pi * a)
+    return 0.5 * density * (2 - q / a - (mean / a) ** 2), ndtr(h) + density * mean / a
+
+
 GELU = ClosedForm(
     _gelu_moments,
     lambda mu, q: _stack(q, inverse_root(q), 1 / np.sqrt(1 + q)),
     blocks.gelu_block,
     _gelu_mean,
+    slopes.smooth_back,
+    (slopes.GELU,),
+    _gelu_mean_slopes,
 )
 
 
@@ -194,6 +267,9 @@ SIN = ClosedForm(
     _wave_features,
     blocks.wave_block,
     lambda mu, q: np.sin(mu) * np.exp(-0.5 * q),
+    slopes.smooth_back,
+    (slopes.SIN,),
+    lambda mu, q: (-0.5 * np.sin(mu) * np.exp(-0.5 * q), np.cos(mu) * np.exp(-0.5 * q)),
     (0.0,),
     takes_means=True,
 )
@@ -202,6 +278,9 @@ COS = ClosedForm(
     _wave_features,
     blocks.wave_block,
     lambda mu, q: np.cos(mu) * np.exp(-0.5 * q),
+    slopes.smooth_back,
+    (slopes.COS,),
+    lambda mu, q: (-0.5 * np.cos(mu) * np.exp(-0.5 * q), -np.sin(mu) * np.exp(-0.5 * q)),
     (1.0,),
     takes_means=True,
 )
@@ -217,6 +296,9 @@ EXP = ClosedForm(
     lambda mu, q: _stack(np.asarray(mu) + 0.5 * q),
     blocks.exponential_block,
     lambda mu, q: np.exp(mu + 0.5 * q),
+    slopes.smooth_back,
+    (slopes.EXP,),
+    lambda mu, q: (0.5 * np.exp(mu + 0.5 * q), np.exp(mu + 0.5 * q)),
     takes_means=True,
     largest=350.0,  # C of an input with itself is exp(2 mu + 2 q)
 )
@@ -228,10 +310,36 @@ def _gaussian_moments(q12: FloatArray, q11: FloatArray, q22: FloatArray) -> tupl
     return c, c * q12 / det
 
 
+def _gaussian_mean_slopes(mean: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+    n = mean / (1 + q)
+    value = np.exp(-0.5 * mean * n) / np.sqrt(1 + q)
+    return 0.5 * value * (n * n - 1 / (1 + q)), -n * value
+
+
 GAUSSIAN = ClosedForm(
     _gaussian_moments,
     lambda mu, q: _stack(q, inverse_root(q), mu),
     blocks.gaussian_block,
     lambda mu, q: np.exp(-0.5 * mu * mu / (1 + q)) / np.sqrt(1 + q),
+    slopes.smooth_back,
+    (slopes.GAUSSIAN,),
+    _gaussian_mean_slopes,
     takes_means=True,
+)
+
+
+def _growing_mean(mean: FloatArray, q: FloatArray) -> FloatArray:
+    return np.exp(0.5 * mean * mean / (1 + q)) / np.sqrt(1 + q)
+
+
+# exp(+z^2 / 2), as the Gaussian at variances below 0: with D = det(1 - Q), C = D^(-1/2) while every q < 1/2
+GROWING = ClosedForm(
+    _gaussian_moments,
+    lambda mu, q: _stack(q, inverse_root(-q), mu),
+    blocks.gaussian_block,
+    _growing_mean,
+    slopes.smooth_back,
+    (slopes.GAUSSIAN,),
+    _gaussian_mean_slopes,  # about zero, where signs of squares of means do not matter
+    largest=0.5,
 )

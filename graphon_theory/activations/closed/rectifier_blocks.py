@@ -2,12 +2,12 @@
 
 Every block kernel has the signature
 
-    kernel(state, extra, shared, bias, own_bias, f1, f2, i0, j0, out, parameters)
+    kernel(state, masked, shared, bias, trained_bias, f1, f2, i0, j0, out, parameters)
 
-``state`` (P, 2, n1, n2) holds the two products of the layer below, A_V C and A_V (Cdot T); ``extra`` (P, n1, n2) holds
+``state`` (P, 2, n1, n2) holds the two products of the layer below, A_V C and A_V (Cdot T); ``masked`` (P, n1, n2) holds
 A_W C where W differs from V and is not read where ``shared`` says that they agree. The kernel forms
 
-    K = state[:, 0] + bias,      T = state[:, 1] + (A_W C) + own_bias
+    K = state[:, 0] + bias,      T = state[:, 1] + (A_W C) + trained_bias
 
 and writes C(K) into out[:, 0] and Cdot(K) T into out[:, 1]. ``f1`` (P, F, N1) and ``f2`` (P, F, N2) are features of the
 variances (square roots and the like), formed once for all inputs; the tile starts at (i0, j0). ``parameters`` starts
@@ -23,10 +23,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from numba import njit
-
 from graphon_theory.activations.closed.arctangents import acute_ratio, arctangent_ratio
 from graphon_theory.arrays import FloatArray
+from graphon_theory.numerics.compilation import njit
 
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
 
@@ -34,10 +33,10 @@ _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath
 @njit(**_options)
 def rectifier_block(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -60,10 +59,10 @@ def rectifier_block(
         for i in range(n1):
             root_i, inverse_i = bent * f1[p, 0, i0 + i], f1[p, 1, i0 + i]
             signal, tangent, dual, carried = state[p, 0, i], state[p, 1, i], out[p, 0, i], out[p, 1, i]
-            own = signal if shared else extra[p, i]
+            product = signal if shared else masked[p, i]
             for j in range(n2):
                 k = signal[j] + bias
-                t = tangent[j] + (own[j] + own_bias)
+                t = tangent[j] + (product[j] + trained_bias)
                 rho = k * (inverse_i * inverses[j])
                 cosine = abs(rho)  # of a
                 y = 0.5 - 0.5 * cosine
@@ -78,10 +77,10 @@ def rectifier_block(
 @njit(**_options)
 def erf_block(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -101,10 +100,10 @@ def erf_block(
         for i in range(n1):
             q_i, inverse_i, scale_i = f1[p, 0, i0 + i], f1[p, 1, i0 + i], f1[p, 2, i0 + i]
             signal, tangent, dual, carried = state[p, 0, i], state[p, 1, i], out[p, 0, i], out[p, 1, i]
-            own = signal if shared else extra[p, i]
+            product = signal if shared else masked[p, i]
             for j in range(n2):
                 k = signal[j] + bias
-                t = tangent[j] + (own[j] + own_bias)
+                t = tangent[j] + (product[j] + trained_bias)
                 q_j = variances[j]
                 rho = k * (inverse_i * inverses[j])
                 gap = 1.0 - abs(rho)
@@ -120,10 +119,10 @@ def erf_block(
 @njit(**_options)
 def identity_block(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -136,7 +135,7 @@ def identity_block(
     for p in range(positions):
         for i in range(n1):
             signal, tangent, dual, carried = state[p, 0, i], state[p, 1, i], out[p, 0, i], out[p, 1, i]
-            own = signal if shared else extra[p, i]
+            product = signal if shared else masked[p, i]
             for j in range(n2):
-                carried[j] = tangent[j] + (own[j] + own_bias)
+                carried[j] = tangent[j] + (product[j] + trained_bias)
                 dual[j] = signal[j] + bias

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from numba import njit
-
 from graphon_theory.activations.closed.arctangents import arctangent_ratio
 from graphon_theory.arrays import FloatArray
+from graphon_theory.numerics.compilation import njit
 
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
 
@@ -26,10 +25,10 @@ def _gap(rho: float, coincident: float) -> float:
 @njit(**_options)
 def step_block(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -57,10 +56,10 @@ def step_block(
 @njit(**_options)
 def gelu_block(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -81,7 +80,7 @@ def gelu_block(
             q_i, inverse_i, scale_i = f1[p, 0, i0 + i], f1[p, 1, i0 + i], f1[p, 2, i0 + i]
             for j in range(n2):
                 k = state[p, 0, i, j]
-                t = state[p, 1, i, j] + (k if shared else extra[p, i, j]) + own_bias
+                t = state[p, 1, i, j] + (k if shared else masked[p, i, j]) + trained_bias
                 k = k + bias
                 q_j = f2[p, 0, j0 + j]
                 gap = _gap(k * (inverse_i * f2[p, 1, j0 + j]), coincident)
@@ -99,10 +98,10 @@ def gelu_block(
 @njit(**_options)
 def wave_block(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -123,7 +122,7 @@ def wave_block(
             cos_i, sin_i = f1[p, 2, i0 + i], f1[p, 3, i0 + i]
             for j in range(n2):
                 k = state[p, 0, i, j]
-                t = state[p, 1, i, j] + (k if shared else extra[p, i, j]) + own_bias
+                t = state[p, 1, i, j] + (k if shared else masked[p, i, j]) + trained_bias
                 k = k + bias
                 root_j = f2[p, 0, j0 + j]
                 rho = k * (inverse_i * f2[p, 1, j0 + j])
@@ -144,10 +143,10 @@ def wave_block(
 @njit(**_options)
 def exponential_block(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -159,11 +158,11 @@ def exponential_block(
     positions, _, n1, n2 = state.shape
     for p in range(positions):
         for i in range(n1):
-            own_i = f1[p, 0, i0 + i]
+            exponent_i = f1[p, 0, i0 + i]
             for j in range(n2):
                 k = state[p, 0, i, j]
-                t = state[p, 1, i, j] + (k if shared else extra[p, i, j]) + own_bias
-                c = math.exp(own_i + f2[p, 0, j0 + j] + (k + bias))
+                t = state[p, 1, i, j] + (k if shared else masked[p, i, j]) + trained_bias
+                c = math.exp(exponent_i + f2[p, 0, j0 + j] + (k + bias))
                 out[p, 0, i, j] = c
                 out[p, 1, i, j] = c * t
 
@@ -171,10 +170,10 @@ def exponential_block(
 @njit(**_options)
 def gaussian_block(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -194,7 +193,7 @@ def gaussian_block(
             q_i, inverse_i, mean_i = f1[p, 0, i0 + i], f1[p, 1, i0 + i], f1[p, 2, i0 + i]
             for j in range(n2):
                 k = state[p, 0, i, j]
-                t = state[p, 1, i, j] + (k if shared else extra[p, i, j]) + own_bias
+                t = state[p, 1, i, j] + (k if shared else masked[p, i, j]) + trained_bias
                 k = k + bias
                 q_j, mean_j = f2[p, 0, j0 + j], f2[p, 2, j0 + j]
                 gap = _gap(k * (inverse_i * f2[p, 1, j0 + j]), coincident)

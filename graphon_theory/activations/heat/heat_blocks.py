@@ -27,18 +27,24 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from graphon_theory.arrays import FloatArray
+from graphon_theory.numerics.compilation import njit
 
-TERMS = 20  # coefficients of a cell in x
-NODES = 16  # Gauss-Legendre nodes between two edges
-HEAD = 8  # entries of a cell before its coefficients
-SLABS = 52  # half-octaves of tau below the top of an octave of s
+# Coefficients of a cell in x; five groups of four, which a vector takes at a time. Fewer make more cells, more make
+# every one slower, and lose digits in powers of x.
+TERMS = 20
+# Gauss-Legendre nodes between two edges: right for degree 31, the product of two cells of which the upper coefficients
+# are at rounding, times N(c) on ``WIDEST`` at most.
+NODES = 16
+HEAD = 8  # entries of a cell before its coefficients, as listed above
+SLABS = 52  # half-octaves of tau below the top of an octave of s: to sigma = 2^-26, where 1 - rho^2 is at eps
 ENTRY = 2 + 2 * (1 + SLABS)  # entries of the directory for one octave of s
-_WIDEST = 5.0  # standard deviations between two edges: N(c) itself must be smooth there
-_FLAT = 5.0  # standard deviations from which on N(c) falls exponentially
-_STEEPEST = 20.0  # largest exponent by which N(c) may fall between two edges from where it counts
+WIDEST = 5.0  # standard deviations between two edges: 16 nodes integrate N(c) over 5 to 3e-16
+FLAT = 5.0  # standard deviations from which on N(c) falls faster than over ``WIDEST`` at its middle
+# Largest exponent by which N(c) may fall between two edges from there on: 16 nodes integrate exp(-20 x) on [0, 1] to
+# rounding of its largest value.
+STEEPEST = 20.0
 
 _X, _W = np.polynomial.legendre.leggauss(NODES)
 _W = _W / math.sqrt(2 * math.pi)
@@ -49,14 +55,14 @@ _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath
 
 
 @njit(**_options)
-def _entry(table: FloatArray, s: float) -> int:
+def entry_of(table: FloatArray, s: float) -> int:
     """Place of the directory for this s."""
     octave = math.frexp(s)[1] - 1 - int(table[1])
     return int(table[3]) + ENTRY * min(max(octave, 0), int(table[2]) - 1)
 
 
 @njit(**_options)
-def _slab(table: FloatArray, entry: int, tau: float) -> int:
+def slab_of(table: FloatArray, entry: int, tau: float) -> int:
     """Which list of an entry of the directory serves this tau; 0 where it is too small to tell from 0."""
     octave = int(table[1]) + (entry - int(table[3])) // ENTRY
     m, e = math.frexp(tau)
@@ -65,7 +71,7 @@ def _slab(table: FloatArray, entry: int, tau: float) -> int:
 
 
 @njit(**_options)
-def _find(table: FloatArray, start: int, count: int, x: float, tau: float) -> int:
+def find(table: FloatArray, start: int, count: int, x: float, tau: float) -> int:
     """Place in the list of the first cell whose right edge lies beyond x; the last one if there is none."""
     low, high = 0, count - 1
     while low < high:
@@ -79,7 +85,7 @@ def _find(table: FloatArray, start: int, count: int, x: float, tau: float) -> in
 
 
 @njit(**_options)
-def _enter(table: FloatArray, cell: int, tau: float, poly: FloatArray) -> None:
+def enter(table: FloatArray, cell: int, tau: float, poly: FloatArray) -> None:
     """Coefficients in x of S and S1 at this tau into poly; the centre and scale of x behind them."""
     left = table[cell] + table[cell + 1] * tau
     right = table[cell + 2] + table[cell + 3] * tau
@@ -98,7 +104,7 @@ def _enter(table: FloatArray, cell: int, tau: float, poly: FloatArray) -> None:
 
 
 @njit(**_options)
-def _gauss(c0: float, c1: float, nodes: FloatArray, weights: FloatArray) -> None:
+def gauss_nodes(c0: float, c1: float, nodes: FloatArray, weights: FloatArray) -> None:
     """Nodes between c0 and c1, and their weights times N(c) = exp(-c^2 / 2) / sqrt(2 pi).
 
     The exponential is written out (2^(k + f), |f| <= 1/2, a Taylor polynomial in f), as the compiler then takes
@@ -129,7 +135,7 @@ def _gauss(c0: float, c1: float, nodes: FloatArray, weights: FloatArray) -> None
 
 
 @njit(**_options)
-def _values(poly: FloatArray, mean: float, slope: float, c: FloatArray, s: FloatArray, d: FloatArray) -> None:
+def values_at(poly: FloatArray, mean: float, slope: float, c: FloatArray, s: FloatArray, d: FloatArray) -> None:
     """Both polynomials at mean + slope c, by Horner's rule written out so that all nodes are taken at once."""
     scale = poly[2 * TERMS + 1]
     shift, slope = (mean - poly[2 * TERMS]) * scale, slope * scale
@@ -220,18 +226,22 @@ def _pair(
     work: FloatArray,
 ) -> tuple[float, float]:
     """C and Cdot at rho = direction * size, sigma = sqrt(1 - rho^2), for s1, s2 > 0 and rho != 0."""
-    entry1, entry2 = _entry(table, s1), _entry(table, s2)
+    entry1, entry2 = entry_of(table, s1), entry_of(table, s2)
     c0 = min(table[entry1] if direction > 0 else -table[entry1 + 1], table[entry2])
     end = max(table[entry1 + 1] if direction > 0 else -table[entry1], table[entry2 + 1])
     tau = s2 * sigma
-    slab = _slab(table, entry2, tau) if tau > 0.0 else 0
+    slab = slab_of(table, entry2, tau) if tau > 0.0 else 0
     tau = tau if slab > 0 else 0.0
     start1, count1 = int(table[entry1 + 2]), int(table[entry1 + 3])
     start2, count2 = int(table[entry2 + 2 + 2 * slab]), int(table[entry2 + 3 + 2 * slab])
     slope1, slope2 = direction * s1, size * s2
     inverse1, inverse2 = 1.0 / slope1, 1.0 / slope2
-    i = _find(table, start1, count1, mean1 + slope1 * c0, 0.0)
-    j = _find(table, start2, count2, mean2 + slope2 * c0, tau)
+    # beyond its list S is not known; ``heat_tables`` makes lists long enough for what counts
+    first, last = int(table[start2]), int(table[start2 + count2 - 1])
+    c0 = max(c0, (table[first] + table[first + 1] * tau - mean2) * inverse2)
+    end = min(end, (table[last + 2] + table[last + 3] * tau - mean2) * inverse2)
+    i = find(table, start1, count1, mean1 + slope1 * c0, 0.0)
+    j = find(table, start2, count2, mean2 + slope2 * c0, tau)
     c, weights, phi, dphi, s, ds = work[0], work[1], work[2], work[3], work[4], work[5]
     poly1, poly2, sums, slopes = poly[0], poly[1], work[6], work[7]
     for k in range(NODES):
@@ -244,7 +254,7 @@ def _pair(
             if i == (count1 - 1 if direction > 0 else 0):
                 edge1 = math.inf
             if edge1 > c0:
-                _enter(table, cell, 0.0, poly1)
+                enter(table, cell, 0.0, poly1)
             i += direction
         while edge2 <= c0:
             cell = int(table[start2 + j])
@@ -252,15 +262,15 @@ def _pair(
             if j == count2 - 1:
                 edge2 = math.inf
             if edge2 > c0:
-                _enter(table, cell, tau, poly2)
+                enter(table, cell, tau, poly2)
             j += 1
         c1 = min(edge1, edge2, end)
-        widest = min(_WIDEST, _STEEPEST / abs(c0)) if abs(c0) > _FLAT else _WIDEST
+        widest = min(WIDEST, STEEPEST / abs(c0)) if abs(c0) > FLAT else WIDEST
         if c1 - c0 > widest:
             c1 = c0 + (c1 - c0) / math.ceil((c1 - c0) / widest)
-        _gauss(c0, c1, c, weights)
-        _values(poly1, mean1, slope1, c, phi, dphi)
-        _values(poly2, mean2, slope2, c, s, ds)
+        gauss_nodes(c0, c1, c, weights)
+        values_at(poly1, mean1, slope1, c, phi, dphi)
+        values_at(poly2, mean2, slope2, c, s, ds)
         for k in range(NODES):
             sums[k] += weights[k] * (phi[k] * s[k])
             slopes[k] += weights[k] * (dphi[k] * ds[k])
@@ -278,15 +288,15 @@ def _pair(
 def _point(table: FloatArray, mean: float, poly: FloatArray, work: FloatArray, out: FloatArray) -> None:
     """phi, phi', phi^2, phi'^2 at a place; at an edge the mean of both sides."""
     start, count = int(table[int(table[3]) + 2]), int(table[int(table[3]) + 3])
-    i = _find(table, start, count, mean, 0.0)
+    i = find(table, start, count, mean, 0.0)
     for k in range(4):
         out[k] = 0.0
     sides = 2 if i > 0 and table[int(table[start + i])] == mean else 1
     for side in range(sides):
-        _enter(table, int(table[start + i - side]), 0.0, poly[0])
+        enter(table, int(table[start + i - side]), 0.0, poly[0])
         for k in range(NODES):
             work[0, k] = 0.0
-        _values(poly[0], mean, 0.0, work[0], work[2], work[3])
+        values_at(poly[0], mean, 0.0, work[0], work[2], work[3])
         for k in range(2):
             out[k] += work[2 + k, 0] / sides
             out[2 + k] += work[2 + k, 0] ** 2 / sides
@@ -300,10 +310,10 @@ def _single(
     if s == 0.0:
         _point(table, mean, poly, work, out)
         return
-    entry = _entry(table, s)
+    entry = entry_of(table, s)
     start, count = int(table[entry + 2]), int(table[entry + 3])
     c0, end = min(-reach, table[entry]), max(reach, table[entry + 1])
-    i = _find(table, start, count, mean + s * c0, 0.0)
+    i = find(table, start, count, mean + s * c0, 0.0)
     c, weights, phi, dphi = work[0], work[1], work[2], work[3]
     a = b = a2 = b2 = 0.0
     edge = c0
@@ -314,14 +324,14 @@ def _single(
             if i == count - 1:
                 edge = math.inf
             if edge > c0:
-                _enter(table, cell, 0.0, poly[0])
+                enter(table, cell, 0.0, poly[0])
             i += 1
         c1 = min(edge, end)
-        widest = min(_WIDEST, _STEEPEST / abs(c0)) if abs(c0) > _FLAT else _WIDEST
+        widest = min(WIDEST, STEEPEST / abs(c0)) if abs(c0) > FLAT else WIDEST
         if c1 - c0 > widest:
             c1 = c0 + (c1 - c0) / math.ceil((c1 - c0) / widest)
-        _gauss(c0, c1, c, weights)
-        _values(poly[0], mean, s, c, phi, dphi)
+        gauss_nodes(c0, c1, c, weights)
+        values_at(poly[0], mean, s, c, phi, dphi)
         for k in range(NODES):
             a += weights[k] * phi[k]
             b += weights[k] * dphi[k]
@@ -347,7 +357,7 @@ def expectations(table: FloatArray, mean: FloatArray, s: FloatArray, reach: floa
 def pairs(
     table: FloatArray, f1: FloatArray, f2: FloatArray, rho: FloatArray, gap: FloatArray, c: FloatArray, dot: FloatArray
 ) -> None:
-    """C and Cdot of pairs given one by one: features (4, n) as the block's without 1 / s, rho, and 1 - |rho|."""
+    """C and Cdot of pairs given one by one: features (7, n) as the block's, rho, and 1 - |rho|."""
     poly, work = np.empty((2, 2 * TERMS + 2)), np.empty((8, NODES))
     for k in range(rho.size):
         c[k], dot[k] = _dual(table, f1[:, k], f2[:, k], rho[k], gap[k], poly, work)
@@ -357,24 +367,26 @@ def pairs(
 def _dual(
     table: FloatArray, f1: FloatArray, f2: FloatArray, rho: float, gap: float, poly: FloatArray, work: FloatArray
 ) -> tuple[float, float]:
-    """C and Cdot from the features (mean, s, E[phi], E[phi']) of both."""
+    """C and Cdot from the features of both."""
     s1, s2 = float(f1[1]), float(f2[1])
     if s1 == 0.0 or s2 == 0.0 or abs(rho) < 1e-18:
         return float(f1[2]) * float(f2[2]), float(f1[3]) * float(f2[3])
     direction = 1 if rho > 0.0 else -1
     sigma = math.sqrt(gap * (2.0 - gap))
     if s1 <= s2:  # the sharper structure in c goes where it is smoothed
-        return _pair(table, float(f1[0]), s1, float(f2[0]), s2, direction, 1.0 - gap, sigma, poly, work)
-    return _pair(table, float(f2[0]), s2, float(f1[0]), s1, direction, 1.0 - gap, sigma, poly, work)
+        c, dot = _pair(table, float(f1[0]), s1, float(f2[0]), s2, direction, 1.0 - gap, sigma, poly, work)
+    else:
+        c, dot = _pair(table, float(f2[0]), s2, float(f1[0]), s1, direction, 1.0 - gap, sigma, poly, work)
+    return c * (float(f1[5]) * float(f2[5])), dot * (float(f1[6]) * float(f2[6]))
 
 
 @njit(**_options)
 def heat_flow_block(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -384,8 +396,8 @@ def heat_flow_block(
 ) -> None:
     """Any phi, by its heat flow; signature as in ``closed/rectifier_blocks``, own parameters: the table.
 
-    K is the covariance, out[:, 0] the raw moment E[phi phi']. Features: mean, s = sqrt(q), E[phi], E[phi'], and 1 / s
-    (0 where q = 0).
+    K is the covariance, out[:, 0] the raw moment E[phi phi']. Features: mean, s = sqrt(q) (or the least s of the
+    table), E[phi], E[phi'], 1 / sqrt(q) (0 where q = 0), and by what C and Cdot at q differ from those at that s.
     """
     positions, _, n1, n2 = state.shape
     poly, work = np.empty((2, 2 * TERMS + 2)), np.empty((8, NODES))
@@ -395,7 +407,7 @@ def heat_flow_block(
             inverse_i = float(f1[p, 4, i0 + i])
             for j in range(n2):
                 k = float(state[p, 0, i, j])
-                t = float(state[p, 1, i, j]) + (k if shared else float(extra[p, i, j])) + own_bias
+                t = float(state[p, 1, i, j]) + (k if shared else float(masked[p, i, j])) + trained_bias
                 k = k + bias
                 rho = k * (inverse_i * float(f2[p, 4, j0 + j]))
                 gap = 1.0 - abs(rho)

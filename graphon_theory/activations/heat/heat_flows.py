@@ -9,20 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.activations.heat import heat_blocks as _compiled
+from graphon_theory.activations.heat import heat_slope_blocks
 from graphon_theory.activations.heat.heat_tables import Table, span
 from graphon_theory.activations.heat.piecewise import RangeError, slope_of
-from graphon_theory.arrays import FloatArray, Function
+from graphon_theory.arrays import EPS, FloatArray, Function
 from graphon_theory.errors import ActivationError
 from graphon_theory.numerics import determinants
 
 heat_flow_block = _compiled.heat_flow_block
+heat_flow_back = heat_slope_blocks.heat_flow_back
 
 _SMALLEST = 1e-30, 1e-20  # variance about 0, and about other means
+_HOMOGENEOUS = 1e-12  # error of taking phi for a power of z below the least s
 
 
 class HeatFlow:
@@ -102,7 +106,7 @@ class HeatFlow:
                 )
             error = max(table.errors[m] for m in good)
             smallest = 0.0 if good[0] == table.octaves[0] and table.line.nothing_below else 4.0 ** good[0]
-            self._tables[key] = PreparedHeatFlow(table.values[1:], error, mean, s * s, smallest)
+            self._tables[key] = PreparedHeatFlow(self.phi, table.values[1:], error, mean, s * s, smallest)
         return self._tables[key]
 
     def _advice(self, mean: float, s: float, least: float) -> str:
@@ -170,6 +174,7 @@ class PreparedHeatFlow:
     ``smallest_variance`` is 0. Roundings of q12 move moments of nearly coincident inputs by (a / sqrt(q)) sqrt(eps).
     """
 
+    phi: Function = field(repr=False)
     parameters: FloatArray = field(repr=False)
     error: float
     largest_mean: float
@@ -182,15 +187,64 @@ class PreparedHeatFlow:
         return np.concatenate([[0.0], self.parameters])
 
     def features(self, mean: ArrayLike, variance: FloatArray) -> FloatArray:
-        """What the compiled pass needs of each input, (P, 5, N): mean, s, E[phi], E[phi'], 1 / s.
+        """What the compiled pass needs of each input, (P, 7, N), as :func:`heat_flow_block` lists it.
 
         Raises ActivationError for means or variances outside the table's range.
         """
         mean, variance = np.broadcast_arrays(np.asarray(mean, dtype=float), np.asarray(variance, dtype=float))
         s = np.sqrt(variance)
-        four = self.expectations(mean.ravel(), variance.ravel())
+        first, slope, _, _ = self.expectations(mean.ravel(), variance.ravel()).reshape(4, *s.shape)
         inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
-        return np.stack([mean, s, four[0].reshape(s.shape), four[1].reshape(s.shape), inverse], axis=1)
+        held, less, flatter = self._near_zero(mean, s)
+        return np.stack([mean, held, first, slope, inverse, less, flatter], axis=1)
+
+    @cached_property
+    def _powers(self) -> tuple[int, int] | None:
+        """p and r where phi goes as |z|^p and phi' as |z|^r around 0 (0: tends to a number); None where unknown."""
+        least, four = math.sqrt(self.smallest_variance), np.empty((4, 2))
+        _compiled.expectations(self.table, np.zeros(2), np.array([least, 2 * least]), 0.0, four)
+        found = []
+        for one, two in four[2:]:
+            power = round(0.5 * math.log2(two / one)) if one > 0 and two > 0 else 0
+            if power < 0 or abs(two - 4.0**power * one) > _HOMOGENEOUS * two:
+                return None
+            found.append(power)
+        return found[0], found[1]
+
+    def _near_zero(self, mean: FloatArray, s: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The s at which the table is read, and what C and Cdot are multiplied by then, one factor an input.
+
+        About 0 and below the least s, phi and phi' are powers of z, and so their duals are of s.
+        """
+        least = math.sqrt(self.smallest_variance)
+        tiny = (s > 0) & (s < least) & (mean == 0)
+        powers = self._powers if tiny.any() else None
+        if powers is None:
+            return s, np.ones_like(s), np.ones_like(s)
+        ratio = np.where(tiny, s / least, 1.0)
+        return np.where(tiny, least, s), ratio ** powers[0], ratio ** powers[1]
+
+    def slopes(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
+        """The derivatives in the variance and in the mean of E[phi^2], E[phi'^2] and E[phi], as (6, ...).
+
+        By the scores of the Gaussian, as d/dq E[g] = E[(z^2 - 1) g] / 2 q and d/dmu E[g] = E[z g] / s, so that phi need
+        not be smooth; 0 in the variance where that is 0.
+        """
+        m, q = np.broadcast_arrays(np.asarray(mean, dtype=float), np.asarray(variance, dtype=float))
+        s, four = self._near_zero(m.ravel(), np.sqrt(q).ravel())[0], self.expectations(m.ravel(), q.ravel())
+        out = np.empty((5, m.size))
+        heat_slope_blocks.slope_expectations(self.table, np.ascontiguousarray(m.ravel()), s, out)
+        inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+        moved, product, tilted, turned, bent = out
+        six = [
+            tilted * inverse,
+            2 * product,
+            0.5 * bent * inverse**2,
+            turned * inverse,
+            0.5 * moved * inverse,
+            four[1],
+        ]
+        return np.stack(six).reshape(6, *m.shape)
 
     def expectations(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
         """E[phi], E[phi'], E[phi^2], E[phi'^2], as (4, n)."""
@@ -205,15 +259,21 @@ class PreparedHeatFlow:
                 f"mean: expected at most {self.largest_mean:.6g} in size, for which the activation was prepared, "
                 f"got {np.abs(mean).max():.6g}."
             )
-        low = variance[variance > 0].min(initial=math.inf)
-        if low < self.smallest_variance:
+        s, less, flatter = self._near_zero(mean, np.sqrt(variance))
+        low = float(s.min(initial=math.inf, where=s > 0)) ** 2
+        if low < (1 - EPS) * self.smallest_variance:
             raise ActivationError(
                 f"variance: {low:.4g} is below {self.smallest_variance:.4g}, the smallest for which phi is known well "
                 "enough. Inputs that are zero up to rounding should be exactly 0; where phi is a difference of larger "
                 "numbers near 0, write it without (expm1, log1p)."
             )
         out = np.empty((4, mean.size))
-        _compiled.expectations(self.table, np.ascontiguousarray(mean), np.sqrt(variance), 0.0, out)
+        _compiled.expectations(self.table, np.ascontiguousarray(mean), s, 0.0, out)
+        out *= np.stack([less, flatter, less**2, flatter**2])
+        still = s == 0
+        if still.any():  # phi itself, not a polynomial of it
+            out[0, still] = self.phi(mean[still])
+            out[2] = np.where(still, out[0] ** 2, out[2])
         return out
 
 

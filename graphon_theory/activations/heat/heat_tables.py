@@ -17,27 +17,39 @@ from itertools import pairwise
 import numpy as np
 
 from graphon_theory.activations.heat.heat_blocks import ENTRY, SLABS, TERMS, expectations
-from graphon_theory.activations.heat.piecewise import RangeError, chebyshev, evenly_large, resolved
+from graphon_theory.activations.heat.piecewise import RangeError, resolved
+from graphon_theory.activations.heat.polynomials import chebyshev, evenly_large
 from graphon_theory.arrays import FloatArray, Function
 from graphon_theory.errors import ActivationError
 
 Edge = tuple[float, float]  # a + b tau
 Row = list[int]  # positions of cells
 
-_BLURRED = 2e-14  # error of a cell relative to what is wanted
-_ROUNDING = 2e-16
-_KINK = 8.0  # distance from a kink in units of tau where its mark has sunk below rounding
-_INNER = 1.6  # width of cells near a kink in units of tau
-_REACH = 9.5, 13.0  # standard deviations integrated over for S about 0 alone, and where faint values count
-_FAR = 60.0  # standard deviations within which the Gaussian has to win
-_NEGLIGIBLE = 40.0  # exp(-40) of the integrand's peak
+# Error of a cell relative to what is wanted: 80 eps. Bounds of 1e-13 for a table follow, twenty times less than the
+# 2e-12 that the series are allowed.
+_BLURRED = 2e-14
+_ROUNDING = 2e-16  # of a value of S: eps rounded down, as polynomials have their own in ``piecewise``
+_KINK = 8.0  # distance from a kink in units of tau where its mark, exp(-8^2 / 2) = 1e-14, has sunk to rounding
+# Width of cells near a kink in units of tau: five a side up to ``_KINK``, and 20 terms of exp(-x^2 / 2) on half of it
+# leave 1e-15.
+_INNER = 1.6
+# Standard deviations integrated over for S about 0 alone, where exp(-9.5^2 / 2) is 3e-20, and where faint values down
+# to 1e-20 count, exp(-13^2 / 2) = 2e-37.
+_REACH = 9.5, 13.0
+_SPARE = 1.0  # standard deviations by which phi is resolved beyond what S needs
+_FAR = 60.0  # standard deviations within which the Gaussian has to win: beyond, exp(-60^2 / 4) is lost in any product
+_NEGLIGIBLE = 40.0  # exp(-40) = 4e-18 of the integrand's peak is beneath the rounding of a sum
 # Logarithm below which phi counts as 0: about 0 alone beneath that of the Gaussian where it underflows; about means
 # phi is known down to 1e-20 only, and this leaves room.
 _FAINTEST = -800.0, -345.0
-_ORDERS = (8, 12, 18, 24, 40)  # numbers of powers of tau to try
-_SMALL = 1e-7  # an error that is put down to roundings where halving does not reduce it
-_UNMOVED = 0.9  # what halving a cell leaves at least of an error along tau that is put down to roundings
-_CELLS = 20_000
+_ORDERS = (8, 12, 18, 24, 40)  # numbers of powers of tau to try, each about half as many again as the one before
+# An error that is put down to roundings where halving does not reduce it: of S1 from a phi without derivative, whose
+# roundings grow by the inverse width of a piece.
+_SMALL = 1e-7
+# What halving a cell leaves at least of an error along tau that is put down to roundings; by trial, as halving in x
+# reduces what is not rounding slowly.
+_UNMOVED = 0.9
+_CELLS = 20_000  # tens of MB; what needs more is rough
 
 
 def windows(
@@ -71,10 +83,22 @@ def windows(
     return out
 
 
+def _looked_at(ends: list[tuple[float, float]]) -> list[float]:
+    """For each octave, how many of its standard deviations from the mean S has to be known.
+
+    A pair is integrated over c as far as it counts for either input, and S belongs to the one with the larger s: where
+    phi is localised, that one alone counts for c up to 1 only, where the other reaches 9. What leads less than
+    ``_SPARE`` beyond an octave's own end is too faint to matter, and is left out of the integral.
+    """
+    own = [max(-low, high) for low, high in ends]
+    widest = itertools.accumulate(own, max)
+    return [w if w > o + _SPARE else o for o, w in zip(own, widest, strict=True)]
+
+
 def span(phi: Function, derivative: Function | None, mean: float, largest: float) -> float:
     """How far phi is looked at for s up to ``largest``. Raises RangeError where it is not finite within."""
     ((low, high),) = windows(phi, derivative, mean, [largest])
-    reach = mean + largest * (max(-low, high) + _REACH[1] + 1)
+    reach = mean + largest * (max(-low, high) + _REACH[1] + _SPARE)
     ends = np.array([-reach, reach])
     if not np.isfinite(phi(ends)).all() or (derivative is not None and not np.isfinite(derivative(ends)).all()):
         raise RangeError(f"phi is not finite at {float(reach):.4g} or {-float(reach):.4g}.")
@@ -113,13 +137,11 @@ class Table:
         octaves = range(math.floor(math.log2(least)), math.ceil(math.log2(largest)))
         deviations = [min(2.0 ** (m + 1), largest) for m in octaves]
         ends = windows(phi, derivative, mean, deviations)
-        self._reaches = {
-            m: mean + s * max(-low, high) for m, s, (low, high) in zip(octaves, deviations, ends, strict=True)
-        }
+        self._reaches = {m: mean + s * c for m, s, c in zip(octaves, deviations, _looked_at(ends), strict=True)}
         self.reach = max(self._reaches.values())
         self.octaves, self._largest = octaves, largest
         self.line = resolved(
-            phi, derivative, kinks, self.reach + (_REACH[1] + 1) * largest, octaves, self._reaches, mean > 0
+            phi, derivative, kinks, self.reach + (_REACH[1] + _SPARE) * largest, octaves, self._reaches, mean > 0
         )
         self._blur_reach = _REACH[int(mean > 0)]
         self._parts: list[FloatArray] = [np.zeros(4 + ENTRY * len(octaves))]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -19,21 +18,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphon_theory.activations.heat.heat_blocks import TERMS
+from graphon_theory.activations.heat.polynomials import (
+    CHECKS,
+    ROUNDING,
+    chebyshev,
+    evenly_large,
+    quality_of,
+    slope_matrix,
+)
 from graphon_theory.arrays import FloatArray, Function
 from graphon_theory.errors import ActivationError
 
 Interval = tuple[float, float]
 
-_ROUNDING = 2.5e-16
-_RESOLVED = 4e-15  # error of a polynomial relative to what is wanted
-_NOISY = 1e-4  # least such error that is not put down to roundings of phi where halving does not reduce it
-_FAINT = 1e-20  # of what phi reaches closer to 0: smaller values need not be known relative to themselves
-_FINEST = 2.0**-44  # width of an interval relative to its place
-_NARROW = 256  # intervals this much narrower than their distance from all centres mark a new one
-_CENTRES = 64
-_DEEPEST = 38.0  # standard deviations beyond which the Gaussian underflows
-_PIECES = 20_000
-_CHECKS = np.array([-1 + 1e-7, -0.6123, 0.2345, 1 - 1e-7])  # places of an interval where its polynomial is held to phi
+# Error of a polynomial relative to what is wanted: 16 eps, what a polynomial of 20 terms is evaluated to.
+_RESOLVED = 4e-15
+# Least such error that is not put down to roundings of phi where halving does not reduce it: by trial, formulas that
+# cancel 12 of 16 digits pass, and kinks do not.
+_NOISY = 1e-4
+# Of what phi reaches closer to 0: smaller values need not be known relative to themselves. About means, C down to 1e-40
+# of the largest is told from 0.
+_FAINT = 1e-20
+_FINEST = 2.0**-44  # width of an interval relative to its place: 256 eps, room for the 24 places in it
+_NARROW = 256  # intervals this much narrower than their distance from all centres mark a new one: 8 halvings alone
+_CENTRES = 64  # kinks and marked places: as many as ``kinks`` allows an expression
+_DEEPEST = 38.0  # standard deviations beyond which the Gaussian underflows: exp(-38^2 / 2) is 3e-314
+_PIECES = 20_000  # 6 MB of polynomials; what needs more oscillates
+_UNSEEN = 10.0  # times the misfit, the noise and ``_BLIND``, by which a probe tells of what the points do not see
+_BLIND = 1e-14  # of the largest value of a piece: roundings of its polynomial at any place
 
 
 class RangeError(ActivationError):
@@ -45,34 +57,6 @@ class _Centre(Exception):
 
     def __init__(self, interval: Interval) -> None:
         self.interval = interval
-
-
-@cache
-def chebyshev(n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """n Chebyshev points of [-1, 1], the matrix from values there to coefficients, and the one from these to powers."""
-    points: FloatArray = np.array([math.cos(math.pi * (k + 0.5) / n) for k in range(n)])
-    transform: FloatArray = np.array(np.polynomial.chebyshev.chebvander(points, n - 1).T * (2.0 / n), dtype=float)
-    transform[0] *= 0.5
-    powers: FloatArray = np.zeros((n, n))
-    for k in range(n):
-        powers[: k + 1, k] = np.polynomial.chebyshev.cheb2poly(np.eye(n)[k])[: k + 1]
-    return points, transform, powers
-
-
-@cache
-def _slope(n: int) -> FloatArray:
-    """The matrix from Chebyshev coefficients to those of the derivative."""
-    out: FloatArray = np.zeros((n, n))
-    for k in range(1, n):
-        out[:k, k] = np.polynomial.chebyshev.chebder(np.eye(n)[k])[:k]
-    return out
-
-
-def evenly_large(values: FloatArray) -> FloatArray:
-    """The least, over the thirds of the last axis, of the largest |value|: what an interval reaches all over."""
-    parts = np.array_split(np.abs(values), 3, axis=-1)
-    out: FloatArray = np.min([part.max(axis=-1) for part in parts], axis=0)
-    return out
 
 
 @dataclass(frozen=True)
@@ -122,6 +106,13 @@ class Pieces:
         if derivative is not None:
             sizes.append(np.abs(self._call(derivative, y)).max(1))
         self._envelope = np.maximum.accumulate(np.array(sizes), axis=1)
+        near = np.concatenate([z + k * radii for z in self.kinks for k in (-1.0, -0.7, 0.7, 1.0)] or [np.zeros(0)])
+        places = np.unique(np.concatenate([y.ravel(), near[np.abs(near) < span]]))
+        for z in self.kinks:  # where they are is known to rounding, and either side may be meant there
+            places = places[np.abs(places - z) > 2 * _FINEST * abs(z)]
+        self._places = places
+        functions = (phi,) if derivative is None else (phi, derivative)
+        self._probes = np.array([self._call(f, self._places) for f in functions])
         seen = self.cover(octaves[0])
         if derivative is None:
             slopes = np.abs(self.slope(y, octaves[0])).max(1)
@@ -297,7 +288,7 @@ class Pieces:
         scale, piece = self._scale(interval, octave), self.pieces[interval]
         n = 1 if self.derivative is None else 2
         good = piece.misfit[:n] <= _RESOLVED * scale[:n] + piece.noise[:n]
-        flat = _ROUNDING * piece.largest[:n] <= _RESOLVED * scale[:n]
+        flat = ROUNDING * piece.largest[:n] <= _RESOLVED * scale[:n]
         if bool((good & flat).all()):
             return True
         a, b = interval
@@ -329,7 +320,7 @@ class Pieces:
         if self.local:
             return 0.0
         seen = self.dead[self._beyond.any(axis=1)]
-        return 4 * _ROUNDING * min(float(seen.max(initial=0.0)) / 2.0**octave, _DEEPEST) ** 2
+        return 4 * ROUNDING * min(float(seen.max(initial=0.0)) / 2.0**octave, _DEEPEST) ** 2
 
     @staticmethod
     def _tiny(interval: Interval, octave: int) -> float:
@@ -392,18 +383,18 @@ class Pieces:
         points, transform, powers = chebyshev(TERMS)
         a, b = np.array(new).T
         half = 0.5 * (b - a)
-        y = (0.5 * (a + b))[:, None] + half[:, None] * np.concatenate([points, _CHECKS])
+        y = (0.5 * (a + b))[:, None] + half[:, None] * np.concatenate([points, CHECKS])
         values = self._call(self.phi, y)
         coefficients = values[:, :TERMS] @ transform.T
-        slopes = coefficients @ _slope(TERMS).T / half[:, None]
-        quality = _quality(y, half, values, coefficients, slopes)
+        slopes = coefficients @ slope_matrix(TERMS).T / half[:, None]
+        quality = quality_of(y, half, values, coefficients, slopes)
         if self.derivative is None:
             slope_values = slopes @ np.polynomial.chebyshev.chebvander(points, TERMS - 1).T
             slope_quality = tuple(q * TERMS / half for q in quality)
         else:
             slope_values = self._call(self.derivative, y)
             slopes = slope_values[:, :TERMS] @ transform.T
-            slope_quality = _quality(y, half, slope_values, slopes, slopes @ _slope(TERMS).T / half[:, None])
+            slope_quality = quality_of(y, half, slope_values, slopes, slopes @ slope_matrix(TERMS).T / half[:, None])
         # columns of the intervals, pairs of phi and phi' in front
         both: Any = [np.array(pair) for pair in zip(quality, slope_quality, strict=True)]
         largest = np.array([np.abs(values).max(1), np.abs(slope_values).max(1)])
@@ -411,11 +402,35 @@ class Pieces:
         for k, interval in enumerate(new):
             self.pieces[interval] = Piece(
                 np.array([coefficients[k], slopes[k]]) @ powers.T,
-                both[0][:, k],
+                self._seen(interval, (coefficients[k], slopes[k]), both[0][:, k], both[1][:, k], largest[:, k]),
                 both[1][:, k],
                 largest[:, k],
                 large[:, k],
             )
+
+    def _seen(
+        self,
+        interval: Interval,
+        coefficients: tuple[FloatArray, FloatArray],
+        misfit: FloatArray,
+        noise: FloatArray,
+        largest: FloatArray,
+    ) -> FloatArray:
+        """The misfit, or what probes at all distances from 0 and the kinks say where they see what the points do not.
+
+        On an interval a million times as wide as phi's own scale, all points may lie where phi is flat.
+        """
+        low = np.searchsorted(self._places, interval[0], side="right")
+        high = np.searchsorted(self._places, interval[1])
+        if low < high:
+            a, b = interval
+            v = (2 * self._places[low:high] - a - b) / (b - a)
+            for row, probes in enumerate(self._probes[:, low:high]):
+                far = float(np.abs(np.polynomial.chebyshev.chebval(v, coefficients[row]) - probes).max())
+                if far > _UNSEEN * (misfit[row] + noise[row] + _BLIND * largest[row]):
+                    misfit = misfit.copy()
+                    misfit[row] = far
+        return misfit
 
     def narrow(self, octave: int) -> Interval | None:
         """Where pieces close in on a place that is no kink, or None."""
@@ -427,21 +442,6 @@ class Pieces:
         ratio = (b - a) / np.abs(0.5 * (a + b)[:, None] - centres).min(1)
         k = int(ratio.argmin())
         return pieces[k] if ratio[k] < 1.0 / _NARROW else None
-
-
-def _quality(
-    y: FloatArray, half: FloatArray, values: FloatArray, coefficients: FloatArray, slopes: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Misfit and noise of polynomials on intervals of half-width ``half``, sampled at ``y``."""
-    checks = np.polynomial.chebyshev.chebvander(_CHECKS, TERMS - 1).T
-    between = np.abs(coefficients @ checks - values[:, TERMS:]).max(1)
-    misfit: FloatArray = np.maximum(np.abs(coefficients[:, -2:]).max(1), between)
-    steepest = np.abs(slopes @ np.polynomial.chebyshev.chebvander(_CHECKS, TERMS - 1).T).max(1)
-    place = np.abs(y).max(1)
-    # no excuse on narrow intervals, where a jump would pass for a steep slope
-    place = np.where(half > 2.0**-34 * place, place, 0.0)
-    noise: FloatArray = _ROUNDING * (4 * np.abs(values).max(1) + place * steepest)
-    return misfit, noise
 
 
 def _simplest(interval: Interval) -> float:

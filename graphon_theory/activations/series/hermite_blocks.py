@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from graphon_theory.arrays import FloatArray
+from graphon_theory.numerics.compilation import njit
 
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
 
@@ -15,10 +15,10 @@ _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath
 @njit(**_options)
 def hermite_block(
     state: FloatArray,
-    extra: FloatArray,
+    masked: FloatArray,
     shared: bool,
     bias: float,
-    own_bias: float,
+    trained_bias: float,
     f1: FloatArray,
     f2: FloatArray,
     i0: int,
@@ -78,7 +78,7 @@ def hermite_block(
                     slope[j] = d
             for j in range(n2):
                 k = state[p, 0, i, j]
-                t = state[p, 1, i, j] + (k if shared else extra[p, i, j]) + own_bias
+                t = state[p, 1, i, j] + (k if shared else masked[p, i, j]) + trained_bias
                 shift = rho[j] if offset == 1 else 1.0
                 dot = ((1.0 + offset) * value[j] + stride * step[j] * slope[j]) * shift
                 out[p, 0, i, j] = mean_i * f2[p, 0, j0 + j] + root_i * f2[p, 1, j0 + j] * rho[j] * shift * value[j]

@@ -10,6 +10,7 @@ By Cauchy and Schwarz the tail of either series is at most that of the diagonal,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -19,12 +20,18 @@ from numpy.typing import ArrayLike
 from scipy.special import roots_hermitenorm
 
 from graphon_theory.activations.series.hermite_blocks import hermite_block as hermite_block
+from graphon_theory.activations.series.hermite_slope_blocks import hermite_back as hermite_back
 from graphon_theory.arrays import EPS, FloatArray, Function
 
 _TERMS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)  # lengths; the last only checks
 _ERROR = 2e-12  # of the dual activations, on their scale
 _BATCH = 4_000_000  # values of phi' at a time
 _MEANS = 33  # means at which the error is looked at
+_MOST_MEANS = 4_097  # beyond, the means are too far apart for any feature of phi to be seen
+_UNSEEN = 1e-3  # relative error at smaller deviations that tells of a phi which the nodes at larger ones miss
+# Deviations down to 1e-30 of the largest, by no ratio that a scale of phi would repeat.
+_SMALLER: FloatArray = np.power(0.61, np.arange(140.0))
+_FLOOR = 1e-9  # of the largest moments: smaller ones may be roundings of phi
 
 
 @cache
@@ -67,21 +74,50 @@ class HermiteSeries:
         """The shortest series whose error stays below 2e-12; None if there is none of moderate length.
 
         The error is looked at on a grid of means and variances up to the largest: what a series half as long again
-        finds beyond the last term, and how far it moves the others.
+        finds beyond the last term, and how far it moves the others. Where the deviation is so large that phi' vanishes
+        at all nodes, two series agree on nothing: a series is taken only if it holds at smaller deviations too, down to
+        where phi is a straight line, and means are looked at no farther apart than the largest deviation.
         """
-        means = largest_mean * np.cos(np.linspace(0, np.pi, _MEANS)) if largest_mean > 0 else np.zeros(1)
-        deviations = np.sqrt(largest_variance) * np.array([1.0, 0.7, 0.4, 0.1, 1e-3])
-        mean, s = (a.ravel() for a in np.meshgrid(means, deviations))
-        for terms, longer in pairwise(_TERMS):
-            with np.errstate(over="ignore", invalid="ignore"):
-                short, long = (cls(phi, derivative, n)._coefficients(mean, s) for n in (terms, longer))
-            if not all(np.isfinite(values).all() for values in (*short, *long)):
+        largest = math.sqrt(largest_variance)
+        means = np.zeros(1)
+        if largest_mean > 0:
+            count = max(_MEANS, 1 + math.ceil(2 * largest_mean / largest) if largest > 0 else 0)
+            if count > _MOST_MEANS:
                 return None
-            error, unfinished = _errors(short, long, s)
+            means = largest_mean * (np.cos if count == _MEANS else _evenly)(np.linspace(0, np.pi, count))
+        deviations = largest * np.array([1.0, 0.7, 0.4, 0.1, 1e-3])
+        for terms, longer in pairwise(_TERMS):
+            found = cls._error(phi, derivative, terms, longer, means, deviations)
+            if found is None:
+                return None
+            error, unfinished, coefficients = found
             if error <= _ERROR and unfinished <= 0.1 * _ERROR:
-                stride, offset = _parity(long[1][:, :terms]) if largest_mean == 0 else (1, 0)
+                some = means[:: max(1, len(means) // _MEANS)]
+                smaller = cls._error(phi, derivative, terms, longer, some, largest * _SMALLER, _FLOOR)
+                if smaller is None or max(smaller[:2]) > _UNSEEN:
+                    return None
+                stride, offset = _parity(coefficients[:, :terms]) if largest_mean == 0 else (1, 0)
                 return cls(phi, derivative, terms, stride, offset, error + 16 * EPS)
         return None
+
+    @classmethod
+    def _error(
+        cls,
+        phi: Function,
+        derivative: Function,
+        terms: int,
+        longer: int,
+        means: FloatArray,
+        deviations: FloatArray,
+        floor: float = 0.0,
+    ) -> tuple[float, float, FloatArray] | None:
+        """:func:`_errors` on a grid, and the longer series' coefficients of phi'; None where phi is not finite."""
+        mean, s = (a.ravel() for a in np.meshgrid(means, deviations))
+        with np.errstate(over="ignore", invalid="ignore"):
+            short, long = (cls(phi, derivative, n)._coefficients(mean, s) for n in (terms, longer))
+        if not all(np.isfinite(values).all() for values in (*short, *long)):
+            return None
+        return *_errors(short, long, s, floor), long[1]
 
     def _coefficients(self, mean: FloatArray, s: FloatArray) -> tuple[FloatArray, FloatArray]:
         """a_0 (n,) and b (n, terms) at means and deviations (n,)."""
@@ -100,6 +136,9 @@ class HermiteSeries:
         s = np.sqrt(q)
         a0, b = self._coefficients(np.broadcast_to(np.asarray(mean, dtype=float), q.shape).ravel(), s.ravel())
         a0 = a0.reshape(q.shape)
+        still = q == 0
+        if still.any():  # phi itself, without the roundings of weights
+            a0[still] = self.phi(np.broadcast_to(np.asarray(mean, dtype=float), q.shape)[still])
         b /= np.sqrt(np.arange(1, self.terms + 1))
         kept = np.moveaxis(b.reshape(*q.shape, -1), -1, 1)[:, self.offset :: self.stride]
         inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
@@ -118,11 +157,26 @@ class HermiteSeries:
         """E[phi]."""
         return self.features(mean, np.atleast_2d(q))[:, 0].reshape(q.shape)
 
+    def mean_slopes(self, mean: ArrayLike, q: FloatArray) -> FloatArray:
+        """The derivatives of E[phi] in q and in the mean, E[phi''] / 2 = E[z phi'] / 2 s and E[phi'], as (2, ...)."""
+        s = np.sqrt(q)
+        b = self._coefficients(np.broadcast_to(np.asarray(mean, dtype=float), q.shape).ravel(), s.ravel())[1]
+        inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+        return np.stack([0.5 * inverse * b[:, 1].reshape(q.shape), b[:, 0].reshape(q.shape)])
+
+
+def _evenly(angle: FloatArray) -> FloatArray:
+    """From 1 to -1 over [0, pi], at even steps."""
+    return 1.0 - 2.0 * angle / np.pi
+
 
 def _errors(
-    short: tuple[FloatArray, FloatArray], long: tuple[FloatArray, FloatArray], s: FloatArray
+    short: tuple[FloatArray, FloatArray], long: tuple[FloatArray, FloatArray], s: FloatArray, floor: float
 ) -> tuple[float, float]:
-    """Largest relative error of the diagonal of C and Cdot, and what the last quarter of ``long`` still holds."""
+    """Largest relative error of the diagonal of C and Cdot, and what the last quarter of ``long`` still holds.
+
+    Relative to the diagonal's own square roots, or to ``floor`` of the largest of them.
+    """
     terms, longer = short[1].shape[1], long[1].shape[1]
     last = (terms + 3 * longer) // 4
     error = unfinished = 0.0
@@ -130,6 +184,7 @@ def _errors(
         weight = ((s * s)[:, None] / np.arange(1, longer + 1)) ** power
         squares = weight * long[1] ** 2
         whole = squares.sum(1) + power * long[0] ** 2
+        whole = np.maximum(whole, floor * floor * whole.max(initial=0.0))
         whole = np.where(whole > 0, whole, 1.0)
         moved = np.sqrt((weight[:, :terms] * (short[1] - long[1][:, :terms]) ** 2).sum(1)) + power * np.abs(
             short[0] - long[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from graphon_theory.errors import InputError
+from graphon_theory.errors import InputError, shown
 from graphon_validation.experiments.digits import digits
 from graphon_validation.training.losses import Data
 
@@ -32,7 +32,7 @@ def load_data(source: str, count: int | None = None) -> Data:
         return x[:count], labels[:count]
     kind, _, folder = source.partition(":")
     if kind != "idx" or not folder:
-        raise InputError(f'data: expected "digits" or "idx:FOLDER", got {source!r}.')
+        raise InputError(f'data: expected "digits" or "idx:FOLDER", got {shown(source)}.')
     images, labels = (read_idx(_found(Path(folder), name)) for name in (IMAGES, LABELS))
     if images.ndim < 2 or labels.ndim != 1 or len(images) != len(labels) or not len(labels):
         raise InputError(f"data: {folder} has images of shape {images.shape} and labels of shape {labels.shape}.")

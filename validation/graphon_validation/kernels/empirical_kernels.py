@@ -13,10 +13,10 @@ from torch import Tensor
 from xarray import DataArray, Dataset
 
 from graphon_theory.data import labels
-from graphon_theory.data.checks import whole_number, whole_numbers
+from graphon_theory.data.checks import truth, whole_number, whole_numbers
 from graphon_theory.errors import InputError
 from graphon_validation.kernels.grams import Side, masked_gram
-from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, run
+from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model, run
 
 
 def empirical_kernel(
@@ -36,9 +36,9 @@ def empirical_kernel(
         g_i(x')
 
     A pruned connection has gradient 0 and no share, and neither has a parameter that does not train (see
-    :func:`graphon_validation.choose_trained`). Signals a and gradients g come from one forward pass and one backward pass
-    per output by torch, through residual sums and the whole Jacobian of a LayerNorm where there are any; the sum gathers
-    the surviving connections (:mod:`graphon_validation.kernels.grams`), in the model's dtype and on its device.
+    :func:`graphon_validation.choose_trained`). Signals a and gradients g come from one forward pass and one backward
+    pass per output by torch, through residual sums and the whole Jacobian of a LayerNorm where there are any; the sum
+    gathers the surviving connections (:mod:`graphon_validation.kernels.grams`), in the model's dtype and on its device.
 
     ``x`` has shape (N, d), ``x2`` (N2, d) or None for ``x`` itself. ``outputs`` names some of several outputs, whose
     kernels alone are then computed. ``memory`` bounds, in bytes, each
@@ -51,6 +51,8 @@ def empirical_kernel(
     Raises InputError for inputs that are not finite, or whose number of columns is not n_0, for ``outputs`` that the
     network does not have, and for kernels that are not finite (weights or signals overflow).
     """
+    checked_model(model)
+    truth("per_layer", per_layer)
     whole_number("memory", memory, expected="a positive number of bytes")
     chosen = _checked_outputs(outputs, model.widths[-1])
     left = as_tensor(model, x, "x")

@@ -34,9 +34,10 @@ class MaskedLinear(nn.Module):
     forward pass, so a pruned weight has gradient exactly 0 whatever value it keeps. ``law`` is the law of the dense
     weights, of variance ``dense_std``^2: what :meth:`draw_again` draws. ``bias_law`` is that of biases.
 
-    ``trained_bias_variance`` is what biases add to the tangent kernel where that differs from the ``bias_variance`` that
-    they add to the signals (THEORY §11): ``bias_scale`` is its root, and b has variance bias_variance / bias_scale^2.
-    Biases that start at 0 and train have 0 and 1; with 0 here biases do not train. ``bias`` is None where both are 0.
+    ``trained_bias_variance`` is what biases add to the tangent kernel where that differs from the ``bias_variance``
+    that they add to the signals (THEORY §11): ``bias_scale`` is its root, and b has variance bias_variance /
+    bias_scale^2. Biases that start at 0 and train have 0 and 1; with 0 here biases do not train. ``bias`` is None
+    where both are 0.
 
     Raises NetworkError when shapes, variances or the parameterization do not fit together.
     """
@@ -59,6 +60,19 @@ class MaskedLinear(nn.Module):
         bias_law: str = "normal",
     ) -> None:
         super().__init__()
+        tensors = {"weight": weight, "mask": mask, "bias": bias}
+        for name, tensor in tensors.items():
+            if not (isinstance(tensor, Tensor) or (tensor is None and name != "weight")):
+                raise NetworkError(f"{name}: expected a torch tensor, got {type(tensor).__name__}.")
+            if tensor is not None and (tensor.layout != torch.strided or tensor.is_quantized):
+                raise NetworkError(f"{name}: expected a dense tensor, got {tensor.dtype} of layout {tensor.layout}.")
+            if tensor is not None and name != "mask" and not tensor.is_floating_point():
+                raise NetworkError(f"{name}: expected a tensor of real numbers, got {tensor.dtype}.")
+        for name, variance, least in (("weight", weight_variance, "positive"), ("bias", bias_variance, "at least 0")):
+            expected = f"a finite number, {least}"
+            checks.positive_number(
+                f"{name}_variance", variance, zero=name == "bias", error=NetworkError, expected=expected
+            )
         if weight.ndim != 2:
             raise NetworkError(f"weight: expected shape (out, in), got {tuple(weight.shape)}.")
         if mask is None:
@@ -70,17 +84,15 @@ class MaskedLinear(nn.Module):
             )
         if bias is not None and bias.shape != weight.shape[:1]:
             raise NetworkError(f"bias: expected shape ({weight.shape[0]},), got {tuple(bias.shape)}.")
-        for name, variance, least in (("weight", weight_variance, "positive"), ("bias", bias_variance, "at least 0")):
-            expected = f"a finite number, {least}"
-            checks.positive_number(
-                f"{name}_variance", variance, zero=name == "bias", error=NetworkError, expected=expected
-            )
-        if parameterization not in PARAMETERIZATIONS:
-            raise NetworkError(f"parameterization: expected one of {PARAMETERIZATIONS}, got {parameterization!r}.")
+        checks.one_of("parameterization", parameterization, PARAMETERIZATIONS, error=NetworkError)
         if trained_bias_variance is None:
             trained_bias_variance = bias_variance if parameterization == "ntk" else float(bias_variance > 0)
         checks.positive_number(
-            "trained_bias_variance", trained_bias_variance, zero=True, error=NetworkError, expected="a finite number >= 0"
+            "trained_bias_variance",
+            trained_bias_variance,
+            zero=True,
+            error=NetworkError,
+            expected="a finite number >= 0",
         )
         if (bias is not None) != (bias_variance > 0 or trained_bias_variance > 0):
             raise NetworkError(
@@ -88,10 +100,8 @@ class MaskedLinear(nn.Module):
                 f"parameters), got {bias_variance}, {trained_bias_variance} and bias "
                 f"{'given' if bias is not None else 'left out'}."
             )
-        for name, value in (("law", law), ("bias_law", bias_law)):
-            if value not in LAWS:
-                raise NetworkError(f"{name}: expected one of {LAWS}, got {value!r}.")
-        self.law, self.bias_law = law, bias_law
+        self.law = checks.one_of("law", law, LAWS, error=NetworkError)
+        self.bias_law = checks.one_of("bias_law", bias_law, LAWS, error=NetworkError)
         self.weight_variance = float(weight_variance)
         self.bias_variance = float(bias_variance)
         self.trained_bias_variance = float(trained_bias_variance)

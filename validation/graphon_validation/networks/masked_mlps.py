@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from xarray import DataArray
 from graphon_theory.activations.activation import as_activation
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data import checks
-from graphon_theory.errors import ConnectivityError, InputError, NetworkError
+from graphon_theory.errors import ConnectivityError, InputError, NetworkError, shown, shown_text
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
@@ -34,9 +34,9 @@ _CHUNK = 1 << 21
 class MaskedMLP(nn.Module):
     """A multilayer perceptron of MaskedLinear layers; phi after each but the last, or as an ``outline`` says.
 
-    ``activation``: a name or an Activation, or one for every place where one stands. ``outline``: the parts that signals
+    ``activation``: a name or an Activation, or one for every layer but the last. ``outline``: the parts that signals
     pass (``graphon_theory/networks/stages.py``: weight layers by number, activations, forks and joins of residual
-    branches, LayerNorms); None: weight layers with activations between them.
+    branches, LayerNorms), with activations of their own; None: weight layers with activations between them.
 
     ``positions[p]`` holds the positions in [0, 1] of the units of layer p, from the inputs, 0, to the outputs: one
     position per unit, which is its row in masks below it and its column in masks above it. Inputs and outputs are
@@ -53,9 +53,11 @@ class MaskedMLP(nn.Module):
         outline: Outline | None = None,
     ) -> None:
         super().__init__()
-        if not layers or not all(isinstance(layer, MaskedLinear) for layer in layers):
-            kinds = ", ".join(type(layer).__name__ for layer in layers) or "none"
-            raise NetworkError(f"layers: expected MaskedLinear layers, at least one, got {kinds}.")
+        listed = list(layers) if isinstance(layers, list | tuple | nn.ModuleList | nn.Sequential) else []
+        if not listed or not all(isinstance(layer, MaskedLinear) for layer in listed):
+            kinds = ", ".join(type(layer).__name__ for layer in listed) or shown(layers)
+            raise NetworkError(f"layers: expected a list of MaskedLinear layers, at least one, got {kinds}.")
+        layers = listed
         if outline is None:
             several = isinstance(activation, Sequence) and not isinstance(activation, str)
             given = list(activation) if several else [activation] * max(1, len(layers) - 1)
@@ -74,7 +76,7 @@ class MaskedMLP(nn.Module):
         self.outline = outline
         self.widths = _unit_counts(layers, outline)
         self.layers = nn.ModuleList(layers)
-        self.positions = tuple(positions) if positions is not None else tuple(map(midpoints, self.widths))
+        self.positions = tuple(map(midpoints, self.widths) if positions is None else _positions(positions, self.widths))
 
     @property
     def activations(self) -> tuple[str, ...]:
@@ -134,7 +136,7 @@ class MaskedMLP(nn.Module):
 
 
 def run(outline: Outline, x: Tensor, linear: Callable[[int, Tensor], Tensor], axis: int = -1) -> Tensor:
-    """Signals ``x``, with units along ``axis``, through all parts; ``linear(index, a)`` is weight layer index = 0..L-1."""
+    """Signals ``x``, units along ``axis``, through all parts; ``linear(index, a)`` is weight layer index = 0..L-1."""
     kept: list[Tensor] = []
     for part in outline:
         if isinstance(part, Weights):
@@ -167,10 +169,45 @@ def _unit_counts(layers: Sequence[MaskedLinear], outline: Outline) -> tuple[int,
         for place, count, verb in ((part.source, n_in, "takes"), (part.place, n_out, "has")):
             other, number = counts.setdefault(place, (count, part.number))
             if other != count:
-                raise NetworkError(
-                    f"layers: layer {number} has {other} units, but layer {part.number} {verb} {count}."
-                )
+                raise NetworkError(f"layers: layer {number} has {other} units, but layer {part.number} {verb} {count}.")
     return tuple(counts[place][0] for place in sorted(counts))
+
+
+def _positions(positions: Any, widths: Sequence[int]) -> Iterator[FloatArray]:
+    expected = f"positions in [0, 1] of all units, arrays of lengths {tuple(widths)}"
+    if not isinstance(positions, Sequence) or len(positions) != len(widths):
+        raise NetworkError(f"positions: expected {expected}, got {shown(positions)}.")
+    for layer, (one, count) in enumerate(zip(positions, widths, strict=True)):
+        array = checks.real_array(f"positions[{layer}]", one, error=NetworkError, expected=expected).astype(float)
+        if array.shape != (count,) or not ((array >= 0) & (array <= 1)).all():
+            raise NetworkError(f"positions[{layer}]: expected {expected}, got {shown(array)}.")
+        yield array
+
+
+def checked_model(model: Any, name: str = "model") -> MaskedMLP:
+    """The model itself. Raises InputError for anything but a MaskedMLP."""
+    hint = "draw one by gv.build or gv.dense of the same widths, and copy masks, weights and biases into its layers"
+    return checks.instance(name, model, MaskedMLP, hint)
+
+
+def checked_network(network: Any, name: str = "network") -> Network:
+    """The network itself. Raises NetworkError for anything but a Network."""
+    return checks.instance(name, network, Network, "wrap layers in gt.Network", error=NetworkError)
+
+
+def checked_place(device: Any, dtype: Any) -> torch.dtype:
+    """The dtype, float64 if left out. Raises InputError for what is none, and for a device that is not there."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise InputError(f"dtype: expected a torch dtype of real numbers, such as torch.float32, got {shown(dtype)}.")
+    try:
+        if not (device is None or isinstance(device, str | int | torch.device)):
+            raise TypeError("no name of a device")
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"device: expected one that torch has here, such as 'cpu', got {shown(device)} ({shown_text(str(error))})."
+        ) from None
+    return dtype or torch.float64
 
 
 def choose_trained(model: MaskedMLP, parts: Sequence[str]) -> MaskedMLP:
@@ -180,9 +217,12 @@ def choose_trained(model: MaskedMLP, parts: Sequence[str]) -> MaskedMLP:
     In the limit, ``limit_kernel(..., contributions=True).ntk_layer`` holds each layer's share.
     """
     choices = {"all": (True, True), "weights": (True, False), "biases": (False, True), "none": (False, False)}
-    layers = model.linears
-    if isinstance(parts, str) or len(parts) != len(layers) or not set(parts) <= set(choices):
-        raise InputError(f"parts: expected {len(layers)} of {', '.join(choices)}, one for each layer, got {parts!r}.")
+    layers = checked_model(model).linears
+    listed = isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts)
+    if not listed or len(parts) != len(layers) or not set(parts) <= set(choices):
+        raise InputError(
+            f"parts: expected {len(layers)} of {', '.join(choices)}, one for each layer, got {shown(parts)}."
+        )
     for layer, part in zip(layers, parts, strict=True):
         weights, biases = choices[part]
         layer.weight.requires_grad_(weights)
@@ -198,6 +238,7 @@ def as_tensor(
 
     Raises InputError where they do not fit.
     """
+    checked_model(model)
     array = checks.as_inputs(x, name, like=like)
     if array.shape[1] != model.widths[0]:
         raise InputError(
@@ -239,9 +280,9 @@ def build(
     (the width is too small for that drift: no law has such moments) and where a layer holds more than W, V and D
     (``known``).
     """
-    counts = check_widths(network, widths)
-    streams = np.random.default_rng(seed).spawn(3 * network.depth)
-    dtype = dtype or torch.float64
+    counts = check_widths(checked_network(network), widths)
+    streams = checks.as_generator(seed, name="seed").spawn(3 * network.depth)
+    dtype = checked_place(device, dtype)
     layers = []
     parts = [part for part in network.outline if isinstance(part, Weights)]
     for index, (part, connectivity) in enumerate(zip(parts, network.layers, strict=True)):
@@ -294,30 +335,25 @@ def dense(
     ==============  ==========================================  ===================
 
     and the others of ``graphon_theory.pruning.INITS``. sigma_w^2 = ``weight_variance`` belongs to "ntk" only.
-    Biases are N(0, ``bias_variance``), one number or one per layer, none where 0; None: the biases that go with the law,
-    U(-1, 1) / sqrt(n_in) for "torch" (what ``torch.nn.Linear`` draws), and for the others biases that start at 0 and
-    train. ``activation``: one or one per hidden layer. In the standard parameterization a global threshold on |w| compares
-    layers of different fan-in; in the ntk one all layers have the same law. Residual and normalised dense networks:
-    :func:`build` of a Network of stages with density 1.
+    Biases are N(0, ``bias_variance``), one number or one per layer, none where 0; None: the biases that go with the
+    law, U(-1, 1) / sqrt(n_in) for "torch" (what ``torch.nn.Linear`` draws), and for the others biases that start at 0
+    and train. ``activation``: one or one per hidden layer. In the standard parameterization a global threshold on |w|
+    compares layers of different fan-in; in the ntk one all layers have the same law. Residual and normalised dense
+    networks: :func:`build` of a Network of stages with density 1.
 
     Raises NetworkError for an unknown law and unit counts that are not positive integers.
     """
     expected = "unit counts (n_0, ..., n_L), positive integers"
     counts = checks.whole_numbers("widths", widths, error=NetworkError, expected=expected)
     if len(counts) < 2:
-        raise NetworkError(f"widths: expected {expected}, got {tuple(widths)}.")
-    if init not in INITS:
-        raise NetworkError(f"init: expected one of {', '.join(INITS)}, got {init!r}.")
-    law, deviation = INITS[init]
-    dtype = dtype or torch.float64
+        raise NetworkError(f"widths: expected {expected}, got {counts}.")
+    law, deviation = INITS[checks.one_of("init", init, INITS, error=NetworkError)]
+    dtype = checked_place(device, dtype)
     own = bias_variance is None
-    given = 0.0 if bias_variance is None else bias_variance
-    starts = list(given) if isinstance(given, Sequence) else [given] * (len(counts) - 1)
-    if len(starts) != len(counts) - 1:
-        raise NetworkError(f"bias_variance: expected one number or {len(counts) - 1}, one per layer, got {len(starts)}.")
+    starts = _bias_variances(0.0 if bias_variance is None else bias_variance, len(counts) - 1)
     layers = []
     for rng, (n_in, n_out), start in zip(
-        np.random.default_rng(seed).spawn(len(counts) - 1), itertools.pairwise(counts), starts, strict=True
+        checks.as_generator(seed, name="seed").spawn(len(counts) - 1), itertools.pairwise(counts), starts, strict=True
     ):
         uniform = own and init == "torch"
         layer = MaskedLinear(
@@ -334,6 +370,13 @@ def dense(
         layer.draw_again(rng)
         layers.append(layer)
     return MaskedMLP(layers, activation)
+
+
+def _bias_variances(given: Any, depth: int) -> list[float]:
+    values = list(given) if isinstance(given, list | tuple | np.ndarray) else [given] * depth
+    if len(values) != depth:
+        raise NetworkError(f"bias_variance: expected one number or {depth}, one per layer, got {len(values)}.")
+    return [checks.positive_number("bias_variance", one, zero=True, error=NetworkError) for one in values]
 
 
 Evaluator = Callable[[Graphon, slice], FloatArray]

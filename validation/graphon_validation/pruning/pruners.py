@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphon_theory.data.checks import share_kept, whole_number, whole_numbers
-from graphon_theory.errors import InputError
+from graphon_theory.data.checks import as_generator, one_of, share_kept, whole_number, whole_numbers
+from graphon_theory.errors import InputError, shown
 from graphon_theory.networks.stages import Fork, Join, Weights
-from graphon_validation.networks.masked_mlps import MaskedMLP, Seed
+from graphon_validation.networks.masked_mlps import MaskedMLP, Seed, checked_model
 from graphon_validation.networks.selections import Cut, keep_best
 from graphon_validation.pruning.scores import METHODS, Method
 from graphon_validation.training.losses import Data
 from graphon_validation.training.trainers import train
 
+_ROUNDS = 1_000  # so many cut less than a hundredth each, down to a density of 1e-4
 SCOPES = ("global", "layer")
 
 
@@ -69,20 +70,18 @@ def prune(
     density that is out of range, keeps nothing or exceeds the present one, data missing, or scores that are not finite;
     the masks are then as they were.
     """
-    chosen = METHODS.get(method)
-    if chosen is None:
-        raise InputError(f"method: expected one of {', '.join(sorted(METHODS))}, got {method!r}.")
-    if scope not in SCOPES:
-        raise InputError(f"scope: expected one of {SCOPES}, got {scope!r}.")
-    share_kept("density", density, expected="a number in (0, 1], the share that survives")
+    checked_model(model)
+    chosen = METHODS[one_of("method", method, sorted(METHODS))]
+    one_of("scope", scope, SCOPES)
+    density = share_kept("density", density, expected="a number in (0, 1], the share that survives")
     if chosen.needs_data and data is None:
         raise InputError(f"data: method {method!r} scores connections on data; pass data=(x, labels).")
-    steps = chosen.rounds if rounds is None else whole_number("rounds", rounds, expected="a whole number of at least 1")
+    steps = chosen.rounds if rounds is None else whole_number("rounds", rounds, 1, _ROUNDS)
     _check_options(method, chosen, options)
     indices = _check_layers(model, layers)
     groups = [indices] if scope == "global" else [[index] for index in indices]
     targets = [_target(model, group, density) for group in groups]
-    generator = np.random.default_rng(rng)
+    generator = as_generator(rng)
     before = [mask.clone() for mask in model.masks]
     cuts: list[Cut] = []
     try:
@@ -155,7 +154,7 @@ def _check_options(method: str, chosen: Method, options: dict[str, Any]) -> None
     unknown = set(options) - known
     if unknown:
         has = f"has {', '.join(sorted(known))}" if known else "has none"
-        raise InputError(f"options: method {method!r} {has}, got {', '.join(sorted(unknown))}.")
+        raise InputError(f"options: method {shown(method)} {has}, got {', '.join(sorted(unknown))}.")
 
 
 def _check_layers(model: MaskedMLP, layers: Sequence[int] | None) -> list[int]:

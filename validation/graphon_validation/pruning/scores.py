@@ -222,10 +222,9 @@ def synflow(model: MaskedMLP, data: Data | None, rng: np.random.Generator) -> li
         if isinstance(part, Weights):
             size, below = sizes[part.number - 1], ahead[part.number - 1]
             back = size.T @ flow.vector
-            if kept:  # some paths go around this layer
+            through = back @ below.vector  # of all paths, unless some go around this layer
+            if kept:
                 through = total.vector * math.exp(total.log - flow.log - below.log)
-            else:
-                through = back @ below.vector
             # the layer's scores, in the memory of its sizes
             size.mul_((flow.vector / through)[:, None]).mul_(below.vector)
             flow = _Flow(back, flow.log).normalised()

@@ -20,7 +20,7 @@ from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
 from graphon_theory.training.dynamics import gradient_descent
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
-from graphon_validation.networks.masked_mlps import build
+from graphon_validation.networks.masked_mlps import build, checked_network
 from graphon_validation.training.trainers import train
 
 KINDS = ("real", "linear")
@@ -50,12 +50,16 @@ def trained_ensemble(
 
     Raises InputError and NetworkError for what does not fit.
     """
+    checked_network(network)
+    width = checks.whole_number("width", width)
+    learning_rate = checks.positive_number("learning_rate", learning_rate)
     inputs, new = checks.as_inputs(x), checks.as_inputs(x_test, "x_test", like=x)
     targets = checked_targets(y, len(inputs), inputs=labels.samples_of(x))
     if targets.ndim != 1 or network.outputs != 1:
         raise InputError(f"y: expected one target, (N,), and a network with one output, got {targets.shape}.")
     counts = checked_steps(steps).astype(int).tolist()
-    if len(checks.whole_numbers("seeds", seeds, 0, distinct=True)) < 2:
+    seeds = checks.whole_numbers("seeds", seeds, 0, distinct=True)
+    if len(seeds) < 2:
         raise InputError(f"seeds: expected at least 2 for a spread, got {list(seeds)}.")
     if new.shape[1] != inputs.shape[1]:
         raise InputError(f"x_test: expected {inputs.shape[1]} columns like x, got {new.shape[1]}.")
@@ -103,6 +107,13 @@ def compare_ensemble(found: Dataset, law: Dataset) -> Dataset:
 
     Raises InputError where the two are not of the same inputs and times.
     """
+    drawn = {"prediction": ("kind", labels.SEED, labels.TIME, labels.X)}
+    checks.checked_dataset("found", found, drawn, "gv.trained_ensemble")
+    if found.sizes["kind"] != len(KINDS) or labels.TIME not in found.coords or "width" not in found.attrs:
+        raise InputError("found: expected what gv.trained_ensemble returns, with its kinds, times and attrs.")
+    old, new = (labels.TIME, labels.X), (labels.TIME, labels.X_TEST)
+    held = {"mean": old, "std": old, "test_mean": new, "test_std": new}
+    checks.checked_dataset("law", law, held, "gt.training_ensemble(..., test=..., test_variance=...)")
     values = found.prediction.values
     mean = np.concatenate([law["mean"].values, law["test_mean"].values], axis=1)
     std = np.concatenate([law["std"].values, law["test_std"].values], axis=1)

@@ -13,7 +13,7 @@ from xarray import DataArray, Dataset
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data import checks, labels
-from graphon_theory.errors import InputError
+from graphon_theory.errors import InputError, shown
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.network import Network
 from graphon_validation.networks.masked_layers import MaskedLinear
@@ -64,9 +64,8 @@ def sampled_nngp(
     expected = "at least 3 different integers of at least 0"
     numbers = checks.whole_numbers("seeds", seeds, 0, distinct=True, expected=expected)
     if len(numbers) < 3:
-        raise InputError(f"seeds: expected {expected}, got {list(seeds)}.")
-    if readout not in READOUTS:
-        raise InputError(f"readout: expected one of {', '.join(READOUTS)}, got {readout!r}.")
+        raise InputError(f"seeds: expected {expected}, got {list(numbers)}.")
+    checks.one_of("readout", readout, READOUTS)
     draw, law = _sources(source, widths, protocol, device, dtype)
     chosen, groups = _groups(law)
     sums = _Sums()
@@ -110,9 +109,11 @@ def _sources(
         if widths is None:
             raise InputError("widths: networks are drawn at finite width; give all unit counts (n_0, ..., n_L).")
         _check_protocol(protocol)
-        counts = tuple(widths)
+        counts = check_widths(source, widths)
         law = _of_graphons(source, counts)
         return lambda seed: build(source, counts, np.random.SeedSequence([seed, *counts]), device, dtype), law
+    if not isinstance(source, MaskedMLP):
+        raise InputError(f"source: expected a Network or a MaskedMLP, got {type(source).__name__}; see gv.build.")
     if widths is not None or device is not None or dtype is not None:
         raise InputError("widths, device, dtype: a model has its own; leave them out.")
     _check_protocol(protocol)
@@ -120,9 +121,10 @@ def _sources(
 
 
 def _check_protocol(protocol: str) -> None:
-    if protocol not in PROTOCOLS:
+    if not isinstance(protocol, str) or protocol not in PROTOCOLS:
         raise InputError(
-            f"protocol: expected one of {', '.join(PROTOCOLS)}, got {protocol!r}; to draw masks, pass their Network."
+            f"protocol: expected one of {', '.join(PROTOCOLS)}, got {shown(protocol)}; to draw masks, pass their "
+            "Network."
         )
 
 

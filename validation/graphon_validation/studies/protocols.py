@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.data.checks import as_generator, one_of, truth, whole_number
+from graphon_theory.data.memory import refuse_beyond_memory
+from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.graphons.graphon import ConstantGraphon, StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
-from graphon_theory.networks.stages import Dense, stages_of
+from graphon_theory.networks.stages import Dense, Fork, stages_of
 from graphon_theory.pruning.laws import magnitude_pruning, random_pruning
 from graphon_theory.pruning.weight_laws import weight_law
-from graphon_validation.networks.masked_mlps import MaskedMLP, Seed, build
+from graphon_validation.networks.masked_mlps import MaskedMLP, Seed, build, checked_model, checked_network
+from graphon_validation.pruning.scores import METHODS
 
 PROTOCOLS = ("drawn", "redrawn", "signs", "own")
 THEORIES = ("layers", "(W, W)", "(W, V)", "(W, V, D)")
@@ -45,9 +48,9 @@ def apply_protocol(model: MaskedMLP, protocol: str, rng: Seed, network: Network 
 
     Raises InputError for another name, or "drawn" without a ``network``.
     """
-    if protocol not in PROTOCOLS:
-        raise InputError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
-    generator = np.random.default_rng(rng)
+    checked_model(model)
+    one_of("protocol", protocol, PROTOCOLS)
+    generator = as_generator(rng)
     if protocol == "drawn":
         if network is None:
             raise InputError('network: protocol "drawn" draws masks from graphons; pass the Network that holds them.')
@@ -90,9 +93,17 @@ def theories(
 
     Raises InputError for other names and what ``estimate_network`` refuses.
     """
-    unknown = set(names) - set(THEORIES)
-    if unknown:
-        raise InputError(f"names: expected names from {', '.join(THEORIES)}, got {', '.join(sorted(unknown))}.")
+    checked_model(model)
+    if not isinstance(names, list | tuple):
+        raise InputError(f"names: expected a list of names from {', '.join(THEORIES)}, got {shown(names)}.")
+    names = [one_of("names", name, THEORIES) for name in names]
+    truth("input_rows", input_rows)
+    if any(isinstance(part, Fork) for part in model.outline) and set(names) - {"layers"}:
+        raise InputError(
+            "names: blocks are estimated layer by layer, and the units of a residual stream, which several layers "
+            'write to, would need the same position in all of them; ask for names=("layers",), or hold the network '
+            "against the Network it was drawn from."
+        )
     masks = [mask.cpu().numpy() for mask in model.masks]
     weights = [weight.detach().double().cpu().numpy() for weight in model.weights]
     stds = [layer.dense_std for layer in model.linears]
@@ -115,7 +126,8 @@ def theories(
 
 def law_network(model: MaskedMLP, method: str) -> Network | None:
     """The limit of ``method`` at the model's own layer densities by its pruning law; None where there is no law."""
-    law = {"random": random_pruning, "magnitude": magnitude_pruning}.get(method)
+    checked_model(model)
+    law = {"random": random_pruning, "magnitude": magnitude_pruning}.get(one_of("method", method, METHODS))
     if law is None:
         return None
     options = [{} if method == "random" else {"weights": layer.law} for layer in model.linears]
@@ -164,9 +176,10 @@ def mixture(network: Network, inputs: int, rows: int = 1024, *, weights: str | N
     Returns ``network`` itself where the input mask is full. Raises InputError where V is not what survives of
     ``weights`` by magnitude, with drift beside them, or where the input layer has more than W, V and D.
     """
-    if rows < 1:
-        raise InputError(f"rows: expected at least 1, got {rows}.")
-    first = network.layers[0]
+    inputs = whole_number("inputs", inputs)
+    rows = whole_number("rows", rows, expected="a whole number of at least 1")
+    refuse_beyond_memory("rows", 64.0 * rows * inputs, f"{rows} rows of {inputs} inputs", "take fewer rows")
+    first = checked_network(network).layers[0]
     if first.known is not None:
         raise InputError(
             "network: positions of its input layer know their units' weights (known): they are rows already."
@@ -175,7 +188,7 @@ def mixture(network: Network, inputs: int, rows: int = 1024, *, weights: str | N
     w, v, d = (graphon.row_means(u, edges) for graphon in (first.mask, first.variance, first.drift))
     if (w >= 1).all():
         return network
-    generator = np.random.default_rng(rng)
+    generator = as_generator(rng)
     if weights is None:
         mask = generator.random(w.shape) < w
         safe = np.where(mask, w, 1.0)

@@ -15,10 +15,11 @@ from torch import Tensor
 from xarray import DataArray, Dataset
 
 from graphon_theory.data import labels
-from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.data.checks import MOST_DRAWS, checked_dataset, whole_number
+from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.networks.stages import Fork, Join, Phi, Weights
 from graphon_validation.networks.masked_layers import MaskedLinear
-from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, layer_moments
+from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model, layer_moments
 from graphon_validation.networks.torch_activations import torch_activation
 
 # The verdicts, from harmless to hopeless.
@@ -66,7 +67,7 @@ def applicability(
     Masks that do not know the signs give A = 1 within sampling, and then, for one layer given those below, the
     network is one of the redrawn ones: ``z`` is that draw's normal score. Units are independent under redrawn
     signs, so mean, variance and skewness of the sum come from ``redraws`` of each unit; a lognormal law with these
-    moments turns them into a score (the sum is skewed, and a plain z would flag one sound layer in a hundred).
+    moments turns them into a score (the sum is skewed, and a plain z would flag twice as many sound layers).
 
     ``gain`` = sum c h^2 / sum c K, K the variance of h over signs: 1 for random signs, ``ceiling`` if all terms of
     every h had one sign. Drift at the scale that has a limit keeps gain = O(1) while the ceiling grows like the
@@ -86,12 +87,16 @@ def applicability(
     With stages, every activation is looked at, under the number of the weight layer before it: the signs of all layers
     whose sums reach it over shortcuts are drawn again, while a LayerNorm keeps the moments that the network has.
 
-    Returns a Dataset over "layer" (1..L-1 in plain networks): A, A_error (units as a sample), z, gain, ceiling, alignment, verdict
-    (, growth, growth_error). Raises NetworkError for a network without hidden layers or with a hidden layer that
-    passes nothing on, InputError for inputs that do not fit or fewer than 8 ``redraws``.
+    Returns a Dataset over "layer" (1..L-1 in plain networks): A, A_error (units as a sample), z, gain, ceiling,
+    alignment, verdict (, growth, growth_error). Raises NetworkError for a network without hidden layers or with a
+    hidden layer that passes nothing on, InputError for inputs that do not fit or fewer than 8 ``redraws``.
     """
-    if redraws < 8:
-        raise InputError(f"redraws: expected at least 8 for a variance and a skewness, got {redraws}.")
+    checked_model(model)
+    expected = "a whole number of at least 8, for a variance and a skewness,"
+    whole_number("redraws", redraws, 8, MOST_DRAWS, expected=expected)
+    whole_number("seed", seed, 0, 2**63 - 1)
+    if other is not None:
+        checked_model(other, "other")
     found = layer_signals(model, x, redraws, seed)
     variables = {
         "A": [one.a for one in found],
@@ -131,6 +136,13 @@ def applicability(
 
 def applicability_table(found: Dataset, title: str) -> Table:
     """What :func:`applicability` found, for the terminal."""
+    if not isinstance(title, str):
+        raise InputError(f"title: expected text, got {shown(title)}.")
+    growth = ("growth", "growth_error") if "growth" in getattr(found, "data_vars", ()) else ()
+    numbers = ("A", "A_error", "z", "gain", "ceiling", "alignment", *growth)
+    checked_dataset("found", found, dict.fromkeys(numbers, (labels.LAYER,)), "gv.applicability")
+    if "verdict" not in found.attrs or labels.LAYER not in found.coords or "verdict" not in found:
+        raise InputError("found: expected the Dataset that gv.applicability returns, with its layers and verdict.")
     table = Table(title=f"Does (W, V) apply? {title}", caption=f"verdict: {found.attrs['verdict']}")
     grown = ("growth ± error",) if "growth" in found else ()
     for heading in ("hidden layer", "A ± error", "z", "gain of ceiling", "alignment", *grown, "verdict"):

@@ -13,12 +13,16 @@ from xarray import DataArray, Dataset
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data import labels
-from graphon_theory.errors import InputError
+from graphon_theory.data.checks import checked_dataset
+from graphon_theory.errors import InputError, shown
 
 Entry = tuple[int, ...]
 
 # Draws of the noise of a mean, taken with both signs.
 _MULTIPLIERS = 2000
+
+
+_LARGEST = 1e100  # of kernels; sums of squares of their products are numbers
 
 
 def compare(real: Dataset, kern: Dataset, entries: Sequence[Entry] | None = None) -> Dataset:
@@ -128,7 +132,13 @@ def norm_interval(mean: FloatArray, residuals: FloatArray, level: float = 0.95) 
 
 
 def _arrays(real: Dataset, kern: Dataset) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
+    checked_dataset("real", real, ("ntk",), "gv.width_sweep")
+    checked_dataset("kern", kern, ("ntk",), "gt.limit_kernel (or another sweep)")
+    if any(one["ntk"].dtype.kind not in "fiu" for one in (real, kern)):
+        raise InputError(f"real, kern: expected real numbers, got {real['ntk'].dtype} and {kern['ntk'].dtype}.")
     limit = kern["ntk"]
+    if limit.ndim < 2 or "width" not in real.coords:
+        raise InputError(f"kern: expected ntk over two sets of inputs, got dimensions {limit.dims}; see gv.compare.")
     paired = "seed" in limit.dims
     dims = tuple(map(str, limit.dims))[2 if paired else 0 :]
     found: DataArray = real["ntk"]
@@ -146,6 +156,10 @@ def _arrays(real: Dataset, kern: Dataset) -> tuple[FloatArray, FloatArray, tuple
     sample, value = found.values.astype(float), limit.values.astype(float)
     if not (np.isfinite(sample).all() and np.isfinite(value).all()):
         raise InputError("real, kern: expected finite kernels; look for networks that overflow.")
+    if (np.diff(np.sort(real["width"].values.astype(float))) <= 0).any() or not (real["width"].values > 0).all():
+        raise InputError(f"real: expected different positive widths, got {shown(real['width'].values.tolist())}.")
+    if max(np.abs(sample).max(), np.abs(value).max()) > _LARGEST:
+        raise InputError(f"real, kern: expected entries up to {_LARGEST:g}, whose squares are numbers; rescale both.")
     if not value.any():
         raise InputError("kern: the limit kernel is zero everywhere, so nothing is relative to it.")
     if paired:
@@ -180,6 +194,9 @@ def _quantities(
     if entries is None:
         pairs = dict.fromkeys([(0, 0), (0, columns - 1), (rows // 2, columns - 1)])
         entries = [(*(0,) * (len(shape) - 2), *pair) for pair in pairs]
+    listed = isinstance(entries, list | tuple) and all(isinstance(one, list | tuple) for one in entries)
+    if not listed or not all(isinstance(i, int | np.integer) for entry in entries for i in entry):
+        raise InputError(f"entries: expected a list of indices (i, j) into a kernel, got {shown(entries)}.")
     for entry in entries:
         inside = len(entry) == len(shape) and all(0 <= i < n for i, n in zip(entry, shape, strict=True))
         if not inside:

@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from xarray import DataArray, Dataset
 
 from graphon_theory.data import checks, labels
-from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.networks.network import Network
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
-from graphon_validation.networks.masked_mlps import build, choose_trained
+from graphon_validation.networks.masked_mlps import build, checked_network, checked_place, choose_trained
 from graphon_validation.pruning.pruners import prune as prune_model
 from graphon_validation.studies.protocols import PROTOCOLS, apply_protocol
 
@@ -64,6 +64,9 @@ def width_sweep(
     """
     widths = list(checks.whole_numbers("widths", widths, distinct=True))
     seeds = list(checks.whole_numbers("seeds", seeds, 0, distinct=True))
+    checked_network(network)
+    checked_place(device, dtype)
+    checks.whole_number("memory", memory)
     if network.parameterization == "standard":
         raise NetworkError(
             "network: the standard parameterization's kernel grows with the width, so a sweep has no limit; "
@@ -72,14 +75,18 @@ def width_sweep(
     if workers is not None:
         checks.whole_number("workers", workers)
     inputs = checks.as_inputs(x).shape[1]
+    if prune is not None and not (isinstance(prune, Mapping) and all(isinstance(key, str) for key in prune)):
+        example = '{"method": "magnitude", "density": 0.2}'
+        raise InputError(f"prune: expected a dict such as {example}, got {shown(prune)}.")
     pruning = dict(prune or {})
     if pruning and not {"method", "density"} <= set(pruning):
         raise InputError(f"prune: expected at least method and density, got {', '.join(pruning)}.")
     if "rng" in pruning:
         raise InputError("prune: leave rng out; each network prunes with a stream of its own seed.")
-    if protocol not in PROTOCOLS or protocol == "drawn" or (protocol != "own" and not pruning):
+    known = isinstance(protocol, str) and protocol in PROTOCOLS and protocol != "drawn"
+    if not known or (protocol != "own" and not pruning):
         raise InputError(
-            f'protocol: expected "own", or with prune "signs" or "redrawn", got {protocol!r}; networks drawn from '
+            f'protocol: expected "own", or with prune "signs" or "redrawn", got {shown(protocol)}; networks drawn from '
             "graphons are a sweep of those graphons' network without prune."
         )
     tasks = [(width, seed) for width in widths for seed in seeds]

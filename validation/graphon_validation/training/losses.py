@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from graphon_theory.data.checks import real_array
+from graphon_theory.data.checks import one_of, real_array
 from graphon_theory.data.labels import by_rows, refuse_other_labels, samples_of
 from graphon_theory.errors import InputError
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor
@@ -39,6 +39,7 @@ def loss_sum(outputs: Tensor, targets: Tensor, loss: str) -> Tensor:
 
 
 def _targets(labels: Any, loss: str, count: int, outputs: int) -> Tensor:
+    one_of("loss", loss, ("cross_entropy", "squared"))
     array = real_array("data", labels, expected="labels or targets", hint="; encode labels as numbers (one-hot)")
     if loss == "cross_entropy":
         if outputs < 2:
@@ -51,8 +52,6 @@ def _targets(labels: Any, loss: str, count: int, outputs: int) -> Tensor:
                 "one output per class."
             )
         return torch.from_numpy(array.astype(np.int64))
-    if loss != "squared":
-        raise InputError(f'loss: expected "cross_entropy" or "squared", got {loss!r}.')
     if array.shape == (count,) and outputs == 1:
         array = array[:, None]
     if array.shape != (count, outputs) or not np.isfinite(array.astype(float)).all():

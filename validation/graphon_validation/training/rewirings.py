@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphon_theory.data.checks import share_kept, whole_numbers
-from graphon_theory.errors import InputError
+from graphon_theory.data.checks import one_of, share_kept, truth, whole_numbers
+from graphon_theory.errors import InputError, shown
 from graphon_validation.networks.masked_mlps import MaskedMLP
 from graphon_validation.networks.selections import keep_best
 
@@ -42,11 +42,15 @@ class Rewiring:
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise InputError(f"method: expected one of {', '.join(METHODS)}, got {self.method!r}.")
+        one_of("method", self.method, METHODS)
+        truth("regrow", self.regrow)
+        if self.layers is not None:
+            whole_numbers("layers", self.layers, 0, distinct=True, expected="different layers, counted from 0")
         expected = "whole steps of at least 1 and a fraction in (0, 1)"
         whole_numbers("every, until, fraction", (self.every, self.until), expected=expected)
-        if share_kept("every, until, fraction", self.fraction, expected=expected) == 1:
+        fraction = share_kept("every, until, fraction", self.fraction, expected=expected)
+        object.__setattr__(self, "fraction", fraction)
+        if fraction == 1:
             raise InputError(f"every, until, fraction: expected {expected}, got 1.")
 
     def due(self, step: int) -> bool:
@@ -63,7 +67,7 @@ class Rewiring:
 def check_rewiring(model: MaskedMLP, plan: object) -> None:
     """Raise InputError unless ``plan`` can change this network's masks."""
     if not isinstance(plan, Rewiring):
-        raise InputError(f"rewiring: expected a Rewiring, got {plan!r:.60}.")
+        raise InputError(f"rewiring: expected a Rewiring, got {shown(plan)}.")
     depth = len(model.linears)
     chosen = range(depth) if plan.layers is None else plan.layers
     if not chosen or not set(chosen) <= set(range(depth)):

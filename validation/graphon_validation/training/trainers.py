@@ -18,9 +18,9 @@ from torch import Tensor
 from xarray import Dataset
 
 from graphon_theory.data import files, labels
-from graphon_theory.data.checks import positive_number, whole_number
-from graphon_theory.errors import InputError
-from graphon_validation.networks.masked_mlps import MaskedMLP
+from graphon_theory.data.checks import checked_dataset, one_of, positive_number, truth, whole_number
+from graphon_theory.errors import InputError, shown
+from graphon_validation.networks.masked_mlps import MaskedMLP, checked_model
 from graphon_validation.training.losses import Data, as_data, loss_sum
 from graphon_validation.training.rewirings import Rewiring, check_rewiring, rewire
 
@@ -74,8 +74,11 @@ def train(
     """
     if data is None:
         raise InputError("data: training needs (x, labels) or (x, targets).")
+    checked_model(model)
     _check(steps, learning_rate, optimizer, batch_size, record, checkpoint_every)
+    learning_rate = float(learning_rate)
     whole_number("seed", seed, 0)
+    truth("predictions", predictions)
     if rewiring is not None:
         check_rewiring(model, rewiring)
     inputs, targets = as_data(model, data, loss)
@@ -91,6 +94,8 @@ def train(
     )
     interval = record or max(1, steps // 100)
     state = _State(model, engine)
+    if not (checkpoint is None or isinstance(checkpoint, str | os.PathLike)) or "\0" in str(checkpoint or ""):
+        raise InputError(f"checkpoint: expected the path of a file, got {shown(checkpoint)}.")
     path = None if checkpoint is None else Path(checkpoint)
     options = (learning_rate, loss, optimizer, size, seed, rewiring, record, predictions)
     mark = "" if path is None else _fingerprint(model, [inputs, targets, *(held_out or ())], options)
@@ -150,9 +155,15 @@ def mask_history(found: Dataset, model: MaskedMLP) -> list[list[NDArray[np.bool_
 
     Raises InputError where ``found`` is not what :func:`train` returned for this network with ``rewiring``.
     """
+    checked_model(model)
+    checked_dataset("found", found, (), "gv.train(..., rewiring=...)")
     bytes_of = [-(-mask.numel() // 8) for mask in model.masks]
     if [found.sizes.get(f"byte_{index + 1}") for index in range(len(bytes_of))] != bytes_of:
         raise InputError("found: expected what train returned for this network with rewiring=....")
+    names = [f"masks_{index + 1}" for index in range(len(bytes_of))]
+    checked_dataset("found", found, names, "gv.train(..., rewiring=...)")
+    if any(found[one].dtype != np.uint8 or found[one].dims[:1] != ("update",) for one in names):
+        raise InputError("found: expected the bits of masks over updates, as gv.train(..., rewiring=...) returns them.")
     return [
         [
             np.unpackbits(found[f"masks_{index + 1}"].values[update], count=mask.numel())
@@ -232,12 +243,11 @@ class _State:
 def _check(
     steps: int, learning_rate: float, optimizer: str, batch_size: int | None, record: int | None, every: int
 ) -> None:
-    if optimizer not in OPTIMIZERS:
-        raise InputError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {optimizer!r}.")
+    one_of("optimizer", optimizer, OPTIMIZERS)
     positive_number("learning_rate", learning_rate)
     for name, value in (("steps", steps), ("batch_size", batch_size), ("record", record), ("checkpoint_every", every)):
         if value is not None:
-            whole_number(name, value)
+            whole_number(name, value, 1, 2**53)
     if optimizer == "gd" and batch_size is not None:
         raise InputError('batch_size: optimizer="gd" takes all the data in every step; leave batch_size out.')
 

@@ -1,0 +1,208 @@
+"""What a design moves: one logit a cell of every free layer, under budgets that hold exactly (THEORY §13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from graphon_theory.arrays import FloatArray, IntArray
+from graphon_theory.designs.kernel_gradients import KernelGradient
+from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.graphons.graphon import StepGraphon
+from graphon_theory.networks.connectivity import Connectivity
+from graphon_theory.networks.network import Network
+from graphon_theory.signals.block_maps import Moments
+from graphon_theory.signals.initialisations import balanced
+
+_FAN_IN = 16.0  # expected connections that every receiver keeps where that is little beside the budget
+_LEAST = 0.05  # of the mean density: no cell is emptier, unless its share of _FAN_IN is less
+_FARTHEST = 60.0  # logits beyond those of all cells at which a shift is looked for
+
+
+@dataclass(frozen=True)
+class FreeLayer:
+    """The cells of one free layer: equal blocks of receivers, blocks or groups of senders."""
+
+    number: int  # of the weight layer, from 0
+    columns: FloatArray  # shares of the senders, adding to 1
+    where: IntArray | None  # the group of every input; None where senders are blocks
+    shape: tuple[int, int]
+    target: float  # what sigma_w^2 int V E[phi^2] is to be, in units of what multiplies V
+    size: int  # connections of the unpruned layer
+    senders: int  # units
+
+    @property
+    def weights(self) -> FloatArray:
+        """Connections of the unpruned layer that every cell holds."""
+        return np.broadcast_to(self.columns * (self.size / self.shape[0]), self.shape)
+
+    def connectivity(self, cells: FloatArray) -> Connectivity:
+        """W, and V = W g(u) with g so that every receiver's signal has variance 1."""
+        variance = cells * (self.target / (cells @ self.columns))[:, None]
+        if self.where is None:
+            return Connectivity(StepGraphon(cells), StepGraphon(variance))
+        return Connectivity(StepGraphon(cells[:, self.where]), StepGraphon(variance[:, self.where]))
+
+    def pulled(self, cells: FloatArray, mask: FloatArray, variance: FloatArray) -> FloatArray:
+        """The derivative in the cells, from those in the values of W and of V."""
+        if self.where is not None:
+            mask, variance = (_grouped(values, self.where, self.shape[1]) for values in (mask, variance))
+        mass = cells @ self.columns
+        gain = self.target / mass
+        lost = (variance * cells).sum(axis=1) / mass
+        return mask + gain[:, None] * (variance - lost[:, None] * self.columns)
+
+
+def _grouped(values: FloatArray, where: IntArray, groups: int) -> FloatArray:
+    out = np.zeros((groups, len(values)))
+    np.add.at(out, where, values.T)
+    return out.T
+
+
+class Cells:
+    """All free cells of a network as one vector of logits, and back.
+
+    W = least + (1 - least) sigmoid(z + s), with one shift s for every budget, so that the sum of weights x W is what
+    the budget leaves. Weight variances make up for a receiver's connections, however few, and the kernel does not see
+    that no finite network would have any: the least density keeps some.
+    """
+
+    def __init__(self, network: Network, free: Sequence[FreeLayer], budgets: Sequence[tuple[list[int], float]]) -> None:
+        self.network, self.free, self.budgets = network, tuple(free), tuple(budgets)
+        sizes = [layer.shape[0] * layer.shape[1] for layer in self.free]
+        self.ends = np.concatenate([[0], np.cumsum(sizes)])
+        self.weights = np.concatenate([layer.weights.ravel() for layer in self.free])
+        self.groups = [
+            (np.concatenate([np.arange(self.ends[k], self.ends[k + 1]) for k in members]), total)
+            for members, total in self.budgets
+        ]
+        self.least = np.empty(self.count)
+        for (members, total), (which, _) in zip(self.budgets, self.groups, strict=True):
+            mean = total / float(self.weights[which].sum())
+            for k in members:
+                layer = self.free[k]
+                self.least[self.ends[k] : self.ends[k + 1]] = min(_FAN_IN / layer.senders, _LEAST * mean)
+
+    @property
+    def count(self) -> int:
+        return int(self.ends[-1])
+
+    def values(self, z: FloatArray) -> FloatArray:
+        """W of every cell; the budgets hold to rounding."""
+        out = np.empty_like(z)
+        for which, total in self.groups:
+            logits, least = z[which], self.least[which]
+            weights = self.weights[which] * (1 - least)
+            rest = total - float(self.weights[which] @ least)
+
+            def excess(shift: float, z: FloatArray = logits, w: FloatArray = weights, rest: float = rest) -> float:
+                return float(w @ expit(z + shift)) / rest - 1.0
+
+            low, high = -float(logits.max()) - _FARTHEST, -float(logits.min()) + _FARTHEST
+            shares = expit(logits + brentq(excess, low, high, xtol=1e-14, rtol=1e-15))
+            out[which] = least + (1 - least) * shares
+        return out
+
+    def split(self, values: FloatArray) -> list[FloatArray]:
+        """The vector as one array a free layer."""
+        return [
+            values[a:b].reshape(layer.shape) for a, b, layer in zip(self.ends, self.ends[1:], self.free, strict=False)
+        ]
+
+    def at(self, values: FloatArray) -> Network:
+        """The network whose free layers have these cells."""
+        layers = list(self.network.layers)
+        for layer, cells in zip(self.free, self.split(values), strict=True):
+            layers[layer.number] = layer.connectivity(cells)
+        return self.network.with_layers(layers)
+
+    def pulled(self, values: FloatArray, gradient: KernelGradient) -> FloatArray:
+        """dJ/dz at fixed budgets, through the shifts."""
+        parts = []
+        for layer, cells in zip(self.free, self.split(values), strict=True):
+            mask, variance = gradient.mask[layer.number], gradient.variance[layer.number]
+            assert mask is not None
+            assert variance is not None
+            parts.append(layer.pulled(cells, mask, variance).ravel())
+        slope = np.concatenate(parts)
+        bend = np.maximum(values - self.least, 0.0) * (1 - values) / (1 - self.least)
+        out = slope * bend
+        for which, _ in self.groups:
+            weighted = self.weights[which] * bend[which]
+            out[which] -= weighted * (out[which].sum() / max(float(weighted.sum()), 1e-300))
+        return out
+
+
+def cells_of(
+    network: Network,
+    widths: tuple[int, ...],
+    density: float | Sequence[float],
+    blocks: Sequence[int],
+    layers: Sequence[int],
+    groups: IntArray | None,
+    q: float,
+) -> Cells:
+    """The free cells of ``layers`` (from 0), with ``blocks`` of every hidden layer, under ``density``.
+
+    ``q``: mean square of the inputs. Raises InputError for a budget that cannot be met.
+    """
+    sizes = [a * b for a, b in zip(widths[1:], widths, strict=False)]
+    base = _with_balanced_rest(network, layers, q)
+    biases = network.bias_variances
+    sent = [q, *(float(Moments(phi)(np.ones(1))[0][0]) for phi in network.activations)]  # E[phi^2] at variance 1
+    where = np.arange(widths[0]) if groups is None else groups
+    shares = np.bincount(where) / widths[0]
+    free = []
+    for number in layers:
+        rows = 1 if number == network.depth - 1 else blocks[number]
+        columns = shares if number == 0 else np.full(blocks[number - 1], 1 / blocks[number - 1])
+        target = (1 - biases[number]) / (network.weight_variance[number] * sent[number])
+        free.append(
+            FreeLayer(
+                number,
+                columns,
+                where if number == 0 else None,
+                (rows, len(columns)),
+                target,
+                sizes[number],
+                widths[number],
+            )
+        )
+    return Cells(base, free, _budgets(base, free, sizes, density))
+
+
+def _budgets(
+    network: Network, free: Sequence[FreeLayer], sizes: Sequence[int], density: float | Sequence[float]
+) -> list[tuple[list[int], float]]:
+    """Which free layers share a budget, and the connections it leaves them."""
+    if not isinstance(density, (int, float)):
+        return [([k], density[layer.number] * layer.size) for k, layer in enumerate(free)]
+    numbers = [layer.number for layer in free]
+    fixed = sum(size * network.layers[n].mask.mean() for n, size in enumerate(sizes) if n not in numbers)
+    left, room = density * sum(sizes) - fixed, sum(sizes[n] for n in numbers)
+    if not 0 < left <= room:
+        raise InputError(
+            f"density: {density:g} of {sum(sizes)} connections cannot be met: the layers that are not free hold "
+            f"{fixed:.6g}, and the free ones can hold from 0 to {room}; change density, or free other layers."
+        )
+    return [(list(range(len(free))), left)]
+
+
+def _with_balanced_rest(network: Network, layers: Sequence[int], q: float) -> Network:
+    """The network with the variances of its other layers by position, where these have V = W and can be balanced."""
+    plain = [n for n, layer in enumerate(network.layers) if n not in layers and layer.variance is layer.mask]
+    if network.has_drift or not plain:
+        return network
+    try:
+        even = balanced(
+            network.with_layers([1.0 if n in layers else layer for n, layer in enumerate(network.layers)]),
+            q,
+            by="position",
+        )
+    except NetworkError:
+        return network
+    return network.with_layers([even.layers[n] if n in plain else layer for n, layer in enumerate(network.layers)])

@@ -1,0 +1,223 @@
+"""design: budgets, derivatives through them, refusals, and that it finds what is there and claims no more."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphon_theory as gt
+from graphon_theory.arrays import FloatArray
+from graphon_theory.designs.cells import Cells, cells_of
+from graphon_theory.designs.searches import Search, Task
+from graphon_theory.errors import InputError, NetworkError
+
+WIDTHS = (6, 40, 30, 1)
+
+
+def template(**options: Any) -> gt.Network:
+    return gt.Network([1.0, 1.0, 1.0], bias_variance=0.1, **options)
+
+
+def problem(count: int = 24, d: int = 6) -> tuple[FloatArray, FloatArray]:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((count, d))
+    return x, np.sign(x[:, 0] * x[:, 1]) + np.maximum(x[:, 2], 0)
+
+
+def cells(**options: Any) -> Cells:
+    given: dict[str, Any] = {"density": 0.3, "blocks": (3, 2), "layers": [0, 1, 2], "groups": None, "q": 1.0, **options}
+    return cells_of(given.pop("network", template()), WIDTHS, **given)
+
+
+def kept(network: gt.Network) -> float:
+    sizes = [a * b for a, b in zip(WIDTHS[1:], WIDTHS, strict=False)]
+    return sum(n * layer.mask.mean() for n, layer in zip(sizes, network.layers, strict=True))
+
+
+@pytest.mark.parametrize("density", [0.02, 0.3, 0.97])
+def test_budgets_hold_and_signals_have_variance_one(density: float) -> None:
+    free = cells(density=density)
+    z = 3 * np.random.default_rng(1).standard_normal(free.count)
+    values = free.values(z)
+    assert values.min() >= 0
+    assert values.max() <= 1
+    network = free.at(values)
+    assert kept(network) == pytest.approx(density * (240 + 1200 + 30), rel=1e-12)
+    x = np.ones((1, 6))
+    assert float(gt.limit_kernel(network, x).nngp[0, 0]) == pytest.approx(1.0, rel=1e-12)
+
+
+def test_a_budget_a_layer_groups_and_layers_that_stay() -> None:
+    each = cells(density=[0.2, 0.5, 0.9])
+    network = each.at(each.values(np.random.default_rng(2).standard_normal(each.count)))
+    assert [layer.mask.mean() for layer in network.layers] == pytest.approx([0.2, 0.5, 0.9], rel=1e-12)
+    grouped = cells(groups=np.array([0, 1, 0, 1, 2, 2]), layers=[0], density=0.9)
+    assert grouped.count == 3 * 3
+    mask = grouped.at(grouped.values(np.random.default_rng(3).standard_normal(9)) * 0.1).layers[0].mask
+    assert isinstance(mask, gt.StepGraphon)
+    np.testing.assert_array_equal(mask.values[:, [0, 1, 4]], mask.values[:, [2, 3, 5]])
+    smooth = template().with_layers([1.0, "exp(-2*(u - v)**2)/4", 1.0])
+    some = cells(network=smooth, density=0.3, layers=[0, 2])
+    network = some.at(some.values(np.random.default_rng(4).standard_normal(some.count)))
+    assert network.layers[1].mask == smooth.layers[1].mask
+    assert kept(network) == pytest.approx(0.3 * 1470, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"groups": np.array([0, 1, 0, 1, 2, 2])}, {"layers": [0, 2], "density": 0.9}, {"density": [0.2, 0.5, 0.9]}],
+    ids=["all", "groups", "layers", "densities"],
+)
+def test_the_derivative_in_logits_is_that_of_central_differences(options: dict[str, Any]) -> None:
+    x, y = problem()
+    free, rng = cells(**options), np.random.default_rng(5)
+    rows = np.arange(len(x))
+    task = Task(x, y[:, None], rows, rows[:0], rows[:0], gt.objective("leave_one_out"), 1e-3)
+    z, direction = rng.standard_normal((2, free.count))
+    _, slope = task.evaluate(free, z, rows)
+    a, b, c, d = (task.evaluate(free, z + k * 1e-3 * direction, rows)[0] for k in (-2, -1, 1, 2))
+    assert float(slope @ direction) == pytest.approx((8 * (c - b) - (d - a)) / 12e-3, rel=1e-7)
+
+
+def test_it_finds_the_inputs_that_matter_and_shows_it() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((220, 10))
+    y = np.sign(x[:, 0] * x[:, 1]) + x[:, 2]
+    options: dict[str, Any] = {"density": 0.15, "widths": (10, 100, 1), "blocks": 4, "starts": 2, "iterations": 25}
+    found = gt.design(gt.Network([1.0, 1.0], bias_variance=0.1), x[:150], y[:150], **options)
+    assert found.helps
+    assert found.value < 0.7 * found.baseline_value
+    mask = found.network.layers[0].mask
+    assert isinstance(mask, gt.StepGraphon)
+    assert mask.values[:, :3].sum() > mask.values[:, 3:].sum()
+    # the claim holds on inputs that it has never seen
+    errors = []
+    for network in (found.network, gt.balanced(gt.Network([0.15, 0.15], bias_variance=0.1), by="position")):
+        kern = gt.limit_kernel(network, x).ntk.values
+        alpha = np.linalg.solve(kern[:150, :150] + 1e-3 * np.trace(kern[:150, :150]) / 150 * np.eye(150), y[:150])
+        errors.append(float(((kern[150:, :150] @ alpha - y[150:]) ** 2).mean()))
+    assert errors[0] < 0.7 * errors[1]
+    assert len(found.spread) == 2
+    assert found.evaluations >= int(found.history.evaluations.values[-1])
+    again = gt.design(gt.Network([1.0, 1.0], bias_variance=0.1), x[:150], y[:150], **options)
+    assert again.network == found.network
+    assert min(found.least_fan_in) > 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", gt.DeadUnitsWarning)  # ten inputs are few
+        masks = found.masks(rng=1)
+    assert sum(int(m.sum()) for m in masks) == pytest.approx(0.15 * 1100, abs=1)
+
+
+def test_where_there_is_nothing_to_learn_it_claims_nothing() -> None:
+    rng = np.random.default_rng(7)
+    claims = 0
+    for _ in range(3):
+        x, y = rng.standard_normal((80, 8)), rng.standard_normal(80)
+        found = gt.design(
+            gt.Network([1.0, 1.0], bias_variance=0.1),
+            x,
+            y,
+            density=0.2,
+            widths=(8, 50, 1),
+            blocks=4,
+            starts=1,
+            iterations=15,
+        )
+        claims += bool(found.helps)
+        assert found.value < found.baseline_value  # on what it has seen
+        assert "no gain is shown" in repr(found) or found.helps
+    assert claims == 0
+
+
+def test_blocks_are_chosen_and_large_sets_are_taken_in_parts() -> None:
+    x, y = problem(60)
+    options: dict[str, Any] = {"density": 0.3, "widths": WIDTHS, "iterations": 6, "starts": 1}
+    chosen = gt.design(template(), x, y, blocks="auto", **options)
+    assert chosen.blocks[0] in (4, 8, 16)
+    assert set(chosen.history.blocks.values) == {4, 8, 16}
+    parts = gt.design(template(), x, y, blocks=2, samples=20, holdout=0.0, **options)
+    assert parts.holdout is None
+    assert parts.helps is None
+    assert kept(parts.network) == pytest.approx(0.3 * 1470, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["alignment", "evidence", "energy", "callable"])
+def test_other_objectives(name: str) -> None:
+    x, y = problem()
+    goal: Any = name
+
+    if name == "callable":
+
+        def goal(ntk: FloatArray, nngp: FloatArray, y: FloatArray) -> tuple[float, FloatArray, None]:
+            return (
+                float(ntk[0, 1] / ntk[0, 0]),
+                np.eye(len(ntk))[[0]].T
+                * (np.eye(len(ntk))[1] / ntk[0, 0] - ntk[0, 1] / ntk[0, 0] ** 2 * np.eye(len(ntk))[0]),
+                None,
+            )
+
+    targets = None if name in ("energy", "callable") else y
+    options: dict[str, Any] = {"density": 0.3, "widths": WIDTHS, "blocks": 2, "iterations": 5, "starts": 1}
+    found = gt.design(template(), x, targets, objective=goal, **options)
+    assert found.value < found.baseline_value
+
+
+def test_an_interrupt_keeps_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = problem()
+    evaluate = Task.evaluate
+    calls = 0
+
+    def interrupted(self: Task, *arguments: Any) -> tuple[float, FloatArray]:
+        nonlocal calls
+        calls += 1
+        if calls == 8:
+            raise KeyboardInterrupt
+        return evaluate(self, *arguments)
+
+    monkeypatch.setattr(Task, "evaluate", interrupted)
+    found = gt.design(template(), x, y, density=0.3, widths=WIDTHS, blocks=2, holdout=0.0)
+    assert found.interrupted
+    assert "interrupted" in repr(found)
+    assert found.value == pytest.approx(found.history.value.values.min(), rel=1e-9)
+
+
+def test_what_is_refused() -> None:
+    x, y = problem()
+    good: dict[str, Any] = {"density": 0.3, "widths": WIDTHS, "blocks": 2, "iterations": 2, "starts": 1}
+
+    def refused(match: str, error: type[Exception] = InputError, **options: Any) -> None:
+        given = {"network": template(), "x": x, "y": y, **good, **options}
+        with pytest.raises(error, match=match):
+            gt.design(given.pop("network"), given.pop("x"), given.pop("y"), **given)
+
+    refused("y: objective 'leave_one_out' needs targets", y=None)
+    refused("1 of 24 values are not finite", y=np.where(np.arange(24) == 3, np.nan, y))
+    refused("not finite", x=np.full((24, 6), np.nan))
+    refused("there is nothing to design", NetworkError, layers=[])
+    refused("layers: expected", NetworkError, layers=[4])
+    refused("cannot be met", network=template().with_layers([1.0, 0.9, 1.0]), layers=[1], density=0.05)
+    refused("cannot be met", network=template().with_layers([1.0, 0.1, 1.0]), layers=[3], density=0.9)
+    refused("density", density=0.0)
+    refused("one a layer, that is 3, got 2", density=[0.1, 0.2])
+    refused(r"widths: expected 4 unit counts", widths=(5, 40, 30, 1))
+    refused("expected one output", NetworkError, network=template(outputs=2))
+    refused("blocks: expected one number, or one a hidden layer", blocks=[2, 2, 2])
+    refused("groups: expected a label for each of 6 inputs", groups=[0, 1])
+    refused("objective: expected a callable or one of", objective="accuracy")
+    refused("all inputs are 0", x=np.zeros((24, 6)))
+    refused("expected finite cotangents", objective=lambda ntk, nngp, y: (0.0, np.ones(3), None))
+    with pytest.warns(gt.DesignWarning, match=r"cells for 24 target values"):
+        gt.design(template(), x, y, **{**good, "blocks": 10, "iterations": 1})
+
+
+def test_a_search_stops_where_it_sees_no_progress() -> None:
+    x, y = problem(40)
+    free, rows = cells(), np.arange(40)
+    task = Task(x, y[:, None], rows[:20], rows[20:], rows[:0], gt.objective("leave_one_out"), 1e-3)
+    search = Search(task, free, 0, 3, 500, 4, 1000, np.random.default_rng(0), lambda step: None)
+    search.run(np.random.default_rng(8).standard_normal(free.count))
+    assert len(search.steps) <= search.best.iteration + 5
+    assert len(search.steps) < 200

@@ -1,0 +1,165 @@
+"""The commands ``graphon-theory ...`` and ``python -m graphon_validation ...``, for :mod:`tests.tools.fuzz`.
+
+What is spoilt is an option's text, or the bytes of a file that a command reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import graphon_theory as gt
+from graphon_theory import cli
+from graphon_theory.data.files import save_dataset
+from graphon_theory.errors import GraphonError
+from tests.tools.fuzz_entries import NEW, STEP, Entry, X, Y
+
+FOLDER = Path("files")
+
+
+@cache
+def _files() -> dict[str, bytes]:
+    """What the commands read, by name."""
+    FOLDER.mkdir(exist_ok=True)
+    network = gt.Network([1.0, STEP, 1.0], "erf", 1.5, 0.1)
+    (FOLDER / "net.toml").write_text(network.to_toml(), encoding="utf-8")
+    np.save(FOLDER / "x.npy", X)
+    np.savetxt(FOLDER / "y.csv", Y, delimiter=",")
+    np.savez(FOLDER / "xy.npz", x=X, y=Y, x_test=NEW, y_test=Y[:2])
+    save_dataset(gt.limit_kernel(network, X), FOLDER / "kernel.nc")
+    rng = np.random.default_rng(0)
+    masks = [rng.random(shape) < 0.7 for shape in ((6, 2), (6, 6), (1, 6))]
+    np.savez(FOLDER / "masks.npz", *masks)
+    return {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir())}
+
+
+class Escaped(Exception):
+    """A command ended as it should not: another status, no message, or a traceback in it."""
+
+
+def _run(main: Callable[[list[str]], int], good: tuple[int, ...], **parts: Any) -> str:
+    """Run a command with options by name, and files of other bytes where ``parts`` says so."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, content in _files().items():
+        (FOLDER / name).write_bytes(content)
+    words: list[str] = []
+    for name, value in parts.items():
+        if name.startswith("file "):
+            (FOLDER / name.removeprefix("file ")).write_bytes(_as_bytes(value))
+        elif name.startswith("--"):
+            words += [name, *_as_words(value)]
+        else:
+            words += _as_words(value)
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main(words)
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+    told = err.getvalue()
+    if status not in good or "Traceback" in told or (status and not told.strip()):
+        raise Escaped(f"{words[:8]!r}: status {status}, {told[-500:]!r}")
+    if status:
+        raise GraphonError(told.strip().splitlines()[-1][:500])
+    return out.getvalue()
+
+
+def _as_bytes(value: Any) -> bytes:
+    if isinstance(value, bytes | bytearray):
+        return bytes(value)
+    if isinstance(value, np.ndarray) and value.dtype != object and value.size < 10_000:
+        file = io.BytesIO()
+        np.save(file, value)
+        return file.getvalue()
+    return _text(value).encode("utf-8", "surrogatepass")
+
+
+def _as_words(value: Any) -> list[str]:
+    return [_text(one) for one in value] if isinstance(value, list | tuple) else [_text(value)]
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)[:5_000] if not str(type(value).__module__).startswith("sympy") else type(value).__name__
+    except ValueError:  # integers of thousands of digits
+        return "9" * 5_000
+
+
+def _at(name: str) -> str:
+    return str(FOLDER / name)
+
+
+def commands() -> list[Entry]:
+    out: list[Entry] = []
+    main = partial(_run, cli.main, (0, 2))
+
+    def entry(name: str, plain: dict[str, Any], *files: str) -> None:
+        out.append(
+            Entry(
+                f"command {name}",
+                main,
+                lambda: {"command": name, **plain, **{f"file {one}": _files()[one] for one in files}},
+                (str,),
+                kept=("command",),
+            )
+        )
+
+    entry(
+        "kernel",
+        {"spec": _at("net.toml"), "--inputs": _at("x.npy"), "--rtol": "1e-8", "--out": _at("made.nc")},
+        "net.toml",
+        "x.npy",
+    )
+    entry(
+        "spectrum",
+        {"source": _at("kernel.nc"), "--count": "2", "--kind": "ntk", "--output": "0", "--out": _at("made.nc")},
+        "kernel.nc",
+    )
+    entry(
+        "dynamics",
+        {
+            "source": _at("kernel.nc"),
+            "--targets": _at("y.csv"),
+            "--times": ["0", "1", "inf"],
+            "--learning-rate": "0.5",
+            "--out": _at("made.nc"),
+        },
+        "kernel.nc",
+        "y.csv",
+    )
+    entry(
+        "compare",
+        {
+            "specs": [_at("net.toml")],
+            "--inputs": _at("xy.npz"),
+            "--targets": _at("xy.npz"),
+            "--test-inputs": _at("xy.npz"),
+            "--test-targets": _at("xy.npz"),
+            "--level": "0.1",
+            "--ridge": "0.1",
+            "--count": "2",
+            "--out": _at("made.nc"),
+        },
+        "net.toml",
+        "xy.npz",
+    )
+    entry(
+        "estimate",
+        {
+            "masks": [_at("masks.npz")],
+            "--blocks": "2",
+            "--inputs": "2",
+            "--activation": "relu",
+            "--weight-variance": "2",
+            "--bias-variance": "0.1",
+            "--out": _at("made.toml"),
+        },
+        "masks.npz",
+    )
+    return out
