@@ -329,3 +329,21 @@ _AT_OUTPUTS = {
     LayerNorm: "the k outputs are too few for the means over a layer that LayerNorm takes.",
     Residual: "the branch would start from the k outputs, which are too few to be a layer of units.",
 }
+
+
+def stages_of(outline: Outline, dense: Sequence[Dense]) -> tuple[Stage, ...]:
+    """The stages that an outline was made of, with ``dense`` as its weight layers in their order."""
+    found: list[list[Stage]] = [[]]
+    for part in outline:
+        if isinstance(part, Weights):
+            found[-1].append(dense[part.number - 1])
+        elif isinstance(part, Phi):
+            found[-1].append(Pointwise(part.activation))
+        elif isinstance(part, Norm):
+            found[-1].append(LayerNorm(part.epsilon))
+        elif isinstance(part, Fork):
+            found.append([])
+        else:
+            branch = found.pop()
+            found[-1].append(Residual(*branch, scale=part.scale))
+    return tuple(found[0])

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import functional_call, jacrev, vmap
 
 from graphon_validation import MaskedLinear, MaskedMLP
+from graphon_validation.networks.torch_activations import TorchActivation
 
 
 def random_model(
@@ -86,3 +87,12 @@ def layer_kernels(
 
 def inputs(count: int, dimension: int, seed: int = 0) -> NDArray[np.float64]:
     return np.random.default_rng(seed).standard_normal((count, dimension))
+
+
+def value_and_derivative(phi: TorchActivation, z: Tensor) -> tuple[Tensor, Tensor]:
+    """phi(z) and phi'(z), elementwise, by torch's own rules (relu'(0) = 0)."""
+    with torch.enable_grad():
+        leaf = z.detach().requires_grad_()
+        value = phi(leaf)
+        (slope,) = torch.autograd.grad(value.sum(), leaf)
+    return value.detach(), slope

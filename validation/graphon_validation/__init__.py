@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_layers import MaskedLinear
 from graphon_validation.networks.masked_mlps import MaskedMLP, build, choose_trained, dense
-from graphon_validation.pruning.pruners import LayerCollapseWarning, TiedScoresWarning, prune
+from graphon_validation.pruning.pruners import BranchLostWarning, LayerCollapseWarning, TiedScoresWarning, prune
 from graphon_validation.studies.drawn_ensembles import compare_ensemble, trained_ensemble
 from graphon_validation.studies.output_moments import sampled_nngp
 from graphon_validation.studies.protocols import apply_protocol, law_network, mixture, theories
@@ -33,6 +33,7 @@ from graphon_validation.training.rewirings import Rewiring
 from graphon_validation.training.trainers import mask_history, train
 
 __all__ = [
+    "BranchLostWarning",
     "LayerCollapseWarning",
     "MaskedLinear",
     "MaskedMLP",

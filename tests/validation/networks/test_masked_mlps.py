@@ -18,8 +18,8 @@ import graphon_theory as gt
 import graphon_validation as gv
 from graphon_theory.errors import ActivationError, ConnectivityError, NetworkError
 from graphon_validation.networks.masked_layers import MaskedLinear
-from graphon_validation.networks.torch_activations import TABLE, torch_activation, value_and_derivative
-from tests.validation.helpers import inputs, random_model
+from graphon_validation.networks.torch_activations import TABLE, torch_activation
+from tests.validation.helpers import inputs, random_model, value_and_derivative
 
 # Asymmetric in every graphon; D^2 < n W V at the widths below.
 W = gt.AnalyticGraphon("0.2 + 0.7*u*(1 - v)")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphon_validation as gv
@@ -19,6 +19,7 @@ from tests.validation.helpers import random_model
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 5e-324, -5e-324, 1.7e308, -1.7e308, 1 + 2.3e-16, 0.1, 0.1 + 1.4e-17]
 
 
+@settings(deadline=None)
 @given(
     scores=st.lists(
         st.sampled_from(SPECIAL) | st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=60

@@ -52,7 +52,11 @@ def path_sum(layers: Sequence[tuple[FloatArray, FloatArray]], x: FloatArray) -> 
 
 def squared_layers(model: MaskedMLP) -> list[tuple[FloatArray, FloatArray]]:
     """What :func:`path_sum` takes, of a network. Raises NetworkError where gates are no fair coins."""
-    if model.activation != "relu" or any(layer.bias is not None for layer in model.linears):
+    if (
+        not model.is_plain
+        or set(model.activations) - {"relu"}
+        or any(layer.bias is not None for layer in model.linears)
+    ):
         raise NetworkError("model: gates are fair coins in ReLU networks without biases only.")
     return [
         (

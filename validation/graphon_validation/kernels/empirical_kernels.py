@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,7 @@ from graphon_theory.data import labels
 from graphon_theory.data.checks import truth, whole_number, whole_numbers
 from graphon_theory.errors import InputError
 from graphon_validation.kernels.grams import Side, masked_gram
-from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model
-from graphon_validation.networks.torch_activations import value_and_derivative
+from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model, run
 
 
 def empirical_kernel(
@@ -36,9 +36,9 @@ def empirical_kernel(
         g_i(x')
 
     A pruned connection has gradient 0 and no share, and neither has a parameter that does not train (see
-    :func:`graphon_validation.choose_trained`). Signals and gradients come from one forward and one backward
-    pass written out by hand; the sum gathers the surviving connections (:mod:`graphon_validation.kernels.grams`), in
-    the model's dtype and on its device.
+    :func:`graphon_validation.choose_trained`). Signals a and gradients g come from one forward pass and one backward
+    pass per output by torch, through residual sums and the whole Jacobian of a LayerNorm where there are any; the sum
+    gathers the surviving connections (:mod:`graphon_validation.kernels.grams`), in the model's dtype and on its device.
 
     ``x`` has shape (N, d), ``x2`` (N2, d) or None for ``x`` itself. ``outputs`` names some of several outputs, whose
     kernels alone are then computed. ``memory`` bounds, in bytes, each
@@ -75,7 +75,6 @@ def empirical_kernel(
     return labels.dataset(variables, coords, {"widths": list(model.widths), "dtype": dtype})
 
 
-@torch.no_grad()
 def _layer_kernels(
     model: MaskedMLP, x: Tensor, x2: Tensor | None, outputs: Sequence[int], per_layer: bool, memory: int
 ) -> np.ndarray:
@@ -83,29 +82,63 @@ def _layer_kernels(
     depth = len(model.linears)
     n2 = len(x) if x2 is None else len(x2)
     out = np.zeros((len(outputs), depth if per_layer else 1, len(x), n2))
-    weights = [layer.effective_weight() for layer in model.linears]
-    signals = [_forward(model, weights, inputs) for inputs in (x, x2) if inputs is not None]
-    widest = max(model.widths[1:])
-    block = max(1, memory // (widest * (len(x) + n2) * x.element_size()))
+    with torch.no_grad():
+        weights = [layer.effective_weight() for layer in model.linears]
+    passes = [_Pass.of(model, weights, inputs) for inputs in (x, x2) if inputs is not None]
+    every = sum(model.widths[1:])
+    block = max(1, memory // (every * (len(x) + n2) * x.element_size()))
     for start in range(0, len(outputs), block):
         chosen = slice(start, start + block)
-        gradients = [_one_hot(outputs[chosen], model.widths[-1], a[0]) for a, _ in signals]
-        for index in reversed(range(depth)):
-            layer = model.linears[index]
-            sides = [Side(g, a[index]) for g, (a, _) in zip(gradients, signals, strict=True)]
-            right = sides[1] if x2 is not None else None
-            kernel = sides[0].a.new_zeros(len(gradients[0]), len(x), n2)
-            if layer.weight.requires_grad:
-                kernel += layer.scale**2 * masked_gram(layer.mask, sides[0], right, memory)
-            if layer.bias is not None and layer.bias.requires_grad:
-                kernel += layer.bias_scale**2 * gradients[0].transpose(1, 2) @ gradients[-1]
-            if x2 is None:
-                kernel = torch.tril(kernel) + torch.tril(kernel, -1).transpose(1, 2)
-            out[chosen, index if per_layer else 0] += kernel.double().cpu().numpy()
-            if index > 0:
-                back = weights[index].T
-                gradients = [slopes[index - 1] * (back @ g) for g, (_, slopes) in zip(gradients, signals, strict=True)]
+        gradients = [one.gradients(outputs[chosen]) for one in passes]
+        with torch.no_grad():
+            for index in reversed(range(depth)):
+                layer = model.linears[index]
+                sides = [Side(g[index], one.signals[index]) for g, one in zip(gradients, passes, strict=True)]
+                right = sides[1] if x2 is not None else None
+                kernel = sides[0].a.new_zeros(len(sides[0].g), len(x), n2)
+                if layer.weight.requires_grad:
+                    kernel += layer.scale**2 * masked_gram(layer.mask, sides[0], right, memory)
+                if layer.bias is not None and layer.bias.requires_grad:
+                    kernel += layer.bias_scale**2 * sides[0].g.transpose(1, 2) @ sides[-1].g
+                if x2 is None:
+                    kernel = torch.tril(kernel) + torch.tril(kernel, -1).transpose(1, 2)
+                out[chosen, index if per_layer else 0] += kernel.double().cpu().numpy()
     return out
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass of inputs: what every weight layer takes in and puts out (units, N), and the outputs (k, N)."""
+
+    signals: list[Tensor]
+    puts_out: list[Tensor]
+    outputs: Tensor
+
+    @classmethod
+    def of(cls, model: MaskedMLP, weights: Sequence[Tensor], x: Tensor) -> _Pass:
+        layers = model.linears
+        signals: list[Tensor] = []
+        puts_out: list[Tensor] = []
+
+        def linear(index: int, a: Tensor) -> Tensor:
+            layer = layers[index]
+            h = weights[index] @ a
+            if layer.bias is not None:
+                h = h + layer.bias_scale * layer.bias.detach()[:, None]
+            if not h.requires_grad:
+                h.requires_grad_()
+            signals.append(a.detach())
+            puts_out.append(h)
+            return h
+
+        with torch.enable_grad():
+            found = run(model.outline, x.T.contiguous(), linear, axis=0)
+        return cls(signals, puts_out, found)
+
+    def gradients(self, outputs: Sequence[int]) -> list[Tensor]:
+        """d f_o / d h^l of every weight layer l: (len(outputs), n_l, N)."""
+        found = [torch.autograd.grad(self.outputs[o].sum(), self.puts_out, retain_graph=True) for o in outputs]
+        return [torch.stack(layer) for layer in zip(*found, strict=True)]
 
 
 def _checked_outputs(outputs: Sequence[int] | None, count: int) -> list[int]:
@@ -113,22 +146,3 @@ def _checked_outputs(outputs: Sequence[int] | None, count: int) -> list[int]:
         return list(range(count))
     expected = f"different indices in 0..{count - 1}"
     return list(whole_numbers("outputs", outputs, 0, count - 1, distinct=True, expected=expected))
-
-
-def _one_hot(chosen: Sequence[int], outputs: int, like: Tensor) -> Tensor:
-    """d f_o / d h^L for the chosen outputs: (len(chosen), outputs, N)."""
-    eye = torch.from_numpy(np.eye(outputs)[list(chosen)]).to(like.device, like.dtype)
-    return eye[:, :, None].expand(-1, -1, like.shape[1]).contiguous()
-
-
-def _forward(model: MaskedMLP, weights: list[Tensor], x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Activations a^0..a^{L-1} and slopes phi'(h^1)..phi'(h^{L-1}), each (units, N)."""
-    signals, slopes = [x.T.contiguous()], []
-    for layer, weight in zip(model.linears[:-1], weights, strict=False):
-        h = weight @ signals[-1]
-        if layer.bias is not None:
-            h += layer.bias_scale * layer.bias[:, None]
-        value, slope = value_and_derivative(model.phi, h)
-        signals.append(value)
-        slopes.append(slope)
-    return signals, slopes

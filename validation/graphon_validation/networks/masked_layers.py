@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from graphon_theory.arrays import FloatArray
 from graphon_theory.data import checks
 from graphon_theory.errors import NetworkError
 
@@ -30,9 +31,13 @@ class MaskedLinear(nn.Module):
     ============  =========================  ==============
 
     ``weight`` and ``mask`` have shape (out, in), rows receiving. The mask multiplies the weight in the
-    forward pass, so a pruned weight has gradient exactly 0 whatever value it keeps. ``bias`` is None where
-    ``bias_variance`` is 0. ``law`` is the law of the dense weights, of variance ``dense_std``^2: what
-    :meth:`draw_again` draws.
+    forward pass, so a pruned weight has gradient exactly 0 whatever value it keeps. ``law`` is the law of the dense
+    weights, of variance ``dense_std``^2: what :meth:`draw_again` draws. ``bias_law`` is that of biases.
+
+    ``trained_bias_variance`` is what biases add to the tangent kernel where that differs from the ``bias_variance``
+    that they add to the signals (THEORY §11): ``bias_scale`` is its root, and b has variance bias_variance /
+    bias_scale^2. Biases that start at 0 and train have 0 and 1; with 0 here biases do not train. ``bias`` is None
+    where both are 0.
 
     Raises NetworkError when shapes, variances or the parameterization do not fit together.
     """
@@ -51,6 +56,8 @@ class MaskedLinear(nn.Module):
         bias_variance: float = 0.0,
         parameterization: str = "ntk",
         law: str = "normal",
+        trained_bias_variance: float | None = None,
+        bias_law: str = "normal",
     ) -> None:
         super().__init__()
         tensors = {"weight": weight, "mask": mask, "bias": bias}
@@ -75,20 +82,32 @@ class MaskedLinear(nn.Module):
                 f"mask: expected a bool tensor of the weight's shape {tuple(weight.shape)}, "
                 f"got {mask.dtype} of shape {tuple(mask.shape)}."
             )
-        if (bias is not None) != (bias_variance > 0):
-            raise NetworkError(
-                "bias: give it exactly when bias_variance > 0 (bias_variance = 0 means no bias parameters), "
-                f"got bias_variance = {bias_variance} and bias {'given' if bias is not None else 'left out'}."
-            )
         if bias is not None and bias.shape != weight.shape[:1]:
             raise NetworkError(f"bias: expected shape ({weight.shape[0]},), got {tuple(bias.shape)}.")
         checks.one_of("parameterization", parameterization, PARAMETERIZATIONS, error=NetworkError)
+        if trained_bias_variance is None:
+            trained_bias_variance = bias_variance if parameterization == "ntk" else float(bias_variance > 0)
+        checks.positive_number(
+            "trained_bias_variance",
+            trained_bias_variance,
+            zero=True,
+            error=NetworkError,
+            expected="a finite number >= 0",
+        )
+        if (bias is not None) != (bias_variance > 0 or trained_bias_variance > 0):
+            raise NetworkError(
+                "bias: give it exactly when bias_variance or trained_bias_variance > 0 (both 0 means no bias "
+                f"parameters), got {bias_variance}, {trained_bias_variance} and bias "
+                f"{'given' if bias is not None else 'left out'}."
+            )
         self.law = checks.one_of("law", law, LAWS, error=NetworkError)
+        self.bias_law = checks.one_of("bias_law", bias_law, LAWS, error=NetworkError)
         self.weight_variance = float(weight_variance)
         self.bias_variance = float(bias_variance)
+        self.trained_bias_variance = float(trained_bias_variance)
         self.parameterization = parameterization
         self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(bias) if bias is not None else None
+        self.bias = nn.Parameter(bias, requires_grad=trained_bias_variance > 0) if bias is not None else None
         self.register_buffer("mask", mask)
 
     @property
@@ -101,7 +120,12 @@ class MaskedLinear(nn.Module):
     @property
     def bias_scale(self) -> float:
         """What multiplies the bias in the forward pass."""
-        return 1.0 if self.parameterization == "standard" else math.sqrt(self.bias_variance)
+        return math.sqrt(self.trained_bias_variance or self.bias_variance)
+
+    @property
+    def bias_std(self) -> float:
+        """Standard deviation of a bias parameter."""
+        return math.sqrt(self.bias_variance) / self.bias_scale if self.bias_scale else 0.0
 
     @property
     def dense_std(self) -> float:
@@ -114,18 +138,20 @@ class MaskedLinear(nn.Module):
         """Weights drawn from the dense law, in the weight's dtype, on the CPU."""
         out = torch.empty(self.weight.shape, dtype=self.weight.dtype)
         for rows in out.split(max(1, _CHUNK // out.shape[1])):
-            shape = tuple(rows.shape)
-            drawn = rng.standard_normal(shape) if self.law == "normal" else rng.uniform(-(3**0.5), 3**0.5, shape)
-            rows.copy_(torch.from_numpy(self.dense_std * drawn))
+            rows.copy_(torch.from_numpy(self.dense_std * _draw(rng, self.law, tuple(rows.shape))))
         return out
 
     @torch.no_grad()
     def draw_again(self, rng: np.random.Generator) -> None:
         """New weights and biases from the dense laws, pruned weights included; the mask stays."""
         self.weight.copy_(self.sample(rng))
+        self.draw_biases_again(rng)
+
+    @torch.no_grad()
+    def draw_biases_again(self, rng: np.random.Generator) -> None:
+        """New biases from their law, where there are any."""
         if self.bias is not None:
-            std = math.sqrt(self.bias_variance) if self.parameterization == "standard" else 1.0
-            self.bias.copy_(torch.from_numpy(std * rng.standard_normal(len(self.bias))))
+            self.bias.copy_(torch.from_numpy(self.bias_std * _draw(rng, self.bias_law, (len(self.bias),))))
 
     @torch.no_grad()
     def draw_signs_again(self, rng: np.random.Generator) -> None:
@@ -146,3 +172,8 @@ class MaskedLinear(nn.Module):
         n_out, n_in = self.weight.shape
         density = float(self.mask.double().mean())
         return f"in={n_in}, out={n_out}, density={density:.4g}, bias={self.bias is not None}"
+
+
+def _draw(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> FloatArray:
+    """Of variance 1."""
+    return rng.standard_normal(shape) if law == "normal" else rng.uniform(-(3**0.5), 3**0.5, shape)

@@ -13,12 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from xarray import DataArray
 
+from graphon_theory.activations.activation import as_activation
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data import checks
 from graphon_theory.errors import ConnectivityError, InputError, NetworkError, shown, shown_text
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
+from graphon_theory.networks.stages import Fork, Join, Norm, Outline, Phi, Weights, plain_outline
 from graphon_theory.pruning.laws import INITS
 from graphon_validation.networks.masked_layers import MaskedLinear
 from graphon_validation.networks.torch_activations import TorchActivation, torch_activation
@@ -30,11 +32,15 @@ _CHUNK = 1 << 21
 
 
 class MaskedMLP(nn.Module):
-    """A multilayer perceptron of MaskedLinear layers; phi after each but the last.
+    """A multilayer perceptron of MaskedLinear layers; phi after each but the last, or as an ``outline`` says.
 
-    ``positions[l]`` holds the positions in [0, 1] of the units of layer l = 0..L: one position per unit,
-    which is its row in the mask below it and its column in the mask above it. Inputs and outputs are cells,
-    and their positions are the middles.
+    ``activation``: a name or an Activation, or one for every layer but the last. ``outline``: the parts that signals
+    pass (``graphon_theory/networks/stages.py``: weight layers by number, activations, forks and joins of residual
+    branches, LayerNorms), with activations of their own; None: weight layers with activations between them.
+
+    ``positions[p]`` holds the positions in [0, 1] of the units of layer p, from the inputs, 0, to the outputs: one
+    position per unit, which is its row in masks below it and its column in masks above it. Inputs and outputs are
+    cells, and their positions are the middles.
 
     Raises NetworkError when the layers do not fit on each other, ActivationError for an unknown activation.
     """
@@ -44,6 +50,7 @@ class MaskedMLP(nn.Module):
         layers: Sequence[MaskedLinear],
         activation: Any = "relu",
         positions: Sequence[FloatArray] | None = None,
+        outline: Outline | None = None,
     ) -> None:
         super().__init__()
         listed = list(layers) if isinstance(layers, list | tuple | nn.ModuleList | nn.Sequential) else []
@@ -51,32 +58,52 @@ class MaskedMLP(nn.Module):
             kinds = ", ".join(type(layer).__name__ for layer in listed) or shown(layers)
             raise NetworkError(f"layers: expected a list of MaskedLinear layers, at least one, got {kinds}.")
         layers = listed
-        for number, (below, above) in enumerate(itertools.pairwise(layers), start=1):
-            if below.weight.shape[0] != above.weight.shape[1]:
-                raise NetworkError(
-                    f"layers: layer {number} has {below.weight.shape[0]} units, but layer {number + 1} takes "
-                    f"{above.weight.shape[1]}."
-                )
-        torch_activation(activation)  # refuses what torch does not know
-        self.activation: str = activation if isinstance(activation, str) else activation.name
+        if outline is None:
+            several = isinstance(activation, Sequence) and not isinstance(activation, str)
+            given = list(activation) if several else [activation] * max(1, len(layers) - 1)
+            if several and len(given) != len(layers) - 1:
+                raise NetworkError(f"activation: expected {len(layers) - 1}, one between layers, got {len(given)}.")
+            for one in given:
+                torch_activation(one)  # refuses what torch does not know
+            named = [as_activation(one if isinstance(one, str) else one.name) for one in given]
+            outline = plain_outline(named[: len(layers) - 1])
+            self.default_activation: str = named[0].name
+        else:
+            for part in outline:
+                if isinstance(part, Phi):
+                    torch_activation(part.activation)
+            self.default_activation = next((part.activation.name for part in outline if isinstance(part, Phi)), "relu")
+        self.outline = outline
+        self.widths = _unit_counts(layers, outline)
         self.layers = nn.ModuleList(layers)
         self.positions = tuple(map(midpoints, self.widths) if positions is None else _positions(positions, self.widths))
 
     @property
+    def activations(self) -> tuple[str, ...]:
+        """The names of the activations in the order in which signals meet them."""
+        return tuple(part.activation.name for part in self.outline if isinstance(part, Phi))
+
+    @property
+    def activation(self) -> str:
+        """The one activation's name; NetworkError where there are several, which are in ``activations``."""
+        if len(set(self.activations)) > 1:
+            raise NetworkError(f"model: one activation is asked for, and this network has several: {self.activations}.")
+        return self.default_activation
+
+    @property
     def phi(self) -> TorchActivation:
-        """The torch function of ``activation``, by name: pickles of a model hold no functions."""
+        """The torch function of ``activation``."""
         return torch_activation(self.activation)
 
     @property
-    def linears(self) -> list[MaskedLinear]:
-        """The layers, with their type known."""
-        return [layer for layer in self.layers if isinstance(layer, MaskedLinear)]
+    def is_plain(self) -> bool:
+        """Whether weight layers and activations alternate."""
+        return not any(isinstance(part, Fork | Norm) for part in self.outline)
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        """Unit counts (n_0, ..., n_L)."""
-        linears = self.linears
-        return (linears[0].weight.shape[1], *(layer.weight.shape[0] for layer in linears))
+    def linears(self) -> list[MaskedLinear]:
+        """The weight layers in the order in which signals meet them, with their type known."""
+        return [layer for layer in self.layers if isinstance(layer, MaskedLinear)]
 
     @property
     def masks(self) -> list[Tensor]:
@@ -94,19 +121,56 @@ class MaskedMLP(nn.Module):
 
         Derivatives by them exist for pruned connections too, which the masked parameters never see.
         """
-        for number, (layer, product) in enumerate(zip(self.linears, products, strict=True), start=1):
+        layers = self.linears
+
+        def linear(index: int, a: Tensor) -> Tensor:
+            layer = layers[index]
             bias = None if layer.bias is None else layer.bias_scale * layer.bias
-            x = nn.functional.linear(x * layer.scale, product, bias)
-            if number < len(products):
-                x = self.phi(x)
-        return x
+            return nn.functional.linear(a * layer.scale, products[index], bias)
+
+        return run(self.outline, x, linear)
 
     def forward(self, x: Tensor) -> Tensor:
-        *hidden, last = self.linears
-        for layer in hidden:
-            x = self.phi(layer(x))
-        out: Tensor = last(x)
-        return out
+        layers = self.linears
+        return run(self.outline, x, lambda index, a: layers[index](a))
+
+
+def run(outline: Outline, x: Tensor, linear: Callable[[int, Tensor], Tensor], axis: int = -1) -> Tensor:
+    """Signals ``x``, units along ``axis``, through all parts; ``linear(index, a)`` is weight layer index = 0..L-1."""
+    kept: list[Tensor] = []
+    for part in outline:
+        if isinstance(part, Weights):
+            x = linear(part.number - 1, x)
+        elif isinstance(part, Phi):
+            x = torch_activation(part.activation)(x)
+        elif isinstance(part, Fork):
+            kept.append(x)
+        elif isinstance(part, Join):
+            x = kept.pop() + part.scale * x
+        else:
+            mean, deviation = layer_moments(part, x, axis)
+            x = (x - mean) / deviation
+    return x
+
+
+def layer_moments(part: Norm, x: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
+    """Mean over the layer's units, and sqrt(variance + epsilon)."""
+    return x.mean(axis, keepdim=True), (x.var(axis, unbiased=False, keepdim=True) + part.epsilon).sqrt()
+
+
+def _unit_counts(layers: Sequence[MaskedLinear], outline: Outline) -> tuple[int, ...]:
+    """Of every layer of units, from the inputs to the outputs."""
+    counts: dict[int, tuple[int, int]] = {}
+    parts = [part for part in outline if isinstance(part, Weights)]
+    if len(parts) != len(layers):
+        raise NetworkError(f"layers: expected {len(parts)}, the weight layers of the outline, got {len(layers)}.")
+    for part, layer in zip(parts, layers, strict=True):
+        n_out, n_in = layer.weight.shape
+        for place, count, verb in ((part.source, n_in, "takes"), (part.place, n_out, "has")):
+            other, number = counts.setdefault(place, (count, part.number))
+            if other != count:
+                raise NetworkError(f"layers: layer {number} has {other} units, but layer {part.number} {verb} {count}.")
+    return tuple(counts[place][0] for place in sorted(counts))
 
 
 def _positions(positions: Any, widths: Sequence[int]) -> Iterator[FloatArray]:
@@ -220,33 +284,32 @@ def build(
     streams = checks.as_generator(seed, name="seed").spawn(3 * network.depth)
     dtype = checked_place(device, dtype)
     layers = []
-    for index, connectivity in enumerate(network.layers):
+    parts = [part for part in network.outline if isinstance(part, Weights)]
+    for index, (part, connectivity) in enumerate(zip(parts, network.layers, strict=True)):
         mask_rng, weight_rng, bias_rng = streams[3 * index : 3 * index + 3]
-        n_in, n_out = counts[index], counts[index + 1]
+        n_in, n_out = counts[part.source], counts[part.place]
         weight_variance = network.weight_variance[index]
         standard = network.parameterization == "standard"
-        values = _evaluator(n_out, n_in, first=index == 0, last=index == network.depth - 1)
+        values = _evaluator(n_out, n_in, first=part.source == 0, last=part.place == len(counts) - 1)
         try:
             mask, weight = _draw(connectivity, values, (n_out, n_in), mask_rng, weight_rng)
         except ConnectivityError as error:
             raise ConnectivityError(f"layer {index + 1}: {error}") from None
         if standard:
             weight *= math.sqrt(weight_variance / n_in)
-        bias = None
-        if network.bias_variance > 0:
-            b = bias_rng.standard_normal(n_out) * (math.sqrt(network.bias_variance) if standard else 1.0)
-            bias = torch.from_numpy(b).to(device, dtype)
-        layers.append(
-            MaskedLinear(
-                torch.from_numpy(weight).to(device, dtype),
-                torch.from_numpy(mask).to(device),
-                bias,
-                weight_variance=weight_variance,
-                bias_variance=network.bias_variance,
-                parameterization=network.parameterization,
-            )
+        starts, trains = network.bias_variances[index], network.trained_bias_variances[index]
+        layer = MaskedLinear(
+            torch.from_numpy(weight).to(device, dtype),
+            torch.from_numpy(mask).to(device),
+            torch.empty(n_out, dtype=dtype, device=device) if starts > 0 or trains > 0 else None,
+            weight_variance=weight_variance,
+            bias_variance=starts,
+            trained_bias_variance=trains,
+            parameterization=network.parameterization,
         )
-    return MaskedMLP(layers, network.activation, [midpoints(n) for n in counts])
+        layer.draw_biases_again(bias_rng)
+        layers.append(layer)
+    return MaskedMLP(layers, positions=[midpoints(n) for n in counts], outline=network.outline)
 
 
 def dense(
@@ -256,7 +319,7 @@ def dense(
     init: str = "ntk",
     activation: Any = "relu",
     weight_variance: float = 2.0,
-    bias_variance: float = 0.0,
+    bias_variance: float | Sequence[float] | None = 0.0,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> MaskedMLP:
@@ -272,8 +335,11 @@ def dense(
     ==============  ==========================================  ===================
 
     and the others of ``graphon_theory.pruning.INITS``. sigma_w^2 = ``weight_variance`` belongs to "ntk" only.
-    Biases are N(0, ``bias_variance``) for every law, none if 0. In the standard parameterization a global threshold
-    on |w| compares layers of different fan-in; in the ntk one all layers have the same law.
+    Biases are N(0, ``bias_variance``), one number or one per layer, none where 0; None: the biases that go with the
+    law, U(-1, 1) / sqrt(n_in) for "torch" (what ``torch.nn.Linear`` draws), and for the others biases that start at 0
+    and train. ``activation``: one or one per hidden layer. In the standard parameterization a global threshold on |w|
+    compares layers of different fan-in; in the ntk one all layers have the same law. Residual and normalised dense
+    networks: :func:`build` of a Network of stages with density 1.
 
     Raises NetworkError for an unknown law and unit counts that are not positive integers.
     """
@@ -282,34 +348,49 @@ def dense(
     if len(counts) < 2:
         raise NetworkError(f"widths: expected {expected}, got {counts}.")
     law, deviation = INITS[checks.one_of("init", init, INITS, error=NetworkError)]
-    bias_variance = checks.positive_number("bias_variance", bias_variance, zero=True, error=NetworkError)
     dtype = checked_place(device, dtype)
+    own = bias_variance is None
+    starts = _bias_variances(0.0 if bias_variance is None else bias_variance, len(counts) - 1)
     layers = []
-    for rng, (n_in, n_out) in zip(
-        checks.as_generator(seed, name="seed").spawn(len(counts) - 1), itertools.pairwise(counts), strict=True
+    for rng, (n_in, n_out), start in zip(
+        checks.as_generator(seed, name="seed").spawn(len(counts) - 1), itertools.pairwise(counts), starts, strict=True
     ):
+        uniform = own and init == "torch"
         layer = MaskedLinear(
             torch.empty(n_out, n_in, dtype=dtype, device=device),
-            bias=torch.empty(n_out, dtype=dtype, device=device) if bias_variance > 0 else None,
+            bias=torch.empty(n_out, dtype=dtype, device=device) if start > 0 or own else None,
             mask=torch.ones(n_out, n_in, dtype=torch.bool, device=device),
             weight_variance=weight_variance if init == "ntk" else n_in * deviation(n_in, n_out) ** 2,
-            bias_variance=bias_variance,
+            bias_variance=1 / (3 * n_in) if uniform else start,
+            trained_bias_variance=1.0 if own else None,
             parameterization="ntk" if init == "ntk" else "standard",
             law=law,
+            bias_law="uniform" if uniform else "normal",
         )
         layer.draw_again(rng)
         layers.append(layer)
     return MaskedMLP(layers, activation)
 
 
+def _bias_variances(given: Any, depth: int) -> list[float]:
+    values = list(given) if isinstance(given, list | tuple | np.ndarray) else [given] * depth
+    if len(values) != depth:
+        raise NetworkError(f"bias_variance: expected one number or {depth}, one per layer, got {len(values)}.")
+    return [checks.positive_number("bias_variance", one, zero=True, error=NetworkError) for one in values]
+
+
 Evaluator = Callable[[Graphon, slice], FloatArray]
 
 
 def check_widths(network: Network, widths: Sequence[int]) -> tuple[int, ...]:
-    """All unit counts, (n_0, ..., n_L). Raises NetworkError where they do not fit the network."""
-    expected = f"{network.depth + 1} unit counts (n_0, ..., n_{network.depth})"
+    """Unit counts (n_0, ..., n_L) of all layers of units; residual branches come back to theirs.
+
+    Raises NetworkError where they do not fit the network.
+    """
+    places = max(part.place for part in network.outline)
+    expected = f"{places + 1} unit counts (n_0, ..., n_{places})"
     counts = checks.whole_numbers("widths", widths, error=NetworkError, expected=f"{expected}, positive integers")
-    if len(counts) != network.depth + 1:
+    if len(counts) != places + 1:
         raise NetworkError(f"widths: expected {expected}, got {len(counts)}.")
     if counts[-1] != network.outputs:
         raise NetworkError(

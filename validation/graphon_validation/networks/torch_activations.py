@@ -56,12 +56,3 @@ def torch_activation(activation: Any) -> TorchActivation:
             f"activation: no torch function for {activation!r:.80}; finite networks know {', '.join(sorted(TABLE))}."
         )
     return TABLE[name]
-
-
-def value_and_derivative(phi: TorchActivation, z: Tensor) -> tuple[Tensor, Tensor]:
-    """phi(z) and phi'(z), elementwise, by torch's own rules (relu'(0) = 0)."""
-    with torch.enable_grad():
-        leaf = z.detach().requires_grad_()
-        value = phi(leaf)
-        (slope,) = torch.autograd.grad(value.sum(), leaf)
-    return value.detach(), slope

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from graphon_theory.data.checks import as_generator, one_of, share_kept, whole_number, whole_numbers
 from graphon_theory.errors import InputError, shown
+from graphon_theory.networks.stages import Fork, Join, Weights
 from graphon_validation.networks.masked_mlps import MaskedMLP, Seed, checked_model
 from graphon_validation.networks.selections import Cut, keep_best
 from graphon_validation.pruning.scores import METHODS, Method
@@ -33,6 +34,10 @@ class TiedScoresWarning(UserWarning):
 
 class LayerCollapseWarning(UserWarning):
     """A layer lost all its connections: the network's output no longer depends on its input."""
+
+
+class BranchLostWarning(UserWarning):
+    """A layer of a residual branch lost all its connections: the branch sends nothing, and its shortcut remains."""
 
 
 def prune(
@@ -59,7 +64,8 @@ def prune(
     taken anew in each; None is the method's own default. Further ``options`` go to the method; see
     :mod:`graphon_validation.pruning.scores` for the methods, their formulas and sources.
 
-    Warns LayerCollapseWarning where a layer loses every connection, and TiedScoresWarning where that draw decided
+    Warns LayerCollapseWarning where a layer loses every connection (BranchLostWarning where a shortcut leads around it;
+    shortcuts hold no weights), and TiedScoresWarning where that draw decided
     over more than a thousandth of what is kept. Raises InputError for an unknown method, option, scope or layer, a
     density that is out of range, keeps nothing or exceeds the present one, data missing, or scores that are not finite;
     the masks are then as they were.
@@ -104,8 +110,16 @@ def prune(
             TiedScoresWarning,
             stacklevel=2,
         )
+    in_branches = _in_branches(model)
     for index in indices:
-        if not model.masks[index].any():
+        if not model.masks[index].any() and index in in_branches:
+            warnings.warn(
+                f"prune: layer {index} of a residual branch lost all its connections to method {method!r} at density "
+                f"{density:g}: the branch sends nothing on, and the shortcut around it remains.",
+                BranchLostWarning,
+                stacklevel=2,
+            )
+        elif not model.masks[index].any():
             warnings.warn(
                 f"prune: layer {index} lost all its connections to method {method!r} at density {density:g}; "
                 "use a higher density, scope='layer', or more rounds.",
@@ -113,6 +127,16 @@ def prune(
                 stacklevel=2,
             )
     return model
+
+
+def _in_branches(model: MaskedMLP) -> set[int]:
+    """The layers 0..L-1 around which a shortcut leads."""
+    found, depth = set(), 0
+    for part in model.outline:
+        if isinstance(part, Weights) and depth:
+            found.add(part.number - 1)
+        depth += isinstance(part, Fork) - isinstance(part, Join)
+    return found
 
 
 def _settled_by_lot(cut: Cut) -> int:

@@ -7,6 +7,7 @@ It sees the model as it is, masks included; :func:`graphon_validation.prune` thr
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from graphon_theory.errors import InputError
+from graphon_theory.networks.stages import Fork, Join, Weights
 from graphon_validation.networks.masked_mlps import MaskedMLP
 from graphon_validation.training.losses import Data, as_data, loss_sum
 from graphon_validation.training.trainers import train
@@ -192,32 +194,69 @@ def synflow(model: MaskedMLP, data: Data | None, rng: np.random.Generator) -> li
     2006.05467).
 
     The paper's definition: biases take no part (its code takes their absolute value and adds them) and
-    neither does the activation. Each layer's scores sum to R, so dividing a layer by its sum divides all by
-    R, whatever the scale at which the signals are kept: nothing overflows in deep wide networks.
+    neither does the activation. Residual branches add their paths to those of the shortcut, times |scale|, and a
+    LayerNorm passes paths on as they come. Flows are kept as a vector and the logarithm of its size, and scores are
+    divided by R: nothing overflows in deep wide networks. Of a plain network each layer's scores then sum to 1.
 
     Raises InputError when no path of surviving connections leads from the inputs to the outputs.
     """
     sizes = [(layer.weight * layer.mask).abs_() for layer in model.linears]
-    ahead = [torch.ones_like(sizes[0][0])]
-    for size in sizes[:-1]:
-        ahead.append(_normalised(size @ ahead[-1]))
-    behind = torch.ones_like(sizes[-1][:, 0])
-    for size, flow in zip(reversed(sizes), reversed(ahead), strict=True):
-        below = size.T @ behind
-        total = below @ flow
-        if total == 0:
-            raise InputError(
-                "prune: no path of surviving connections leads from the inputs to the outputs, so SynFlow has nothing "
-                "to keep; use a higher density or more rounds."
-            )
-        size.mul_((behind / total)[:, None]).mul_(flow)  # the layer's scores, in the memory of its sizes
-        behind = _normalised(below)
+    ahead, kept = [], []
+    flow = _Flow(torch.ones_like(sizes[0][0]))
+    for part in model.outline:
+        if isinstance(part, Weights):
+            ahead.append(flow)
+            flow = flow.through(sizes[part.number - 1])
+        elif isinstance(part, Fork):
+            kept.append(flow)
+        elif isinstance(part, Join):
+            flow = kept.pop().plus(flow, abs(part.scale))
+    total = _Flow(flow.vector.sum(), flow.log)
+    if total.vector == 0:
+        raise InputError(
+            "prune: no path of surviving connections leads from the inputs to the outputs, so SynFlow has nothing "
+            "to keep; use a higher density or more rounds."
+        )
+    flow = _Flow(torch.ones_like(sizes[-1][:, 0]))
+    for part in reversed(model.outline):
+        if isinstance(part, Weights):
+            size, below = sizes[part.number - 1], ahead[part.number - 1]
+            back = size.T @ flow.vector
+            through = back @ below.vector  # of all paths, unless some go around this layer
+            if kept:
+                through = total.vector * math.exp(total.log - flow.log - below.log)
+            # the layer's scores, in the memory of its sizes
+            size.mul_((flow.vector / through)[:, None]).mul_(below.vector)
+            flow = _Flow(back, flow.log).normalised()
+        elif isinstance(part, Join):
+            kept.append(flow)
+            flow = flow.times(abs(part.scale))
+        elif isinstance(part, Fork):
+            flow = kept.pop().plus(flow, 1.0)
     return sizes
 
 
-def _normalised(vector: Tensor) -> Tensor:
-    top = vector.max()
-    return vector / top if top > 0 else vector
+@dataclass(frozen=True)
+class _Flow:
+    """vector exp(log), the vector's largest entry 1 (or 0)."""
+
+    vector: Tensor
+    log: float = 0.0
+
+    def through(self, matrix: Tensor) -> _Flow:
+        return _Flow(matrix @ self.vector, self.log).normalised()
+
+    def times(self, factor: float) -> _Flow:
+        return _Flow(factor * self.vector, self.log).normalised()
+
+    def plus(self, other: _Flow, factor: float) -> _Flow:
+        log = max(self.log, other.log)
+        one, two = math.exp(self.log - log), factor * math.exp(other.log - log)
+        return _Flow(one * self.vector + two * other.vector, log).normalised()
+
+    def normalised(self) -> _Flow:
+        top = float(self.vector.max())
+        return _Flow(self.vector / top, self.log + math.log(top)) if top > 0 else _Flow(self.vector)
 
 
 def _products(model: MaskedMLP) -> list[Tensor]:

@@ -17,7 +17,7 @@ from graphon_theory.errors import InputError, shown
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.network import Network
 from graphon_validation.networks.masked_layers import MaskedLinear
-from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, build, check_widths, midpoints
+from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, build, check_widths, midpoints, run
 from graphon_validation.studies.protocols import apply_protocol
 
 READOUTS = ("integrated", "drawn")
@@ -139,7 +139,7 @@ def _of_graphons(network: Network, widths: Sequence[int]) -> _Readout:
         return graphon.T.row_means(midpoints(n), edges).T
 
     last = network.layers[-1]
-    bias = np.full((outputs, 1), network.bias_variance)
+    bias = np.full((outputs, 1), network.bias_variances[-1])
     return _Readout(rows(last.mask), rows(last.variance), rows(last.drift), bias)
 
 
@@ -162,9 +162,8 @@ def _groups(law: _Readout) -> tuple[_Readout, NDArray[np.intp]]:
 @torch.no_grad()
 def _features(model: MaskedMLP, x: Tensor) -> Tensor:
     """a^{L-1}, (N, n_{L-1})."""
-    for layer in model.linears[:-1]:
-        x = model.phi(layer(x))
-    return x
+    layers = model.linears
+    return run(model.outline[:-1], x, lambda index, a: layers[index](a))
 
 
 # Covariance (groups, N, N2) and means (groups, N), (groups, N2) of the outputs of one draw.

@@ -21,6 +21,7 @@ from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.graphons.graphon import ConstantGraphon, StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
+from graphon_theory.networks.stages import Dense, Fork, stages_of
 from graphon_theory.pruning.laws import magnitude_pruning, random_pruning
 from graphon_theory.pruning.weight_laws import weight_law
 from graphon_validation.networks.masked_mlps import MaskedMLP, Seed, build, checked_model, checked_network
@@ -97,6 +98,12 @@ def theories(
         raise InputError(f"names: expected a list of names from {', '.join(THEORIES)}, got {shown(names)}.")
     names = [one_of("names", name, THEORIES) for name in names]
     truth("input_rows", input_rows)
+    if any(isinstance(part, Fork) for part in model.outline) and set(names) - {"layers"}:
+        raise InputError(
+            "names: blocks are estimated layer by layer, and the units of a residual stream, which several layers "
+            'write to, would need the same position in all of them; ask for names=("layers",), or hold the network '
+            "against the Network it was drawn from."
+        )
     masks = [mask.cpu().numpy() for mask in model.masks]
     weights = [weight.detach().double().cpu().numpy() for weight in model.weights]
     stds = [layer.dense_std for layer in model.linears]
@@ -129,20 +136,26 @@ def law_network(model: MaskedMLP, method: str) -> Network | None:
 
 
 def network_like(model: MaskedMLP, layers: Sequence[object]) -> Network:
-    """A Network with ``layers`` and everything else as in ``model``."""
-    first = model.linears[0]
-    kinds = {(layer.bias_variance, layer.parameterization) for layer in model.linears}
+    """A Network with ``layers`` and everything else as in ``model``: stages, activations, scales and biases."""
+    linears = model.linears
+    kinds = {layer.parameterization for layer in linears}
     if len(kinds) > 1:
-        raise NetworkError(
-            f"model: expected one bias variance and parameterization in all layers, got {sorted(kinds)}."
+        raise NetworkError(f"model: expected one parameterization in all layers, got {sorted(kinds)}.")
+    dense = [
+        Dense(
+            connectivity,
+            weight_variance=layer.weight_variance,
+            bias_variance=layer.bias_variance,
+            trained_bias_variance=layer.trained_bias_variance,
         )
+        for connectivity, layer in zip(layers, linears, strict=True)
+    ]
+    standard = kinds == {"standard"}
     return Network(
-        layers,
-        activation=model.activation,
-        weight_variance=[layer.weight_variance for layer in model.linears],
-        bias_variance=first.bias_variance,
-        parameterization=first.parameterization,
-        widths=model.widths[:-1] if first.parameterization == "standard" else None,
+        stages_of(model.outline, dense),
+        activation=model.default_activation,
+        parameterization="standard" if standard else "ntk",
+        widths=[layer.weight.shape[1] for layer in linears] if standard else None,
         outputs=model.widths[-1],
     )
 

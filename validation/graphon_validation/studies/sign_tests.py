@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +17,10 @@ from xarray import DataArray, Dataset
 from graphon_theory.data import labels
 from graphon_theory.data.checks import MOST_DRAWS, checked_dataset, whole_number
 from graphon_theory.errors import InputError, NetworkError, shown
+from graphon_theory.networks.stages import Fork, Join, Phi, Weights
 from graphon_validation.networks.masked_layers import MaskedLinear
-from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model
+from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model, layer_moments
+from graphon_validation.networks.torch_activations import torch_activation
 
 # The verdicts, from harmless to hopeless.
 PASSES = "(W, V) applies"
@@ -81,9 +84,12 @@ def applicability(
 
     One network's alignment is an indication: in small layers both regimes meet. Two widths decide.
 
-    Returns a Dataset over "layer" (1..L-1): A, A_error (units as a sample), z, gain, ceiling, alignment, verdict
-    (, growth, growth_error). Raises NetworkError for a network without hidden layers or with a hidden layer that
-    passes nothing on, InputError for inputs that do not fit or fewer than 8 ``redraws``.
+    With stages, every activation is looked at, under the number of the weight layer before it: the signs of all layers
+    whose sums reach it over shortcuts are drawn again, while a LayerNorm keeps the moments that the network has.
+
+    Returns a Dataset over "layer" (1..L-1 in plain networks): A, A_error (units as a sample), z, gain, ceiling,
+    alignment, verdict (, growth, growth_error). Raises NetworkError for a network without hidden layers or with a
+    hidden layer that passes nothing on, InputError for inputs that do not fit or fewer than 8 ``redraws``.
     """
     checked_model(model)
     expected = "a whole number of at least 8, for a variance and a skewness,"
@@ -115,15 +121,15 @@ def applicability(
             for growth, error in zip(variables["growth"], variables["growth_error"], strict=True)
         ]
     verdicts = [
-        PASSES if abs(one.z) < _FLAGGED else NO_LIMIT if number > 1 and grows else DRIFTS
-        for number, (one, grows) in enumerate(zip(found, limitless, strict=True), start=1)
+        PASSES if abs(one.z) < _FLAGGED else NO_LIMIT if gate.source > 0 and grows else DRIFTS
+        for gate, one, grows in zip(_gates(model), found, limitless, strict=True)
     ]
     return labels.dataset(
         {
             **{name: ((labels.LAYER,), np.array(values)) for name, values in variables.items()},
             "verdict": ((labels.LAYER,), np.array(verdicts)),
         },
-        {labels.LAYER: np.arange(1, len(found) + 1)},
+        {labels.LAYER: np.array([gate.number for gate in _gates(model)])},
         {"verdict": max(verdicts, key=VERDICTS.index), "redraws": redraws, "widths": list(model.widths)},
     )
 
@@ -179,36 +185,113 @@ def _alignment(layer: LayerSignal) -> float:
 
 
 def _steps(model: MaskedMLP, other: MaskedMLP) -> list[float]:
-    """log(n_{l-1} / n'_{l-1}) for hidden layers; inf at the first, whose fan-in is the same and nothing can grow."""
-    if len(other.widths) != len(model.widths) or other.widths[0] != model.widths[0]:
+    """log(n / n') of the fan-ins before every activation; inf where these are the inputs, and nothing can grow."""
+    if [type(part) for part in model.outline] != [type(part) for part in other.outline] or (
+        other.widths[0] != model.widths[0]
+    ):
         raise NetworkError(
             f"other: expected a network as deep, with as many inputs, got widths {other.widths} beside {model.widths}."
         )
-    steps = [math.inf]
-    for one, two in zip(model.widths[1:-2], other.widths[1:-2], strict=True):
-        if one == two:
+    steps = []
+    for one, two in zip(_gates(model), _gates(other), strict=True):
+        if one.source == 0:
+            steps.append(math.inf)
+            continue
+        if model.widths[one.source] == other.widths[two.source]:
             raise NetworkError(f"other: expected other hidden widths, got {other.widths} beside {model.widths}.")
-        steps.append(math.log(one / two))
+        steps.append(math.log(model.widths[one.source] / other.widths[two.source]))
     return steps
+
+
+def _gates(model: MaskedMLP) -> list[Weights]:
+    """The last weight layer before every activation."""
+    last, found = None, []
+    for part in model.outline:
+        last = part if isinstance(part, Weights) else last
+        if isinstance(part, Phi) and last is not None:
+            found.append(last)
+    return found
+
+
+class _Term(NamedTuple):
+    """A weight layer's share of a field: ``factor`` (1, N), or one number, times W a + bias."""
+
+    layer: MaskedLinear
+    a: Tensor
+    factor: Tensor | float
+
+
+class _Field(NamedTuple):
+    """Pre-activations h (units, N), the sum of their terms and of what a LayerNorm took off."""
+
+    h: Tensor
+    terms: tuple[_Term, ...]
+    shift: Tensor | float
+
+    def scaled(self, factor: Tensor | float, shift: Tensor | float) -> _Field:
+        terms = tuple(term._replace(factor=term.factor * factor) for term in self.terms)
+        return _Field(self.h * factor + shift, terms, self.shift * factor + shift)
+
+    def plus(self, other: _Field) -> _Field:
+        return _Field(self.h + other.h, self.terms + other.terms, self.shift + other.shift)
+
+
+class _Gate(NamedTuple):
+    """An activation: its field, what the next layer reads of pre-activations, and that layer's mass c of every unit."""
+
+    number: int
+    field: _Field
+    reads: Callable[[Tensor], Tensor]
+    mass: Tensor
+
+
+def _gates_met(model: MaskedMLP, x: Tensor) -> Iterator[_Gate]:
+    """Every activation as the signals of ``x`` (d, N) meet it."""
+    layers = model.linears
+    signal, field = x, _Field(x, (), 0.0)
+    waiting: tuple[int, _Field, Callable[[Tensor], Tensor]] | None = None
+    kept: list[_Field] = []
+    number = 0
+    for part in model.outline:
+        if isinstance(part, Weights):
+            layer = layers[part.number - 1]
+            if waiting is not None:
+                yield _Gate(*waiting, layer.effective_weight().square_().sum(0))
+                waiting = None
+            h = layer.effective_weight() @ signal
+            if layer.bias is not None:
+                h += (layer.bias_scale * layer.bias)[:, None]
+            number, field = part.number, _Field(h, (_Term(layer, signal, 1.0),), 0.0)
+        elif isinstance(part, Phi):
+            phi = torch_activation(part.activation)
+            signal, waiting = phi(field.h), (number, field, phi)
+        elif isinstance(part, Fork):
+            kept.append(field)
+        elif isinstance(part, Join):
+            field = kept.pop().plus(field.scaled(part.scale, 0.0))
+        else:
+            mean, deviation = layer_moments(part, field.h if part.before else signal, 0)
+            if part.before:
+                field = field.scaled(1 / deviation, -mean / deviation)
+            elif waiting is not None:
+                signal, waiting = (signal - mean) / deviation, (*waiting[:2], _normed(waiting[2], mean, deviation))
+
+
+def _normed(phi: Callable[[Tensor], Tensor], mean: Tensor, deviation: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda h: (phi(h) - mean) / deviation
 
 
 @torch.no_grad()
 def layer_signals(model: MaskedMLP, x: ArrayLike | DataArray, redraws: int = 64, seed: int = 0) -> list[LayerSignal]:
-    """What :func:`applicability` reads off every hidden layer, under its name."""
-    layers = model.linears
-    if len(layers) < 2:
+    """What :func:`applicability` reads off every activation, under its name."""
+    if not model.activations:
         raise NetworkError("model: a network without hidden layers has no gates that could know their masks.")
     a = as_tensor(model, x, "x").T.contiguous()
     generator = torch.Generator(a.device).manual_seed(seed)
     found = []
-    for number, (layer, above) in enumerate(itertools.pairwise(layers), start=1):
-        mass = above.effective_weight().square_().sum(0)
-        h = layer.effective_weight() @ a
-        if layer.bias is not None:
-            h += (layer.bias_scale * layer.bias)[:, None]
-        signal = model.phi(h)
-        own = mass * signal.square().sum(1)
-        moments, variance, ceiling = _redrawn(model, layer, mass, a, redraws, generator)
+    for number, field, reads, mass in _gates_met(model, a):
+        own = mass * reads(field.h).square().sum(1)
+        moments, variance, ceiling = _redrawn(field, reads, mass, redraws, generator)
         mean, second, third = moments.T.double()
         expected = float(mean.sum())
         if not math.isfinite(expected) or not bool(torch.isfinite(own).all()):
@@ -229,38 +312,44 @@ def layer_signals(model: MaskedMLP, x: ArrayLike | DataArray, redraws: int = 64,
                 float(spread.square().sum().sqrt()) / expected,
                 normal_score(total, expected, around, 0.0, rounding),
                 normal_score(total, expected, around, float(third.sum()), rounding),
-                float((mass * h.square().sum(1)).sum() / variance),
+                float((mass * (field.h - field.shift).square().sum(1)).sum() / variance),
                 float(ceiling / variance),
             )
         )
-        a = signal
     return found
 
 
 def _redrawn(
-    model: MaskedMLP, layer: MaskedLinear, mass: Tensor, a: Tensor, redraws: int, generator: torch.Generator
+    field: _Field, reads: Callable[[Tensor], Tensor], mass: Tensor, redraws: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(moments (units, 3) of c phi(h)^2 over signs, sum of c K, sum of c (sum_j |w_ij a_j|)^2)."""
-    size = layer.effective_weight().abs_()
-    bias = None if layer.bias is None else (layer.bias_scale * layer.bias).abs()[:, None]
+    layers = [(term, term.layer.effective_weight().abs_(), _sizes_of_biases(term.layer)) for term in field.terms]
     moments = []
     variance, ceiling = mass.new_zeros(()), mass.new_zeros(())
-    height = max(1, _ENTRIES // size.shape[1])
-    for start in range(0, len(size), height):
-        w, c = size[start : start + height], mass[start : start + height]
-        b = None if bias is None else bias[start : start + height]
-        squares, sums = w.square() @ a.square(), w @ a.abs()
-        if b is not None:
-            squares += b**2
-            sums += b
+    height = max(1, _ENTRIES // max(size.shape[1] for _, size, _ in layers))
+    for start in range(0, len(mass), height):
+        rows = slice(start, start + height)
+        c = mass[rows]
+        parts = [(term, size[rows], None if bias is None else bias[rows]) for term, size, bias in layers]
+        squares, sums = field.h.new_zeros(len(c), field.h.shape[1]), field.h.new_zeros(len(c), field.h.shape[1])
+        for term, w, b in parts:
+            square, total = w.square() @ term.a.square(), w @ term.a.abs()
+            if b is not None:
+                square += b**2
+                total += b
+            squares += term.factor**2 * square
+            sums += abs(term.factor) * total
         variance += (c * squares.sum(1)).sum()
         ceiling += (c * sums.square().sum(1)).sum()
         drawn = []
         for _ in range(redraws):
-            h = (_signs(w, generator) * w) @ a
-            if b is not None:
-                h += _signs(b, generator) * b
-            drawn.append(c * model.phi(h).square().sum(1))
+            h = torch.zeros_like(squares)
+            for term, w, b in parts:
+                share = (_signs(w, generator) * w) @ term.a
+                if b is not None:
+                    share += _signs(b, generator) * b
+                h += term.factor * share
+            drawn.append(c * reads(h + field.shift).square().sum(1))
         values = torch.stack(drawn)
         off = values - values.mean(0)
         r = redraws
@@ -275,6 +364,10 @@ def _redrawn(
             )
         )
     return torch.cat(moments), variance, ceiling
+
+
+def _sizes_of_biases(layer: MaskedLinear) -> Tensor | None:
+    return None if layer.bias is None else (layer.bias_scale * layer.bias).abs()[:, None]
 
 
 def _signs(like: Tensor, generator: torch.Generator) -> Tensor:

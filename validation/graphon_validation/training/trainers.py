@@ -295,11 +295,14 @@ def _on_cpu(part: Any) -> Any:
 def _fingerprint(model: MaskedMLP, data: Sequence[Tensor], options: tuple[object, ...]) -> str:
     """Of all that stays during training: shapes, scales, what trains, data and options."""
     kinds = [
-        (one.parameterization, one.weight_variance, one.bias_variance, one.weight.requires_grad, str(one.weight.dtype))
+        (
+            *(one.parameterization, one.weight_variance, one.bias_variance, one.trained_bias_variance),
+            *(one.weight.requires_grad, str(one.weight.dtype)),
+        )
         for one in model.linears
     ]
     named = {str(number): tensor for number, tensor in enumerate(data)}
-    return digest(named, repr((model.widths, model.activation, kinds, options)))
+    return digest(named, repr((model.widths, model.outline, kinds, options)))
 
 
 def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
