@@ -14,6 +14,7 @@ import graphon_theory as gt
 import graphon_validation as gv
 from graphon_theory.arrays import FloatArray
 from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.networks.stages import Join, Norm, Phi
 from graphon_validation.networks.masked_layers import MaskedLinear
 from graphon_validation.networks.masked_mlps import run
 from graphon_validation.pruning.pruners import BranchLostWarning
@@ -87,8 +88,8 @@ def test_synflow_adds_the_paths_of_shortcuts() -> None:
     """|w| dR/d|w| / R by autograd of the sum over paths itself."""
     model = gv.build(mixed(0.5), WIDTHS, 1)
     sizes = [(w * m).abs().detach().requires_grad_() for w, m in zip(model.weights, model.masks, strict=True)]
-    linear = [part for part in model.outline if type(part).__name__ not in ("Phi", "Norm")]
-    paths = tuple(part._replace(scale=abs(part.scale)) if type(part).__name__ == "Join" else part for part in linear)
+    linear = [part for part in model.outline if not isinstance(part, Phi | Norm)]
+    paths = tuple(part._replace(scale=abs(part.scale)) if isinstance(part, Join) else part for part in linear)
     total = run(paths, torch.ones(5, dtype=torch.float64), lambda index, a: sizes[index] @ a).sum()
     wanted = [s * g / total for s, g in zip(sizes, torch.autograd.grad(total, sizes), strict=True)]
     found = METHODS["synflow"].score(model, None, np.random.default_rng(0))
