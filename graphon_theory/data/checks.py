@@ -43,10 +43,9 @@ def whole_number(
 ) -> int:
     """A whole number (of Python or NumPy, no truth value) from ``least`` to ``most``. Raises ``error`` otherwise."""
     if not _is_whole(value) or value < least or (most is not None and value > most):
+        wanted = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
         if most is not None:
-            wanted = f"a whole number from {least} to {most}"
-        else:
-            wanted = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
+            wanted += f" and at most {most:,}"
         raise error(f"{name}: expected {expected or wanted}, got {shown(value)}.")
     return int(value)
 

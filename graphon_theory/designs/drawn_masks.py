@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
-from graphon_theory.data.checks import as_generator, whole_numbers
+from graphon_theory.data.checks import as_generator, instance, whole_numbers
 from graphon_theory.errors import NetworkError
 from graphon_theory.graphons.graphon import Graphon, check_density
 from graphon_theory.networks.network import Network
+from graphon_theory.networks.stages import Weights
 
 
 class DeadUnitsWarning(UserWarning):
@@ -27,23 +28,27 @@ def sample_masks(network: Network, widths: Sequence[int], rng: np.random.Generat
     where the sum passes r, r + 1, r + 2, ... with one uniform r (systematic sampling). So a row with an expected fan-in
     of 1 or more has a connection, and rows of one block have as many as each other, but for one.
 
-    ``widths``: all unit counts (n_0, ..., n_L). ``rng``: seed or generator.
+    ``widths``: unit counts (n_0, ..., n_L) of all layers of units; residual branches come back to theirs. ``rng``: seed
+    or generator.
 
     Warns (DeadUnitsWarning) with the numbers of hidden units that receive nothing, or send nothing to another hidden
     layer; units that none of few outputs reads are what a sparse last layer is. Raises NetworkError where widths do not
     fit.
     """
-    expected = f"all {network.depth + 1} unit counts (n_0, ..., n_L)"
+    instance("network", network, Network, error=NetworkError)
+    parts = [part for part in network.outline if isinstance(part, Weights)]
+    last = max(part.place for part in parts)
+    expected = f"all {last + 1} unit counts (n_0, ..., n_L)"
     counts = whole_numbers("widths", widths, error=NetworkError, expected=expected)
-    if len(counts) != network.depth + 1:
+    if len(counts) != last + 1:
         raise NetworkError(f"widths: expected {expected}, got {len(counts)}.")
     if counts[-1] != network.outputs:
         raise NetworkError(f"widths: the last is {counts[-1]}, but the network has {network.outputs} outputs.")
     generator = as_generator(rng)
     masks = []
-    for number, layer in enumerate(network.layers):
-        p = _probabilities(layer.mask, counts[number + 1], counts[number], number == 0, number == network.depth - 1)
-        masks.append(_systematic(check_density(p, f"layer {number + 1}", layer.mask, NetworkError), generator))
+    for part, layer in zip(parts, network.layers, strict=True):
+        p = _probabilities(layer.mask, counts[part.place], counts[part.source], part.source == 0, part.place == last)
+        masks.append(_systematic(check_density(p, f"layer {part.number}", layer.mask, NetworkError), generator))
     _report_dead(masks)
     return masks
 

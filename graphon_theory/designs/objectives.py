@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import positive_number, real_array, refuse_infinite, share_kept, whole_number
-from graphon_theory.errors import InputError, KernelError
+from graphon_theory.data.checks import one_of, positive_number, real_array, refuse_infinite, share_kept, whole_number
+from graphon_theory.errors import InputError, KernelError, shown
 from graphon_theory.values import Record
 
 Cotangents = tuple[float, FloatArray | None, FloatArray | None]
@@ -56,10 +56,11 @@ def objective(name: str, *, kernel: str = "ntk", **options: Any) -> Objective:
     Raises InputError for another name, an option it has not or a value it cannot have; the function raises KernelError
     for a kernel that is not positive definite with its ridge.
     """
-    if name not in _MAKERS:
-        raise InputError(f"objective: expected a callable or one of {', '.join(map(repr, _MAKERS))}, got {name!r}.")
-    if kernel not in ("ntk", "nngp"):
-        raise InputError(f'kernel: expected "ntk" or "nngp", got {kernel!r}.')
+    if not isinstance(name, str) or name not in _MAKERS:
+        raise InputError(
+            f"objective: expected a callable or one of {', '.join(map(repr, _MAKERS))}, got {shown(name)}."
+        )
+    one_of("kernel", kernel, ("ntk", "nngp"))
     try:
         of = _MAKERS[name](**options)
     except TypeError as error:

@@ -153,7 +153,7 @@ def _checked_dtype(dtype: Any) -> Any:
     except TypeError:  # a name of none
         found = None
     if found not in (np.float64, np.float32):
-        raise InputError(f"dtype: expected float64 or float32, got {shown(dtype)}.")
+        raise InputError(f"dtype: expected float64 or float32, got {shown(dtype) if found is None else found}.")
     return found
 
 

@@ -110,7 +110,7 @@ def estimate_graphon(
     positive_number("smoothing", smoothing, zero=True, expected="a weight >= 0 of the total variation")
     by_degrees = method == "sas" and not smoothing
     count = (_DRAWS if by_degrees else _FEW) if draws is None else draws
-    expected = f"0 for no null, or 2 to {MOST_DRAWS:,} random masks"
+    expected = f"0 for no null, or at least 2 (and at most {MOST_DRAWS:,}) random masks"
     whole_number("draws", count, 0, MOST_DRAWS, expected=expected)
     if count == 1:
         raise InputError(f"draws: expected {expected}, got 1.")

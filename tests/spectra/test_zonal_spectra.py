@@ -153,7 +153,7 @@ def test_rows_may_differ_from_each_other() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dimension": 1}, "dimension: expected a whole number of at least 2, got 1"),
+        ({"dimension": 1}, r"dimension: expected a whole number of at least 2 \(and at most 10,000,000\), got 1"),
         ({"count": 0}, "count: expected a whole number of at least 1"),
         ({"law": "cube"}, "law: expected one of"),
         ({"kind": "ntk2"}, "kind: expected one of"),

@@ -184,7 +184,7 @@ def _theory() -> list[Entry]:
     entry("LayerNorm", gt.LayerNorm, stage, lambda: {"epsilon": 1e-5})
     entry(
         "Residual",
-        lambda stages, scale: gt.Residual(*stages, scale=scale),
+        lambda stages, scale: gt.Residual(*(stages if isinstance(stages, list | tuple) else [stages]), scale=scale),
         stage,
         lambda: {"stages": [gt.Pointwise("relu"), gt.Dense(0.5)], "scale": 0.5},
     )
@@ -474,6 +474,52 @@ def _theory() -> list[Entry]:
         gt.measured_learning_curve,
         _DATASET,
         lambda: _training(sizes=[1, 2], ridge=0.1, repeats=2, rng=0),
+    )
+    # designs
+    entry(
+        "kernel_gradient",
+        gt.kernel_gradient,
+        (gt.KernelGradient,),
+        lambda: {"network": _network(), "x": X.copy(), "ntk": np.ones((3, 3)), "nngp": np.eye(3), "rtol": 1e-8},
+    )
+    entry(
+        "objective",
+        lambda name, kernel, ridge: gt.objective(name, kernel=kernel, ridge=ridge),
+        (object,),
+        lambda: {"name": "leave_one_out", "kernel": "ntk", "ridge": 0.1},
+    )
+    entry(
+        "design",
+        gt.design,
+        (gt.Design,),
+        lambda: {
+            "network": _network(),
+            "x": np.random.default_rng(0).standard_normal((12, 2)),
+            "y": np.arange(12.0),
+            "density": 0.5,
+            "widths": [2, 8, 8, 1],
+            "blocks": 2,
+            "ridge": 0.1,
+            "starts": 1,
+            "iterations": 2,
+            "holdout": 0.25,
+            "samples": 12,
+            "rng": 0,
+        },
+        "*",
+    )
+    entry(
+        "fit",
+        gt.fit,
+        (gt.Fit,),
+        lambda: {"network": _network(), "x": X.copy(), "y": Y.copy(), "noise": 0.1, "iterations": 2},
+    )
+    entry("transfer", gt.transfer, (gt.Transfer,), lambda: {"network": _network(), "reference": _network(), "q": 1.0})
+    entry(
+        "sample_masks",
+        gt.sample_masks,
+        (list,),
+        lambda: {"network": _network(), "widths": [2, 8, 8, 1], "rng": 0},
     )
     # signals, reports
     entry("balanced", gt.balanced, (gt.Network,), lambda: {"network": _network(), "q": 1.0, "by": "layer"})
