@@ -186,6 +186,18 @@ def finite_networks() -> list[Entry]:
             "memory": 1 << 20,
         },
     )
+    entry(
+        "from_torch",
+        gv.from_torch,
+        (gv.MaskedMLP,),
+        lambda: {
+            "source": {"a.weight": torch.ones(3, 2), "b.weight": torch.ones(1, 3)},
+            "activations": "relu",
+            "init": "torch",
+            "zeros_pruned": False,
+        },
+    )
+    entry("to_torch", gv.to_torch, (torch.nn.Sequential,), lambda: {"model": _model()})
     entry("law_network", gv.law_network, (gt.Network, type(None)), lambda: {"model": _model(), "method": "magnitude"})
     entry("mask_history", gv.mask_history, (list,), lambda: {"found": _history(), "model": _model()})
     entry(

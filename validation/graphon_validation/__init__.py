@@ -20,6 +20,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
+from graphon_validation.networks.checkpoints import ZerosWarning, from_torch, to_torch
 from graphon_validation.networks.masked_layers import MaskedLinear
 from graphon_validation.networks.masked_mlps import MaskedMLP, build, choose_trained, dense
 from graphon_validation.pruning.pruners import BranchLostWarning, LayerCollapseWarning, TiedScoresWarning, prune
@@ -39,6 +40,7 @@ __all__ = [
     "MaskedMLP",
     "Rewiring",
     "TiedScoresWarning",
+    "ZerosWarning",
     "applicability",
     "applicability_table",
     "apply_protocol",
@@ -48,12 +50,14 @@ __all__ = [
     "compare_ensemble",
     "dense",
     "empirical_kernel",
+    "from_torch",
     "law_network",
     "mask_history",
     "mixture",
     "prune",
     "sampled_nngp",
     "theories",
+    "to_torch",
     "train",
     "trained_ensemble",
     "width_sweep",

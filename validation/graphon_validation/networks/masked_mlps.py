@@ -186,7 +186,7 @@ def _positions(positions: Any, widths: Sequence[int]) -> Iterator[FloatArray]:
 
 def checked_model(model: Any, name: str = "model") -> MaskedMLP:
     """The model itself. Raises InputError for anything but a MaskedMLP."""
-    hint = "draw one by gv.build or gv.dense of the same widths, and copy masks, weights and biases into its layers"
+    hint = "pass gv.from_torch(model), or draw one by gv.build or gv.dense"
     return checks.instance(name, model, MaskedMLP, hint)
 
 
