@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -434,7 +434,7 @@ def _groups(groups: ArrayLike | None, d: int) -> IntArray | None:
 def _blocks(blocks: Any, depth: int) -> tuple[int, ...]:
     if depth == 1:
         return ()
-    if np.ndim(blocks) == 0:
+    if not isinstance(blocks, Iterable) or isinstance(blocks, str):
         return (whole_number("blocks", blocks, expected='a positive number, one a hidden layer, or "auto"'),) * (
             depth - 1
         )

@@ -23,6 +23,7 @@ Cotangents = tuple[float, FloatArray | None, FloatArray | None]
 Objective = Callable[[FloatArray, FloatArray, FloatArray], Cotangents]
 _Of = Callable[[FloatArray, FloatArray], tuple[float, FloatArray]]  # (kernel, y) -> (value, cotangent)
 
+_LARGEST_RIDGE = 1e50  # beside which no kernel is seen, and squares of which are numbers still
 _SMALL = 1e-6  # eta mu t below which a power series replaces (1 - (1 - eta mu)^t) / eta mu, and its slope
 _NEAR = 0.5  # t |eta mu - eta mu'| below which a divided difference is the mean of the slope between
 _NODES, _WEIGHTS = (0.5 * part for part in np.polynomial.legendre.leggauss(12))
@@ -89,6 +90,13 @@ def _columns(y: FloatArray) -> FloatArray:
 # --- regression -------------------------------------------------------------------------------------------------------
 
 
+def _level(ridge: float) -> float:
+    found = positive_number("ridge", ridge, zero=True)
+    if found > _LARGEST_RIDGE:
+        raise InputError(f"ridge: expected at most {_LARGEST_RIDGE:g} times the kernel's mean diagonal, got {found:g}.")
+    return found
+
+
 def inverse(kernel: FloatArray, ridge: float) -> tuple[FloatArray, float]:
     """G = (K + ridge tr K / N)^-1 and log det of what was inverted. Raises KernelError where that is not definite."""
     size = len(kernel)
@@ -111,7 +119,7 @@ def _with_ridge(cotangent: FloatArray, ridge: float) -> FloatArray:
 
 
 def _leave_one_out(ridge: float = 1e-3, log: bool = False) -> _Of:
-    level = positive_number("ridge", ridge, zero=True)
+    level = _level(ridge)
 
     def of(kernel: FloatArray, y: FloatArray) -> tuple[float, FloatArray]:
         size = len(y)
@@ -130,7 +138,7 @@ def _leave_one_out(ridge: float = 1e-3, log: bool = False) -> _Of:
 
 
 def _k_fold(folds: int = 5, ridge: float = 1e-3) -> _Of:
-    count, level = whole_number("folds", folds, least=2), positive_number("ridge", ridge, zero=True)
+    count, level = whole_number("folds", folds, least=2), _level(ridge)
 
     def of(kernel: FloatArray, y: FloatArray) -> tuple[float, FloatArray]:
         size = len(y)
@@ -152,7 +160,7 @@ def _k_fold(folds: int = 5, ridge: float = 1e-3) -> _Of:
 
 
 def _complexity(ridge: float = 1e-3) -> _Of:
-    level = positive_number("ridge", ridge, zero=True)
+    level = _level(ridge)
 
     def of(kernel: FloatArray, y: FloatArray) -> tuple[float, FloatArray]:
         size, scale = len(y), float(np.trace(kernel)) / len(y)

@@ -194,6 +194,8 @@ class Graphon(Value, ABC):
         expected = "a positive number of units"
         n_out = whole_number("n_out", n_out, error=GraphonError, expected=expected)
         n_in = whole_number("n_in", n_in, error=GraphonError, expected=expected)
+        what = f"a mask of {n_out:,} x {n_in:,}"
+        refuse_beyond_memory("n_out, n_in", 2.0 * n_out * n_in, what, "take fewer units", error=GraphonError)
         generator = as_generator(rng, error=GraphonError)
         if isinstance(positions, str) and positions == "grid":
             u, v = ((np.arange(n) + 0.5) / n for n in (n_out, n_in))

@@ -22,7 +22,7 @@ from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Weights
 from graphon_theory.numerics.quadratures import Panels
 from graphon_theory.signals.block_maps import SMALL, Moments, passed, spectral_radius, step_to_outputs, still
-from graphon_theory.signals.variance_maps import Repeated, check
+from graphon_theory.signals.variance_maps import Repeated, checked
 from graphon_theory.values import Record
 
 
@@ -47,7 +47,7 @@ def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str =
     Raises NetworkError for drift, for sigma_b^2 >= 1 with the goal "variance", for a layer that lets nothing through,
     and for a goal that cannot be met.
     """
-    check(network, q)
+    q = checked(network, q)
     words = isinstance(by, str) and isinstance(goal, str)
     if not words or by not in ("layer", "position") or goal not in ("variance", "chi"):
         raise NetworkError(

@@ -87,7 +87,7 @@ def criticality(
 
     Raises NetworkError for drift, InputError for q or positions, ConvergenceError where no fixed point is found.
     """
-    check(network, q)
+    q = checked(network, q)
     points = _positions(positions)
     grid = discretise(network, np.full((1, 1), math.sqrt(q)), rtol)
     numbers = range(2, max(2, network.depth)) if network.is_plain else blocks(network.outline)
@@ -123,12 +123,13 @@ def criticality(
     return dataset(variables, coords, attrs)
 
 
-def check(network: Network, q: float) -> None:
+def checked(network: Network, q: float) -> float:
+    """q as a number. Raises NetworkError and InputError for what has no variance map."""
     if not isinstance(network, Network):
         raise NetworkError(f"network: expected a Network, got {type(network).__name__}; wrap layers in gt.Network.")
     if network.has_drift:
         raise NetworkError("network: a layer carries drift D; the variance map here is about zero means. Leave it out.")
-    positive_number("q", q, expected="the positive mean square of the inputs")
+    return positive_number("q", q, expected="the positive mean square of the inputs")
 
 
 def _positions(positions: ArrayLike | None) -> FloatArray:

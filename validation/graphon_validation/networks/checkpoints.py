@@ -361,6 +361,8 @@ def _outline(parts: Sequence[_Part], activations: str | Sequence[str] | None) ->
 
 
 def _listed(activations: Any, count: int) -> list[str]:
+    if not isinstance(activations, str | list | tuple):
+        raise InputError(f"activations: expected one name or {count} in a list, got {shown(activations)}.")
     names = [activations] * count if isinstance(activations, str) else list(activations)
     if len(names) != count:
         raise InputError(f"activations: expected one name or {count}, got {len(names)}.")
