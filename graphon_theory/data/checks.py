@@ -45,7 +45,8 @@ def whole_number(
     if not _is_whole(value) or value < least or (most is not None and value > most):
         wanted = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
         if most is not None:
-            wanted += f" and at most {most:,}"
+            above = _is_whole(value) and value > most
+            wanted = f"a whole number from {least} to {most}" if above else f"{wanted} and at most {most:,}"
         raise error(f"{name}: expected {expected or wanted}, got {shown(value)}.")
     return int(value)
 

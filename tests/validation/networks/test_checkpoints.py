@@ -33,7 +33,7 @@ def pruned() -> nn.Sequential:
 
 
 def masks_of(model: nn.Sequential) -> list[Tensor]:
-    return [layer.weight_mask.bool() for layer in model if isinstance(layer, nn.Linear)]
+    return [layer.get_buffer("weight_mask").bool() for layer in model if isinstance(layer, nn.Linear)]
 
 
 def test_a_pruned_module_comes_in_whole() -> None:
@@ -42,10 +42,8 @@ def test_a_pruned_module_comes_in_whole() -> None:
     torch.testing.assert_close(model(X), source(X))
     assert model.activations == ("relu", "tanh")
     assert all(torch.equal(a, b) for a, b in zip(model.masks, masks_of(source), strict=True))
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(model.weights, [s.weight_orig for s in source if hasattr(s, "weight_orig")], strict=True)
-    )
+    held = [layer.get_parameter("weight_orig") for layer in source if isinstance(layer, nn.Linear)]
+    assert all(torch.equal(a, b) for a, b in zip(model.weights, held, strict=True))
     for layer, n in zip(model.linears, (7, 30, 20), strict=True):
         assert layer.weight_variance == pytest.approx(1 / 3)
         assert layer.bias_variance == pytest.approx(1 / (3 * n))

@@ -138,7 +138,8 @@ def to_torch(model: MaskedMLP) -> nn.Sequential:
     checked_model(model)
     if any(isinstance(part, Fork) for part in model.outline):
         raise NetworkError("model: an nn.Sequential holds no shortcuts; this network has residual branches.")
-    layers, found = model.linears, []
+    layers = model.linears
+    found: list[nn.Module] = []
     for part in model.outline:
         if isinstance(part, Weights):
             layer = layers[part.number - 1]

@@ -76,7 +76,13 @@ def prune(
     density = share_kept("density", density, expected="a number in (0, 1], the share that survives")
     if chosen.needs_data and data is None:
         raise InputError(f"data: method {method!r} scores connections on data; pass data=(x, labels).")
-    steps = chosen.rounds if rounds is None else whole_number("rounds", rounds, 1, _ROUNDS)
+    steps = (
+        chosen.rounds
+        if rounds is None
+        else whole_number(
+            "rounds", rounds, 1, _ROUNDS, expected=f"a whole number of at least 1 and at most {_ROUNDS:,}"
+        )
+    )
     _check_options(method, chosen, options)
     indices = _check_layers(model, layers)
     groups = [indices] if scope == "global" else [[index] for index in indices]

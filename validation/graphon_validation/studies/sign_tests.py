@@ -337,8 +337,8 @@ def _redrawn(
             if b is not None:
                 square += b**2
                 total += b
-            squares += term.factor * term.factor * square
             squares += (term.factor * square).mul_(term.factor)
+            sums += total * (term.factor.abs() if isinstance(term.factor, Tensor) else abs(term.factor))
         variance += (c * squares.sum(1)).sum()
         ceiling += (c * sums.square().sum(1)).sum()
         drawn = []
