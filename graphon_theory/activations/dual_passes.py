@@ -28,9 +28,9 @@ class DualPass:
     features: Callable[[ArrayLike, FloatArray], FloatArray]
     diagonal: Callable[[ArrayLike, FloatArray], tuple[FloatArray, FloatArray]]
     mean: Callable[[ArrayLike, FloatArray], FloatArray]
-    own: FloatArray
+    constants: FloatArray
     back: Callable[..., None]
-    back_own: FloatArray
+    back_constants: FloatArray
     slopes: Callable[[FloatArray, FloatArray], FloatArray]
     error: float = 0.0
 
@@ -39,11 +39,11 @@ class DualPass:
 
         |rho| within max(4, sqrt(terms)) roundings ``eps`` of 1 counts as 1.
         """
-        return np.array([max(4.0, math.sqrt(terms)) * eps, *self.own])
+        return np.array([max(4.0, math.sqrt(terms)) * eps, *self.constants])
 
     def back_parameters(self, terms: int) -> FloatArray:
         """The same for the way back, in float64."""
-        return np.array([max(4.0, math.sqrt(terms)) * EPS, *self.back_own])
+        return np.array([max(4.0, math.sqrt(terms)) * EPS, *self.back_constants])
 
 
 def closed_pass(closed: ClosedForm) -> DualPass:
@@ -61,20 +61,20 @@ def closed_pass(closed: ClosedForm) -> DualPass:
     def mean_of(mean: ArrayLike, q: FloatArray) -> FloatArray:
         return np.asarray(closed.mean(np.asarray(mean, dtype=float), q))
 
-    own = np.array(closed.back_parameters)
+    constants = np.array(closed.back_parameters)
 
     def slopes(mean: FloatArray, q: FloatArray) -> FloatArray:
-        return np.stack([*self_slopes(closed.back, closed.features, own, mean, q), *closed.mean_slopes(mean, q)])
+        return np.stack([*self_slopes(closed.back, closed.features, constants, mean, q), *closed.mean_slopes(mean, q)])
 
     return DualPass(
-        closed.block, closed.features, diagonal, mean_of, np.array(closed.parameters), closed.back, own, slopes
+        closed.block, closed.features, diagonal, mean_of, np.array(closed.parameters), closed.back, constants, slopes
     )
 
 
 def self_slopes(
     back: Callable[..., None],
     features: Callable[[ArrayLike, FloatArray], FloatArray],
-    own: FloatArray,
+    constants: FloatArray,
     mean: FloatArray,
     q: FloatArray,
 ) -> FloatArray:
@@ -86,7 +86,7 @@ def self_slopes(
     for part in range(2):
         above, one, two = np.zeros_like(state), np.zeros((q.size, 2, 1)), np.zeros((q.size, 2, 1))
         above[:, part] = 1.0
-        back(state, f, f, 0, 0, above, one, two, np.array([4 * EPS, *own]))
+        back(state, f, f, 0, 0, above, one, two, np.array([4 * EPS, *constants]))
         both = (one + two)[:, :, 0]
         out += [above[:, 0, 0, 0] + both[:, 0], both[:, 1]]
     return np.stack(out).reshape(4, *q.shape)
