@@ -9,6 +9,7 @@ beside copies of itself whose covariances are moved by their rounding.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -72,7 +73,10 @@ class ClosePairs:
                     layers[:, :, a, b] = parts
             return len(i)
 
-        run_tiles(self._batches(), one, lambda: None, threads, None)
+        batches = self._batches()
+        first = next(batches, None)
+        if first is not None:
+            run_tiles(itertools.chain([first], batches), one, lambda: None, threads, None)
 
     def _loop(self, form: AngularForm) -> _Loop:
         """The compiled recursion on this network."""
