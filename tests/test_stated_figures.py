@@ -95,9 +95,9 @@ def test_a_problem_stated_too_well_is_found() -> None:
     """Of a part of the problems: single errors count, and the worst of the row once all are there."""
     worst = max(STATED["problems"], key=lambda name: float(STATED["problems"][name]["error"]))
     now = {"problems": {worst: STATED["problems"][worst]}}
-    claimed = {**STATED, "problems": {**STATED["problems"], worst: {"error": 1e-15}}}
+    claimed = {**STATED, "problems": {**STATED["problems"], worst: {"error": 1e-16}}}
     (fault,) = figures.accuracy_faults(claimed, now)
-    assert fault.startswith(f"problems {worst}: 1e-15 is stored, ")
+    assert fault.startswith(f"problems {worst}: 1e-16 is stored, ")
     assert figures.accuracy_faults(STATED, {"problems": STATED["problems"]}) == []
 
 

@@ -14,6 +14,7 @@ from graphon_theory.data.checks import (
     checked_steps,
     checked_times,
     positive_number,
+    refuse_infinite,
     refuse_overflow,
     truth,
 )
@@ -167,6 +168,8 @@ def time_to_loss(flow: xr.Dataset, level: float) -> float:
     shapes = {(flow[one].dims, flow[one].dtype.kind) for one in ("rate", "floor", "target_power")}
     if shapes != {((MODE,), "f")}:
         raise InputError(f"flow: expected rate, floor and target_power over modes, got {shown_text(str(shapes))}.")
+    for one in ("rate", "floor", "target_power"):
+        refuse_infinite(flow[one].values, f"flow.{one}", "pass what gradient_flow() returned")
     return _time(flow.rate.values, flow.target_power.values, flow.floor.values, level)
 
 
