@@ -169,7 +169,7 @@ def time_to_loss(flow: xr.Dataset, level: float) -> float:
     if shapes != {((MODE,), "f")}:
         raise InputError(f"flow: expected rate, floor and target_power over modes, got {shown_text(str(shapes))}.")
     for one in ("rate", "floor", "target_power"):
-        refuse_infinite(flow[one].values, f"flow.{one}", "pass what gradient_flow() returned")
+        refuse_infinite(f"flow.{one}", flow[one].values, "pass what gradient_flow() returned")
     return _time(flow.rate.values, flow.target_power.values, flow.floor.values, level)
 
 
