@@ -32,19 +32,15 @@ def composite(edges: FloatArray) -> tuple[FloatArray, FloatArray]:
     return (middle[:, None] + half[:, None] * t).ravel(), (half[:, None] * w).ravel()
 
 
-def relu(k: FloatArray) -> tuple[FloatArray, FloatArray]:
-    q = np.einsum("pii->pi", k)
-    scale = np.sqrt(q[:, :, None] * q[:, None, :])
-    rho = np.clip(k / scale, -1, 1)
-    angle = np.arccos(rho)
-    angle[:, range(len(X)), range(len(X))] = 0.0
-    sine = np.sqrt(np.maximum(1 - rho**2, 0))
-    return (sine + rho * (np.pi - angle)) / (2 * np.pi) * scale, (np.pi - angle) / (2 * np.pi)
-
-
 def reference(layers: list[Function], rules: list[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
-    """NNGP and NTK by Gauss sums: rules of the inputs' cells and of every hidden layer; the output sits at 1/2."""
+    """NNGP and NTK by Gauss sums: rules of the inputs' cells and of every hidden layer; the output sits at 1/2.
+
+    Beside C run C_ii + C_jj - 2 C_ij and C_ii - C_jj, so that angles are right however close the inputs come where a
+    density tends to 0: covariances alone know them to the root of a rounding.
+    """
     c = (X[:, None, :] * X[None]).transpose(2, 0, 1)
+    squares = (X**2).T
+    apart, uneven = ((X[:, None, :] - X[None]) ** 2).transpose(2, 0, 1), squares[:, :, None] - squares[:, None, :]
     carried = np.zeros_like(c)
     k = t = c
     for layer, f in enumerate(layers):
@@ -56,8 +52,16 @@ def reference(layers: list[Function], rules: list[tuple[FloatArray, FloatArray]]
             matrix = np.stack([matrix[:, cell == j].sum(axis=1) for j in range(X.shape[1])], axis=1)
         k = 2 * np.tensordot(matrix, c, 1) + 0.1
         t = k + 2 * np.tensordot(matrix, carried, 1)
-        c, dot = relu(k)
-        carried = dot * t
+        apart, uneven = (2 * np.tensordot(matrix, one, 1) for one in (apart, uneven))
+        root = np.sqrt(np.einsum("pii->pi", k))
+        product, short = root[:, :, None] * root[:, None, :], uneven / (root[:, :, None] + root[:, None, :])
+        gap = np.maximum(apart - short**2, 0.0) / (2 * product)  # 1 - cos theta
+        theta = 2 * np.arcsin(np.sqrt(np.minimum(gap / 2, 1.0)))
+        small = theta**3 * (1 / 3 - theta**2 * (1 / 30 - theta**2 * (1 / 840 - theta**2 / 45360)))
+        lift = np.where(theta < 0.1, small, np.sin(theta) - theta * np.cos(theta))
+        gamma = gap - lift / np.pi
+        c, carried = product * (1 - gamma) / 2, (0.5 - theta / (2 * np.pi)) * t
+        apart, uneven = short**2 / 2 + product * gamma, uneven / 2
     return k[0], t[0]
 
 

@@ -2,7 +2,7 @@
 
     python -m tests.tools.estimates [networks of each kind]
 
-prints for each kind how often the reported ``quadrature_error`` lay below the true error (never, but of tails), the
+prints for each kind how often the reported ``quadrature_error`` lay below the true error (never), the
 largest true error, and the median and the largest of reported over true, the latter taken as 1e-16 at the least.
 
 - *close*: close, parallel and opposite inputs, kinked phi, step networks of up to 5 layers; against 60-digit loops.
