@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
-from graphon_theory.data.checks import as_generator, instance, whole_numbers
+from graphon_theory.data.checks import as_generator, instance
 from graphon_theory.errors import NetworkError
-from graphon_theory.graphons.graphon import Graphon, check_density
+from graphon_theory.graphons.graphon import check_density
 from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Weights
+from graphon_theory.networks.unit_values import check_widths, unit_values
 
 
 class DeadUnitsWarning(UserWarning):
@@ -36,34 +37,16 @@ def sample_masks(network: Network, widths: Sequence[int], rng: np.random.Generat
     fit.
     """
     instance("network", network, Network, error=NetworkError)
+    counts = check_widths(network, widths)
     parts = [part for part in network.outline if isinstance(part, Weights)]
-    last = max(part.place for part in parts)
-    expected = f"all {last + 1} unit counts (n_0, ..., n_L)"
-    counts = whole_numbers("widths", widths, error=NetworkError, expected=expected)
-    if len(counts) != last + 1:
-        raise NetworkError(f"widths: expected {expected}, got {len(counts)}.")
-    if counts[-1] != network.outputs:
-        raise NetworkError(f"widths: the last is {counts[-1]}, but the network has {network.outputs} outputs.")
     generator = as_generator(rng)
     masks = []
     for part, layer in zip(parts, network.layers, strict=True):
-        p = _probabilities(layer.mask, counts[part.place], counts[part.source], part.source == 0, part.place == last)
+        ends = {"first": part.source == 0, "last": part.place == len(counts) - 1}
+        p = unit_values(counts[part.place], counts[part.source], **ends)(layer.mask, slice(None))
         masks.append(_systematic(check_density(p, f"layer {part.number}", layer.mask, NetworkError), generator))
     _report_dead(masks)
     return masks
-
-
-def _probabilities(graphon: Graphon, n_out: int, n_in: int, first: bool, last: bool) -> FloatArray:
-    """p (n_out, n_in): W at hidden positions, means over the cells of inputs and outputs."""
-    edges_out, edges_in = (np.linspace(0.0, 1.0, n + 1) for n in (n_out, n_in))
-    u, v = (edges_out[:-1] + edges_out[1:]) / 2, (edges_in[:-1] + edges_in[1:]) / 2
-    if first and last:
-        return graphon.cell_means(edges_out, edges_in)
-    if first:
-        return graphon.row_means(u, edges_in)
-    if last:
-        return graphon.T.row_means(v, edges_out).T
-    return graphon(u[:, None], v[None, :])
 
 
 def _systematic(p: FloatArray, rng: np.random.Generator) -> BoolArray:

@@ -51,7 +51,7 @@ def test_dead_units_are_reported() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(NetworkError, match="widths: expected all 3 unit counts"):
+    with pytest.raises(NetworkError, match="widths: expected 3 unit counts"):
         gt.sample_masks(gt.Network([0.5, 0.5]), (4, 4), 0)
     with pytest.raises(NetworkError, match="the network has 1 outputs"):
         gt.sample_masks(gt.Network([0.5, 0.5]), (4, 4, 2), 0)

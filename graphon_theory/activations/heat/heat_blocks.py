@@ -49,7 +49,6 @@ STEEPEST = 20.0
 _X, _W = np.polynomial.legendre.leggauss(NODES)
 _W = _W / math.sqrt(2 * math.pi)
 _POWERS = 2.0 ** np.arange(-1022, 1.0)
-_EXP2 = np.array([math.log(2.0) ** k / math.factorial(k) for k in range(14)])  # 2^f, |f| <= 1/2
 
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
 

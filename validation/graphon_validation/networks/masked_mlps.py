@@ -17,10 +17,10 @@ from graphon_theory.activations.activation import as_activation
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data import checks
 from graphon_theory.errors import ConnectivityError, InputError, NetworkError, shown, shown_text
-from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Fork, Join, Norm, Outline, Phi, Weights, plain_outline
+from graphon_theory.networks.unit_values import Evaluator, check_widths, midpoints, unit_values
 from graphon_theory.pruning.laws import INITS
 from graphon_validation.networks.masked_layers import MaskedLinear
 from graphon_validation.networks.torch_activations import TorchActivation, torch_activation
@@ -249,11 +249,6 @@ def as_tensor(
     return torch.from_numpy(array if array.flags.writeable else array.copy()).to(weight.device, weight.dtype)
 
 
-def midpoints(count: int) -> FloatArray:
-    """(i + 1/2) / count, the positions of ``count`` units on the grid."""
-    return (np.arange(count) + 0.5) / count
-
-
 def build(
     network: Network,
     widths: Sequence[int],
@@ -290,7 +285,7 @@ def build(
         n_in, n_out = counts[part.source], counts[part.place]
         weight_variance = network.weight_variance[index]
         standard = network.parameterization == "standard"
-        values = _evaluator(n_out, n_in, first=part.source == 0, last=part.place == len(counts) - 1)
+        values = unit_values(n_out, n_in, first=part.source == 0, last=part.place == len(counts) - 1)
         try:
             mask, weight = _draw(connectivity, values, (n_out, n_in), mask_rng, weight_rng)
         except ConnectivityError as error:
@@ -377,46 +372,6 @@ def _bias_variances(given: Any, depth: int) -> list[float]:
     if len(values) != depth:
         raise NetworkError(f"bias_variance: expected one number or {depth}, one per layer, got {len(values)}.")
     return [checks.positive_number("bias_variance", one, zero=True, error=NetworkError) for one in values]
-
-
-Evaluator = Callable[[Graphon, slice], FloatArray]
-
-
-def check_widths(network: Network, widths: Sequence[int]) -> tuple[int, ...]:
-    """Unit counts (n_0, ..., n_L) of all layers of units; residual branches come back to theirs.
-
-    Raises NetworkError where they do not fit the network.
-    """
-    places = max(part.place for part in network.outline)
-    expected = f"{places + 1} unit counts (n_0, ..., n_{places})"
-    counts = checks.whole_numbers("widths", widths, error=NetworkError, expected=f"{expected}, positive integers")
-    if len(counts) != places + 1:
-        raise NetworkError(f"widths: expected {expected}, got {len(counts)}.")
-    if counts[-1] != network.outputs:
-        raise NetworkError(
-            f"widths: the last is {counts[-1]}, but the network has {network.outputs} outputs; "
-            "make them equal, or give the network outputs=...."
-        )
-    return counts
-
-
-def _evaluator(n_out: int, n_in: int, *, first: bool, last: bool) -> Evaluator:
-    """Values of a graphon on chosen rows of a layer: at grid positions inside, as cell means at the
-    ends."""
-    u, v = midpoints(n_out), midpoints(n_in)
-    u_edges, v_edges = np.linspace(0, 1, n_out + 1), np.linspace(0, 1, n_in + 1)
-
-    def values(graphon: Graphon, rows: slice) -> FloatArray:
-        if first and last:
-            return graphon.cell_means(u_edges, v_edges)[rows]
-        if first:
-            return graphon.row_means(u[rows], v_edges)
-        if last:
-            return graphon.T.row_means(v, u_edges).T[rows]
-        out: FloatArray = graphon(u[rows, None], v[None, :])
-        return out
-
-    return values
 
 
 def _draw(

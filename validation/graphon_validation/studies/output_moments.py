@@ -16,8 +16,9 @@ from graphon_theory.data import checks, labels
 from graphon_theory.errors import InputError, shown
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.network import Network
+from graphon_theory.networks.unit_values import check_widths, midpoints
 from graphon_validation.networks.masked_layers import MaskedLinear
-from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, build, check_widths, midpoints, run
+from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, build, run
 from graphon_validation.studies.protocols import apply_protocol
 
 READOUTS = ("integrated", "drawn")
