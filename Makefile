@@ -101,7 +101,7 @@ $(VENV)/.examples: pyproject.toml $(CONSTRAINTS) | $(PY)
 
 $(VENV)/.tests: pyproject.toml $(CONSTRAINTS) | $(PY)
 	@echo "Installing graphon-theory with its tests, without torch, into $(VENV) ..."
-	@$(PIP_INSTALL) -e '.[examples,estimation,tests]'
+	@$(PIP_INSTALL) -e '.[examples,estimation,scale,tests]'
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(PY)
