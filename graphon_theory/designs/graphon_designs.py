@@ -91,9 +91,15 @@ class Design(Record):
         """The expected connections of the poorest receiver of every layer: where below 1, some units will be dead."""
         return tuple(n * _lowest_degree(layer.mask) for n, layer in zip(self.widths, self.network.layers, strict=False))
 
-    def masks(self, widths: Sequence[int] | None = None, rng: np.random.Generator | int = 0) -> list[BoolArray]:
+    def masks(
+        self,
+        widths: Sequence[int] | None = None,
+        rng: np.random.Generator | int = 0,
+        *,
+        pattern: str | Sequence[str | None] | None = None,
+    ) -> list[BoolArray]:
         """Masks (n_l, n_(l-1)) of every layer with exact budgets; see :func:`sample_masks`."""
-        return sample_masks(self.network, self.widths if widths is None else widths, rng)
+        return sample_masks(self.network, self.widths if widths is None else widths, rng, pattern=pattern)
 
     def __repr__(self) -> str:
         held = "nothing held out"
