@@ -68,8 +68,14 @@ def test_a_budget_a_layer_groups_and_layers_that_stay() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"groups": np.array([0, 1, 0, 1, 2, 2])}, {"layers": [0, 2], "density": 0.9}, {"density": [0.2, 0.5, 0.9]}],
-    ids=["all", "groups", "layers", "densities"],
+    [
+        {},
+        {"groups": np.array([0, 1, 0, 1, 2, 2])},
+        {"layers": [0, 2], "density": 0.9},
+        {"density": [0.2, 0.5, 0.9]},
+        {"blocks": (5, 4), "smooth": 3},
+    ],
+    ids=["all", "groups", "layers", "densities", "smooth"],
 )
 def test_the_derivative_in_logits_is_that_of_central_differences(options: dict[str, Any]) -> None:
     x, y = problem()
