@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 _CANDIDATES = (4, 8, 16)  # blocks that are tried where they are to be chosen
 _CROWDED = 4.0  # cells a target value beyond which there is a warning
 _PRICE = 0.03  # of poor receivers, in units of what even masks reach
+_BEGUN = 15  # iterations that tell good starts from poor ones: most of the way down, and the order seldom changes then
+_KEPT = 2  # starts that go on
 _CLEAR = 2.0  # standard errors that a gain must exceed to be called one
 _LEAST_JUDGED = 5  # inputs below which nothing is held out
 
@@ -133,7 +135,7 @@ def design(
     groups: ArrayLike | None = None,
     smooth: int | None = None,
     ridge: float = 1e-3,
-    starts: int = 3,
+    starts: int = 8,
     iterations: int = 100,
     holdout: float = 0.2,
     patience: int = 20,
@@ -171,10 +173,12 @@ def design(
         Logits are cosine series of so many terms in the positions of hidden layers, held on the ``blocks`` (32, say):
         few numbers, and graphons without edges. None lets every cell go its own way.
     starts, iterations, patience:
-        Random starts; iterations of each at most; iterations without progress on inputs held out that end a search.
+        Random starts, of which the two that are best after 15 iterations go on; iterations of each at most; iterations
+        without progress on inputs held out that end a search.
     holdout:
         Share of the inputs that is held out at first, one half to say when to stop and one to judge. Then the searches
-        are repeated on all inputs, for as long as was good if that was a gain. 0 holds nothing out.
+        are repeated on all inputs, and the best goes on with them, for as long as was good if that was a gain. 0 holds
+        nothing out.
     samples:
         With more inputs, the objective is taken on so many at a time, drawn anew for every few iterations.
     rng, threads, progress:
@@ -244,52 +248,62 @@ class _Run:
         task = replace(task, price=_PRICE * abs(task.value(even, some)))
         everything = replace(task, seen=np.arange(len(task.x)), stopping=task.stopping[:0])
         chosen, length = 0, self.limits["iterations"]
+        best: Search | None = None
         judged: tuple[float, float, float, float] | None = None
         if len(task.stopping):
-            best: Search | None = None
             for which in range(len(self.cells)):
-                for start, z in enumerate(origins[which]):
-                    search = self._search(0, task, which, start, length, z)
-                    if search is not None and (best is None or search.best.stopping < best.best.stopping):
+                for search in self._descents(0, task, which, origins[which], length)[:_KEPT]:
+                    if best is None or search.best.stopping < best.best.stopping:
                         chosen, best = which, search
             if best is not None:
                 judged = _judged(task, best)
                 if judged[2] > _CLEAR * judged[3]:
                     length = best.length
-        final = [
-            search
-            for start, z in enumerate(origins[chosen])
-            if (search := self._search(1, everything, chosen, start, length, z)) is not None
-        ]
-        if not final:  # interrupted before
-            final = [search for _, search in self.searches if search.cells is self.cells[chosen]]
-        if not final:
+        further = []
+        if best is not None:  # what was found without the inputs held out goes on with them
+            left = max(1, length - best.best.iteration)
+            further = self._descents(1, everything, chosen, [best.best.z], left)
+        anew = self._descents(1, everything, chosen, origins[chosen], length)
+        if not anew and not further:  # interrupted before, while every start was tried with inputs held out
+            anew = sorted((s for _, s in self.searches if s.cells is self.cells[chosen]), key=lambda s: s.start)
+        if not anew and not further:
             raise KeyboardInterrupt
-        winner = min(final, key=lambda search: search.best.stopping)
-        return self._result(everything, winner, final, judged, chosen)
+        winner = min([*further, *anew], key=lambda search: search.best.stopping)
+        return self._result(everything, winner, anew or further, judged, chosen)
 
-    def _search(self, phase: int, task: Task, which: int, start: int, length: int, z: FloatArray) -> Search | None:
-        if self.interrupted:
-            return None
-        search = Search(
-            task,
-            self.cells[which],
-            start,
-            max(self.blocks[which], default=1),
-            length,
-            self.limits["patience"],
-            self.limits["samples"],
-            self.rng,
-            self.report,
-        )
-        try:
-            search.run(z)
-        except KeyboardInterrupt:
-            self.interrupted = True
-        if not search.steps:
-            return None
-        self.searches.append((phase, search))
-        return search
+    def _descents(self, phase: int, task: Task, which: int, origins: list[FloatArray], length: int) -> list[Search]:
+        """From every origin a little, and from the best few of these places to the end; the best begun first."""
+        searches = []
+        for start, z in enumerate(origins):
+            search = Search(
+                task,
+                self.cells[which],
+                start,
+                max(self.blocks[which], default=1),
+                length if len(origins) <= _KEPT else min(length, _BEGUN),
+                self.limits["patience"],
+                self.limits["samples"],
+                self.rng,
+                self.report,
+            )
+            if self._run(search, z):
+                searches.append(search)
+                self.searches.append((phase, search))
+        searches.sort(key=lambda search: search.steps[-1].value)
+        for search in searches[:_KEPT]:
+            if search.iterations < length:
+                search.iterations = length
+                self._run(search, search.steps[-1].z)
+        return searches
+
+    def _run(self, search: Search, z: FloatArray) -> bool:
+        """Whether there is anything to show for it."""
+        if not self.interrupted:
+            try:
+                search.run(z)
+            except KeyboardInterrupt:
+                self.interrupted = True
+        return bool(search.steps)
 
     def _result(
         self,
@@ -313,7 +327,7 @@ class _Run:
             baseline,
             gain,
             gain_error,
-            tuple(search.best.value for search in final),
+            tuple(search.best.value for search in sorted(final, key=lambda search: search.start)),
             tuple(layer.mask.mean() for layer in network.layers),
             self.blocks[chosen],
             sum(search.evaluations for _, search in self.searches),

@@ -136,12 +136,16 @@ class Search:
     evaluations: int = 0
 
     def run(self, z: FloatArray) -> None:
-        """Descend from z. With more inputs than ``samples``, on subsets that are drawn anew for every stretch."""
+        """Descend from z, or go on from the last step.
+
+        With more inputs than ``samples``, on subsets that are drawn anew for every stretch.
+        """
         seen = self.task.seen
         whole = len(seen) <= self.samples
         stretch = self.iterations if whole else max(5, self.patience // 2)
-        self._note(z, self._evaluate(z, self._rows(whole))[0])
         try:
+            if not self.steps:
+                self._note(z, self._evaluate(z, self._rows(whole))[0])
             while len(self.steps) <= self.iterations:
                 rows, before = self._rows(whole), len(self.steps)
                 last: dict[str, float] = {}
