@@ -56,6 +56,10 @@ _MODULES = {
         "DesignWarning",
         "design",
     ),
+    "designs.graphon_flows": (
+        "GraphonFlow",
+        "graphon_flow",
+    ),
     "designs.kernel_gradients": (
         "KernelGradient",
         "kernel_gradient",
@@ -203,6 +207,8 @@ if TYPE_CHECKING:
     from graphon_theory.designs.graphon_designs import Design as Design
     from graphon_theory.designs.graphon_designs import DesignWarning as DesignWarning
     from graphon_theory.designs.graphon_designs import design as design
+    from graphon_theory.designs.graphon_flows import GraphonFlow as GraphonFlow
+    from graphon_theory.designs.graphon_flows import graphon_flow as graphon_flow
     from graphon_theory.designs.kernel_gradients import KernelGradient as KernelGradient
     from graphon_theory.designs.kernel_gradients import kernel_gradient as kernel_gradient
     from graphon_theory.designs.objectives import objective as objective

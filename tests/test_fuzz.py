@@ -16,7 +16,7 @@ from tests.tools.hostile_values import CODE, MARK, SYMBOLS, TEXTS, Lied
 
 ABSTRACT = {"Graphon"}  # called as its subclasses are
 # made by the functions of their names
-RESULTS = {"Amplification", "Design", "Fit", "KernelGradient", "SynFlowNetwork", "Transfer"}
+RESULTS = {"Amplification", "Design", "Fit", "GraphonFlow", "KernelGradient", "SynFlowNetwork", "Transfer"}
 
 
 def names(package: Any) -> set[str]:

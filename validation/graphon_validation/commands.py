@@ -14,6 +14,7 @@ from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
 from graphon_validation.experiments.saliency_experiments import saliency_experiment
 from graphon_validation.experiments.sign_experiments import sign_score_experiment, sign_test_experiment
+from graphon_validation.experiments.stage_experiments import stage_experiment
 from graphon_validation.experiments.sweep_experiments import (
     DENSITY,
     magnitude_gap_experiment,
@@ -65,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     command("width-sweep", text, lambda c: width_sweep_experiment(c.out, c.widths, c.seeds), widths, 32)
     text = "networks drawn from three-block (W, V) and (W, V, D)"
     command("three-blocks", text, lambda c: three_block_experiment(c.out, c.widths, c.seeds), [256, 1024, 4096], 32)
+    text = "networks with shortcuts and LayerNorm drawn from three-block (W, V)"
+    command("stages", text, lambda c: stage_experiment(c.out, c.widths, c.seeds), [256, 1024, 4096], 32)
     text = "eigenvalues under magnitude pruning over those under random"
     command("magnitude-gap", text, lambda c: magnitude_gap_experiment(c.out, c.widths, c.seeds), [1024], 24)
     quick = command("quickstart-sweep", "a short sweep of a network given as TOML", _quickstart, [64, 256], 8)
