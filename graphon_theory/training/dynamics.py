@@ -85,8 +85,8 @@ def gradient_flow(
 
     share = min(1, 1.5 lambda_1 / sum_i lambda_i) of the growth being in the first mode's directions. An estimate,
     within a factor of 2 of most drawn ReLU networks from changes of 1% to 300%; beyond, it says that the limit is no
-    guide; bounded activations change by a half to a third of it. To it come changes of either sign of order n^(-1/2) |f_0| /
-    |y|, smaller where outputs at the start are taken off.
+    guide; bounded activations change by a half to a third of it. To it come changes of either sign of order
+    n^(-1/2) |f_0| / |y|.
 
     *Other losses.* ``loss="cross_entropy"`` of labels y (N,), L = mean of log sum_o exp(f_o) - f_y, or a function of
     outputs and y that gives the loss and its derivative in the outputs. Then f_t = f_0 + Theta beta_t with d beta / dt
