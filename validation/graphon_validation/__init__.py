@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
         name=__name__,  # by which `python -m graphon_validation` knows to say this in one line, without a traceback
     ) from error
 
-from graphon_validation.kernels.empirical_kernels import empirical_kernel
+from graphon_validation.kernels.empirical_kernels import empirical_kernel, kernel_product
 from graphon_validation.networks.checkpoints import ZerosWarning, from_torch, to_torch
 from graphon_validation.networks.masked_layers import MaskedLinear
 from graphon_validation.networks.masked_mlps import MaskedMLP, build, choose_trained, dense
@@ -51,6 +51,7 @@ __all__ = [
     "dense",
     "empirical_kernel",
     "from_torch",
+    "kernel_product",
     "law_network",
     "mask_history",
     "mixture",
