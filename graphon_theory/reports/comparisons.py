@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphon_theory.arrays import FloatArray
+from graphon_theory.arrays import EPS, FloatArray
 from graphon_theory.data.checks import as_inputs, checked_dataset, checked_targets, positive_number, whole_number
 from graphon_theory.data.labels import (
     MODE,
@@ -51,7 +51,8 @@ def compare_networks(
     """Spectrum, speed and error of each network's limit kernel on one data set.
 
     Args:
-        networks: by name; one output each (several targets share its kernel).
+        networks: by name. Of several outputs that share a kernel (equal rows of the last layer) one is taken, for all
+            targets; outputs with kernels of their own go with the columns of y, as in `gradient_flow`.
         x: inputs (N, d); y: targets (N,) or (N, k); x_test, y_test: new ones, or neither.
         level: the training loss to be reached, as a share of the loss at the start.
         count: eigenvalues shown, 10 or all of fewer if left out; ridge: as in `gradient_flow`; kind: "ntk" or "nngp".
@@ -59,7 +60,10 @@ def compare_networks(
     Returns a Dataset over ``network``:
 
     - ``log_eigenvalue`` ("network", "mode"): natural log of the ``count`` largest; ``energy_5``, ``energy_10``,
-      ``effective_rank``, ``gap``, ``decay_exponent`` (NaN where it cannot be fitted), ``alignment`` with the targets;
+      ``effective_rank``, ``participation``, ``gap``, ``decay_exponent`` (NaN where it cannot be fitted), ``alignment``
+      with the targets;
+    - ``complexity``: (1/N) sum over targets of y^T (Theta + N ridge)^-1 y, by the pseudo-inverse without ridge: what
+      the targets ask of the kernel; infinite where null modes hold more of them than rounding;
     - ``critical_learning_rate``, ``time_to_loss`` (flow), ``steps_to_loss`` (gradient descent at half the critical
       rate), infinite where null modes or the ridge keep the loss above the level;
     - ``predicted_error``: mean square error, summed over targets, of leaving one out at infinite time, from the
@@ -69,6 +73,7 @@ def compare_networks(
     - ``loss`` (and ``test_error_in_time``) over ("network", "time") of flow at learning rate 1, as shares of the start
       and as mean squares.
 
+    Figures of the spectrum are means over the kernels of outputs, where each has its own; learning is that of all.
     Training starts from f_0 = 0, also where drift gives f_0 a mean. `comparison_table` prints it.
 
     Raises NetworkError, InputError and KernelError.
@@ -76,8 +81,8 @@ def compare_networks(
     if not isinstance(networks, Mapping) or not networks:
         raise InputError(f"networks: expected a dict of networks by name, got {type(networks).__name__}.")
     for name, network in networks.items():
-        if not isinstance(network, Network) or network.outputs != 1:
-            raise NetworkError(f"networks[{name!r}]: expected a Network with one output, got {shown(network)}.")
+        if not isinstance(network, Network):
+            raise NetworkError(f"networks[{name!r}]: expected a Network, got {shown(network)}.")
     if (x_test is None) != (y_test is None):
         raise InputError("x_test, y_test: give both, or neither.")
     if kind not in ("ntk", "nngp"):
@@ -99,7 +104,7 @@ def compare_networks(
 
     problems = {}
     for name, network in networks.items():
-        problems[name] = LinearTraining.of(limit_kernel(network, inputs)[kind], targets)
+        problems[name] = _problem(name, limit_kernel(network, inputs)[kind], targets)
     times = _times(list(problems.values()))
     columns = []
     for name, problem in problems.items():
@@ -127,8 +132,8 @@ def comparison_table(found: xr.Dataset) -> Table:
     from rich.table import Table
 
     single = (
-        *("energy_5", "energy_10", "effective_rank", "decay_exponent", "alignment", "critical_learning_rate"),
-        *("time_to_loss", "steps_to_loss", "predicted_error"),
+        *("energy_5", "energy_10", "effective_rank", "participation", "decay_exponent", "alignment", "complexity"),
+        *("critical_learning_rate", "time_to_loss", "steps_to_loss", "predicted_error"),
     )
     wanted = {"log_eigenvalue": (NETWORK, MODE), **dict.fromkeys(single, (NETWORK,))}
     checked_dataset("found", found, wanted, "gt.compare_networks")
@@ -152,8 +157,10 @@ def comparison_table(found: xr.Dataset) -> Table:
     row("energy in the top 5 (%)", 100 * found.energy_5.values, "{:.1f}")
     row("energy in the top 10 (%)", 100 * found.energy_10.values, "{:.1f}")
     row("effective rank", found.effective_rank.values, "{:.2f}")
+    row("modes that share the trace", found.participation.values, "{:.2f}")
     row("decay exponent", found.decay_exponent.values, "{:.2f}")
-    row("alignment with the targets", found.alignment.values, "{:.3f}", True)
+    row("alignment with the targets", found.alignment.values, "{:.3f}")
+    row("complexity of the targets", found.complexity.values, "{:.4g}", True)
     row("largest stable learning rate", found.critical_learning_rate.values, "{:.3g}")
     percent = f"{100 * float(found.attrs['level']):g}% of the loss"
     row(f"time to {percent}", found.time_to_loss.values, "{:.3g}")
@@ -169,6 +176,13 @@ def comparison_table(found: xr.Dataset) -> Table:
     return table
 
 
+def _problem(name: str, kernel: xr.DataArray, targets: FloatArray) -> LinearTraining:
+    try:
+        return LinearTraining.of(kernel, targets)
+    except InputError as error:
+        raise InputError(f"networks[{name!r}]: {error}") from None
+
+
 def _times(problems: Sequence[LinearTraining]) -> FloatArray:
     """From before any mode has moved to after a third of the slowest network's modes have."""
     fastest = max(float(one.values[0]) for one in problems)
@@ -179,7 +193,7 @@ def _times(problems: Sequence[LinearTraining]) -> FloatArray:
 def _training(
     problem: LinearTraining, times: FloatArray, share: float, count: int, delta: float
 ) -> dict[str, FloatArray | float]:
-    modes, power = problem.modes, problem.power
+    power, parts = problem.power, problem.parts or (problem,)
     start = float(power.sum())
     if not start > 0:
         raise InputError("y: every target is zero, so that there is nothing to learn.")
@@ -189,21 +203,39 @@ def _training(
     inner = float(problem.values @ np.sum(problem.coefficients**2, axis=1))
     alone = left_out(problem, delta) - problem.functions @ problem.coefficients
     with np.errstate(divide="ignore"):
-        logs = np.log(np.maximum(problem.values[:count], 0.0))
+        logs = np.mean([np.log(np.maximum(one.values[:count], 0.0)) for one in parts], axis=0)
+    last = problem.size - 1
+
+    def mean(name: str) -> float:
+        return float(np.mean([one.modes.attrs.get(name, np.nan) for one in parts]))
+
     return {
         "log_eigenvalue": logs,
-        "energy_5": float(modes.energy[min(4, problem.size - 1)]),
-        "energy_10": float(modes.energy[min(9, problem.size - 1)]),
-        "effective_rank": float(modes.attrs["effective_rank"]),
-        "gap": float(modes.attrs["gap"]),
-        "decay_exponent": float(modes.attrs.get("decay_exponent", np.nan)),
+        "energy_5": float(np.mean([one.modes.energy[min(4, last)] for one in parts])),
+        "energy_10": float(np.mean([one.modes.energy[min(9, last)] for one in parts])),
+        "effective_rank": mean("effective_rank"),
+        "participation": mean("participation"),
+        "gap": mean("gap"),
+        "decay_exponent": mean("decay_exponent"),
         "alignment": inner / float(np.linalg.norm(problem.values) * np.linalg.norm(among)),
+        "complexity": _complexity(problem, delta),
         "critical_learning_rate": critical,
         "time_to_loss": time_of(problem, share * start, delta),
         "steps_to_loss": steps_of(problem, share * start, critical / 2, delta),
         "predicted_error": float(np.mean(np.sum(alone**2, axis=1))),
         "loss": (1 - problem.flow(times, 1.0, delta).fraction) ** 2 @ power / start,
     }
+
+
+def _complexity(problem: LinearTraining, delta: float) -> float:
+    """(1/N) sum over targets of y^T (Theta + N ridge)^-1 y: 1/N sum over modes of c^2 / (lambda + ridge)."""
+    asked, rates = 2 * problem.power, problem.rates(delta)
+    if not problem.ridged(delta):
+        null = ~problem.learns
+        if float(asked[null].sum()) > problem.size * EPS * float(asked.sum()):
+            return np.inf
+        asked, rates = asked[~null], rates[~null]
+    return float(np.sum(asked / rates)) / problem.size
 
 
 def _testing(
