@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,13 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import one_of, positive_number, share_kept, whole_number
+from graphon_theory.data.checks import positive_number, share_kept, truth, whole_number
 from graphon_theory.data.files import save_dataset
-from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.contenders import CONTENDERS, LABELS, ONE_SHOT, Arena, contender, dead_units
 from graphon_validation.experiments.drawings import design_figure
-from graphon_validation.experiments.parts import Parts
-from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.experiments.parts import Parts, results_folder
+from graphon_validation.experiments.summaries import different, wide_console
 from graphon_validation.experiments.tasks import task as named_task
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import as_tensor
@@ -33,7 +32,7 @@ QUICK = {"width": 48, "steps": 60, "train": 60, "iterations": 8, "starts": 1, "s
 
 
 def design_experiment(
-    out: Path,
+    out: str | os.PathLike[str],
     task: str = "relevant",
     density: float = 0.1,
     *,
@@ -67,24 +66,24 @@ def design_experiment(
 
     Returns a Dataset over "pruning", "seed" and "time" (steps): ``loss``, ``test_error``, ``lazy`` and ``predicted``;
     ``rate``, ``kept`` ("layer"), the density of every layer, ``dead`` ("hidden"), units that receive or send nothing;
-    of the design ``design_value``, ``holdout``, ``gain`` and ``gain_error``, its ``input_mask`` ("u", "v");
+    of the design ``design_value``, ``holdout``, ``gain`` and ``gain_error`` (NaN where too few inputs to hold some
+    out), its ``input_mask`` ("u", "v");
     attrs: the design as TOML, the verdict, and all settings.
 
     Raises InputError for unknown or repeated methods, and what ``gt.design`` raises.
     """
+    folder = results_folder(out)
     console = console or wide_console()
     density = share_kept("density", density)
     for name, value in (("width", width), ("steps", steps), ("seeds", seeds)):
         whole_number(name, value, 1)
     positive_number("share", share)
-    for method in methods:
-        one_of("methods", method, CONTENDERS)
-    if not methods or len(set(methods)) < len(methods):
-        raise InputError(f"methods: expected at least one, all different, got {list(methods)}.")
+    truth("progress", progress)
+    methods = different("methods", methods, CONTENDERS)
     arena = Arena(named_task(task, train=train), width, density, steps, share)
     settings = {"task": task, "train": train, "width": width, "density": density}
     options = {"blocks": blocks, "starts": starts, "iterations": iterations}
-    parts = Parts(out, "design", {**settings, **options})
+    parts = Parts(folder, "design", {**settings, **options})
     found = parts.all([{"what": "the design"}], lambda _: _designed(arena, options), progress=progress)[0]
     designed = Network.from_toml(found.attrs["network"])
     training = {"steps": steps, "share": share}
@@ -120,8 +119,8 @@ def design_experiment(
     result.attrs = {**settings, **options, **training, "guess": arena.task.guess, "network": found.attrs["network"]}
     result.attrs["verdict"] = verdict(result)
     name = f"design-{task}-{density:g}"
-    save_dataset(result, out / f"{name}.nc")
-    design_figure(result, out / f"{name}.png")
+    save_dataset(result, folder / f"{name}.nc")
+    design_figure(result, folder / f"{name}.png")
     console.print(design_table(result))
     console.print(result.attrs["verdict"])
     return result
@@ -154,6 +153,8 @@ def verdict(found: Dataset) -> str:
         text += f"; best of the others at the start {LABELS.get(least, least)} {rivals[least]:.3g}"
         text += f" ({rivals[least] / measured:.2g} times)"
     gain, gain_error = float(found.gain), float(found.gain_error)
+    if np.isnan(gain):
+        return f"{text}. Too few inputs for any to be held out in the design."
     helps = gain > 2 * gain_error
     return f"{text}. Held out in the design: gain {gain:.2f} ± {gain_error:.2f}, {'' if helps else 'not '}a gain."
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,19 @@ from xarray import Dataset
 
 from graphon_theory.data.files import load_dataset, save_dataset
 from graphon_theory.data.versions import __version__
-from graphon_theory.errors import InputError
+from graphon_theory.errors import InputError, shown
 
 FOLDER = "parts"
 _DIGITS = 16  # of the digest in a file's name: 64 bits, which no two parts of a study share by chance
 
 Description = Mapping[str, Any]
+
+
+def results_folder(out: str | os.PathLike[str]) -> Path:
+    """The folder that results go to. Raises InputError for what is no path."""
+    if not isinstance(out, str | os.PathLike) or not os.fspath(out) or "\0" in str(out):
+        raise InputError(f"out: expected the path of a folder, got {shown(out)}.")
+    return Path(out)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,14 @@ from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
-from graphon_theory.data.checks import one_of, share_kept, whole_number
+from graphon_theory.data.checks import share_kept, whole_number
 from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.contenders import BIAS_VARIANCE, LABELS
 from graphon_validation.experiments.drawings import transfer_figure
-from graphon_validation.experiments.parts import Parts
-from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.experiments.parts import Parts, results_folder
+from graphon_validation.experiments.summaries import different, wide_console
 from graphon_validation.experiments.tasks import Task
 from graphon_validation.experiments.tasks import task as named_task
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, build
@@ -89,7 +89,7 @@ class _Setting:
 
 
 def transfer_experiment(
-    out: Path,
+    out: str | os.PathLike[str],
     *,
     laws: Sequence[str] = LAWS,
     densities: Sequence[float] = DENSITIES,
@@ -119,12 +119,10 @@ def transfer_experiment(
     Returns a Dataset ``best_rate`` ("optimizer", "rule", "pruning", "density", "seed"), ``best_loss``, and ``drift``
     ("optimizer", "rule", "pruning"), the largest over the least of the rates, geometric means over seeds.
     """
+    folder = results_folder(out)
     console = console or wide_console()
-    for name, given, known in (("laws", laws, LAWS), ("rules", rules, RULES), ("optimizers", optimizers, OPTIMIZERS)):
-        for one in given:
-            one_of(name, one, known)
-        if not given or len(set(given)) < len(given):
-            raise InputError(f"{name}: expected at least one, all different, got {list(given)}.")
+    laws, rules = different("laws", laws, LAWS), different("rules", rules, RULES)
+    optimizers = different("optimizers", optimizers, OPTIMIZERS)
     densities = [share_kept("densities", one) for one in densities]
     if len(densities) < 2 or len(set(densities)) < len(densities):
         raise InputError(f"densities: expected at least two, all different, got {densities}.")
@@ -132,7 +130,7 @@ def transfer_experiment(
         whole_number(label, value, 1)
     task = named_task("isotropic", train=train)
     settings = {"width": width, "steps": steps, "train": train, "task": task.name}
-    parts = Parts(out, "transfer", settings)
+    parts = Parts(folder, "transfer", settings)
     over = {"optimizer": optimizers, "rule": rules, "pruning": laws, "density": densities, "seed": range(seeds)}
     shape = [len(values) for values in over.values()]
     asked = [
@@ -151,8 +149,8 @@ def transfer_experiment(
         settings,
     )
     result.attrs["verdict"] = verdict(result)
-    save_dataset(result, out / "transfer.nc")
-    transfer_figure(result, out / "transfer.png")
+    save_dataset(result, folder / "transfer.nc")
+    transfer_figure(result, folder / "transfer.png")
     for optimizer in optimizers:
         console.print(transfer_table(result, optimizer))
     console.print(result.attrs["verdict"])
