@@ -15,7 +15,7 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import positive_number, share_kept, truth, whole_number
+from graphon_theory.data.checks import check_installed, positive_number, share_kept, truth, whole_number
 from graphon_theory.data.files import save_dataset
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.contenders import CONTENDERS, LABELS, ONE_SHOT, Arena, contender, dead_units
@@ -73,6 +73,7 @@ def design_experiment(
     Raises InputError for unknown or repeated methods, and what ``gt.design`` raises.
     """
     folder = results_folder(out)
+    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
     console = console or wide_console()
     density = share_kept("density", density)
     for name, value in (("width", width), ("steps", steps), ("seeds", seeds)):

@@ -15,7 +15,7 @@ from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
-from graphon_theory.data.checks import share_kept, whole_number
+from graphon_theory.data.checks import check_installed, share_kept, whole_number
 from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
@@ -120,6 +120,7 @@ def transfer_experiment(
     ("optimizer", "rule", "pruning"), the largest over the least of the rates, geometric means over seeds.
     """
     folder = results_folder(out)
+    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
     console = console or wide_console()
     laws, rules = different("laws", laws, LAWS), different("rules", rules, RULES)
     optimizers = different("optimizers", optimizers, OPTIMIZERS)
