@@ -14,7 +14,7 @@ from scipy.special import expit
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
 from graphon_theory.data.checks import as_generator, instance
 from graphon_theory.errors import InputError, NetworkError, shown
-from graphon_theory.graphons.graphon import check_density
+from graphon_theory.graphons.positions import check_density
 from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Weights
 from graphon_theory.networks.unit_values import check_widths, unit_values
