@@ -22,6 +22,7 @@ from graphon_validation.experiments.sweep_experiments import (
     three_block_experiment,
     width_sweep_experiment,
 )
+from graphon_validation.experiments.synflow_experiments import synflow_law_experiment
 from graphon_validation.experiments.training_experiments import METHODS as TRAINED
 from graphon_validation.experiments.training_experiments import training_experiment
 from graphon_validation.experiments.upstream_experiments import upstream_experiment
@@ -107,6 +108,15 @@ def _parser() -> argparse.ArgumentParser:
     upstream.add_argument("--densities", type=float, nargs="+", default=[DENSITY, 0.05])
     upstream.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
 
+    text = "networks pruned by SynFlow against gt.synflow_network"
+    synflow = command("synflow-law", text, _synflow_law, [256, 512, 1024, 2048], 4)
+    synflow.add_argument("--densities", type=float, nargs="+", default=[0.3, 0.1, 0.03, 0.01])
+    synflow.add_argument("--rounds", type=int, nargs="+", default=[10, 30, 100])
+    synflow.add_argument("--hidden", type=int, nargs="+", default=[2, 4], help="hidden layers")
+    synflow.add_argument("--inputs", type=int, nargs="+", default=[64, 784])
+    synflow.add_argument("--positions", type=int, default=256, help="units drawn per hidden layer")
+    synflow.add_argument("--quick", action="store_true", help="one small setting, for a look")
+
     text = "pruned networks trained by Adam, beside their kernels at the start"
     training = command("training", text, _training, [1024], 3, least=2)
     training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=TRAINED)
@@ -136,6 +146,17 @@ def _saliency(chosen: argparse.Namespace) -> None:
     options = {name: getattr(chosen, name) for name in names}
     data = load_data(chosen.data)
     saliency_experiment(chosen.out, chosen.density, chosen.widths, chosen.seeds, data=data, **options)
+
+
+def _synflow_law(chosen: argparse.Namespace) -> None:
+    for name in ("rounds", "hidden", "inputs"):
+        whole_numbers(name, getattr(chosen, name), distinct=True)
+    if chosen.quick:
+        small = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
+        synflow_law_experiment(chosen.out, [256], 3, **small)
+        return
+    names = ("densities", "rounds", "hidden", "inputs", "positions")
+    synflow_law_experiment(chosen.out, chosen.widths, chosen.seeds, **{name: getattr(chosen, name) for name in names})
 
 
 def _sign_scores(chosen: argparse.Namespace) -> None:
