@@ -89,6 +89,11 @@ _MODULES = {
         "unit_pruning",
     ),
     "pruning.saliency_networks": ("saliency_network",),
+    "pruning.synflow_networks": (
+        "Amplification",
+        "SynFlowNetwork",
+        "synflow_network",
+    ),
     "estimation.coherences": (
         "Coherence",
         "CoherenceWarning",
@@ -267,6 +272,9 @@ if TYPE_CHECKING:
     from graphon_theory.pruning.laws import saliency_pruning as saliency_pruning
     from graphon_theory.pruning.laws import unit_pruning as unit_pruning
     from graphon_theory.pruning.saliency_networks import saliency_network as saliency_network
+    from graphon_theory.pruning.synflow_networks import Amplification as Amplification
+    from graphon_theory.pruning.synflow_networks import SynFlowNetwork as SynFlowNetwork
+    from graphon_theory.pruning.synflow_networks import synflow_network as synflow_network
     from graphon_theory.reports.comparisons import compare_networks as compare_networks
     from graphon_theory.reports.comparisons import comparison_table as comparison_table
     from graphon_theory.signals.initialisations import balanced as balanced

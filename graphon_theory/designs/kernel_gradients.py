@@ -37,7 +37,7 @@ from graphon_theory.errors import ActivationError, InputError, NetworkError
 from graphon_theory.graphons.conversions import as_graphon
 from graphon_theory.graphons.graphon import Graphon, StepGraphon
 from graphon_theory.networks.network import Network
-from graphon_theory.networks.stages import Norm, Weights, dense_stages
+from graphon_theory.networks.stages import Weights, dense_stages
 from graphon_theory.numerics.quadratures import Panels
 from graphon_theory.values import Record
 
@@ -114,11 +114,6 @@ def check_differentiable(network: Network) -> None:
                 f"layer {number}: known: kernel gradients are not derived for positions that tell of their units' "
                 "parameters; estimate the network without them (V, W and D alone)."
             )
-    if any(isinstance(part, Norm) for part in network.outline):
-        raise NetworkError(
-            "LayerNorm: kernel gradients are not derived through it; take it out, or keep signals at variance 1 by "
-            'gt.balanced(network, by="position") instead.'
-        )
     for activation in network.activations:
         if activation.jumps and activation.route != "closed form":
             raise ActivationError(

@@ -251,6 +251,19 @@ def _theory() -> list[Entry]:
             "rng": 0,
         },
     )
+    entry(
+        "synflow_network",
+        gt.synflow_network,
+        (gt.SynFlowNetwork,),
+        lambda: {
+            "network": gt.Network([1.0, 1.0, 1.0], "relu"),
+            "density": 0.5,
+            "widths": [2, 40, 40, 1],
+            "rounds": 2,
+            "positions": 8,
+            "rng": 0,
+        },
+    )
     # estimation
     entry(
         "coherence",
