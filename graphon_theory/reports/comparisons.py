@@ -139,7 +139,7 @@ def compare_networks(
                 column |= tested
             columns.append(column)
             rows.append(alone)
-        found[name] = {key: np.mean([column[key] for column in columns], axis=0) for key in columns[0]}
+        found[name] = {key: np.mean(np.array([column[key] for column in columns]), axis=0) for key in columns[0]}
         errors[name] = np.array(rows)
     for name, column in _ranks(errors, generator).items():
         found[name] |= column
