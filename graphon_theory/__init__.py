@@ -56,6 +56,10 @@ _MODULES = {
         "DesignWarning",
         "design",
     ),
+    "designs.graphon_flows": (
+        "GraphonFlow",
+        "graphon_flow",
+    ),
     "designs.kernel_gradients": (
         "KernelGradient",
         "kernel_gradient",
@@ -85,6 +89,11 @@ _MODULES = {
         "unit_pruning",
     ),
     "pruning.saliency_networks": ("saliency_network",),
+    "pruning.synflow_networks": (
+        "Amplification",
+        "SynFlowNetwork",
+        "synflow_network",
+    ),
     "estimation.coherences": (
         "Coherence",
         "CoherenceWarning",
@@ -207,6 +216,8 @@ if TYPE_CHECKING:
     from graphon_theory.designs.graphon_designs import Design as Design
     from graphon_theory.designs.graphon_designs import DesignWarning as DesignWarning
     from graphon_theory.designs.graphon_designs import design as design
+    from graphon_theory.designs.graphon_flows import GraphonFlow as GraphonFlow
+    from graphon_theory.designs.graphon_flows import graphon_flow as graphon_flow
     from graphon_theory.designs.kernel_gradients import KernelGradient as KernelGradient
     from graphon_theory.designs.kernel_gradients import kernel_gradient as kernel_gradient
     from graphon_theory.designs.objectives import objective as objective
@@ -273,6 +284,9 @@ if TYPE_CHECKING:
     from graphon_theory.pruning.laws import saliency_pruning as saliency_pruning
     from graphon_theory.pruning.laws import unit_pruning as unit_pruning
     from graphon_theory.pruning.saliency_networks import saliency_network as saliency_network
+    from graphon_theory.pruning.synflow_networks import Amplification as Amplification
+    from graphon_theory.pruning.synflow_networks import SynFlowNetwork as SynFlowNetwork
+    from graphon_theory.pruning.synflow_networks import synflow_network as synflow_network
     from graphon_theory.reports.comparisons import compare_networks as compare_networks
     from graphon_theory.reports.comparisons import comparison_table as comparison_table
     from graphon_theory.signals.initialisations import balanced as balanced

@@ -31,6 +31,7 @@ def python_blocks(page: Path) -> list[tuple[int, str]]:
         "docs/guide.md",
         "docs/more_than_a_constant.md",
         "docs/deeper_than_an_mlp.md",
+        "docs/design_a_mask.md",
         "docs/activations.md",
         "docs/estimation.md",
         "docs/validation.md",

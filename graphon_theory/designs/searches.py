@@ -43,9 +43,15 @@ class Task:
     threads: int | None = None
 
     def evaluate(self, cells: Cells, z: FloatArray, rows: IntArray) -> tuple[float, FloatArray]:
-        """The objective on some inputs and what poor receivers cost, and the derivative in the logits."""
-        values, x = cells.values(z), self.x[rows]
-        network = cells.at(values)
+        """The objective on some inputs and what poor receivers cost, and the derivative in what moves."""
+        values = cells.values(z)
+        value, slope = self.in_cells(cells, values, rows)
+        poverty, more = cells.poverty(values)
+        return value + self.price * poverty, cells.pulled(values, slope + self.price * more)
+
+    def in_cells(self, cells: Cells, values: FloatArray, rows: IntArray) -> tuple[float, FloatArray]:
+        """The objective on some inputs, and the derivative in the cells."""
+        network, x = cells.at(values), self.x[rows]
         with single_threaded_blas():
             grid = discretise(network, x, _RTOL)
             recursion = Recursion(grid.operators, network.outline, x, weights=grid.weights)
@@ -55,9 +61,7 @@ class Task:
             if not np.isfinite(value):
                 raise InputError(f"objective: expected a finite value, got {value!r}.")
             sums = operator_gradients(recursion, x, of_nngp, of_ntk, threads=self.threads)
-        gradient = KernelGradient.of(network, grid, x.shape[1], sums, None)
-        poverty, more = cells.poverty(values)
-        return float(value) + self.price * poverty, cells.pulled(values, gradient, self.price * more)
+        return float(value), cells.slope(values, KernelGradient.of(network, grid, x.shape[1], sums, None))
 
     def value(self, network: Network, rows: IntArray) -> float:
         """The objective alone."""
@@ -132,12 +136,16 @@ class Search:
     evaluations: int = 0
 
     def run(self, z: FloatArray) -> None:
-        """Descend from z. With more inputs than ``samples``, on subsets that are drawn anew for every stretch."""
+        """Descend from z, or go on from the last step.
+
+        With more inputs than ``samples``, on subsets that are drawn anew for every stretch.
+        """
         seen = self.task.seen
         whole = len(seen) <= self.samples
         stretch = self.iterations if whole else max(5, self.patience // 2)
-        self._note(z, self._evaluate(z, self._rows(whole))[0])
         try:
+            if not self.steps:
+                self._note(z, self._evaluate(z, self._rows(whole))[0])
             while len(self.steps) <= self.iterations:
                 rows, before = self._rows(whole), len(self.steps)
                 last: dict[str, float] = {}

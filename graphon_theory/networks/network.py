@@ -230,7 +230,7 @@ class Network(Record):
         return tuple(getattr(self, one.name) for one in fields(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(Network, **{one.name: getattr(self, one.name) for one in fields(self)}), ()
+        return partial(type(self), **{one.name: getattr(self, one.name) for one in fields(self)}), ()
 
     def to_toml(self) -> str:
         """The network as TOML text that :meth:`from_toml` reads back.

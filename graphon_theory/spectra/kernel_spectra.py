@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.linalg import norm
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_cross_kernel, as_kernel, checked_count, checked_weights, positive_number
@@ -53,8 +54,8 @@ def spectrum(
     - ``residual``: ||T phi_k - lambda_k phi_k|| / lambda_1 in the law's root mean square.
     - ``weight`` ("x",), where weights were given.
 
-    with attrs ``effective_rank`` = trace / lambda_1, ``participation`` = trace^2 / sum_k lambda_k^2 over all modes (how
-    many share the trace), ``gap`` = lambda_1 / lambda_2 (infinite if lambda_2 is
+    with attrs ``effective_rank`` = trace / lambda_1, ``participation`` = trace^2 / |T|_F^2 = (sum lambda)^2 / sum
+    lambda^2, the number of modes that share the trace, ``gap`` = lambda_1 / lambda_2 (infinite if lambda_2 is
     at rounding level), ``rounding_level`` (below it an eigenvalue is noise), ``solver``, and, where at least three
     modes can be fitted, ``decay_exponent`` alpha of lambda_k ~ k^-alpha: least squares of log lambda on log k
     over ``decay_range`` = (first, last) mode, with ``decay_error``, the standard error of that slope (of the scatter
@@ -128,7 +129,7 @@ def modes_of(
     rounding = max(size * eps * float(values[0]), floor)
     attrs: dict[str, object] = {
         "effective_rank": trace / float(values[0]),
-        "participation": trace**2 / float(np.sum((matrix / scale) ** 2)),
+        "participation": (trace * scale / float(norm(matrix, check_finite=False))) ** 2,
         "gap": float(values[0] / values[1]) if size > 1 and values[1] > rounding else float("inf"),
         "rounding_level": rounding,
         "solver": solver,

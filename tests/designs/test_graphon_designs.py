@@ -68,8 +68,14 @@ def test_a_budget_a_layer_groups_and_layers_that_stay() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"groups": np.array([0, 1, 0, 1, 2, 2])}, {"layers": [0, 2], "density": 0.9}, {"density": [0.2, 0.5, 0.9]}],
-    ids=["all", "groups", "layers", "densities"],
+    [
+        {},
+        {"groups": np.array([0, 1, 0, 1, 2, 2])},
+        {"layers": [0, 2], "density": 0.9},
+        {"density": [0.2, 0.5, 0.9]},
+        {"blocks": (5, 4), "smooth": 3},
+    ],
+    ids=["all", "groups", "layers", "densities", "smooth"],
 )
 def test_the_derivative_in_logits_is_that_of_central_differences(options: dict[str, Any]) -> None:
     x, y = problem()
@@ -80,6 +86,36 @@ def test_the_derivative_in_logits_is_that_of_central_differences(options: dict[s
     _, slope = task.evaluate(free, z, rows)
     a, b, c, d = (task.evaluate(free, z + k * 1e-3 * direction, rows)[0] for k in (-2, -1, 1, 2))
     assert float(slope @ direction) == pytest.approx((8 * (c - b) - (d - a)) / 12e-3, rel=1e-7)
+
+
+def test_smooth_logits_are_cosine_series_in_positions() -> None:
+    free = cells(blocks=(7, 6), smooth=3)
+    assert free.count == 3 * 6 + 3 * 3 + 3
+    values = free.values(np.random.default_rng(10).standard_normal(free.count))
+    shares = [part.reshape(layer.shape) for part, layer in zip(free.split(values), free.free, strict=True)]
+    least = free.split(free.least)
+    for k, (rows, columns) in enumerate([(7, None), (6, 7), (None, 6)]):
+        logits = np.log((shares[k] - least[k]) / (1 - shares[k]))
+        for count, table in ((rows, logits), (columns, logits.T)):
+            if count is not None:
+                waves = np.cos(np.pi * np.outer((np.arange(count) + 0.5) / count, np.arange(3)))
+                np.testing.assert_allclose(waves @ np.linalg.lstsq(waves, table)[0], table, atol=1e-9)
+    x, y = problem()
+    options: dict[str, Any] = {"density": 0.3, "widths": WIDTHS, "blocks": 7, "starts": 1, "iterations": 5}
+    found = gt.design(template(), x, y, smooth=2, **options)
+    assert found.value < found.baseline_value
+    assert kept(found.network) == pytest.approx(0.3 * 1470, rel=1e-12)
+
+
+def test_of_many_starts_the_best_two_go_on() -> None:
+    x, y = problem()
+    options: dict[str, Any] = {"density": 0.3, "widths": WIDTHS, "blocks": 2, "holdout": 0.0}
+    found = gt.design(template(), x, y, starts=4, iterations=20, **options)
+    lengths = np.bincount(found.history.start.values.astype(int))
+    ends = [found.history.value.values[found.history.start.values == k][min(15, n - 1)] for k, n in enumerate(lengths)]
+    assert len(found.spread) == 4
+    assert set(np.flatnonzero(lengths > 16)) == set(np.argsort(ends)[:2])
+    assert min(found.spread) >= found.value - 1e-12  # which has no price in it
 
 
 def test_receivers_with_next_to_nothing_cost_something() -> None:
@@ -221,6 +257,7 @@ def test_what_is_refused() -> None:
     refused("blocks: expected one number, or one a hidden layer", blocks=[2, 2, 2])
     refused("groups: expected a label for each of 6 inputs", groups=[0, 1])
     refused("objective: expected a callable or one of", objective="accuracy")
+    refused("smooth: expected", smooth=0)
     refused("all inputs are 0", x=np.zeros((24, 6)))
     refused("expected finite cotangents", objective=lambda ntk, nngp, y: (0.0, np.ones(3), None))
     with pytest.warns(gt.DesignWarning, match=r"cells for 24 target values"):

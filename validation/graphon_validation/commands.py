@@ -14,6 +14,7 @@ from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
 from graphon_validation.experiments.saliency_experiments import saliency_experiment
 from graphon_validation.experiments.sign_experiments import sign_score_experiment, sign_test_experiment
+from graphon_validation.experiments.stage_experiments import stage_experiment
 from graphon_validation.experiments.sweep_experiments import (
     DENSITY,
     magnitude_gap_experiment,
@@ -21,6 +22,7 @@ from graphon_validation.experiments.sweep_experiments import (
     three_block_experiment,
     width_sweep_experiment,
 )
+from graphon_validation.experiments.synflow_experiments import synflow_law_experiment
 from graphon_validation.experiments.training_experiments import METHODS as TRAINED
 from graphon_validation.experiments.training_experiments import training_experiment
 from graphon_validation.experiments.upstream_experiments import upstream_experiment
@@ -64,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     command("width-sweep", text, lambda c: width_sweep_experiment(c.out, c.widths, c.seeds), widths, 32)
     text = "networks drawn from three-block (W, V) and (W, V, D)"
     command("three-blocks", text, lambda c: three_block_experiment(c.out, c.widths, c.seeds), [256, 1024, 4096], 32)
+    text = "networks with shortcuts and LayerNorm drawn from three-block (W, V)"
+    command("stages", text, lambda c: stage_experiment(c.out, c.widths, c.seeds), [256, 1024, 4096], 32)
     text = "eigenvalues under magnitude pruning over those under random"
     command("magnitude-gap", text, lambda c: magnitude_gap_experiment(c.out, c.widths, c.seeds), [1024], 24)
     quick = command("quickstart-sweep", "a short sweep of a network given as TOML", _quickstart, [64, 256], 8)
@@ -104,6 +108,15 @@ def _parser() -> argparse.ArgumentParser:
     upstream.add_argument("--densities", type=float, nargs="+", default=[DENSITY, 0.05])
     upstream.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
 
+    text = "networks pruned by SynFlow against gt.synflow_network"
+    synflow = command("synflow-law", text, _synflow_law, [256, 512, 1024, 2048], 4)
+    synflow.add_argument("--densities", type=float, nargs="+", default=[0.3, 0.1, 0.03, 0.01])
+    synflow.add_argument("--rounds", type=int, nargs="+", default=[10, 30, 100])
+    synflow.add_argument("--hidden", type=int, nargs="+", default=[2, 4], help="hidden layers")
+    synflow.add_argument("--inputs", type=int, nargs="+", default=[64, 784])
+    synflow.add_argument("--positions", type=int, default=256, help="units drawn per hidden layer")
+    synflow.add_argument("--quick", action="store_true", help="one small setting, for a look")
+
     text = "pruned networks trained by Adam, beside their kernels at the start"
     training = command("training", text, _training, [1024], 3, least=2)
     training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=TRAINED)
@@ -133,6 +146,17 @@ def _saliency(chosen: argparse.Namespace) -> None:
     options = {name: getattr(chosen, name) for name in names}
     data = load_data(chosen.data)
     saliency_experiment(chosen.out, chosen.density, chosen.widths, chosen.seeds, data=data, **options)
+
+
+def _synflow_law(chosen: argparse.Namespace) -> None:
+    for name in ("rounds", "hidden", "inputs"):
+        whole_numbers(name, getattr(chosen, name), distinct=True)
+    if chosen.quick:
+        small = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
+        synflow_law_experiment(chosen.out, [256], 3, **small)
+        return
+    names = ("densities", "rounds", "hidden", "inputs", "positions")
+    synflow_law_experiment(chosen.out, chosen.widths, chosen.seeds, **{name: getattr(chosen, name) for name in names})
 
 
 def _sign_scores(chosen: argparse.Namespace) -> None:

@@ -135,8 +135,25 @@ class MaskedMLP(nn.Module):
         return run(self.outline, x, lambda index, a: layers[index](a))
 
 
-def run(outline: Outline, x: Tensor, linear: Callable[[int, Tensor], Tensor], axis: int = -1) -> Tensor:
-    """Signals ``x``, units along ``axis``, through all parts; ``linear(index, a)`` is weight layer index = 0..L-1."""
+Moments = Callable[[Norm, Tensor, int], tuple[Tensor, Tensor]]
+
+
+def layer_moments(part: Norm, x: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
+    """Mean over the layer's units, and sqrt(variance + epsilon)."""
+    return x.mean(axis, keepdim=True), (x.var(axis, unbiased=False, keepdim=True) + part.epsilon).sqrt()
+
+
+def run(
+    outline: Outline,
+    x: Tensor,
+    linear: Callable[[int, Tensor], Tensor],
+    axis: int = -1,
+    moments: Moments = layer_moments,
+) -> Tensor:
+    """Signals ``x``, units along ``axis``, through all parts; ``linear(index, a)`` is weight layer index = 0..L-1.
+
+    ``moments``: mean and deviation by which a LayerNorm centres and divides.
+    """
     kept: list[Tensor] = []
     for part in outline:
         if isinstance(part, Weights):
@@ -148,14 +165,9 @@ def run(outline: Outline, x: Tensor, linear: Callable[[int, Tensor], Tensor], ax
         elif isinstance(part, Join):
             x = kept.pop() + part.scale * x
         else:
-            mean, deviation = layer_moments(part, x, axis)
+            mean, deviation = moments(part, x, axis)
             x = (x - mean) / deviation
     return x
-
-
-def layer_moments(part: Norm, x: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """Mean over the layer's units, and sqrt(variance + epsilon)."""
-    return x.mean(axis, keepdim=True), (x.var(axis, unbiased=False, keepdim=True) + part.epsilon).sqrt()
 
 
 def _unit_counts(layers: Sequence[MaskedLinear], outline: Outline) -> tuple[int, ...]:
