@@ -328,7 +328,7 @@ def _training(problem: LinearTraining, times: FloatArray, share: float, count: i
         "energy_5": float(np.mean([one.modes.energy[min(4, last)] for one in parts])),
         "energy_10": float(np.mean([one.modes.energy[min(9, last)] for one in parts])),
         "effective_rank": mean("effective_rank"),
-        "participation": mean("participation"),
+        "participation": float(np.mean([one.values.sum() ** 2 / (one.values**2).sum() for one in parts])),
         "gap": mean("gap"),
         "decay_exponent": mean("decay_exponent"),
         "alignment": inner / float(np.linalg.norm(problem.values) * np.linalg.norm(among)),
