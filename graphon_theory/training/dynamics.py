@@ -63,8 +63,10 @@ def gradient_flow(
     Theta (Theta + N ridge)^-1. Late times magnify errors of the kernels by eta t.
 
     Args:
-        kernel: (N, N), symmetric positive semi-definite: ``limit_kernel(network, x).ntk``.
-        y: training targets (N,), or (N, k) for k outputs that share the kernel; the loss sums over them.
+        kernel: (N, N), symmetric positive semi-definite: ``limit_kernel(network, x).ntk``. With a leading "output"
+            it is one kernel where the outputs share it, else column o of ``y`` goes with the kernel of output o.
+        y: training targets (N,), or (N, k) for k outputs that share the kernel or have k kernels; the loss sums over
+            them.
         times: increasing, not negative, ``inf`` allowed; a unit of time is one small step of gradient descent
             at that learning rate.
         test_kernel: (M, N), new inputs by training inputs: ``limit_kernel(network, x_new, x).ntk``.
@@ -100,7 +102,8 @@ def gradient_flow(
     ``test_prediction`` ("time", "x_test"[, "target"]) and ``test_loss`` ("time") = 1/(2M) sum of squares, and over
     "mode" the ``rate`` eta (lambda_i + ridge) (0 for null modes without ridge), the ``floor`` 1 - g_i(inf), and
     ``target_power`` p_i = 1/2 sum_targets c_i^2, so that L(t) = sum_i p_i (floor_i + (1 - floor_i) exp(-rate_i t))^2.
-    The predictions of T times take T * N * k numbers. attrs: ``learning_rate``, ``ridge``, ``null_modes`` (how many).
+    Where outputs have kernels of their own, modes are those of all outputs, the coordinate "output" says whose. The
+    predictions of T times take T * N * k numbers. attrs: ``learning_rate``, ``ridge``, ``null_modes`` (how many).
 
     Raises KernelError (either kernel) and InputError (all else; also where labels differ, and where losses or
     predictions are beyond the largest number).
@@ -197,12 +200,12 @@ def critical_learning_rate(
     """The largest stable step of gradient descent on the loss of `gradient_flow` (THEORY §7).
 
     2 / lambda_1; with momentum beta 2 (1 + beta) / lambda_1, Nesterov's 2 (1 + beta) / ((1 + 2 beta) lambda_1).
-    lambda_1 is the kernel's largest eigenvalue divided by N, plus the ridge.
+    lambda_1 is the kernel's largest eigenvalue divided by N, plus the ridge; of several kernels of outputs the largest.
 
     Raises KernelError as `spectrum` does, InputError for the numbers.
     """
     beta = _checked_momentum(momentum, nesterov)
-    top = float(spectrum(kernel, 1).eigenvalue[0]) + positive_number("ridge", ridge, zero=True)
+    top = float(spectrum(kernel, 1).eigenvalue.max()) + positive_number("ridge", ridge, zero=True)
     return _critical(top, beta, nesterov)
 
 

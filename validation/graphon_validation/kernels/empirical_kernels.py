@@ -125,8 +125,8 @@ def kernel_product(
         (Theta v)_o(x) = sum over o' and x' of <d f_o(x), d f_o'(x')> v_o'(x') = J(x) J(x')^T v,
 
     one pass back over ``x2`` (None: ``x``) and one derivative of a pass back over ``x``, in the time and memory of
-    training steps whatever the numbers of inputs and outputs. ``vectors``: (N2,) for a network of one output, or (N2, k). Parameters
-    that do not train have no share.
+    training steps whatever the numbers of inputs and outputs. ``vectors``: (N2,) for a network of one output, or
+    (N2, k). Parameters that do not train have no share.
 
     Returns a DataArray like ``vectors``, over the inputs ``x``. Raises InputError for vectors or inputs that do not
     fit, and for products that are not finite.
