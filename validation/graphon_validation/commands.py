@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from graphon_theory.data.checks import whole_numbers
 from graphon_theory.errors import GraphonError, InputError
@@ -169,7 +170,7 @@ def _synflow_law(chosen: argparse.Namespace) -> None:
     for name in ("rounds", "hidden", "inputs"):
         whole_numbers(name, getattr(chosen, name), distinct=True)
     if chosen.quick:
-        small = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
+        small: dict[str, Any] = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
         synflow_law_experiment(chosen.out, [256], 3, **small)
         return
     names = ("densities", "rounds", "hidden", "inputs", "positions")
