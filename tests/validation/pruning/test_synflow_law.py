@@ -10,7 +10,7 @@ import torch
 
 import graphon_theory as gt
 import graphon_validation as gv
-from graphon_validation.experiments.synflow_experiments import densities, mask_figures
+from graphon_validation.experiments.synflow_experiments import drawn_densities, mask_figures
 
 
 def figures(masks: Sequence[np.ndarray], counts: Sequence[int]) -> np.ndarray:
@@ -25,7 +25,7 @@ def scores(counts: tuple[int, ...], density: float, rounds: int, seeds: int, pos
     law, real = [], []
     for seed in range(seeds):
         found = gt.synflow_network(dense, density, counts, rounds=rounds, positions=positions, rng=seed)
-        law.append(figures(densities(found), counts))
+        law.append(figures(drawn_densities(found), counts))
         model = gv.dense(counts, [seed, 1], dtype=torch.float32)
         gv.prune(model, "synflow", density, rounds=rounds)
         real.append(figures([mask.double().numpy() for mask in model.masks], counts))
@@ -63,7 +63,7 @@ def test_densities_and_kernels_of_wide_networks() -> None:
         law = gt.synflow_network(dense, density, counts, rng=seed)
         model = gv.dense(counts, [seed, 1], dtype=torch.float32)
         gv.prune(model, "synflow", density)
-        pair = densities(law), [mask.double().numpy() for mask in model.masks]
+        pair = drawn_densities(law), [mask.double().numpy() for mask in model.masks]
         both = [mask_figures(masks, counts) for masks in pair]
         kept.append([one[0] for one in both])
         alive.append([one[4] for one in both])

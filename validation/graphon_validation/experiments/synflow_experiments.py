@@ -79,7 +79,7 @@ def synflow_law_experiment(
             prune(model, "synflow", density, rounds=count)
             estimated = theories(model, blocks=BLOCKS, names=["(W, V)"], input_rows=True)["(W, V)"]
             drawn = [mask.double().numpy() for mask in model.masks]
-            for k, one in ((0, drawn), (1, densities(law))):
+            for k, one in ((0, drawn), (1, drawn_densities(law))):
                 masks[:, i, k, seed, : depth + 1] = mask_figures(one, counts)
             exact = empirical_kernel(model.double(), x), gt.limit_kernel(law, x), gt.limit_kernel(estimated, x)
             for k, kernel in enumerate(exact):
@@ -102,7 +102,7 @@ def synflow_law_experiment(
     return found
 
 
-def densities(network: Network) -> list[FloatArray]:
+def drawn_densities(network: Network) -> list[FloatArray]:
     """W of every layer between drawn positions."""
     return [layer.mask.values for layer in network.layers if isinstance(layer.mask, StepGraphon)]
 
