@@ -47,8 +47,7 @@ def _angular(network: gt.Network, x: FloatArray, pairs: list[tuple[int, int]]) -
     return made.kernels(x, x, i, j, None, True)
 
 
-@pytest.mark.parametrize("bias", [0.0, 0.2])
-@pytest.mark.parametrize("phi", ["relu", "abs", "step"])
+@pytest.mark.parametrize(("phi", "bias"), [("relu", 0.2), ("abs", 0.0), ("step", 0.2)])
 @pytest.mark.parametrize("kind", ["shortcuts", "nested", "norms", "norms behind", "of their own"])
 def test_far_pairs_are_those_of_the_engine(kind: str, phi: str, bias: float) -> None:
     network = _stages(kind, phi, bias)

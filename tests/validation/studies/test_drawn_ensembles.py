@@ -83,9 +83,18 @@ def test_64_wide_networks_lie_in_the_predicted_band() -> None:
     assert_within(compared, 64, bias=0.1)
 
 
+def test_residual_networks_are_drawn_with_as_many_widths_as_they_have() -> None:
+    x = np.random.default_rng(0).standard_normal((5, 6))
+    found = trained_ensemble(RESIDUAL, x, x[:, 0], x[:2], [0, 1], learning_rate=1e-6, width=16, seeds=[0, 1],
+                             progress=False)  # fmt: skip
+    real, linear = (found.prediction.sel(kind=kind).values for kind in ("real", "linear"))
+    np.testing.assert_allclose(real, linear, rtol=0, atol=1e-9)  # a small step is a linear one
+    assert np.abs(real[:, 1] - real[:, 0]).min() > 0
+
+
+@pytest.mark.slow
 def test_residual_networks_lie_in_the_predicted_band() -> None:
-    found, compared = held_against_the_limit(96, 40, [0, 1, 3], RESIDUAL)
-    assert found.attrs["width"] == 96
+    _, compared = held_against_the_limit(96, 40, [0, 1, 3], RESIDUAL)
     assert_within(compared, 40, bias=0.5)
 
 
