@@ -20,7 +20,7 @@ from graphon_theory.data.files import save_dataset
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.contenders import CONTENDERS, LABELS, ONE_SHOT, Arena, contender, dead_units
 from graphon_validation.experiments.drawings import design_figure
-from graphon_validation.experiments.parts import Parts, results_folder
+from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
 from graphon_validation.experiments.summaries import different, wide_console
 from graphon_validation.experiments.tasks import task as named_task
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
@@ -89,26 +89,18 @@ def design_experiment(
     designed = Network.from_toml(found.attrs["network"])
     training = {"steps": steps, "share": share}
     laws = [
-        parts.part({"what": "law", "method": method, **training}, lambda law=law: _predicted(arena, law))
+        parts.part({"what": "law", "pruning": method, **training}, lambda law=law: _predicted(arena, law))
         for method in methods
         if (law := arena.law(method, designed)) is not None
     ]
-    asked = [{"method": method, "seed": seed, **training} for seed in range(seeds) for method in methods]
 
     def measured(one: Mapping[str, Any]) -> Dataset:
-        return _measured(arena, one["method"], one["seed"], designed)
+        return _measured(arena, one["pruning"], one["seed"], designed)
 
-    runs = parts.all(asked, measured, progress=progress)
-    table = xr.concat(
-        [
-            xr.concat(
-                [run for one, run in zip(asked, runs, strict=True) if one["method"] == method], "seed", join="exact"
-            )
-            for method in methods
-        ],
-        xr.Variable("pruning", list(methods)),
-        join="exact",
-    )
+    # seed by seed: a run that is stopped has all methods of the first ones
+    over: dict[str, Sequence[Any]] = {"seed": range(seeds), "pruning": methods}
+    asked = [{**one, **training} for one in every(over)]
+    table = gathered(parts.all(asked, measured, progress=progress), over).transpose("pruning", "seed", ...)
     predicted = xr.full_like(table.test_error.isel(seed=0, drop=True), np.nan)
     known = [method for method in methods if arena.law(method, designed) is not None]
     for method, law in zip(known, laws, strict=True):
@@ -116,7 +108,7 @@ def design_experiment(
     result = table.assign(
         predicted=predicted,
         **{name: found[name] for name in ("design_value", "holdout", "gain", "gain_error", "input_mask")},
-    ).assign_coords(seed=range(seeds))
+    )
     result.attrs = {**settings, **options, **training, "guess": arena.task.guess, "network": found.attrs["network"]}
     result.attrs["verdict"] = verdict(result)
     name = f"design-{task}-{density:g}"
