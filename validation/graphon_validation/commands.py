@@ -125,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     training = command("training", text, _training, [1024], 3, least=2)
     training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=TRAINED)
     training.add_argument("--densities", type=float, nargs="+", default=[DENSITY])
-    training.add_argument("--learning-rate", type=float, default=1e-3)
+    training.add_argument("--learning-rate", type=float, nargs="+", default=[1e-3, 5e-3, 1e-2], help="one or several")
+    training.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
     training.add_argument("--hidden", type=int, default=4, help="hidden layers")
     text = "designed masks against those of every other method: predicted and measured test errors"
@@ -203,8 +204,11 @@ def _upstream(chosen: argparse.Namespace) -> None:
 
 def _training(chosen: argparse.Namespace) -> None:
     options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init")}
-    data = load_data(chosen.data)
-    training_experiment(chosen.out, chosen.methods, chosen.densities, chosen.widths, chosen.seeds, data=data, **options)
+    options |= {"data": load_data(chosen.data, 200 if chosen.quick else None), "source": chosen.data}
+    widths, seeds = ([32], 2) if chosen.quick else (chosen.widths, chosen.seeds)
+    if chosen.quick:
+        options |= {"hidden": 2, "source": f"{chosen.data}, 200"}
+    training_experiment(chosen.out, chosen.methods, chosen.densities, widths, seeds, **options)
 
 
 def _design(chosen: argparse.Namespace) -> None:

@@ -139,7 +139,8 @@ def verdict(found: Dataset) -> str:
     own = found.sel(pruning="designed")
     measured, error = mean_and_error(best(own.test_error))
     claimed = float(best(own.predicted))
-    text = f"designed {measured:.3g} ± {error:.1g}, predicted {claimed:.3g} ({measured / claimed - 1:+.0%})"
+    spread = f" ± {error:.1g}" if np.isfinite(error) else ""
+    text = f"designed {measured:.3g}{spread}, predicted {claimed:.3g} ({measured / claimed - 1:+.0%})"
     rivals = {name: mean_and_error(best(found.sel(pruning=name).test_error))[0] for name in methods if name in ONE_SHOT}
     if rivals:
         least = min(rivals, key=rivals.__getitem__)

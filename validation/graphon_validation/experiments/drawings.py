@@ -103,3 +103,29 @@ def spectrum_figure(found: Dataset, path: Path) -> None:
     modes.set(xlabel="mode", ylabel="ln of the eigenvalue", title=f"density {least:g}")
     energy.legend(fontsize=7)
     save_figure(figure, path)
+
+
+@styled
+def training_figure(found: Dataset, path: Path) -> None:
+    """Losses over steps, both axes logarithmic, at the least density, a panel for each rate; and the last loss over
+    densities at the first rate; of the largest width, means over seeds.
+
+    ``found`` is what ``training_experiment`` returns. Raises GraphonError without matplotlib.
+    """
+    from matplotlib.figure import Figure
+
+    rates, one = found.rate.values, found.sel(width=found.width.values.max()).curve.mean("seed")
+    figure = Figure(figsize=(3 * len(rates) + 3.2, 3.2), layout="constrained")
+    *panels, last = figure.subplots(1, len(rates) + 1)
+    least = float(found.density.min())
+    for name, style in zip(found.pruning.values, LINES, strict=False):
+        label = LABELS.get(str(name), str(name))
+        for axes, rate in zip(panels, rates, strict=True):
+            curve = one.sel(pruning=name, rate=rate, density=least)
+            axes.loglog(curve.step[1:], curve[1:], label=label, **style)
+            axes.set(xlabel="steps of Adam", title=f"rate {rate:g}, density {least:g}")
+        last.loglog(found.density, one.sel(pruning=name, rate=rates[0]).isel(step=-1), marker="o", ms=4, **style)
+    panels[0].set(ylabel="loss")
+    panels[0].legend(fontsize=7)
+    last.set(xlabel="density", ylabel=f"loss after {int(found.step[-1])} steps", title=f"rate {rates[0]:g}")
+    save_figure(figure, path)
