@@ -68,7 +68,7 @@ def test_a_part_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> Non
 
 
 def test_parts_are_gathered_in_the_order_of_their_names() -> None:
-    over = {"seed": [3, 5], "name": ["a", "b", "c"]}
+    over: dict[str, list[Any]] = {"seed": [3, 5], "name": ["a", "b", "c"]}
     described = every(over)
     assert described[1] == {"seed": 3, "name": "b"}
     made = [Dataset({"v": ("time", [one["seed"], ord(one["name"])])}, {"time": [0.0, 1.0]}) for one in described]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_the_same_seeds_give_the_same_curves(tmp_path: Path) -> None:
 
 def test_every_step_at_every_rate_is_kept(tmp_path: Path) -> None:
     x, labels = digits()
-    few = {"hidden": 1, "data": (x[:150], labels[:150]), "source": "150 digits", "progress": False}
+    few: dict[str, Any] = {"hidden": 1, "data": (x[:150], labels[:150]), "source": "150 digits", "progress": False}
     rates, quiet = [1e-3, 1e-2], Console(quiet=True)
     found = training_experiment(tmp_path, ["random"], [0.2], (16,), 2, learning_rate=rates, console=quiet, **few)
     assert found.curve.dims == ("rate", "pruning", "density", "width", "seed", "step")

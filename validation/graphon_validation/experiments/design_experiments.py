@@ -88,11 +88,10 @@ def design_experiment(
     found = parts.all([{"what": "the design"}], lambda _: _designed(arena, options), progress=progress)[0]
     designed = Network.from_toml(found.attrs["network"])
     training = {"steps": steps, "share": share}
-    laws = [
-        parts.part({"what": "law", "pruning": method, **training}, lambda law=law: _predicted(arena, law))
-        for method in methods
-        if (law := arena.law(method, designed)) is not None
-    ]
+    laws = {method: law for method in methods if (law := arena.law(method, designed)) is not None}
+
+    def predicted(one: Mapping[str, Any]) -> Dataset:
+        return _predicted(arena, laws[one["pruning"]])
 
     def measured(one: Mapping[str, Any]) -> Dataset:
         return _measured(arena, one["pruning"], one["seed"], designed)
@@ -101,14 +100,12 @@ def design_experiment(
     over: dict[str, Sequence[Any]] = {"seed": range(seeds), "pruning": methods}
     asked = [{**one, **training} for one in every(over)]
     table = gathered(parts.all(asked, measured, progress=progress), over).transpose("pruning", "seed", ...)
-    predicted = xr.full_like(table.test_error.isel(seed=0, drop=True), np.nan)
-    known = [method for method in methods if arena.law(method, designed) is not None]
-    for method, law in zip(known, laws, strict=True):
-        predicted.loc[{"pruning": method}] = law.predicted.values
-    result = table.assign(
-        predicted=predicted,
-        **{name: found[name] for name in ("design_value", "holdout", "gain", "gain_error", "input_mask")},
-    )
+    curves = xr.full_like(table.test_error.isel(seed=0, drop=True), np.nan)
+    asked = [{"what": "law", "pruning": method, **training} for method in laws]
+    for method, curve in zip(laws, parts.all(asked, predicted, progress=progress), strict=True):
+        curves.loc[{"pruning": method}] = curve.predicted.values
+    of_design = {name: found[name] for name in ("design_value", "holdout", "gain", "gain_error", "input_mask")}
+    result = table.assign({"predicted": curves, **of_design})
     result.attrs = {**settings, **options, **training, "guess": arena.task.guess, "network": found.attrs["network"]}
     result.attrs["verdict"] = verdict(result)
     name = f"design-{task}-{density:g}"
@@ -183,7 +180,7 @@ def _cell(values: xr.DataArray) -> str:
     return f"{mean:.3f} ± {error:.3f}" if np.isfinite(error) else f"{mean:.3f}"
 
 
-def _designed(arena: Arena, options: Mapping[str, int]) -> Dataset:
+def _designed(arena: Arena, options: Mapping[str, Any]) -> Dataset:
     """The design, its network as TOML."""
     network = arena.dense.changed(outputs=1)  # all targets share the kernel of one output
     with warnings.catch_warnings():

@@ -192,7 +192,7 @@ def _best(task: Task, one: Mapping[str, Any], width: int, steps: int) -> Dataset
     model.float()
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     targets = task.y + model(as_tensor(model, task.x, "x")).detach().double().numpy()
-    batch = {"batch_size": len(task.x)} if one["optimizer"] == "adam" else {}
+    batch = len(task.x) if one["optimizer"] == "adam" else None
 
     def loss(rate: float) -> float:
         model.load_state_dict(start)
@@ -204,8 +204,8 @@ def _best(task: Task, one: Mapping[str, Any], width: int, steps: int) -> Dataset
                 learning_rate=[rate * factor for factor in factors],
                 optimizer=one["optimizer"],
                 record=max(1, steps // 4),
+                batch_size=batch,
                 progress=False,
-                **batch,
             )
         except InputError:  # the loss is beyond the largest number
             return math.inf
