@@ -143,14 +143,15 @@ def _label(name: str) -> str:
 
 def write_designed(store: Figures) -> str:
     """A table of all methods for each of the two tasks that are built from groups of inputs."""
-    parts = []
+    parts: list[str] = []
     for one in designs(store):
         if one["task"] not in ("relevant", "groups"):
             continue
         seeds = f"{one['seeds']} networks" if one["seeds"] > 1 else "one network"
         parts += [
             f"**{one['task']}**, density {one['density']:g}, width {one['width']:,}, {one['train']} inputs, {seeds} a "
-            f"method, {one['steps']} steps; the training mean alone: {one['guess']:.3f}. `{command(one)}`",
+            f"method, {one['steps']} steps; the training mean alone: {one['guess']:.3f}.",
+            f"`{command(one)}`",
             "| masks | predicted | own kernel | measured, best | at the end | dead units |\n|---|---|---|---|---|---|\n"
             + "\n".join(_row(name, found) for name, found in one["methods"].items()),
             f"{one['verdict']}",
@@ -202,10 +203,9 @@ def write_transfer(store: Figures) -> str:
 
 def command(one: Figures) -> str:
     """What made a stored design."""
-    return (
-        f"python -m graphon_validation design --task {one['task']} --density {one['density']:g} "
-        f"--widths {one['width']} --steps {one['steps']} --seeds {one['seeds']} --out DIR"
-    )
+    usual = {"widths": (one["width"], 1024), "steps": (one["steps"], 200), "seeds": (one["seeds"], 5)}
+    changed = "".join(f" --{name} {value}" for name, (value, default) in usual.items() if value != default)
+    return f"python -m graphon_validation design --task {one['task']} --density {one['density']:g}{changed} --out DIR"
 
 
 WRITERS: dict[str, Callable[[Figures], str]] = {
