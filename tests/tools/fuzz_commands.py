@@ -97,7 +97,7 @@ def _at(name: str) -> str:
 
 def commands() -> list[Entry]:
     out: list[Entry] = []
-    main = partial(_run, cli.main, (0, 2))
+    main = partial(_run, cli.main, (0, 1, 2))
 
     def entry(name: str, plain: dict[str, Any], *files: str) -> None:
         out.append(
