@@ -203,10 +203,12 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME, *_WINGS})
+    """What users call; wings and modules are there by their names all the same."""
+    return list(__all__)
 
 
 if TYPE_CHECKING:
+    from graphon_theory import plots as plots
     from graphon_theory.activations.activation import Activation as Activation
     from graphon_theory.activations.activation import as_activation as as_activation
     from graphon_theory.designs.drawn_masks import DeadUnitsWarning as DeadUnitsWarning

@@ -12,7 +12,8 @@ import sympy as sp
 from graphon_theory.errors import GraphonError
 from graphon_theory.graphons.analytic import AnalyticGraphon
 from graphon_theory.graphons.callables import FunctionGraphon
-from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon, _real_array
+from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
+from graphon_theory.graphons.positions import real_positions
 
 
 def as_graphon(obj: object) -> Graphon:
@@ -24,7 +25,7 @@ def as_graphon(obj: object) -> Graphon:
     if isinstance(obj, Real) and not isinstance(obj, bool):
         return ConstantGraphon(cast(float, obj))
     if isinstance(obj, (np.ndarray, Sequence)):
-        array = _real_array(obj, "values")
+        array = real_positions(obj, "values")
         return ConstantGraphon(float(array)) if array.ndim == 0 else StepGraphon(array)
     if callable(obj):
         return FunctionGraphon(obj)

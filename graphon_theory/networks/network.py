@@ -18,6 +18,7 @@ from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity, as_connectivity
 from graphon_theory.networks.network_files import named_after, parsed, read_network, write_network
 from graphon_theory.networks.specs import (
+    SHORT_SUMMARIES,
     SPECS,
     SUMMARIES,
     Writers,
@@ -28,6 +29,7 @@ from graphon_theory.networks.specs import (
     stage_from_spec,
     stage_spec,
 )
+from graphon_theory.networks.stage_tables import stage_table
 from graphon_theory.networks.stages import (
     SCALES,
     STAGES,
@@ -61,6 +63,7 @@ class _LeftOutNumber(float):
 
 _RELU, _TWO, _ZERO = _LeftOutName("relu"), _LeftOutNumber(2.0), _LeftOutNumber(0.0)
 _NO_LAYERS: tuple[object, ...] = ()
+_READABLE = 8_000  # characters of a network in the attributes of results
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -288,12 +291,23 @@ class Network(Record):
         return cls(layers, **data)
 
     def describe(self) -> str:
-        """Text for result attributes: TOML where possible, callables by name and large arrays by shape and hash."""
+        """Text for result attributes: TOML where possible, callables by name and large arrays by shape and hash.
+
+        Of texts beyond 8,000 characters, which :meth:`from_toml` would read and nobody else, all tables of over 36
+        entries are given by shape and hash: keep the network itself, by :meth:`to_toml` or a pickle.
+        """
         return self._description
 
     @cached_property
     def _description(self) -> str:
-        return tomli_w.dumps(_to_dict(self, SUMMARIES))
+        text = tomli_w.dumps(_to_dict(self, SUMMARIES))
+        return text if len(text) <= _READABLE else tomli_w.dumps(_to_dict(self, SHORT_SUMMARIES))
+
+    def _repr_html_(self) -> str:
+        """A table of the stages, with small heat maps of their graphons, as HTML and inline SVG."""
+        outputs = f"{self.outputs} output{'s' if self.outputs > 1 else ''}"
+        layers = f"{self.depth} weight layer{'s' if self.depth > 1 else ''}"
+        return stage_table(f"Network: {layers}, {outputs}, {self.parameterization} parameterization", self.stages)
 
     def __repr__(self) -> str:
         if self.is_plain:

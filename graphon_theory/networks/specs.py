@@ -21,6 +21,7 @@ from graphon_theory.numerics import expressions
 T = TypeVar("T")
 
 _MAX_TABLE = 4_096  # entries of an array written to TOML
+_SHORT_TABLE = 36  # of one that stands in a text for people where the whole is long
 
 
 def activation_spec(activation: Activation) -> Any:
@@ -73,6 +74,12 @@ def graphon_summary(graphon: Graphon) -> Any:
         return graphon_spec(graphon)
     except SpecError:
         return short(graphon)
+
+
+def graphon_digest(graphon: Graphon) -> Any:
+    """As `graphon_summary`, but larger tables by shape and hash."""
+    large = isinstance(graphon, StepGraphon) and graphon.values.size > _SHORT_TABLE
+    return short(graphon) if large else graphon_summary(graphon)
 
 
 def short(graphon: Graphon) -> str:
@@ -141,6 +148,7 @@ class Writers(NamedTuple):
 
 SPECS = Writers(graphon_spec, activation_spec, known_spec)  # to be read back; SpecError where text does not hold a part
 SUMMARIES = Writers(graphon_summary, activation_summary, known_summary)  # for people
+SHORT_SUMMARIES = SUMMARIES._replace(graphon=graphon_digest)  # where even those are long
 
 
 def connectivity_spec(layer: Connectivity, write: Writers) -> dict[str, Any]:

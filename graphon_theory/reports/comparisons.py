@@ -79,7 +79,7 @@ def compare_networks(
     - ``log_eigenvalue`` ("network", "mode"): natural log of the ``count`` largest; ``energy_5``, ``energy_10``,
       ``effective_rank``, ``participation`` = tr(K)^2 / |K|_F^2, ``gap``, ``decay_exponent`` (NaN where it cannot be
       fitted), ``alignment`` with the targets, ``complexity`` = (tr K / N) y' (K + N ridge)^-1 y / N, the square of the
-      norm in the sequel's bound at signals of one size (infinite where targets need null modes);
+      norm in the sequel's bound at signals of one size, summed over targets (infinite where they need null modes);
     - ``critical_learning_rate``, ``learning_rate``, half of it, to train at, ``time_to_loss`` (flow), ``steps_to_loss``
       (gradient descent at that half), infinite where null modes or the ridge keep the loss above the level;
     - ``predicted_error``: mean square error, summed over targets, of leaving one out at infinite time, from the
@@ -139,7 +139,7 @@ def compare_networks(
                 column |= tested
             columns.append(column)
             rows.append(alone)
-        found[name] = {key: np.mean([column[key] for column in columns], axis=0) for key in columns[0]}
+        found[name] = {key: np.mean(np.array([column[key] for column in columns]), axis=0) for key in columns[0]}
         errors[name] = np.array(rows)
     for name, column in _ranks(errors, generator).items():
         found[name] |= column
@@ -282,21 +282,22 @@ def _ranks(errors: Mapping[str, FloatArray], rng: np.random.Generator) -> dict[s
     }
 
 
-def _complexity(problem: LinearTraining, delta: float) -> float:
-    """(tr K / N) y' (K + N ridge)^-1 y / N; infinite where the targets have a part that only null modes could learn."""
-    rates, power = problem.rates(delta), 2 * problem.power
-    null = rates <= 0
-    if power[null].sum() > problem.rounding / problem.values[0] * power.sum():
-        return math.inf
-    trace = problem.values.sum() / max(len(problem.parts), 1)  # of one output's kernel, in the mean
-    return float(trace * (power[~null] / rates[~null]).sum()) / problem.size
-
-
 def _problem(name: str, kernel: xr.DataArray, targets: FloatArray) -> LinearTraining:
     try:
         return LinearTraining.of(kernel, targets)
     except InputError as error:
         raise InputError(f"networks[{name!r}]: {error}") from None
+
+
+def _complexity(problem: LinearTraining, delta: float) -> float:
+    """Sum over targets of (tr K / N) y' (K + N ridge)^-1 y / N; infinite where they need null modes."""
+    if problem.parts:
+        return sum(_complexity(one, delta) for one in problem.parts)
+    rates, power = problem.rates(delta), 2 * problem.power
+    null = rates <= 0
+    if power[null].sum() > problem.rounding / problem.values[0] * power.sum():
+        return math.inf
+    return float(problem.values.sum() * (power[~null] / rates[~null]).sum()) / problem.size
 
 
 def _times(problems: Sequence[LinearTraining]) -> FloatArray:
