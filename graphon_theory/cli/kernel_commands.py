@@ -113,12 +113,12 @@ def _show_spectrum(modes: Any, kind: Kind, output: int | None) -> None:
     def figure(name: str) -> float:
         return float(modes.attrs[name] if name in modes.attrs else modes.get(name, np.nan))
 
-    told = f"effective rank {figure('effective_rank'):.4g}, modes that share the trace {figure('participation'):.4g}, "
-    told += f"gap {figure('gap'):.4g}"
+    told = f"effective rank {figure('effective_rank'):.4g}, gap {figure('gap'):.4g}"
     if "decay_exponent" in modes.attrs:
         first, last = modes.attrs["decay_range"]
         told += f", decay exponent {modes.attrs['decay_exponent']:.4g} (modes {first} to {last})"
     say(told)
+    say(f"modes that share the trace: {figure('participation'):.4g}")
 
 
 def dynamics(
@@ -208,4 +208,4 @@ def compare(
     save(found, out, as_json)
 
 
-_COLUMNS = 4  # networks beside each other in 80 columns
+_COLUMNS = 3  # networks beside each other in 80 columns

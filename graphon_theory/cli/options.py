@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -67,8 +68,12 @@ def _is_option(word: str) -> bool:
 
 def path_of(text: str) -> Path:
     """A path: not empty (the folder one is in), and without NUL, which no file system takes."""
-    if not str(text).strip() or "\0" in str(text):
-        raise typer.BadParameter(f"expected the path of a file, got {str(text)!r:.80}")
+    try:
+        held = bool(text.strip()) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # a name that no file system has
+        held = False
+    if not held:
+        raise typer.BadParameter(f"expected the path of a file, got {text!r:.80}")
     return Path(text)
 
 

@@ -65,9 +65,9 @@ def report(
     with working("page"):
         text = page(_read(result), title or result.name)
     with whole_file(out) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(text.encode("utf-8", "replace"))  # half a pair of surrogates is no character
     if as_json:
-        print_json({"out": str(out), "bytes": len(text.encode())})
+        print_json({"out": str(out), "bytes": out.stat().st_size})
     else:
         say(f"written to {out}")
 
