@@ -175,7 +175,7 @@ def compare_networks(
 
 
 def comparison_table(found: xr.Dataset) -> Table:
-    """What `compare_networks` found, for the terminal: a column per network."""
+    """What `compare_networks` found, for the terminal: a column per network. Raises InputError otherwise."""
     from rich.table import Table
 
     single = (
@@ -194,7 +194,7 @@ def comparison_table(found: xr.Dataset) -> Table:
     table = Table(title=f"Limit {str(found.attrs.get('kind')).upper()} on {int(found.attrs['inputs']):,} inputs")
     table.add_column("")
     for name in found[NETWORK].values:
-        table.add_column(str(name), justify="right")
+        table.add_column(str(name), justify="right", overflow="fold")
 
     def row(label: str, values: FloatArray, form: str, end: bool = False) -> None:
         table.add_row(label, *(form.format(value) for value in values), end_section=end)

@@ -165,7 +165,7 @@ def _at_new(
     cross, _ = as_cross_kernel(test.nngp, "test.nngp", problem.inputs, problem.size)
     if len(cross) != count:
         raise KernelError(f"test: nngp is {cross.shape}, ntk {(count, problem.size)}.")
-    whole = prior_of_new(test_variance, new) if covariance else None
+    whole = prior_of_new(test_variance, new, problem) if covariance else None
     own = checked_like(test_variance, (count,), "test_variance", new.inputs) if whole is None else np.diagonal(whole)
     between = cross @ problem.functions / problem.size  # NNGP of new inputs with the modes
     mean = new.projections @ (learned.response[:, :, None] * problem.coefficients)

@@ -60,8 +60,8 @@ def kernel_regression(
         refuse_overflow(values, name)
     variables["left_out"] = ((X, *problem.tail), _shaped(left_out(problem, delta), problem))
     if truth("covariance", covariance):
-        prior = prior_of_new(test_variance, new)
-        variables["test_covariance"] = ((X_TEST, X_TEST2), explained(problem, prior, new, learned.response))
+        prior = prior_of_new(test_variance, new, problem)
+        variables["test_covariance"] = ((X_TEST, X_TEST2), explained(prior, new, learned.response))
     elif test_variance is not None:
         raise InputError("test_variance: of use with covariance=True only.")
     attrs = {"ridge": delta, "null_modes": int((~problem.learns).sum())}
@@ -119,7 +119,7 @@ def nngp_posterior(
     mean = _over_modes(new.projections, response, problem)
     refuse_overflow(mean, "mean")
     if truth("covariance", covariance):
-        whole = explained(problem, prior_of_new(test_variance, new), new, response)
+        whole = explained(prior_of_new(test_variance, new, problem), new, response)
         variance = np.diagonal(whole).copy()
     else:
         shape = (len(new.projections), *problem.shape) if own else (len(new.projections),)
@@ -144,8 +144,12 @@ def nngp_posterior(
     return dataset(variables, {**coords, **_coords(new.inputs)}, attrs)
 
 
-def prior_of_new(test_variance: ArrayLike | xr.DataArray | None, new: NewInputs) -> FloatArray:
+def prior_of_new(test_variance: ArrayLike | xr.DataArray | None, new: NewInputs, problem: LinearTraining) -> FloatArray:
     """The kernel of the new inputs among each other, (M, M)."""
+    if problem.outputs is not None:
+        raise InputError(
+            "covariance: got outputs with kernels of their own, whose covariances differ; pass one output at a time."
+        )
     if test_variance is None:
         raise InputError("test_variance: covariances need the kernel of the new inputs among each other, (M, M).")
     count = len(new.projections)
@@ -153,13 +157,8 @@ def prior_of_new(test_variance: ArrayLike | xr.DataArray | None, new: NewInputs)
     return as_kernel(found, "test_variance")
 
 
-def explained(problem: LinearTraining, prior: FloatArray, new: NewInputs, response: FloatArray) -> FloatArray:
+def explained(prior: FloatArray, new: NewInputs, response: FloatArray) -> FloatArray:
     """``prior`` less what the training inputs explain of it, (M, M)."""
-    if problem.outputs is not None:
-        raise KernelError(
-            "covariance: outputs have kernels of their own; select one output first, as in kernel.isel(output=0), with "
-            "its column of the targets."
-        )
     found: FloatArray = prior - (new.projections * response) @ new.projections.T
     refuse_negative(np.diagonal(found), np.diagonal(prior))
     return (found + found.T) / 2

@@ -227,7 +227,7 @@ def _cause(
 
 
 def applicability_table(found: Dataset, title: str) -> Table:
-    """What :func:`applicability` found, for the terminal."""
+    """What :func:`applicability` found, for the terminal. Raises InputError for anything else."""
     if not isinstance(title, str):
         raise InputError(f"title: expected text, got {shown(title)}.")
     growth = ("gain_growth", "gain_growth_error") if "gain_growth" in getattr(found, "data_vars", ()) else ()
