@@ -116,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     upstream = command("upstream", text, _upstream, [1024], 8)
     upstream.add_argument("--densities", type=float, nargs="+", default=[DENSITY, 0.05])
     upstream.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
+    upstream.add_argument("--hidden", type=int, default=3, help="hidden layers")
+    upstream.add_argument("--networks", action="store_true", help="draw and prune as many networks, and compare")
 
     text = "networks pruned by SynFlow against gt.synflow_network"
     synflow = command("synflow-law", text, _synflow_law, [256, 512, 1024, 2048], 4)
@@ -236,7 +238,8 @@ def _path_sums(chosen: argparse.Namespace) -> None:
 
 
 def _upstream(chosen: argparse.Namespace) -> None:
-    options = {"positions": chosen.positions, "data": load_data(chosen.data)}
+    options = {name: getattr(chosen, name) for name in ("positions", "hidden", "networks")}
+    options |= {"data": load_data(chosen.data)}
     upstream_experiment(chosen.out, chosen.densities, chosen.widths, chosen.seeds, **options)
 
 
