@@ -43,7 +43,7 @@ def designed(target: Target, inputs: int, seed: int) -> tuple[gt.Design, float, 
         ridge = 1e-3 * np.trace(kern[:SAMPLES]) / SAMPLES
         alpha = np.linalg.solve(kern[:SAMPLES] + ridge * np.eye(SAMPLES), y[:SAMPLES])
         errors.append(float(((kern[SAMPLES:] @ alpha - y[SAMPLES:]) ** 2).mean()))
-    return found, *errors
+    return found, errors[0], errors[1]
 
 
 @pytest.mark.slow
