@@ -6,9 +6,10 @@ with.
 """
 
 from graphon_theory.plots.choices import draw, save, save_figure
-from graphon_theory.plots.curves import comparison, contributions, energy, learning_curve, spectrum, training
+from graphon_theory.plots.curves import comparison, contributions, energy, learning_curve, spectrum
 from graphon_theory.plots.heat_maps import connectivity, density, design, graphon, kernel
 from graphon_theory.plots.quickstart_figures import quickstart_figure
+from graphon_theory.plots.training_curves import training
 
 __all__ = [
     "comparison",

@@ -14,7 +14,7 @@ from graphon_theory.errors import InputError
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
-from graphon_theory.plots import curves, heat_maps
+from graphon_theory.plots import curves, heat_maps, training_curves
 from graphon_theory.plots.styles import figure_of, styled
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def save_figure(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
     Raises InputError for other endings.
     """
     kind = _format_of(path)
-    whole = figure_of(figure) if hasattr(figure, "get_subplotspec") else figure
+    whole: Any = figure_of(figure) if hasattr(figure, "get_subplotspec") else figure  # type: ignore[arg-type]
     if not hasattr(whole, "savefig"):
         raise InputError(f"figure: expected a matplotlib Figure or Axes, got {type(figure).__name__}.")
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
@@ -117,7 +117,7 @@ def _of_dataset(result: Any, held: set[str], dims: set[str]) -> Callable[..., Ax
         (bool({"ntk", "nngp"} & held) and X in dims, heat_maps.kernel),
         ("eigenvalue" in held and "energy" in held and TIME in dims, curves.energy),
         (bool({"eigenvalue", "singular_value"} & held), curves.spectrum),
-        (TIME in dims and bool({"loss", "mean", "prediction"} & held), curves.training),
+        (TIME in dims and bool({"loss", "mean", "prediction"} & held), training_curves.training),
         (SIZE in dims and bool({"test_error", "spectral_error"} & held), curves.learning_curve),
     )
     for fits, function in rules:

@@ -1,4 +1,4 @@
-"""Curves and bars: spectra, training, energy against sparsity, finite networks against the limit, layers' shares."""
+"""Curves and bars: spectra, energy, finite networks against the limit, layers' shares, errors by size."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import checked_dataset, finite_number, one_of, whole_numbers
-from graphon_theory.data.labels import DEGREE, LAYER, MODE, NETWORK, RADIAL, SEED, SIZE, TARGET, TIME, WIDTH
+from graphon_theory.data.checks import checked_dataset, finite_number, whole_numbers
+from graphon_theory.data.labels import DEGREE, LAYER, MODE, NETWORK, RADIAL, SIZE, TIME, WIDTH
 from graphon_theory.errors import InputError, shown
-from graphon_theory.plots.styles import FAINT, LINES, axes_of, name_axes, panels_of, styled
+from graphon_theory.plots.styles import (
+    FAINT,
+    LINES,
+    axes_of,
+    by_name,
+    line_styles,
+    name_axes,
+    numbers_of,
+    panels_of,
+    put_legend,
+    styled,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,8 +30,6 @@ if TYPE_CHECKING:
 
     from graphon_theory.plots.styles import Where
 
-_BANDS = 2.0  # standard deviations on either side
-_SHOWN = 3  # inputs whose predictions are drawn
 _POINTS = 60  # up to so many modes are marked one by one
 
 
@@ -38,10 +47,10 @@ def spectrum(modes: xr.Dataset | Mapping[str, xr.Dataset], *, ax: Where = None) 
 
     Returns the Axes. Raises InputError for anything else.
     """
-    several = _by_name("modes", modes)
+    several = by_name("modes", modes)
     axes = axes_of(ax, (4.6, 3.4))
     kinds = set()
-    for (name, one), style in zip(several.items(), _styles(len(several)), strict=True):
+    for (name, one), style in zip(several.items(), line_styles(len(several)), strict=True):
         kinds.add(_draw_modes(axes, one, name, style))
     if len(kinds) > 1:
         raise InputError(f"modes: expected spectra of one kind, got {' and '.join(sorted(kinds))}.")
@@ -54,57 +63,7 @@ def spectrum(modes: xr.Dataset | Mapping[str, xr.Dataset], *, ax: Where = None) 
         _ticks_at(axes, longest)
         what = "singular value" if kinds == {"graphon"} else r"eigenvalue of $\Theta / N$"
         name_axes(axes, "Spectrum", "mode", what)
-    _legend(axes)
-    return axes
-
-
-@styled
-def training(
-    path: xr.Dataset | Mapping[str, xr.Dataset],
-    *,
-    ax: Where = None,
-    quantity: str | None = None,
-    inputs: Sequence[int] | None = None,
-) -> Axes:
-    """Training in time, predicted or real: losses, or predictions of some inputs with their bands.
-
-    Lines are training losses, or means; broken ones, test losses. Bands are two standard deviations on either side,
-    over initialisations or over ``seed``. Infinite times are levels at the right. Curves of several runs come in a dict
-    by name, such as {"limit": ..., "trained": ...}, or by drawing into the same ``ax`` again.
-
-    Args:
-        path: what :func:`gradient_flow`, :func:`gradient_descent`, :func:`training_ensemble`, ``gv.train`` or
-            ``gv.trained_ensemble`` returns; or a dict of such by name.
-        ax: as in :func:`spectrum`.
-        quantity: "loss" or "prediction", on training inputs, or "test_prediction". If left out, "test_prediction" or
-            "prediction" of what has bands, else "loss".
-        inputs: which inputs' predictions, from 0; the first three if left out.
-
-    Returns the Axes. Raises InputError for anything else.
-    """
-    several = _by_name("path", path)
-    for one in several.values():
-        checked_dataset("path", one, (), "gt.gradient_flow")
-        if TIME not in one.coords or not {"loss", "mean", "prediction"} & set(one.data_vars):
-            raise InputError("path: expected what gt.gradient_flow or gt.training_ensemble returns, over time.")
-    first = next(iter(several.values()))
-    if quantity is None:
-        banded = "std" in first or (SEED in first.dims and "loss" not in first)
-        quantity = "loss" if not banded else "test_prediction" if "test_mean" in first else "prediction"
-    one_of("quantity", quantity, ("loss", "prediction", "test_prediction"))
-    axes = axes_of(ax, (4.8, 3.4))
-    every = np.concatenate([_numbers("path.time", one[TIME]) for one in several.values()])
-    if quantity == "loss":
-        styles = _styles(len(several), len(axes.lines))
-        for (name, one), style in zip(several.items(), styles, strict=True):
-            _draw_losses(axes, one, name, style)
-        name_axes(axes, "Training", _when(several), "loss")
-        _loss_axis(axes)
-    else:
-        _draw_predictions(axes, several, quantity, inputs)
-        name_axes(axes, "Predictions", _when(several), "prediction")
-    _time_axis(axes, every)
-    _legend(axes)
+    put_legend(axes)
     return axes
 
 
@@ -123,9 +82,10 @@ def energy(
 
     Returns the Axes. Raises InputError for anything else.
     """
+    data: Any = found
     counts = whole_numbers("modes", modes, 1, distinct=True)
     if isinstance(found, Mapping) and not hasattr(found, "data_vars"):
-        several = _by_name("found", found)
+        several = by_name("found", found)
         for one in several.values():
             checked_dataset("found", one, {"energy": (MODE,)}, "gt.spectrum")
         keys = list(found)
@@ -135,31 +95,31 @@ def energy(
             ordered = [list(several.values())[k] for k in order]
             return _energy_lines(ax, at, [one.energy.values for one in ordered], counts, "sparsity")
         axes = axes_of(ax, (4.6, 3.4))
-        for (name, one), style in zip(several.items(), _styles(len(several)), strict=True):
+        for (name, one), style in zip(several.items(), line_styles(len(several)), strict=True):
             axes.plot(one[MODE], 100 * one.energy, label=name, **style)
     elif "energy_5" in getattr(found, "data_vars", ()):
         checked_dataset("found", found, {"energy_5": (NETWORK,), "energy_10": (NETWORK,)}, "gt.compare_networks")
-        axes = axes_of(ax, (1.6 + 0.9 * found.sizes[NETWORK], 3.2))
-        names = [str(one) for one in found[NETWORK].values]
-        _bars(axes, names, [("5 modes", found.energy_5.values), ("10 modes", found.energy_10.values)])
+        axes = axes_of(ax, (1.6 + 0.9 * data.sizes[NETWORK], 3.2))
+        names = [str(one) for one in data[NETWORK].values]
+        _bars(axes, names, [("5 modes", data.energy_5.values), ("10 modes", data.energy_10.values)])
         name_axes(axes, "Energy in the leading modes", "", "share of the trace (%)")
         return axes
     else:
         checked_dataset("found", found, ("energy",), "gt.spectrum_path or gt.spectrum")
-        if found.energy.dims == (TIME, MODE):
-            at, what = _sparsity(found)
-            return _energy_lines(ax, at, found.energy.values, counts, what)
-        if found.energy.dims not in ((MODE,), (DEGREE,)):
-            raise InputError(f"found: expected energy over modes, got it over {found.energy.dims}.")
+        if data.energy.dims == (TIME, MODE):
+            at, what = _sparsity(data)
+            return _energy_lines(ax, at, data.energy.values, counts, what)
+        if data.energy.dims not in ((MODE,), (DEGREE,)):
+            raise InputError(f"found: expected energy over modes, got it over {data.energy.dims}.")
         axes = axes_of(ax, (4.6, 3.4))
-        dim = found.energy.dims[0]
-        axes.plot(found[dim], 100 * found.energy, **LINES[0])
+        dim = data.energy.dims[0]
+        axes.plot(data[dim], 100 * data.energy, **LINES[0])
         if dim == DEGREE:
             name_axes(axes, "Energy", "degrees up to", "share of the trace (%)")
             return axes
     axes.set_xscale("log")
     name_axes(axes, "Energy", "modes up to", "share of the trace (%)")
-    _legend(axes)
+    put_legend(axes)
     return axes
 
 
@@ -182,12 +142,12 @@ def comparison(found: xr.Dataset, *, ax: Where = None) -> Axes:
     if WIDTH not in found.coords or "quantity" not in found.coords or found.value.dims != (WIDTH, "quantity"):
         raise InputError("found: expected what gv.compare returns, value over width and quantity.")
     axes = axes_of(ax, (4.8, 3.5))
-    widths = _numbers("found.width", found[WIDTH])
+    widths = numbers_of("found.width", found[WIDTH])
     axes.axhline(0.0, color=FAINT, linewidth=0.9)
     names = [str(one) for one in found["quantity"].values]
     fine = np.geomspace(widths.min(), widths.max(), 100)
     shifts = np.exp(0.03 * (np.arange(len(names)) - (len(names) - 1) / 2))  # errors beside each other
-    for number, (name, style) in enumerate(zip(names, _styles(len(names)), strict=True)):
+    for number, (name, style) in enumerate(zip(names, line_styles(len(names)), strict=True)):
         one = found.isel(quantity=number)
         limit = np.broadcast_to(one.limit.values, widths.shape)
         percent = 100 / np.abs(limit)
@@ -246,12 +206,12 @@ def learning_curve(found: xr.Dataset | Mapping[str, xr.Dataset], *, ax: Where = 
 
     Returns the Axes. Raises InputError for anything else.
     """
-    several = _by_name("found", found)
+    several = by_name("found", found)
     axes = axes_of(ax, (4.6, 3.4))
-    for (name, one), style in zip(several.items(), _styles(len(several), len(axes.lines)), strict=True):
+    for (name, one), style in zip(several.items(), line_styles(len(several), len(axes.lines)), strict=True):
         which = "test_error" if "test_error" in getattr(one, "data_vars", ()) else "spectral_error"
         checked_dataset("found", one, {which: (SIZE,)}, "gt.learning_curve")
-        sizes = _numbers("found.size", one[SIZE])
+        sizes = numbers_of("found.size", one[SIZE])
         if "test_error_error" in one:
             axes.errorbar(
                 sizes, one[which], one.test_error_error, fmt="o", ms=4, capsize=2.5, color=style["color"], label=name
@@ -261,36 +221,11 @@ def learning_curve(found: xr.Dataset | Mapping[str, xr.Dataset], *, ax: Where = 
     axes.set(xscale="log", yscale="log")
     _ticks_at(axes, sizes)
     name_axes(axes, "Learning curve", "training inputs", "mean square error on new inputs")
-    _legend(axes)
+    put_legend(axes)
     return axes
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
-
-
-def _by_name(argument: str, found: Any) -> dict[str, Any]:
-    """Results by name; one alone has none."""
-    if isinstance(found, Mapping) and not hasattr(found, "data_vars"):
-        if not found:
-            raise InputError(f"{argument}: expected at least one result, got an empty dict.")
-        return {str(name)[:40]: one for name, one in found.items()}
-    return {"": found}
-
-
-def _styles(count: int, start: int = 0) -> list[dict[str, Any]]:
-    return [LINES[(start + number) % len(LINES)] for number in range(count)]
-
-
-def _numbers(name: str, values: Any) -> FloatArray:
-    array = np.atleast_1d(np.asarray(values))
-    if array.dtype.kind not in "fiu" or not array.size:
-        raise InputError(f"{name}: expected numbers, got dtype {array.dtype} of {array.size}.")
-    return array.astype(float)
-
-
-def _legend(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()
 
 
 def _ticks_at(axes: Axes, places: FloatArray) -> None:
@@ -325,18 +260,18 @@ def _draw_modes(axes: Axes, one: Any, name: str, style: dict[str, Any]) -> str:
         table = values.values.reshape(values.sizes[DEGREE], -1)
         for number, column in enumerate(table.T):
             label = name if number == 0 else None
-            _marked(axes, np.arange(len(column)), column, {**style, "alpha": 1 / (1 + number)}, label, 0.0)
+            _marked(axes, np.arange(len(column), dtype=float), column, {**style, "alpha": 1 / (1 + number)}, label, 0.0)
         return "degree"
     if values.dims == (TIME, MODE):
-        times = _numbers("modes.time", one[TIME])
+        times = numbers_of("modes.time", one[TIME])
         chosen = np.unique(np.linspace(0, len(times) - 1, min(len(times), len(LINES) - 1)).astype(int))
-        for place, line in zip(chosen, _styles(len(chosen)), strict=True):
-            at = np.arange(1, values.sizes[MODE] + 1)
+        for place, line in zip(chosen, line_styles(len(chosen)), strict=True):
+            at = np.arange(1.0, values.sizes[MODE] + 1)
             _marked(axes, at, values.values[place], line, f"{name} time {times[place]:g}".strip(), 0.0)
         return "kernel"
     if values.dims != (MODE,):
         raise InputError(f"modes: expected {which} over modes, got it over {values.dims}.")
-    at = _numbers("modes.mode", one[MODE]) if MODE in one.coords else np.arange(1.0, values.size + 1)
+    at = numbers_of("modes.mode", one[MODE]) if MODE in one.coords else np.arange(1.0, values.size + 1)
     level = one.attrs.get("rounding_level", 0.0)
     _marked(axes, at, values.values, style, name or None, finite_number("modes.attrs['rounding_level']", level))
     if "decay_exponent" in one.attrs:
@@ -360,108 +295,9 @@ def _marked(
     axes.plot(at[seen], values[seen], label=label, **{**style, **marker})
 
 
-def _draw_losses(axes: Axes, one: Any, name: str, style: dict[str, Any]) -> None:
-    checked_dataset("path", one, ("loss",), "gt.gradient_flow")
-    times = _numbers("path.time", one[TIME])
-    both = "test_loss" in one
-    for which, line in (("loss", {**style, "linestyle": "-"}), ("test_loss", {**style, "linestyle": (0, (4, 1.5))})):
-        if which not in one:
-            continue
-        label = (f"{name}, test" if which == "test_loss" else name) if name else (which[:4] if both else None)
-        label = "training" if label == "loss" else label
-        spread = [dim for dim in one[which].dims if dim != TIME]
-        values = one[which].transpose(*spread, TIME).values.reshape(-1, len(times))
-        mean = values.mean(axis=0)
-        deviation = values.std(axis=0, ddof=1) if len(values) > 1 else None
-        _line(axes, times, mean, deviation, line, label)
-
-
-def _draw_predictions(axes: Axes, several: dict[str, Any], quantity: str, inputs: Sequence[int] | None) -> None:
-    for number, (name, one) in enumerate(several.items()):
-        mean, std = _prediction(one, quantity)
-        size = mean.shape[1]
-        chosen = range(min(size, _SHOWN)) if inputs is None else whole_numbers("inputs", inputs, 0, most=size - 1)
-        for place, style in zip(chosen, _styles(len(chosen), 2), strict=True):
-            label = f"{name}, input {place}" if name else f"input {place}"
-            deviation = None if std is None else std[:, place]
-            line = {**style, "linestyle": "-" if number == 0 else style["linestyle"]}
-            _line(axes, _numbers("path.time", one[TIME]), mean[:, place], deviation, line, label)
-
-
-def _prediction(one: Any, quantity: str) -> tuple[FloatArray, FloatArray | None]:
-    """Mean over ("time", "x") and its deviation; of several targets the first."""
-    names = {"prediction": ("mean", "std"), "test_prediction": ("test_mean", "test_std")}[quantity]
-    if names[0] in one:
-        mean, std = one[names[0]], one[names[1]].values
-        return np.asarray((mean.isel({TARGET: 0}) if TARGET in mean.dims else mean).values), np.asarray(std)
-    checked_dataset("path", one, (quantity,), "gt.gradient_flow (with a test kernel, for test_prediction)")
-    values = one[quantity]
-    for dim, place in ((TARGET, 0), ("kind", 0)):  # the first kind of gv.trained_ensemble is "real"
-        values = values.isel({dim: place}) if dim in values.dims else values
-    values = values.transpose(*(dim for dim in (SEED, TIME) if dim in values.dims), ...)
-    if SEED in values.dims:
-        return values.values.mean(axis=0), values.values.std(axis=0, ddof=1)
-    if values.ndim != 2:
-        raise InputError(f"path: expected {quantity} over time and inputs, got it over {values.dims}.")
-    return values.values, None
-
-
-def _line(
-    axes: Axes,
-    times: FloatArray,
-    mean: FloatArray,
-    deviation: FloatArray | None,
-    style: dict[str, Any],
-    label: str | None,
-) -> None:
-    """A curve with its band; what is at infinity, as a level."""
-    finite = np.isfinite(times)
-    (line,) = axes.plot(times[finite], mean[finite], label=label, **style)
-    if finite.sum() == 1:
-        line.set_marker("o")
-    if deviation is not None:
-        low, high = mean - _BANDS * deviation, mean + _BANDS * deviation
-        axes.fill_between(times[finite], low[finite], high[finite], color=style["color"], alpha=0.16, linewidth=0)
-    for value in mean[~finite & (np.abs(mean) > 1e-9 * np.abs(mean).max())]:  # a loss of 0 is no level on a log axis
-        axes.axhline(value, color=style["color"], linewidth=0.8, linestyle=":")
-        axes.annotate(
-            r"$t = \infty$", (1.0, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
-        )
-
-
-def _loss_axis(axes: Axes) -> None:
-    """Logarithmic where losses fall by more than ten, and no further down than they can mean something."""
-    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
-    if (values > 0).all() and values.max() > 10 * values.min():
-        axes.set_yscale("log")
-        if values.min() < 1e-8 * values.max():
-            axes.set_ylim(bottom=1e-8 * values.max())
-
-
-def _time_axis(axes: Axes, times: FloatArray) -> None:
-    """Logarithmic where times span decades, with a linear piece that holds 0."""
-    positive = times[np.isfinite(times) & (times > 0)]
-    if positive.size and positive.max() > 20 * positive.min():
-        if (times == 0).any():
-            axes.set_xscale("symlog", linthresh=float(positive.min()))
-            axes.set_xlim(left=0.0)
-        else:
-            axes.set_xscale("log")
-
-
-def _when(several: dict[str, Any]) -> str:
-    if any({"rate", "floor"} <= set(one.data_vars) or not one.attrs.get("descent", 1) for one in several.values()):
-        return r"training time (learning rate $\times$ steps)" if _unit_rate(several) else "training time (steps)"
-    return "step"
-
-
-def _unit_rate(several: dict[str, Any]) -> bool:
-    return all(float(one.attrs.get("learning_rate", 0.0)) == 1.0 for one in several.values())
-
-
 def _sparsity(found: Any) -> tuple[FloatArray, str]:
     """Sparsity along a path where it changes, else time."""
-    times = _numbers("found.time", found[TIME])
+    times = numbers_of("found.time", found[TIME])
     if "density" not in found or found.density.dims != (TIME, LAYER):
         return times, "time"
     density = found.density.values
@@ -478,7 +314,7 @@ def _energy_lines(ax: Where, at: FloatArray, energies: Any, counts: Sequence[int
     if not held:
         raise InputError(f"modes: expected some of at most {least}, as many as were computed, got {shown(counts)}.")
     axes = axes_of(ax, (4.6, 3.4))
-    for count, style in zip(held, _styles(len(held)), strict=True):
+    for count, style in zip(held, line_styles(len(held)), strict=True):
         shares = np.array([100 * one[count - 1] for one in energies])
         axes.plot(at, shares, marker="o", ms=4, label=f"top {count}", **style)
     name_axes(axes, "Energy in the leading modes", what, "share of the trace (%)")
@@ -494,7 +330,7 @@ def _compare_networks(found: Any, ax: Where) -> Axes:
     curves = [("loss", "Training loss, gradient flow", "share of the loss at the start")]
     curves += [("test_error_in_time", "Error on new inputs", "mean square error")] if tested else []
     for axes, (which, title, y) in zip(panels[0], curves, strict=True):
-        for number, (name, style) in enumerate(zip(names, _styles(len(names)), strict=True)):
+        for number, (name, style) in enumerate(zip(names, line_styles(len(names)), strict=True)):
             axes.loglog(found[TIME], found[which].values[number], label=name, **style)
         name_axes(axes, title, r"training time (learning rate $\times$ steps)", y)
     level = found.attrs.get("level")

@@ -6,7 +6,7 @@ apart with any colour vision, and lines by their dashes without colour. Needs ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -139,3 +139,28 @@ def colour_bar(image: Any, panels: Any, label: str) -> Any:
     bar.set_label(label)
     bar.outline.set_visible(False)
     return bar
+
+
+def by_name(argument: str, found: Any) -> dict[str, Any]:
+    """Results by name; one alone has none."""
+    if isinstance(found, Mapping) and not hasattr(found, "data_vars"):
+        if not found:
+            raise InputError(f"{argument}: expected at least one result, got an empty dict.")
+        return {str(name)[:40]: one for name, one in found.items()}
+    return {"": found}
+
+
+def line_styles(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [LINES[(start + number) % len(LINES)] for number in range(count)]
+
+
+def numbers_of(name: str, values: Any) -> FloatArray:
+    array = np.atleast_1d(np.asarray(values))
+    if array.dtype.kind not in "fiu" or not array.size:
+        raise InputError(f"{name}: expected numbers, got dtype {array.dtype} of {array.size}.")
+    return array.astype(float)
+
+
+def put_legend(axes: Axes) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()

@@ -34,6 +34,7 @@ from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.networks.network import Network
 from graphon_theory.training.dynamics import best_stop_of, steps_of, time_of
+from graphon_theory.training.kernel_motions import kernel_change, squared_distance
 from graphon_theory.training.linear_training import LinearTraining
 from graphon_theory.training.regressions import left_out
 
@@ -60,27 +61,33 @@ def compare_networks(
     ridge: float = 0.0,
     kind: str = "ntk",
     verdicts: Mapping[str, Any] | None = None,
+    width: int | None = None,
     rng: np.random.Generator | int = 0,
 ) -> xr.Dataset:
     """Spectrum, speed and error of each network's limit kernel on one data set, and which is best.
 
     Args:
-        networks: by name; one output each (several targets share its kernel). A sequence of networks stands for one
-            method over seeds: figures are means over them.
+        networks: by name. A sequence of networks stands for one method over seeds: figures are means over them. Of
+            several outputs that share a kernel (equal rows of the last layer) one is taken, for all targets; outputs
+            with kernels of their own go with the columns of y, as in `gradient_flow`.
         x: inputs (N, d); y: targets (N,) or (N, k); x_test, y_test: new ones, or neither.
         level: the training loss to be reached, as a share of the loss at the start.
         count: eigenvalues shown, 10 or all of fewer if left out; ridge: as in `gradient_flow`; kind: "ntk" or "nngp".
         verdicts: by name, what `gv.applicability` returned, or its verdict. "no limit kernel" leaves a network out: its
-            figures are NaN, for no kernel describes it. rng: seed or generator of the draws behind ``rank_low``.
+            figures are NaN, for no kernel describes it.
+        width: hidden units of the networks that are meant, for ``kernel_change``. rng: seed or generator of the draws
+            behind ``rank_low``.
 
     Returns a Dataset over ``network``:
 
     - ``log_eigenvalue`` ("network", "mode"): natural log of the ``count`` largest; ``energy_5``, ``energy_10``,
       ``effective_rank``, ``participation`` = tr(K)^2 / |K|_F^2, ``gap``, ``decay_exponent`` (NaN where it cannot be
       fitted), ``alignment`` with the targets, ``complexity`` = (tr K / N) y' (K + N ridge)^-1 y / N, the square of the
-      norm in the sequel's bound at signals of one size (infinite where targets need null modes);
+      norm in the sequel's bound at signals of one size, summed over targets (infinite where they need null modes);
     - ``critical_learning_rate``, ``learning_rate``, half of it, to train at, ``time_to_loss`` (flow), ``steps_to_loss``
       (gradient descent at that half), infinite where null modes or the ridge keep the loss above the level;
+    - with ``width`` ``kernel_change``: the share by which the kernel's largest eigenvalue changes at that width until
+      the level is reached, about (`gradient_flow` has the formula). From 1 on the limit is no guide to training;
     - ``predicted_error``: mean square error, summed over targets, of leaving one out at infinite time, from the
       training inputs alone (NaN where inputs coincide and there is no ridge); with test data ``test_error``, the same
       measured there, ``best_error`` the least of it in training by flow, at ``best_time``, and for several targets
@@ -93,6 +100,7 @@ def compare_networks(
     - ``loss`` (and ``test_error_in_time``) over ("network", "time") of flow at learning rate 1, as shares of the start
       and as mean squares.
 
+    Figures of the spectrum are means over the kernels of outputs, where each has its own; learning is that of all.
     Training starts from f_0 = 0, also where drift gives f_0 a mean. `comparison_table` prints it.
 
     Raises NetworkError, InputError and KernelError.
@@ -119,26 +127,30 @@ def compare_networks(
         if wanted.shape[1:] != targets.shape[1:]:
             raise InputError(f"y_test: expected targets like y's {targets.shape[1:]}, got {wanted.shape[1:]} each.")
 
+    if width is not None:
+        whole_number("width", width)
+        if kind != "ntk":
+            raise InputError("width: the NNGP trains the last layer alone, whose kernel stands still; leave it out.")
     kept = {name: many for name, many in members.items() if said.get(name) != _NO_LIMIT}
-    problems = {
-        name: [LinearTraining.of(limit_kernel(one, inputs)[kind], targets) for one in many]
-        for name, many in kept.items()
-    }
+    kernels = {name: [limit_kernel(one, inputs) for one in many] for name, many in kept.items()}
+    problems = {name: [_problem(name, one[kind], targets) for one in many] for name, many in kernels.items()}
     times = _times([problem for many in problems.values() for problem in many])
     found: dict[str, _Column] = {}
     errors: dict[str, FloatArray] = {}  # (seeds, inputs)
     for name, many in problems.items():
         columns, rows = [], []
-        for network, problem in zip(kept[name], many, strict=True):
+        for network, kernel, problem in zip(kept[name], kernels[name], many, strict=True):
             alone = ((left_out(problem, delta) - problem.functions @ problem.coefficients) ** 2).sum(axis=1)
             column = _training(problem, times, share, int(count), delta) | {"predicted_error": float(alone.mean())}
+            if width is not None:
+                column["kernel_change"] = _change(network, kernel, problem, float(column["time_to_loss"]), delta, width)
             if new is not None and wanted is not None:
                 cross = limit_kernel(network, new, inputs)[kind]
                 tested, alone = _testing(problem, cross, wanted, times, delta)
                 column |= tested
             columns.append(column)
             rows.append(alone)
-        found[name] = {key: np.mean([column[key] for column in columns], axis=0) for key in columns[0]}
+        found[name] = {key: np.mean(np.array([column[key] for column in columns]), axis=0) for key in columns[0]}
         errors[name] = np.array(rows)
     for name, column in _ranks(errors, generator).items():
         found[name] |= column
@@ -163,7 +175,7 @@ def compare_networks(
 
 
 def comparison_table(found: xr.Dataset) -> Table:
-    """What `compare_networks` found, for the terminal: a column per network."""
+    """What `compare_networks` found, for the terminal: a column per network. Raises InputError otherwise."""
     from rich.table import Table
 
     single = (
@@ -182,7 +194,7 @@ def comparison_table(found: xr.Dataset) -> Table:
     table = Table(title=f"Limit {str(found.attrs.get('kind')).upper()} on {int(found.attrs['inputs']):,} inputs")
     table.add_column("")
     for name in found[NETWORK].values:
-        table.add_column(str(name), justify="right")
+        table.add_column(str(name), justify="right", overflow="fold")
 
     def row(label: str, values: FloatArray, form: str, end: bool = False) -> None:
         table.add_row(label, *(form.format(value) for value in values), end_section=end)
@@ -201,7 +213,9 @@ def comparison_table(found: xr.Dataset) -> Table:
     row("learning rate to train at", found.learning_rate.values, "{:.3g}")
     percent = f"{100 * float(found.attrs['level']):g}% of the loss"
     row(f"time to {percent}", found.time_to_loss.values, "{:.3g}")
-    row(f"steps to {percent}, half that rate", found.steps_to_loss.values, "{:.0f}", True)
+    row(f"steps to {percent}, half that rate", found.steps_to_loss.values, "{:.0f}", "kernel_change" not in found)
+    if "kernel_change" in found:
+        row("the kernel changes by (%), about", 100 * found.kernel_change.values, "{:.2g}", True)
     row("predicted error (leave one out)", found.predicted_error.values, "{:.4f}")
     for key, label, form in (
         ("test_error", "test error", "{:.4f}"),
@@ -230,8 +244,8 @@ def _members(networks: Any) -> dict[str, list[Network]]:
         if not many:
             raise InputError(f"networks[{name!r}]: expected a Network, or one a seed, got none.")
         for one in many:
-            if not isinstance(one, Network) or one.outputs != 1:
-                raise NetworkError(f"networks[{name!r}]: expected a Network with one output, got {shown(one)}.")
+            if not isinstance(one, Network):
+                raise NetworkError(f"networks[{name!r}]: expected a Network, got {shown(one)}.")
         members[name] = many
     return members
 
@@ -281,8 +295,17 @@ def _ranks(errors: Mapping[str, FloatArray], rng: np.random.Generator) -> dict[s
     }
 
 
+def _problem(name: str, kernel: xr.DataArray, targets: FloatArray) -> LinearTraining:
+    try:
+        return LinearTraining.of(kernel, targets)
+    except InputError as error:
+        raise InputError(f"networks[{name!r}]: {error}") from None
+
+
 def _complexity(problem: LinearTraining, delta: float) -> float:
-    """(tr K / N) y' (K + N ridge)^-1 y / N; infinite where the targets have a part that only null modes could learn."""
+    """Sum over targets of (tr K / N) y' (K + N ridge)^-1 y / N; infinite where they need null modes."""
+    if problem.parts:
+        return sum(_complexity(one, delta) for one in problem.parts)
     rates, power = problem.rates(delta), 2 * problem.power
     null = rates <= 0
     if power[null].sum() > problem.rounding / problem.values[0] * power.sum():
@@ -298,7 +321,7 @@ def _times(problems: Sequence[LinearTraining]) -> FloatArray:
 
 
 def _training(problem: LinearTraining, times: FloatArray, share: float, count: int, delta: float) -> _Column:
-    modes, power = problem.modes, problem.power
+    power, parts = problem.power, problem.parts or (problem,)
     start = float(power.sum())
     if not start > 0:
         raise InputError("y: every target is zero, so that there is nothing to learn.")
@@ -307,15 +330,20 @@ def _training(problem: LinearTraining, times: FloatArray, share: float, count: i
     among = problem.coefficients.T @ problem.coefficients
     inner = float(problem.values @ np.sum(problem.coefficients**2, axis=1))
     with np.errstate(divide="ignore"):
-        logs = np.log(np.maximum(problem.values[:count], 0.0))
+        logs = np.mean([np.log(np.maximum(one.values[:count], 0.0)) for one in parts], axis=0)
+    last = problem.size - 1
+
+    def mean(name: str) -> float:
+        return float(np.mean([one.modes.attrs.get(name, np.nan) for one in parts]))
+
     return {
         "log_eigenvalue": logs,
-        "energy_5": float(modes.energy[min(4, problem.size - 1)]),
-        "energy_10": float(modes.energy[min(9, problem.size - 1)]),
-        "effective_rank": float(modes.attrs["effective_rank"]),
-        "participation": float(problem.values.sum() ** 2 / (problem.values**2).sum()),
-        "gap": float(modes.attrs["gap"]),
-        "decay_exponent": float(modes.attrs.get("decay_exponent", np.nan)),
+        "energy_5": float(np.mean([one.modes.energy[min(4, last)] for one in parts])),
+        "energy_10": float(np.mean([one.modes.energy[min(9, last)] for one in parts])),
+        "effective_rank": mean("effective_rank"),
+        "participation": float(np.mean([one.values.sum() ** 2 / (one.values**2).sum() for one in parts])),
+        "gap": mean("gap"),
+        "decay_exponent": mean("decay_exponent"),
         "alignment": inner / float(np.linalg.norm(problem.values) * np.linalg.norm(among)),
         "complexity": _complexity(problem, delta),
         "critical_learning_rate": critical,
@@ -324,6 +352,15 @@ def _training(problem: LinearTraining, times: FloatArray, share: float, count: i
         "steps_to_loss": steps_of(problem, share * start, critical / 2, delta),
         "loss": (1 - problem.flow(times, 1.0, delta).fraction) ** 2 @ power / start,
     }
+
+
+def _change(
+    network: Network, kernel: xr.Dataset, problem: LinearTraining, time: float, delta: float, width: int
+) -> float:
+    """``kernel_change`` at that time."""
+    units = width * network.layers[-1].mask.mean()
+    distance = squared_distance(problem, problem.flow(np.array([time]), 1.0, delta))
+    return float(kernel_change(problem, distance, kernel.nngp, network.depth, units)[0])
 
 
 def _testing(

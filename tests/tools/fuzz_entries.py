@@ -323,6 +323,7 @@ def _theory() -> list[Entry]:
             "drift": True,
             "starts": 2,
             "rng": 0,
+            "places": [(k, k + 1) for k in range(len(_masks()))],
         },
         "*",
     )
@@ -585,6 +586,8 @@ def _theory() -> list[Entry]:
             "count": 2,
             "ridge": 0.1,
             "kind": "ntk",
+            "verdicts": {"two": "(W, V) applies"},
+            "rng": 0,
         },
         "*",
     )

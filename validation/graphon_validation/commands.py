@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from graphon_validation.experiments.training_experiments import METHODS as TRAIN
 from graphon_validation.experiments.training_experiments import training_experiment
 from graphon_validation.experiments.upstream_experiments import upstream_experiment
 from graphon_validation.pruning.scores import METHODS
+from graphon_validation.studies.checkpoint_estimates import estimate_checkpoint
 from graphon_validation.training.trainers import OPTIMIZERS
 
 ONE_SHOT = sorted(set(METHODS) - {"imp"})
@@ -39,11 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     chosen = _parser().parse_args(arguments)
     try:
-        whole_numbers("widths", chosen.widths, distinct=True)
-        if chosen.seeds < chosen.least_seeds:
-            raise InputError(
-                f"--seeds: expected at least {chosen.least_seeds} networks for errors, got {chosen.seeds}."
-            )
+        if hasattr(chosen, "widths"):
+            whole_numbers("widths", chosen.widths, distinct=True)
+            if chosen.seeds < chosen.least_seeds:
+                raise InputError(
+                    f"--seeds: expected at least {chosen.least_seeds} networks for errors, got {chosen.seeds}."
+                )
         chosen.run(chosen)
     except GraphonError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -129,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
     training.add_argument("--hidden", type=int, default=4, help="hidden layers")
+    _add_estimate(commands.add_parser("estimate", help="the network of graphons of a torch model's file"))
     text = "designed masks against those of every other method: predicted and measured test errors"
     designs = command("design", text, _design, [1024], 5, least=1)
     designs.add_argument("--task", choices=TASKS, default="relevant")
@@ -151,6 +156,38 @@ def _parser() -> argparse.ArgumentParser:
     for one in (protocols, saliency, scores, signs, paths, upstream, training, spectra):
         one.add_argument("--data", default="digits", help="digits, or idx:FOLDER for MNIST's files")
     return parser
+
+
+def _add_estimate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("source", type=Path, help=".pt, .pth or .safetensors")
+    command.add_argument("--out", type=Path, required=True, help="network to write, .toml or .npz")
+    command.add_argument("--blocks", default="16", help='blocks a hidden layer, or "auto"')
+    command.add_argument("--inputs", type=int, help="group the inputs, in their order")
+    command.add_argument("--no-drift", action="store_true", help="leave the drift D out")
+    command.add_argument("--activations", nargs="+", help="one name, or one for every layer but the last")
+    command.add_argument("--init", default="torch", help="law of the weights before training, or their deviation")
+    command.add_argument("--zeros-pruned", action="store_true", help="weights that are exactly 0 were pruned")
+    command.set_defaults(run=_estimate)
+
+
+def _estimate(chosen: argparse.Namespace) -> None:
+    try:
+        init: str | float = float(chosen.init)
+    except ValueError:
+        init = chosen.init
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        rows = estimate_checkpoint(
+            chosen.source,
+            chosen.out,
+            blocks=int(chosen.blocks) if chosen.blocks.isdecimal() else chosen.blocks,
+            inputs=chosen.inputs,
+            drift=not chosen.no_drift,
+            activations=chosen.activations,
+            init=init,
+            zeros_pruned=chosen.zeros_pruned,
+        )
+    print(json.dumps(rows))
 
 
 def _quickstart(chosen: argparse.Namespace) -> None:
