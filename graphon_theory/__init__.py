@@ -160,7 +160,15 @@ _MODULES = {
         "comparison_table",
     ),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+# They load scikit-learn, an extra: `from graphon_theory import *` does without.
+_WITH_SCIKIT_LEARN = {
+    "estimators.kernel_estimators": (
+        "GraphonKernel",
+        "GraphonKernelClassifier",
+        "GraphonKernelRegressor",
+    ),
+}
+_HOME = {name: module for table in (_MODULES, _WITH_SCIKIT_LEARN) for module, names in table.items() for name in names}
 _WINGS = (
     "errors",
     "plots",
@@ -169,6 +177,7 @@ _WINGS = (
     "designs",
     "engine",
     "estimation",
+    "estimators",
     "exact",
     "graphons",
     "networks",
@@ -180,7 +189,7 @@ _WINGS = (
     "training",
 )
 
-__all__ = [*sorted(_HOME), "__version__", "plots"]
+__all__ = [*sorted(name for names in _MODULES.values() for name in names), "__version__", "plots"]
 
 
 def __getattr__(name: str) -> object:
@@ -195,7 +204,7 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """What users call; wings and modules are there by their names all the same."""
-    return list(__all__)
+    return sorted({*__all__, *_HOME})
 
 
 if TYPE_CHECKING:
@@ -246,6 +255,9 @@ if TYPE_CHECKING:
     from graphon_theory.estimation.network_estimates import WeightScaleWarning as WeightScaleWarning
     from graphon_theory.estimation.network_estimates import estimate_network as estimate_network
     from graphon_theory.estimation.units import trace_units as trace_units
+    from graphon_theory.estimators.kernel_estimators import GraphonKernel as GraphonKernel
+    from graphon_theory.estimators.kernel_estimators import GraphonKernelClassifier as GraphonKernelClassifier
+    from graphon_theory.estimators.kernel_estimators import GraphonKernelRegressor as GraphonKernelRegressor
     from graphon_theory.exact.closed_forms import closed_form as closed_form
     from graphon_theory.exact.exact_graphons import exact_degrees as exact_degrees
     from graphon_theory.exact.exact_graphons import exact_mean as exact_mean

@@ -28,6 +28,7 @@ def public() -> dict[str, Any]:
 
         packages.append(gv)
     named = {f"{package.__name__}.{name}": getattr(package, name) for package in packages for name in package.__all__}
+    named |= {f"graphon_theory.{name}": getattr(gt, name) for name in dir(gt)}
     return {name: thing for name, thing in named.items() if not inspect.ismodule(thing) and not isinstance(thing, str)}
 
 

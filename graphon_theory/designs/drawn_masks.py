@@ -155,10 +155,11 @@ def _within(p: FloatArray, form: _Pattern, number: int) -> FloatArray:
 
 def _shifts_to(logits: FloatArray, most: int) -> FloatArray:
     """The shift of every row at which its probabilities add up to ``most``; as good as infinite where they never do."""
-    low, high = np.full((2, len(logits)), 2 * _FARTHEST)
+    low: FloatArray = np.full(len(logits), 2 * _FARTHEST)
+    high = low.copy()
     low[np.isfinite(logits).sum(axis=1) > most] *= -1
     for _ in range(70):
-        middle = 0.5 * (low + high)
+        middle: FloatArray = 0.5 * (low + high)
         above = expit(logits + middle[:, None]).sum(axis=1) > most
         high, low = np.where(above, middle, high), np.where(above, low, middle)
     return low
@@ -171,12 +172,11 @@ def _systematic(p: FloatArray, form: _Pattern, rng: np.random.Generator) -> Bool
     mask = np.zeros(p.shape, dtype=bool)
     if not total:
         return mask
-    keys = rng.random(p.shape)
+    keys = np.asarray(rng.random(p.shape))
     starts = np.arange(0, columns, form.group)
     if form.group > 1:  # entries of a group stay together, so that it has the whole number above or below its sum
-        keys += np.repeat(rng.permuted(np.tile(np.arange(len(starts)), (rows, 1)), axis=1), form.group, axis=1)[
-            :, :columns
-        ]
+        groups = rng.permuted(np.tile(np.arange(len(starts)), (rows, 1)), axis=1)
+        keys = keys + np.repeat(groups, form.group, axis=1)[:, :columns]
     order = np.argsort(keys, axis=1)
     sums = np.cumsum(np.take_along_axis(p, order, axis=1).ravel())
     sums *= total / sums[-1]  # roundings

@@ -33,7 +33,7 @@ from graphon_theory.designs.problems import (
     free_layers,
     targets_of,
 )
-from graphon_theory.designs.searches import Report, Search, Step, Task
+from graphon_theory.designs.searches import HALVES, Report, Search, Step, Task, patient, pick
 from graphon_theory.errors import InputError
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.network import Network
@@ -48,7 +48,7 @@ _PRICE = 0.03  # of poor receivers, in units of what even masks reach
 _BEGUN = 15  # iterations that tell good starts from poor ones: most of the way down, and the order seldom changes then
 _KEPT = 2  # starts that go on
 _CLEAR = 2.0  # standard errors that a gain must exceed to be called one
-_LEAST_JUDGED = 5  # inputs below which nothing is held out
+_LEAST_JUDGED = 10  # inputs below which nothing is held out
 
 
 class DesignWarning(UserWarning):
@@ -61,7 +61,7 @@ class Design(Record):
 
     ``network``: ready for ``limit_kernel`` and ``gv.build``. ``value``: the objective on all inputs, the very ones it
     was made small on; ``baseline_value``: that of even masks of the same budget. ``holdout``: mean squared error
-    (summed over targets) of kernel regression at inputs that neither the search nor its stopping has seen, of a design
+    (summed over targets) of kernel regression at inputs that neither the search nor its stopping has seen, of designs
     made without them; ``baseline_holdout``: of even masks; None where nothing was held out. ``gain``: 1 - holdout /
     baseline_holdout, and ``gain_error`` its standard error. ``spread``: the objective's value from every start.
     ``densities``: the share of connections in every layer. ``evaluations``: of kernels with their derivative, all
@@ -174,9 +174,11 @@ def design(
         few numbers, and graphons without edges. None lets every cell go its own way.
     starts, iterations, patience:
         Random starts, of which the two that are best after 15 iterations go on; iterations of each at most; iterations
-        without progress on inputs held out that end a search.
+        in a row that end a search, if they are worse on inputs held out than the best, by more than a standard error,
+        or bring less than 0.5% of the way down.
     holdout:
-        Share of the inputs that is held out at first, one half to say when to stop and one to judge. Then the searches
+        Share of the inputs that is held out at first, to say when to stop and to judge: each half of them judges the
+        step that the other has chosen. Then the searches
         are repeated on all inputs, and the best goes on with them, for as long as was good if that was a gain. 0 holds
         nothing out.
     samples:
@@ -246,23 +248,24 @@ class _Run:
         even = self.cells[0].at(self.cells[0].values(np.zeros(self.cells[0].count)))
         some = task.seen[: self.limits["samples"]]
         task = replace(task, price=_PRICE * abs(task.value(even, some)))
-        everything = replace(task, seen=np.arange(len(task.x)), stopping=task.stopping[:0])
+        everything = replace(task, seen=np.arange(len(task.x)), held=task.held[:0])
         chosen, length = 0, self.limits["iterations"]
-        best: Search | None = None
+        further: list[Search] = []
         judged: tuple[float, float, float, float] | None = None
-        if len(task.stopping):
-            for which in range(len(self.cells)):
-                for search in self._descents(0, task, which, origins[which], length)[:_KEPT]:
-                    if best is None or search.best.stopping < best.best.stopping:
-                        chosen, best = which, search
-            if best is not None:
-                judged = _judged(task, best)
-                if judged[2] > _CLEAR * judged[3]:
-                    length = best.length
-        further = []
-        if best is not None:  # what was found without the inputs held out goes on with them
-            left = max(1, length - best.best.iteration)
-            further = self._descents(1, everything, chosen, [best.best.z], left)
+        if len(task.held):
+            tried = [
+                (which, search)
+                for which in range(len(self.cells))
+                for search in self._descents(0, task, which, origins[which], length)[:_KEPT]
+            ]
+            if tried:
+                step = pick([step for _, search in tried for step in search.steps])
+                chosen, best = next((k, search) for k, search in tried if step in search.steps)
+                judged = self._judged(task, [search for _, search in tried], even)
+                if judged[2] > _CLEAR * judged[3] and step is not best.steps[-1]:
+                    length = max(1, step.iteration)
+                # what was found without the inputs held out goes on with them
+                further = self._descents(1, everything, chosen, [step.z], max(1, length - step.iteration))
         anew = self._descents(1, everything, chosen, origins[chosen], length)
         if not anew and not further:  # interrupted before, while every start was tried with inputs held out
             anew = sorted((s for _, s in self.searches if s.cells is self.cells[chosen]), key=lambda s: s.start)
@@ -295,6 +298,19 @@ class _Run:
                 search.iterations = length
                 self._run(search, search.steps[-1].z)
         return searches
+
+    def _judged(self, task: Task, searches: Sequence[Search], even: Network) -> tuple[float, float, float, float]:
+        """Errors of what was found and of even masks, the gain and its standard error.
+
+        At the inputs held out: each half of them judges the step that the other has chosen.
+        """
+        own, plain = np.empty(len(task.held)), task.errors(even, task.held)
+        for chooses, judges in (HALVES, HALVES[::-1]):
+            steps = [step for search in searches for step in patient(search.steps, self.limits["patience"], chooses)]
+            own[judges] = pick(steps, chooses).errors[judges]
+        apart, scale = plain - own, float(plain.mean())
+        error = float(apart.std(ddof=1)) / np.sqrt(len(apart)) / scale
+        return float(own.mean()), scale, float(apart.mean()) / scale, error
 
     def _run(self, search: Search, z: FloatArray) -> bool:
         """Whether there is anything to show for it."""
@@ -341,15 +357,6 @@ def _lowest_degree(graphon: Graphon) -> float:
     return float(graphon.degrees(1)((edges[:-1] + edges[1:]) / 2).min())
 
 
-def _judged(task: Task, search: Search) -> tuple[float, float, float, float]:
-    """Errors of the best of a search and of even masks at inputs that neither saw, the gain and its standard error."""
-    cells = search.cells
-    own = task.errors(cells.at(cells.values(search.best.z)), task.judging)
-    even = task.errors(cells.at(cells.values(np.zeros(cells.count))), task.judging)
-    apart, scale = even - own, float(even.mean())
-    return float(own.mean()), scale, float(apart.mean()) / scale, float(apart.std(ddof=1)) / np.sqrt(len(apart)) / scale
-
-
 def _history(searches: list[tuple[int, Search]]) -> xr.Dataset:
     steps: list[tuple[int, Step]] = [(phase, step) for phase, search in searches for step in search.steps]
     columns: dict[str, list[float]] = {
@@ -381,14 +388,13 @@ def _task(
 ) -> Task:
     count = 0
     if holdout and y.shape[1]:
-        count = int(share_kept("holdout", holdout, expected="a share of the inputs, in [0, 1)") * len(x)) // 2
-        if len(x) - 2 * count < 2:
+        count = int(share_kept("holdout", holdout, expected="a share of the inputs, in [0, 1)") * len(x))
+        if len(x) - count < 2:
             raise InputError(f"holdout: {holdout:g} of {len(x)} inputs leaves fewer than two to design by.")
     if count < _LEAST_JUDGED:
         count = 0
     order = rng.permutation(len(x)) if count else np.arange(len(x))
-    stopping, judging, seen = (np.sort(part) for part in np.split(order, [count, 2 * count]))
-    return Task(x, y, seen, stopping, judging, goal, ridge, threads=threads)
+    return Task(x, y, np.sort(order[count:]), order[:count], goal, ridge, threads=threads)
 
 
 def _warn_of_crowds(count: int, y: FloatArray) -> None:

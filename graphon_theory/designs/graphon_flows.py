@@ -120,7 +120,7 @@ def graphon_flow(
     labels = checked_groups(groups, inputs.shape[1])
     cells = cells_of(network, counts, shares, checked_blocks(blocks, network.depth), free, labels, q)
     rows = np.arange(len(inputs))
-    task = Task(inputs, targets, rows, rows[:0], rows[:0], goal, ridge, threads=threads)
+    task = Task(inputs, targets, rows, rows[:0], goal, ridge, threads=threads)
     flow = _Flow(task, cells, rows, limit)
     begun = cells.values(size * as_generator(rng).standard_normal(cells.count))
     states, values = flow.run(begun, clock)

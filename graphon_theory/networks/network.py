@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
@@ -16,6 +16,7 @@ from graphon_theory.data.checks import whole_number
 from graphon_theory.errors import GraphonError, NetworkError, SpecError, shown
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity, as_connectivity
+from graphon_theory.networks.network_files import named_after, parsed, read_network, write_network
 from graphon_theory.networks.specs import (
     SHORT_SUMMARIES,
     SPECS,
@@ -239,7 +240,7 @@ class Network(Record):
         """The network as TOML text that :meth:`from_toml` reads back.
 
         Raises SpecError for callables, arrays over 4,096 entries and what is ``Known`` of single units: text would not
-        hold them.
+        hold them; :meth:`save` holds all but callables.
         """
         return tomli_w.dumps(_to_dict(self, SPECS))
 
@@ -257,10 +258,29 @@ class Network(Record):
             raise SpecError(
                 f"text: not valid TOML (expected text, got {type(text).__name__}; read a file with Path.read_text)."
             )
+        return cls._of(parsed(text))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a file, whole or not at all: as TOML (.toml), or with its arrays beside that (.npz).
+
+        A .npz holds step functions of any size and what is ``Known``, to the last bit. Raises SpecError for callables,
+        for other names, and in .toml as :meth:`to_toml`.
+        """
+        write_network(path, partial(_to_dict, self))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Network:
+        """Read what :meth:`save` wrote, of either kind. Nothing is run, and no more is read than the file is long.
+
+        Raises SpecError as :meth:`from_toml` and for damaged files, with the file's name; OSError where there is none.
+        """
         try:
-            data = tomllib.loads(text)
-        except (RecursionError, ValueError) as error:
-            raise SpecError(f"text: not valid TOML ({error}).") from None
+            return cls._of(read_network(path))
+        except GraphonError as error:
+            raise named_after(path, error) from None
+
+    @classmethod
+    def _of(cls, data: dict[str, Any]) -> Network:
         kind = "stage" if "stage" in data and "layer" not in data else "layer"
         refuse_unknown(data, {*_KEYS, kind}, "network")
         if not isinstance(data.get(kind), list) or not data[kind]:

@@ -172,4 +172,4 @@ def _when(several: dict[str, Any]) -> str:
 
 
 def _unit_rate(several: dict[str, Any]) -> bool:
-    return all(float(one.attrs.get("learning_rate", 0.0)) == 1.0 for one in several.values())
+    return all(bool(np.all(np.equal(one.attrs.get("learning_rate", 0.0), 1.0))) for one in several.values())

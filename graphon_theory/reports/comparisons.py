@@ -65,8 +65,9 @@ def compare_networks(
     """Spectrum, speed and error of each network's limit kernel on one data set, and which is best.
 
     Args:
-        networks: by name; one output each (several targets share its kernel). A sequence of networks stands for one
-            method over seeds: figures are means over them.
+        networks: by name. A sequence of networks stands for one method over seeds: figures are means over them. Of
+            several outputs that share a kernel (equal rows of the last layer) one is taken, for all targets; outputs
+            with kernels of their own go with the columns of y, as in `gradient_flow`.
         x: inputs (N, d); y: targets (N,) or (N, k); x_test, y_test: new ones, or neither.
         level: the training loss to be reached, as a share of the loss at the start.
         count: eigenvalues shown, 10 or all of fewer if left out; ridge: as in `gradient_flow`; kind: "ntk" or "nngp".
@@ -78,7 +79,7 @@ def compare_networks(
     - ``log_eigenvalue`` ("network", "mode"): natural log of the ``count`` largest; ``energy_5``, ``energy_10``,
       ``effective_rank``, ``participation`` = tr(K)^2 / |K|_F^2, ``gap``, ``decay_exponent`` (NaN where it cannot be
       fitted), ``alignment`` with the targets, ``complexity`` = (tr K / N) y' (K + N ridge)^-1 y / N, the square of the
-      norm in the sequel's bound at signals of one size (infinite where targets need null modes);
+      norm in the sequel's bound at signals of one size, summed over targets (infinite where they need null modes);
     - ``critical_learning_rate``, ``learning_rate``, half of it, to train at, ``time_to_loss`` (flow), ``steps_to_loss``
       (gradient descent at that half), infinite where null modes or the ridge keep the loss above the level;
     - ``predicted_error``: mean square error, summed over targets, of leaving one out at infinite time, from the
@@ -93,6 +94,7 @@ def compare_networks(
     - ``loss`` (and ``test_error_in_time``) over ("network", "time") of flow at learning rate 1, as shares of the start
       and as mean squares.
 
+    Figures of the spectrum are means over the kernels of outputs, where each has its own; learning is that of all.
     Training starts from f_0 = 0, also where drift gives f_0 a mean. `comparison_table` prints it.
 
     Raises NetworkError, InputError and KernelError.
@@ -121,8 +123,7 @@ def compare_networks(
 
     kept = {name: many for name, many in members.items() if said.get(name) != _NO_LIMIT}
     problems = {
-        name: [LinearTraining.of(limit_kernel(one, inputs)[kind], targets) for one in many]
-        for name, many in kept.items()
+        name: [_problem(name, limit_kernel(one, inputs)[kind], targets) for one in many] for name, many in kept.items()
     }
     times = _times([problem for many in problems.values() for problem in many])
     found: dict[str, _Column] = {}
@@ -138,7 +139,7 @@ def compare_networks(
                 column |= tested
             columns.append(column)
             rows.append(alone)
-        found[name] = {key: np.mean([column[key] for column in columns], axis=0) for key in columns[0]}
+        found[name] = {key: np.mean(np.array([column[key] for column in columns]), axis=0) for key in columns[0]}
         errors[name] = np.array(rows)
     for name, column in _ranks(errors, generator).items():
         found[name] |= column
@@ -230,8 +231,8 @@ def _members(networks: Any) -> dict[str, list[Network]]:
         if not many:
             raise InputError(f"networks[{name!r}]: expected a Network, or one a seed, got none.")
         for one in many:
-            if not isinstance(one, Network) or one.outputs != 1:
-                raise NetworkError(f"networks[{name!r}]: expected a Network with one output, got {shown(one)}.")
+            if not isinstance(one, Network):
+                raise NetworkError(f"networks[{name!r}]: expected a Network, got {shown(one)}.")
         members[name] = many
     return members
 
@@ -281,8 +282,17 @@ def _ranks(errors: Mapping[str, FloatArray], rng: np.random.Generator) -> dict[s
     }
 
 
+def _problem(name: str, kernel: xr.DataArray, targets: FloatArray) -> LinearTraining:
+    try:
+        return LinearTraining.of(kernel, targets)
+    except InputError as error:
+        raise InputError(f"networks[{name!r}]: {error}") from None
+
+
 def _complexity(problem: LinearTraining, delta: float) -> float:
-    """(tr K / N) y' (K + N ridge)^-1 y / N; infinite where the targets have a part that only null modes could learn."""
+    """Sum over targets of (tr K / N) y' (K + N ridge)^-1 y / N; infinite where they need null modes."""
+    if problem.parts:
+        return sum(_complexity(one, delta) for one in problem.parts)
     rates, power = problem.rates(delta), 2 * problem.power
     null = rates <= 0
     if power[null].sum() > problem.rounding / problem.values[0] * power.sum():
@@ -298,7 +308,7 @@ def _times(problems: Sequence[LinearTraining]) -> FloatArray:
 
 
 def _training(problem: LinearTraining, times: FloatArray, share: float, count: int, delta: float) -> _Column:
-    modes, power = problem.modes, problem.power
+    power, parts = problem.power, problem.parts or (problem,)
     start = float(power.sum())
     if not start > 0:
         raise InputError("y: every target is zero, so that there is nothing to learn.")
@@ -307,15 +317,20 @@ def _training(problem: LinearTraining, times: FloatArray, share: float, count: i
     among = problem.coefficients.T @ problem.coefficients
     inner = float(problem.values @ np.sum(problem.coefficients**2, axis=1))
     with np.errstate(divide="ignore"):
-        logs = np.log(np.maximum(problem.values[:count], 0.0))
+        logs = np.mean([np.log(np.maximum(one.values[:count], 0.0)) for one in parts], axis=0)
+    last = problem.size - 1
+
+    def mean(name: str) -> float:
+        return float(np.mean([one.modes.attrs.get(name, np.nan) for one in parts]))
+
     return {
         "log_eigenvalue": logs,
-        "energy_5": float(modes.energy[min(4, problem.size - 1)]),
-        "energy_10": float(modes.energy[min(9, problem.size - 1)]),
-        "effective_rank": float(modes.attrs["effective_rank"]),
-        "participation": float(problem.values.sum() ** 2 / (problem.values**2).sum()),
-        "gap": float(modes.attrs["gap"]),
-        "decay_exponent": float(modes.attrs.get("decay_exponent", np.nan)),
+        "energy_5": float(np.mean([one.modes.energy[min(4, last)] for one in parts])),
+        "energy_10": float(np.mean([one.modes.energy[min(9, last)] for one in parts])),
+        "effective_rank": mean("effective_rank"),
+        "participation": float(np.mean([one.values.sum() ** 2 / (one.values**2).sum() for one in parts])),
+        "gap": mean("gap"),
+        "decay_exponent": mean("decay_exponent"),
         "alignment": inner / float(np.linalg.norm(problem.values) * np.linalg.norm(among)),
         "complexity": _complexity(problem, delta),
         "critical_learning_rate": critical,

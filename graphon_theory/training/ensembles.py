@@ -32,7 +32,8 @@ from graphon_theory.data.checks import (
     refuse_overflow,
     truth,
 )
-from graphon_theory.data.labels import TIME, X_TEST, Variables, X, dataset
+from graphon_theory.data.labels import OUTPUT, TIME, X_TEST, Variables, X, dataset
+from graphon_theory.data.output_kernels import each_kernel
 from graphon_theory.errors import InputError, KernelError
 from graphon_theory.spectra.kernel_spectra import spectrum
 from graphon_theory.training.linear_training import Learned, LinearTraining, NewInputs
@@ -70,6 +71,8 @@ def training_ensemble(
     truth("descent", descent)
     if not {"nngp", "ntk"} <= set(getattr(kernels, "data_vars", ())):
         raise InputError("kernels: expected the Dataset of limit_kernel(network, x), with nngp and ntk.")
+    kernels = _shared(kernels, "kernels")
+    test = None if test is None else _shared(test, "test")
     prior_mean = _mean_of(kernels)
     size = len(as_kernel(kernels.ntk, "kernels.ntk"))
     start = None if prior_mean is None else _like(prior_mean, checked_targets(y, size).shape)
@@ -113,6 +116,15 @@ def training_ensemble(
         refuse_overflow(values, name)
     attrs = {"learning_rate": float(learning_rate), "ridge": float(ridge), "descent": int(descent)}
     return dataset(variables, coords, attrs)
+
+
+def _shared(kernels: xr.Dataset, name: str) -> xr.Dataset:
+    """The kernels that all outputs share; KernelError where each has its own, which are trained one by one."""
+    if OUTPUT not in getattr(kernels, "dims", ()):
+        return kernels
+    for one in {"nngp", "ntk"} & set(kernels.data_vars):
+        each_kernel(kernels[one], f"{name}.{one}", square=False, outputs=1)
+    return kernels.isel({OUTPUT: 0}, drop=True)
 
 
 def _learned(

@@ -32,7 +32,8 @@ def kernel_regression(
     at rounding level take no part.
 
     Args:
-        kernel: (N, N); y: (N,) or (N, k); test_kernel: (M, N), new by training inputs.
+        kernel: (N, N); y: (N,) or (N, k); test_kernel: (M, N), new by training inputs. Outputs with kernels of their
+            own as in `gradient_flow`.
         ridge: at least 0, in units of the operator (Theta / N), as in `gradient_flow`.
 
     Returns a Dataset: ``prediction`` ("x"[, "target"]), ``test_prediction`` ("x_test"[, "target"]), and
@@ -52,7 +53,7 @@ def kernel_regression(
     for name, (_, values) in variables.items():
         refuse_overflow(values, name)
     variables["left_out"] = ((X, *problem.tail), _shaped(left_out(problem, delta), problem))
-    attrs = {"ridge": delta, "null_modes": int(problem.size - problem.learns.sum())}
+    attrs = {"ridge": delta, "null_modes": int((~problem.learns).sum())}
     return dataset(variables, {**problem.coords, **_coords(new.inputs)}, attrs)
 
 
@@ -66,8 +67,8 @@ def left_out(problem: LinearTraining, ridge: float) -> FloatArray:
     if not problem.ridged(shift):
         return np.full_like(targets, np.nan)
     inverse = 1 / problem.rates(shift)
-    diagonal = problem.functions**2 @ inverse / problem.size
-    return np.asarray(targets - problem.functions @ (inverse[:, None] * problem.coefficients) / diagonal[:, None])
+    diagonal = problem.functions**2 @ (inverse[:, None] * problem.of_output) / problem.size
+    return np.asarray(targets - problem.functions @ (inverse[:, None] * problem.coefficients) / diagonal)
 
 
 def nngp_posterior(
@@ -86,11 +87,13 @@ def nngp_posterior(
 
     Args:
         nngp: K (N, N); y: (N,) or (N, k) targets less the prior mean; test_nngp: (M, N), new by training inputs.
-        test_variance: (M,), K(x, x) of the new inputs: ``np.diagonal(limit_kernel(network, x_new).nngp)``.
+        test_variance: (M,), K(x, x) of the new inputs: ``np.diagonal(limit_kernel(network, x_new).nngp)``; (M, k) where
+            outputs have kernels of their own (``axis1=1, axis2=2``, transposed).
         noise: variance of the targets' noise, at least 0 (a number; for 0 the pseudo-inverse).
 
-    Returns a Dataset: ``mean`` ("x_test"[, "target"]) and ``variance`` ("x_test",), the same for all targets, of the
-    function without noise; attrs ``log_evidence`` = log p(y), where the noise is above rounding or K of full rank.
+    Returns a Dataset: ``mean`` ("x_test"[, "target"]) and ``variance`` ("x_test",), the same for all targets that share
+    the kernel, else ("x_test", "target"), of the function without noise; attrs ``log_evidence`` = log p(y), where the
+    noise is above rounding or K of full rank.
 
     Raises KernelError (also for a ``test_variance`` below what the data explain: kernels that do not belong together)
     and InputError.
@@ -98,28 +101,30 @@ def nngp_posterior(
     problem = LinearTraining.of(nngp, y)
     level = positive_number("noise", noise, zero=True) / problem.size
     new = problem.at_new(test_nngp, "test_nngp")
-    prior = checked_like(test_variance, (len(new.projections),), "test_variance", new.inputs)
+    own = problem.outputs is not None
+    shape = (len(new.projections), *problem.shape) if own else (len(new.projections),)
+    prior = checked_like(test_variance, shape, "test_variance", new.inputs)
     response = problem.at_the_end(level).response
     mean = _over_modes(new.projections, response, problem)
     refuse_overflow(mean, "mean")
-    variance = prior - new.projections**2 @ response
+    variance = prior - (new.projections**2 @ (response[:, None] * problem.of_output)).reshape(shape)
     slack = 1e-8 * np.abs(prior).max(initial=0.0)
     if variance.min(initial=0.0) < -slack:
-        worst = int(variance.argmin())
+        worst = np.unravel_index(int(variance.argmin()), shape)
         raise KernelError(
-            f"test_variance: {prior[worst]:.6g} at [{worst}] is {-variance[worst]:.3g} less than what the training "
-            "inputs explain of it; pass the diagonal of the nngp of the same new inputs."
+            f"test_variance: {prior[worst]:.6g} at {[int(one) for one in worst]} is {-variance[worst]:.3g} less than "
+            "what the training inputs explain of it; pass the diagonal of the nngp of the same new inputs."
         )
     variables: Variables = {
         "mean": ((X_TEST, *problem.tail), mean),
-        "variance": ((X_TEST,), np.maximum(variance, 0.0)),  # rounding below zero only
+        "variance": ((X_TEST, TARGET) if own else (X_TEST,), np.maximum(variance, 0.0)),  # rounding below zero only
     }
     attrs: dict[str, float] = {"noise": level * problem.size}
     if problem.ridged(level):
         scale = problem.size * problem.rates(level)
         with np.errstate(over="ignore"):
             fit = float(np.sum(problem.size * problem.coefficients**2 / scale[:, None]))
-        targets = problem.coefficients.shape[1]
+        targets = 1 if own else problem.coefficients.shape[1]
         attrs["log_evidence"] = -0.5 * (fit + targets * float(np.log(2 * np.pi * scale).sum()))
         refuse_overflow(attrs["log_evidence"], "log_evidence")
     coords = {key: value for key, value in problem.coords.items() if key == TARGET}

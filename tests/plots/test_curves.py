@@ -186,6 +186,17 @@ def test_contributions_are_shares_of_the_whole() -> None:
     assert len(plots.contributions(alone, ax=Figure()).patches) == 2
 
 
+def test_outputs_with_kernels_of_their_own() -> None:
+    kernels = gt.limit_kernel(gt.Network([1.0, STEP], outputs=2), X[:6], contributions=True)
+    modes = gt.spectrum(kernels.ntk)
+    for axes in (plots.spectrum(modes, ax=Figure()), plots.energy(modes, ax=Figure())):
+        assert labels_of(axes) == ["output 0", "output 1"]
+    np.testing.assert_array_equal(y_of(plots.spectrum(modes, ax=Figure()).lines[1]), modes.eigenvalue[1])
+    bars = heights_of(plots.contributions(kernels, ax=Figure(), output=1), 2)
+    traces = np.trace(kernels.ntk_layer.values[:, 1], axis1=1, axis2=2)
+    np.testing.assert_allclose(bars[0], 100 * traces / traces.sum(), rtol=1e-12)
+
+
 def test_learning_curves() -> None:
     curve, truth = (f(KERNELS.ntk, Y, [5, 20]) for f in (gt.learning_curve, gt.measured_learning_curve))
     axes = plots.learning_curve({"predicted": curve, "measured": truth}, ax=Figure())

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from graphon_theory.engine.limits import limit_kernel
-from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.errors import InputError
+from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.network import Network
 from graphon_theory.reports.comparisons import compare_networks, comparison_table
 from graphon_theory.spectra.alignments import target_alignment
@@ -30,6 +31,9 @@ NETWORKS = {
     "dense": Network([1.0, 1.0, 1.0], bias_variance=0.1),
     "blocks": Network([1.0, [[0.9, 0.1], [0.2, 0.6]], 1.0], bias_variance=0.1),
 }
+
+
+OWN_KERNELS = Network([1.0, StepGraphon([[0.9], [0.3]])], outputs=2)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +166,11 @@ def test_targets_in_null_modes_have_no_finite_norm() -> None:
         ({"verdicts": ["no limit kernel"]}, InputError, "verdicts: expected a dict"),
         ({"networks": {"none": []}}, InputError, "expected a Network, or one a seed, got none"),
         ({"networks": []}, InputError, "networks: expected a dict of networks by name"),
-        ({"networks": {"two": Network([1.0, 1.0], outputs=2)}}, NetworkError, "expected a Network with one output"),
+        (
+            {"networks": {"two": OWN_KERNELS}},
+            InputError,
+            "networks\\['two'\\]: y: expected shape .* for each output",
+        ),
         ({"x_test": None}, InputError, "x_test, y_test: give both, or neither"),
         ({"y_test": np.ones(25)}, InputError, r"y_test: expected targets like y's \(3,\), got \(\)"),
         ({"level": 0.0}, InputError, "level: expected a positive number"),

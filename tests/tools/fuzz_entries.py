@@ -323,6 +323,7 @@ def _theory() -> list[Entry]:
             "drift": True,
             "starts": 2,
             "rng": 0,
+            "places": [(k, k + 1) for k in range(len(_masks()))],
         },
         "*",
     )

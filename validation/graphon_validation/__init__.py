@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
         name=__name__,  # by which `python -m graphon_validation` knows to say this in one line, without a traceback
     ) from error
 
+from graphon_validation.experiments.design_experiments import design_experiment
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.checkpoints import ZerosWarning, from_torch, to_torch
 from graphon_validation.networks.masked_layers import MaskedLinear
@@ -49,6 +50,7 @@ __all__ = [
     "compare",
     "compare_ensemble",
     "dense",
+    "design_experiment",
     "empirical_kernel",
     "from_torch",
     "law_network",

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from graphon_theory.data.checks import whole_numbers
 from graphon_theory.errors import GraphonError, InputError
+from graphon_validation.experiments import design_experiments, transfer_experiments
+from graphon_validation.experiments.contenders import CONTENDERS
 from graphon_validation.experiments.idx_files import load_data
 from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
@@ -23,10 +25,12 @@ from graphon_validation.experiments.sweep_experiments import (
     width_sweep_experiment,
 )
 from graphon_validation.experiments.synflow_experiments import synflow_law_experiment
+from graphon_validation.experiments.tasks import TASKS
 from graphon_validation.experiments.training_experiments import METHODS as TRAINED
 from graphon_validation.experiments.training_experiments import training_experiment
 from graphon_validation.experiments.upstream_experiments import upstream_experiment
 from graphon_validation.pruning.scores import METHODS
+from graphon_validation.training.trainers import OPTIMIZERS
 
 ONE_SHOT = sorted(set(METHODS) - {"imp"})
 
@@ -124,6 +128,19 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--learning-rate", type=float, default=1e-3)
     training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
     training.add_argument("--hidden", type=int, default=4, help="hidden layers")
+    text = "designed masks against those of every other method: predicted and measured test errors"
+    designs = command("design", text, _design, [1024], 5, least=1)
+    designs.add_argument("--task", choices=TASKS, default="relevant")
+    designs.add_argument("--density", type=float, default=0.1)
+    designs.add_argument("--methods", nargs="+", choices=CONTENDERS, default=CONTENDERS)
+    designs.add_argument("--steps", type=int, default=200, help="of gradient descent")
+    text = "the best learning rate over densities: with no rule, 1/density, gt.transfer"
+    transfers = command("transfer", text, _transfer, [512], 2, least=1)
+    transfers.add_argument("--laws", nargs="+", choices=transfer_experiments.LAWS, default=transfer_experiments.LAWS)
+    transfers.add_argument("--densities", type=float, nargs="+", default=transfer_experiments.DENSITIES)
+    transfers.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
+    for one in (designs, transfers):
+        one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     for one in (protocols, saliency, scores, signs, paths, upstream, training):
         one.add_argument("--data", default="digits", help="digits, or idx:FOLDER for MNIST's files")
     return parser
@@ -182,3 +199,23 @@ def _training(chosen: argparse.Namespace) -> None:
     options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init")}
     data = load_data(chosen.data)
     training_experiment(chosen.out, chosen.methods, chosen.densities, chosen.widths, chosen.seeds, data=data, **options)
+
+
+def _design(chosen: argparse.Namespace) -> None:
+    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "steps": chosen.steps}
+    if chosen.quick:
+        options |= design_experiments.QUICK
+    design_experiments.design_experiment(chosen.out, chosen.task, chosen.density, methods=chosen.methods, **options)
+
+
+def _transfer(chosen: argparse.Namespace) -> None:
+    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "densities": chosen.densities}
+    if chosen.quick:
+        options |= transfer_experiments.QUICK
+    transfer_experiments.transfer_experiment(chosen.out, laws=chosen.laws, optimizers=chosen.optimizers, **options)
+
+
+def _one_width(chosen: argparse.Namespace) -> int:
+    if len(chosen.widths) > 1:
+        raise InputError(f"--widths: {chosen.experiment} takes one width, got {chosen.widths}.")
+    return int(chosen.widths[0])

@@ -269,6 +269,8 @@ def build(
     seed: Seed,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    *,
+    masks: Sequence[ArrayLike] | None = None,
 ) -> MaskedMLP:
     """Draw one finite network from the (W, V, D) of every layer.
 
@@ -280,16 +282,18 @@ def build(
 
     in units of the dense standard deviation (1, or sigma_w/sqrt(n_{l-1}) in the standard parameterization),
     so N(0, V/W) without drift and N(0, 1) for V = W. Pruned weights are drawn from the dense law: they take
-    no part.
+    no part. With ``masks``, one (n_l, n_{l-1}) of booleans a layer, these are the connections that survive (those of
+    ``gt.sample_masks``, which meet budgets exactly), and weights are drawn as above.
 
     The same seed gives the same network on every device; each layer's mask, weights and biases have streams
     of their own, so changing one leaves the others as they were. float64 unless ``dtype`` says otherwise.
 
-    Raises NetworkError when ``widths`` do not fit the network, ConnectivityError where D^2 > n_{l-1} W V
-    (the width is too small for that drift: no law has such moments) and where a layer holds more than W, V and D
-    (``known``).
+    Raises NetworkError when ``widths`` or ``masks`` do not fit the network, ConnectivityError where D^2 > n_{l-1} W V
+    (the width is too small for that drift: no law has such moments), where a layer holds more than W, V and D
+    (``known``), and for masks that keep a connection where W = 0.
     """
     counts = check_widths(checked_network(network), widths)
+    given = _given_masks(masks, network.depth)
     streams = checks.as_generator(seed, name="seed").spawn(3 * network.depth)
     dtype = checked_place(device, dtype)
     layers = []
@@ -301,7 +305,7 @@ def build(
         standard = network.parameterization == "standard"
         values = unit_values(n_out, n_in, first=part.source == 0, last=part.place == len(counts) - 1)
         try:
-            mask, weight = _draw(connectivity, values, (n_out, n_in), mask_rng, weight_rng)
+            mask, weight = _draw(connectivity, values, (n_out, n_in), mask_rng, weight_rng, given[index])
         except ConnectivityError as error:
             raise ConnectivityError(f"layer {index + 1}: {error}") from None
         if standard:
@@ -388,15 +392,33 @@ def _bias_variances(given: Any, depth: int) -> list[float]:
     return [checks.positive_number("bias_variance", one, zero=True, error=NetworkError) for one in values]
 
 
+def _given_masks(masks: Any, depth: int) -> list[NDArray[np.bool_] | None]:
+    if masks is None:
+        return [None] * depth
+    listed = list(masks) if isinstance(masks, list | tuple) else []
+    if len(listed) != depth:
+        raise NetworkError(f"masks: expected a list of {depth}, one a layer, got {shown(masks)}.")
+    found: list[NDArray[np.bool_] | None] = []
+    for number, mask in enumerate(listed):
+        array = checks.real_array(f"masks[{number}]", mask, error=NetworkError, expected="booleans (out, in)")
+        if array.dtype != bool:
+            raise NetworkError(f"masks[{number}]: expected booleans (out, in), got {array.dtype}.")
+        found.append(array)
+    return found
+
+
 def _draw(
     connectivity: Connectivity,
     values: Evaluator,
     shape: tuple[int, int],
     mask_rng: np.random.Generator,
     weight_rng: np.random.Generator,
+    given: NDArray[np.bool_] | None,
 ) -> tuple[NDArray[np.bool_], FloatArray]:
     """Mask and weights of one layer, weights in units of the dense standard deviation."""
     n_out, n_in = shape
+    if given is not None and given.shape != shape:
+        raise ConnectivityError(f"masks: expected a mask of shape {shape}, got {given.shape}.")
     mask = np.empty(shape, dtype=np.bool_)
     weight = np.empty(shape)
     has_drift = connectivity.has_drift
@@ -409,7 +431,15 @@ def _draw(
     for start in range(0, n_out, height):
         rows = slice(start, min(start + height, n_out))
         probability = values(connectivity.mask, rows)
-        kept = mask_rng.random((rows.stop - start, n_in)) < probability
+        if given is None:
+            kept = mask_rng.random((rows.stop - start, n_in)) < probability
+        else:
+            kept = given[rows]
+            if not probability[kept].all():
+                raise ConnectivityError(
+                    "masks: a connection is kept where W is 0, and no law says its variance; sample masks from this "
+                    "network (gt.sample_masks)."
+                )
         drawn = weight_rng.standard_normal(kept.shape)
         if connectivity.variance is not connectivity.mask or has_drift:
             p = probability[kept]
