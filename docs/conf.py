@@ -42,7 +42,6 @@ nb_merge_streams = True
 autosummary_generate = True
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 default_role = "code"  # a name in single quotes of a docstring
 napoleon_use_rtype = False
 napoleon_preprocess_types = False

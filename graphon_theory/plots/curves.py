@@ -143,7 +143,7 @@ def comparison(found: xr.Dataset, *, ax: Where = None) -> Axes:
     checked_dataset("found", found, wanted, "gv.compare or gt.compare_networks")
     if WIDTH not in found.coords or "quantity" not in found.coords or found.value.dims != (WIDTH, "quantity"):
         raise InputError("found: expected what gv.compare returns, value over width and quantity.")
-    axes = axes_of(ax, (4.8, 3.5))
+    axes = axes_of(ax, (5.4, 3.4))
     widths = numbers_of("found.width", found[WIDTH])
     axes.axhline(0.0, color=FAINT, linewidth=0.9)
     names = [str(one) for one in found["quantity"].values]
@@ -163,7 +163,7 @@ def comparison(found: xr.Dataset, *, ax: Where = None) -> Axes:
     seeds = found.attrs.get("seeds")
     over = f", mean of {seeds}" if seeds else ""
     name_axes(axes, "Finite networks against the limit", "hidden width", f"off the limit by (%){over}")
-    axes.legend()
+    put_legend(axes)
     return axes
 
 

@@ -167,5 +167,9 @@ def numbers_of(name: str, values: Any) -> FloatArray:
 
 
 def put_legend(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[0]:
+    """Within the axes; of more than three entries, beside them."""
+    entries = len(axes.get_legend_handles_labels()[0])
+    if entries > 3:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
+    elif entries:
         axes.legend()
