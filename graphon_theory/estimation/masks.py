@@ -248,8 +248,12 @@ def refuse_dead(mask: Mask, name: str) -> int:
 
 
 def as_weights(weights: Any, shape: tuple[int, int], name: str = "weights") -> NDArray[Any]:
-    """Weights of a layer as a real array of the mask's shape, without copying. Raises InputError otherwise."""
-    array = real_array(name, as_array(weights, name))
+    """Weights of a layer as a real array of the mask's shape, without copying what is dense; SciPy's sparse too.
+
+    Raises InputError otherwise.
+    """
+    dense = weights.toarray() if hasattr(weights, "tocsr") else weights
+    array = real_array(name, as_array(dense, name))
     if array.shape != shape:
         raise InputError(f"{name}: expected the mask's shape {shape}, got {array.shape}.")
     refuse_infinite(name, array, "look for a training run that diverged", what="")

@@ -74,8 +74,8 @@ def graphon(graphon: object, *, ax: Where = None, limits: tuple[float, float] | 
 def connectivity(layers: object, *, ax: Where = None) -> Axes:
     """The graphons of one layer or of all: W, V where it is not W, and D where there is drift.
 
-    Layers stand beside each other, at most five in a line; each kind has one colour bar, so that its layers can be compared.
-    Above each map stands its mean.
+    Layers stand beside each other, at most five in a line; each kind has one colour bar, so that its layers can be
+    compared. Above each map stands its mean.
 
     Args:
         layers: a :class:`Connectivity`, a :class:`Network`, a :class:`Design`, or a list of Connectivity such as
