@@ -28,6 +28,7 @@ def public() -> dict[str, Any]:
 
         packages.append(gv)
     named = {f"{package.__name__}.{name}": getattr(package, name) for package in packages for name in package.__all__}
+    named |= {f"graphon_theory.{name}": getattr(gt, name) for name in dir(gt)}
     return {name: thing for name, thing in named.items() if not inspect.ismodule(thing) and not isinstance(thing, str)}
 
 
@@ -94,7 +95,7 @@ def test_settings_load_and_docstrings_become_blocks() -> None:
     wanted = [
         r"Sum of \|x\|, with T\*:",
         "",
-        "::",
+        ".. code-block:: text",
         "",
         "    f = a * |b|",
         "",
@@ -103,6 +104,10 @@ def test_settings_load_and_docstrings_become_blocks() -> None:
         "Args:",
     ]
     assert lines == [*wanted, r"    x: a \* b"]
+    lines = ["Short.", "", "Parameters", "----------", "x:", "    inputs", "", "Returns", "-------", "A * b."]
+    conf.read_plainly(None, "function", "f", None, None, lines)
+    assert lines[:6] == ["Short.", "", "Parameters", "----------", "x:", "    inputs"]
+    assert [line for line in lines[6:] if line] == [".. rubric:: Returns", r"A \* b."]
 
 
 def test_examples_have_a_title_and_are_short() -> None:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,6 +107,10 @@ class Design(Record):
     ) -> list[BoolArray]:
         """Masks (n_l, n_(l-1)) of every layer with exact budgets; see :func:`sample_masks`."""
         return sample_masks(self.network, self.widths if widths is None else widths, rng, pattern=pattern)
+
+    def _repr_html_(self) -> str:
+        """The repr above the table of the designed network's stages."""
+        return f"<div><code>{escape(repr(self))}</code>{self.network._repr_html_()}</div>"
 
     def __repr__(self) -> str:
         held = "nothing held out"
