@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from graphon_theory.data.checks import whole_numbers
 from graphon_theory.errors import GraphonError, InputError
@@ -115,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     upstream = command("upstream", text, _upstream, [1024], 8)
     upstream.add_argument("--densities", type=float, nargs="+", default=[DENSITY, 0.05])
     upstream.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
+    upstream.add_argument("--hidden", type=int, default=3, help="hidden layers")
+    upstream.add_argument("--networks", action="store_true", help="draw and prune as many networks, and compare")
 
     text = "networks pruned by SynFlow against gt.synflow_network"
     synflow = command("synflow-law", text, _synflow_law, [256, 512, 1024, 2048], 4)
@@ -213,7 +216,7 @@ def _synflow_law(chosen: argparse.Namespace) -> None:
     for name in ("rounds", "hidden", "inputs"):
         whole_numbers(name, getattr(chosen, name), distinct=True)
     if chosen.quick:
-        small = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
+        small: dict[str, Any] = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
         synflow_law_experiment(chosen.out, [256], 3, **small)
         return
     names = ("densities", "rounds", "hidden", "inputs", "positions")
@@ -235,7 +238,8 @@ def _path_sums(chosen: argparse.Namespace) -> None:
 
 
 def _upstream(chosen: argparse.Namespace) -> None:
-    options = {"positions": chosen.positions, "data": load_data(chosen.data)}
+    options = {name: getattr(chosen, name) for name in ("positions", "hidden", "networks")}
+    options |= {"data": load_data(chosen.data)}
     upstream_experiment(chosen.out, chosen.densities, chosen.widths, chosen.seeds, **options)
 
 
