@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from graphon_theory.arrays import FloatArray, IntArray
-from graphon_theory.data.checks import as_generator, as_inputs, checked_clock, positive_number
+from graphon_theory.data.checks import as_generator, as_inputs, checked_times, positive_number
 from graphon_theory.data.labels import samples_of
 from graphon_theory.designs.cells import Cells, cells_of
 from graphon_theory.designs.kernel_gradients import check_differentiable
@@ -109,9 +109,9 @@ def graphon_flow(
     shares = checked_densities(density, network.depth)
     goal = as_objective(objective, ridge)
     targets = targets_of(y, objective, inputs, samples_of(x))
-    clock = checked_clock(times, len(times))
-    if clock[0] < 0:
-        raise InputError(f"times: expected times from 0 on, got {clock[0]:g}.")
+    clock = checked_times(times)
+    if np.isinf(clock[-1]):
+        raise InputError("times: expected finite times, got infinity; where a flow ends is what design looks for.")
     limit = positive_number("tolerance", tolerance)
     size = positive_number("start", start)
     q = float((inputs**2).mean())

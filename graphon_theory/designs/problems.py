@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray, IntArray
-from graphon_theory.data.checks import checked_targets, share_kept, whole_number, whole_numbers
+from graphon_theory.data.checks import checked_targets, real_array, share_kept, whole_number, whole_numbers
 from graphon_theory.designs.objectives import Objective
 from graphon_theory.designs.objectives import objective as named_objective
 from graphon_theory.errors import InputError, NetworkError
@@ -52,9 +52,10 @@ def free_layers(network: Network, layers: Sequence[int] | None) -> list[int]:
 
 
 def checked_densities(density: float | Sequence[float], depth: int) -> float | list[float]:
-    if np.ndim(density) == 0:
+    given = real_array("density", density, expected="one number, or one a layer")
+    if given.ndim == 0:
         return share_kept("density", density)
-    many = [share_kept("density", one) for one in np.asarray(density).ravel().tolist()]
+    many = [share_kept("density", one) for one in given.ravel().tolist()]
     if len(many) != depth:
         raise InputError(f"density: expected one number, or one a layer, that is {depth}, got {len(many)}.")
     return many

@@ -110,7 +110,7 @@ def limit_kernel(
             duals = recursion.dual_error
             if duals:
                 duals = max(_SPREAD * duals, spread(recursion, distinct(everything)))
-            if rounding > rtol and close.form is not None and pairs * recursion.work <= _RECOMPUTED:
+            if rounding > rtol and close.angular and pairs * recursion.work <= _RECOMPUTED:
                 close, rounding = ClosePairs(recursion, first, second, radius=np.pi), 0.0
             close.refine(nngp, ntk, layers, threads=threads)
     single = network.outputs == 1

@@ -51,6 +51,7 @@ class PackedMask(Record):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Receiving by sending units."""
         return self.bits.shape[0], self.columns
 
 

@@ -17,7 +17,10 @@ from graphon_theory.graphons.positions import real_positions
 
 
 def as_graphon(obj: object) -> Graphon:
-    """A Graphon from a number, a 2-D array, a SymPy expression, its text, a callable, or a Graphon itself."""
+    """A Graphon from a number, a 2-D array, a SymPy expression, its text, a callable, or a Graphon itself.
+
+    Raises GraphonError for anything else, and as the kind of graphon does that it becomes.
+    """
     if isinstance(obj, Graphon):
         return obj
     if isinstance(obj, (str, sp.Basic)):

@@ -242,6 +242,7 @@ class Graphon(Value, ABC):
 
     @property
     def is_zero(self) -> bool:
+        """Whether no value other than 0 is met (by :meth:`extremes`)."""
         return self.extremes() == (0.0, 0.0)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -417,6 +418,7 @@ class ConstantGraphon(StepGraphon):
 
     @property
     def p(self) -> float:
+        """The value that stands everywhere."""
         return float(self.values[0, 0])
 
     @property
@@ -480,7 +482,7 @@ class CombinedGraphon(Graphon):
 
 def combined(operation: Operation, one: object, other: object) -> Any:
     """Two graphons, or a graphon and a number, combined place by place; NotImplemented of anything else."""
-    parts = []
+    parts: list[Graphon] = []
     for part in (one, other):
         if isinstance(part, Real) and not isinstance(part, bool):
             parts.append(ConstantGraphon(cast(float, part)))

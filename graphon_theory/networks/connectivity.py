@@ -79,6 +79,7 @@ class Known(Value):
 
     @property
     def graphons(self) -> tuple[Graphon, ...]:
+        """All of them: profiles, functions of the bias, its mean."""
         return (*self._profiles, *self._bias, self._bias_mean)
 
     @property

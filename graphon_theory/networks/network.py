@@ -208,6 +208,7 @@ class Network(Record):
 
     @property
     def has_drift(self) -> bool:
+        """Whether signals have means, by the drift of any layer."""
         return any(layer.has_drift for layer in self.layers)
 
     def ask_plain(self, why: str) -> None:

@@ -62,7 +62,7 @@ def save_figure(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
     Raises InputError for other endings.
     """
     kind = _format_of(path)
-    whole = figure_of(figure) if hasattr(figure, "get_subplotspec") else figure
+    whole: Any = figure_of(figure) if hasattr(figure, "get_subplotspec") else figure  # type: ignore[arg-type]
     if not hasattr(whole, "savefig"):
         raise InputError(f"figure: expected a matplotlib Figure or Axes, got {type(figure).__name__}.")
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)

@@ -82,6 +82,7 @@ def energy(
 
     Returns the Axes. Raises InputError for anything else.
     """
+    data: Any = found
     counts = whole_numbers("modes", modes, 1, distinct=True)
     if isinstance(found, Mapping) and not hasattr(found, "data_vars"):
         several = by_name("found", found)
@@ -98,21 +99,21 @@ def energy(
             axes.plot(one[MODE], 100 * one.energy, label=name, **style)
     elif "energy_5" in getattr(found, "data_vars", ()):
         checked_dataset("found", found, {"energy_5": (NETWORK,), "energy_10": (NETWORK,)}, "gt.compare_networks")
-        axes = axes_of(ax, (1.6 + 0.9 * found.sizes[NETWORK], 3.2))
-        names = [str(one) for one in found[NETWORK].values]
-        _bars(axes, names, [("5 modes", found.energy_5.values), ("10 modes", found.energy_10.values)])
+        axes = axes_of(ax, (1.6 + 0.9 * data.sizes[NETWORK], 3.2))
+        names = [str(one) for one in data[NETWORK].values]
+        _bars(axes, names, [("5 modes", data.energy_5.values), ("10 modes", data.energy_10.values)])
         name_axes(axes, "Energy in the leading modes", "", "share of the trace (%)")
         return axes
     else:
         checked_dataset("found", found, ("energy",), "gt.spectrum_path or gt.spectrum")
-        if found.energy.dims == (TIME, MODE):
-            at, what = _sparsity(found)
-            return _energy_lines(ax, at, found.energy.values, counts, what)
-        if found.energy.dims not in ((MODE,), (DEGREE,)):
-            raise InputError(f"found: expected energy over modes, got it over {found.energy.dims}.")
+        if data.energy.dims == (TIME, MODE):
+            at, what = _sparsity(data)
+            return _energy_lines(ax, at, data.energy.values, counts, what)
+        if data.energy.dims not in ((MODE,), (DEGREE,)):
+            raise InputError(f"found: expected energy over modes, got it over {data.energy.dims}.")
         axes = axes_of(ax, (4.6, 3.4))
-        dim = found.energy.dims[0]
-        axes.plot(found[dim], 100 * found.energy, **LINES[0])
+        dim = data.energy.dims[0]
+        axes.plot(data[dim], 100 * data.energy, **LINES[0])
         if dim == DEGREE:
             name_axes(axes, "Energy", "degrees up to", "share of the trace (%)")
             return axes
@@ -259,13 +260,13 @@ def _draw_modes(axes: Axes, one: Any, name: str, style: dict[str, Any]) -> str:
         table = values.values.reshape(values.sizes[DEGREE], -1)
         for number, column in enumerate(table.T):
             label = name if number == 0 else None
-            _marked(axes, np.arange(len(column)), column, {**style, "alpha": 1 / (1 + number)}, label, 0.0)
+            _marked(axes, np.arange(len(column), dtype=float), column, {**style, "alpha": 1 / (1 + number)}, label, 0.0)
         return "degree"
     if values.dims == (TIME, MODE):
         times = numbers_of("modes.time", one[TIME])
         chosen = np.unique(np.linspace(0, len(times) - 1, min(len(times), len(LINES) - 1)).astype(int))
         for place, line in zip(chosen, line_styles(len(chosen)), strict=True):
-            at = np.arange(1, values.sizes[MODE] + 1)
+            at = np.arange(1.0, values.sizes[MODE] + 1)
             _marked(axes, at, values.values[place], line, f"{name} time {times[place]:g}".strip(), 0.0)
         return "kernel"
     if values.dims != (MODE,):

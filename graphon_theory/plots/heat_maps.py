@@ -174,7 +174,9 @@ def kernel(
     Returns the Axes. Raises InputError for anything else.
     """
     matrix, name, inputs = _matrix_of(kernel, kind, output)
-    parts = np.zeros(0)
+    from matplotlib import ticker
+
+    parts: Any = ()
     if order is not None:
         keys = np.asarray(order)
         if keys.shape != matrix.shape[:1] or matrix.shape[0] != matrix.shape[1]:
@@ -199,7 +201,7 @@ def kernel(
         axes.set_yticks(np.arange(rows), texts)
     else:
         for axis in (axes.xaxis, axes.yaxis):
-            axis.get_major_locator().set_params(integer=True)
+            axis.set_major_locator(ticker.MaxNLocator(integer=True))
     colour_bar(image, axes, name)
     return axes
 
@@ -309,7 +311,7 @@ def _matrix_of(kernel: Any, kind: str, output: int) -> tuple[FloatArray, str, An
     one_of("kind", kind, tuple(names))
     if hasattr(kernel, "data_vars"):
         kernel = checked_dataset("kernel", kernel, (kind,), "gt.limit_kernel")[kind]
-    name = names.get(getattr(kernel, "name", None), "kernel")
+    name = names.get(str(getattr(kernel, "name", "")), "kernel")
     if "output" in getattr(kernel, "dims", ()):
         kernel = kernel.isel(output=whole_number("output", output, 0, kernel.sizes["output"] - 1))
     inputs = labels_of(kernel)

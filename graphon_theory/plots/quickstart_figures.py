@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphon_theory.data.checks import checked_dataset
 from graphon_theory.data.labels import MODE, TIME
 from graphon_theory.plots.styles import FAINT, LINES, SEQUENTIAL, name_axes, styled
 
@@ -20,10 +21,13 @@ def quickstart_figure(results: xr.Dataset) -> Figure:
     """Graphons above; spectra, training loss and test accuracy below: one colour per network throughout.
 
     ``results`` is the Dataset of the quickstart: ``mask_graphon`` ("network", "u", "v"), ``eigenvalue`` ("network",
-    "mode"), ``loss`` and ``test_accuracy`` ("network", "time"), and per network ``density`` and ``variance``.
+    "mode"), ``loss`` and ``test_accuracy`` ("network", "time"), and per network ``density`` and ``variance``. Returns
+    the Figure. Raises InputError for other Datasets.
     """
     from matplotlib.figure import Figure
 
+    wanted = ("mask_graphon", "eigenvalue", "loss", "test_accuracy", "density", "variance")
+    checked_dataset("results", results, wanted, "graphon-theory quickstart")
     names = [str(name) for name in results.network.values]
     figure = Figure(figsize=(10.5, 6.7), dpi=150, layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.25))

@@ -149,6 +149,8 @@ def erk_densities(widths: Sequence[int], density: float) -> tuple[float, ...]:
     ``widths`` are all unit counts (n_0, ..., n_L); layers that reach 1 are kept dense and the rest share what is
     left, so that the surviving weights are ``density`` of all of them. For :func:`random_pruning`, layer by layer.
     Source: Mocanu et al. 2018; Evci et al. 2020 ("RigL"), without kernel terms, which an MLP has not.
+
+    Raises ConnectivityError for widths or a density that cannot be.
     """
     counts, target = _widths(widths), _density(density)
     n_in, n_out = np.array(counts[:-1], dtype=float), np.array(counts[1:], dtype=float)

@@ -164,7 +164,7 @@ def compare_networks(
 
 
 def comparison_table(found: xr.Dataset) -> Table:
-    """What `compare_networks` found, for the terminal: a column per network."""
+    """What `compare_networks` found, for the terminal: a column per network. Raises InputError otherwise."""
     from rich.table import Table
 
     single = (

@@ -163,8 +163,9 @@ def _of_outputs(found: list[xr.Dataset]) -> xr.Dataset:
 
 
 def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.DataArray:
-    """Eigenfunctions at new inputs: phi_k(x) = 1/lambda_k sum_i w_i Theta(x, x_i) phi_k(x_i) (THEORY §6), w_i = 1/N
-    unless `spectrum` had weights.
+    """Eigenfunctions at new inputs, by Nystrom (THEORY §6).
+
+        phi_k(x) = 1/lambda_k sum_i w_i Theta(x, x_i) phi_k(x_i),     w_i = 1/N unless `spectrum` had weights.
 
     Args:
         modes: what `spectrum` returned for the N training inputs.

@@ -251,6 +251,7 @@ def test_what_is_refused() -> None:
     refused("cannot be met", network=template().with_layers([1.0, 0.9, 1.0]), layers=[1], density=0.05)
     refused("cannot be met", network=template().with_layers([1.0, 0.1, 1.0]), layers=[3], density=0.9)
     refused("density", density=0.0)
+    refused("density: expected one number, or one a layer", density=[[0.1], [0.2, 0.3]])
     refused("one a layer, that is 3, got 2", density=[0.1, 0.2])
     refused(r"widths: expected 4 unit counts", widths=(5, 40, 30, 1))
     refused("expected one output", NetworkError, network=template(outputs=2))

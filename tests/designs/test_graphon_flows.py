@@ -112,8 +112,10 @@ def test_layers_that_stay_and_a_budget_a_layer() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(InputError, match="times"):
         flow(times=[1.0, 0.5])
-    with pytest.raises(InputError, match="times: expected times from 0 on"):
+    with pytest.raises(InputError, match="times: expected no negative time"):
         flow(times=[-1.0, 0.5])
+    with pytest.raises(InputError, match="times: expected finite times"):
+        flow(times=[0.0, np.inf])
     with pytest.raises(InputError, match="tolerance"):
         flow(tolerance=0.0)
     with pytest.raises(NetworkError, match="nothing to design"):

@@ -370,7 +370,7 @@ def _deep_relu(network: gt.Network, a: FloatArray, b: FloatArray) -> tuple[list[
 @pytest.mark.parametrize("bias", [0.0, 0.1])
 @pytest.mark.parametrize("epsilon", [None, 1e-3])
 def test_close_and_parallel_inputs_in_high_precision(bias: float, epsilon: float | None) -> None:
-    """Estimates are never below the error; parallel inputs are right to 1e-12 where they stay parallel."""
+    """Estimates are never below the error, and close inputs are right to 1e-13: they go by their angles."""
     norm = [] if epsilon is None else [gt.LayerNorm(epsilon)]
     block = gt.Residual(*norm, gt.Pointwise("relu"), gt.Dense(1.0), scale=0.5)
     stages = [gt.Dense(1.0), block, block, block, *norm, gt.Pointwise("relu"), gt.Dense(1.0)]
@@ -384,9 +384,8 @@ def test_close_and_parallel_inputs_in_high_precision(bias: float, epsilon: float
                 abs(float((mp.mpf(float(found[0, 1])) - want[1]) / s))
                 for found, want, s in zip((got.nngp, got.ntk), (k, t), scale, strict=True)
             ]
-        assert max(errors) <= got.quadrature_error
-        if np.linalg.matrix_rank(np.array([a, b])) == 1:
-            assert max(errors) <= 1e-12
+        assert max(errors) <= min(got.quadrature_error, 1e-13)
+        assert got.quadrature_error < 1e-11
 
 
 def test_layer_norm_of_what_is_nearly_even_says_what_rounding_leaves() -> None:

@@ -92,7 +92,7 @@ def test_formulas_stay_formulas() -> None:
 
 def test_what_is_no_more_than_a_limit_of_size_is_still_a_graphon() -> None:
     long = gt.AnalyticGraphon(" + ".join(f"u**{k}*v/{k + 1}" for k in range(1, 60)))
-    made = long
+    made: gt.Graphon = long
     for _ in range(40):
         made = made * gt.AnalyticGraphon("sin(u*v + 1)") + long * long
     np.testing.assert_allclose((made + 1)(*AT), made(*AT) + 1, rtol=1e-14)

@@ -98,7 +98,7 @@ def test_your_axes_come_back_and_your_settings_stay() -> None:
         assert plots.connectivity(NETWORK, ax=alone) is alone
         inside = [one for one in figure.axes if one.get_position().x1 <= 0.45 and one.get_position().y1 <= 0.45]
         assert len(inside) >= 4
-        own = plots.draw(gt.ConstantGraphon(0.5))
+        own: Any = plots.draw(gt.ConstantGraphon(0.5))
         assert own.figure.number in pyplot.get_fignums()  # notebooks show it
     finally:
         pyplot.close("all")

@@ -120,7 +120,7 @@ def test_kernels_are_drawn_and_sorted() -> None:
     axes = plots.kernel(kern, ax=Figure(), kind="nngp", order=labels)
     order = [1, 3, 5, 0, 2, 4]
     np.testing.assert_array_equal(np.asarray(mesh_of(axes).get_array()), kern.nngp.values[np.ix_(order, order)])
-    assert [line.get_ydata()[0] for line in axes.lines[::2]] == [2.5, 4.5]
+    assert [np.asarray(line.get_ydata())[0] for line in axes.lines[::2]] == [2.5, 4.5]
     named = kern.ntk.assign_coords(x=list("abcdef"))
     assert [one.get_text() for one in plots.kernel(named, ax=Figure()).get_yticklabels()] == list("abcdef")
     several = gt.limit_kernel(gt.Network([1.0, STEP], outputs=2), X)

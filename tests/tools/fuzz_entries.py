@@ -586,6 +586,8 @@ def _theory() -> list[Entry]:
             "count": 2,
             "ridge": 0.1,
             "kind": "ntk",
+            "verdicts": {"two": "(W, V) applies"},
+            "rng": 0,
         },
         "*",
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from graphon_theory.data.checks import whole_numbers
 from graphon_theory.errors import GraphonError, InputError
-from graphon_validation.experiments import design_experiments, transfer_experiments
+from graphon_validation.experiments import design_experiments, spectrum_experiments, transfer_experiments
 from graphon_validation.experiments.contenders import CONTENDERS
 from graphon_validation.experiments.idx_files import load_data
 from graphon_validation.experiments.path_experiments import path_sum_experiment
@@ -129,7 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     training = command("training", text, _training, [1024], 3, least=2)
     training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=TRAINED)
     training.add_argument("--densities", type=float, nargs="+", default=[DENSITY])
-    training.add_argument("--learning-rate", type=float, default=1e-3)
+    training.add_argument("--learning-rate", type=float, nargs="+", default=[1e-3, 5e-3, 1e-2], help="one or several")
+    training.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
     training.add_argument("--hidden", type=int, default=4, help="hidden layers")
     _add_estimate(commands.add_parser("estimate", help="the network of graphons of a torch model's file"))
@@ -144,9 +145,15 @@ def _parser() -> argparse.ArgumentParser:
     transfers.add_argument("--laws", nargs="+", choices=transfer_experiments.LAWS, default=transfer_experiments.LAWS)
     transfers.add_argument("--densities", type=float, nargs="+", default=transfer_experiments.DENSITIES)
     transfers.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
-    for one in (designs, transfers):
+    text = "spectra of pruned networks' kernels over densities, beside their limits"
+    spectra = command("spectrum", text, _spectrum, [512], 3, least=1)
+    spectra.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=spectrum_experiments.PRUNED)
+    spectra.add_argument("--densities", type=float, nargs="+", default=spectrum_experiments.DENSITIES)
+    spectra.add_argument("--hidden", type=int, default=4, help="hidden layers")
+    spectra.add_argument("--samples", type=int, default=256, help="inputs of the kernels")
+    for one in (designs, transfers, spectra):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
-    for one in (protocols, saliency, scores, signs, paths, upstream, training):
+    for one in (protocols, saliency, scores, signs, paths, upstream, training, spectra):
         one.add_argument("--data", default="digits", help="digits, or idx:FOLDER for MNIST's files")
     return parser
 
@@ -234,8 +241,11 @@ def _upstream(chosen: argparse.Namespace) -> None:
 
 def _training(chosen: argparse.Namespace) -> None:
     options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init")}
-    data = load_data(chosen.data)
-    training_experiment(chosen.out, chosen.methods, chosen.densities, chosen.widths, chosen.seeds, data=data, **options)
+    options |= {"data": load_data(chosen.data, 200 if chosen.quick else None), "source": chosen.data}
+    widths, seeds = ([32], 2) if chosen.quick else (chosen.widths, chosen.seeds)
+    if chosen.quick:
+        options |= {"hidden": 2, "source": f"{chosen.data}, 200"}
+    training_experiment(chosen.out, chosen.methods, chosen.densities, widths, seeds, **options)
 
 
 def _design(chosen: argparse.Namespace) -> None:
@@ -250,6 +260,16 @@ def _transfer(chosen: argparse.Namespace) -> None:
     if chosen.quick:
         options |= transfer_experiments.QUICK
     transfer_experiments.transfer_experiment(chosen.out, laws=chosen.laws, optimizers=chosen.optimizers, **options)
+
+
+def _spectrum(chosen: argparse.Namespace) -> None:
+    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "hidden": chosen.hidden, "samples": chosen.samples}
+    if chosen.quick:
+        options |= spectrum_experiments.QUICK
+    data = load_data(chosen.data)
+    spectrum_experiments.spectrum_experiment(
+        chosen.out, chosen.methods, chosen.densities, data=data, source=chosen.data, **options
+    )
 
 
 def _one_width(chosen: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from xarray import Dataset
 
 from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
-from graphon_validation.experiments.parts import Parts
+from graphon_validation.experiments.parts import Parts, every, gathered
 
 
 class Maker:
@@ -65,3 +65,14 @@ def test_a_part_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> Non
     parts.path({"seed": 0}).write_bytes(b"half a file")
     with pytest.raises(InputError, match="cannot be read"):
         values(parts, Maker(9), range(1))
+
+
+def test_parts_are_gathered_in_the_order_of_their_names() -> None:
+    over: dict[str, list[Any]] = {"seed": [3, 5], "name": ["a", "b", "c"]}
+    described = every(over)
+    assert described[1] == {"seed": 3, "name": "b"}
+    made = [Dataset({"v": ("time", [one["seed"], ord(one["name"])])}, {"time": [0.0, 1.0]}) for one in described]
+    found = gathered(made, over)
+    assert found.v.dims == ("seed", "name", "time")
+    assert found.v.sel(seed=5, name="c").values.tolist() == [5, 99]
+    assert found.time.values.tolist() == [0, 1]

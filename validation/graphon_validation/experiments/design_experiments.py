@@ -20,7 +20,7 @@ from graphon_theory.data.files import save_dataset
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.contenders import CONTENDERS, LABELS, ONE_SHOT, Arena, contender, dead_units
 from graphon_validation.experiments.drawings import design_figure
-from graphon_validation.experiments.parts import Parts, results_folder
+from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
 from graphon_validation.experiments.summaries import different, wide_console
 from graphon_validation.experiments.tasks import task as named_task
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
@@ -88,35 +88,24 @@ def design_experiment(
     found = parts.all([{"what": "the design"}], lambda _: _designed(arena, options), progress=progress)[0]
     designed = Network.from_toml(found.attrs["network"])
     training = {"steps": steps, "share": share}
-    laws = [
-        parts.part({"what": "law", "method": method, **training}, lambda law=law: _predicted(arena, law))
-        for method in methods
-        if (law := arena.law(method, designed)) is not None
-    ]
-    asked = [{"method": method, "seed": seed, **training} for seed in range(seeds) for method in methods]
+    laws = {method: law for method in methods if (law := arena.law(method, designed)) is not None}
+
+    def predicted(one: Mapping[str, Any]) -> Dataset:
+        return _predicted(arena, laws[one["pruning"]])
 
     def measured(one: Mapping[str, Any]) -> Dataset:
-        return _measured(arena, one["method"], one["seed"], designed)
+        return _measured(arena, one["pruning"], one["seed"], designed)
 
-    runs = parts.all(asked, measured, progress=progress)
-    table = xr.concat(
-        [
-            xr.concat(
-                [run for one, run in zip(asked, runs, strict=True) if one["method"] == method], "seed", join="exact"
-            )
-            for method in methods
-        ],
-        xr.Variable("pruning", list(methods)),
-        join="exact",
-    )
-    predicted = xr.full_like(table.test_error.isel(seed=0, drop=True), np.nan)
-    known = [method for method in methods if arena.law(method, designed) is not None]
-    for method, law in zip(known, laws, strict=True):
-        predicted.loc[{"pruning": method}] = law.predicted.values
-    result = table.assign(
-        predicted=predicted,
-        **{name: found[name] for name in ("design_value", "holdout", "gain", "gain_error", "input_mask")},
-    ).assign_coords(seed=range(seeds))
+    # seed by seed: a run that is stopped has all methods of the first ones
+    over: dict[str, Sequence[Any]] = {"seed": range(seeds), "pruning": methods}
+    asked = [{**one, **training} for one in every(over)]
+    table = gathered(parts.all(asked, measured, progress=progress), over).transpose("pruning", "seed", ...)
+    curves = xr.full_like(table.test_error.isel(seed=0, drop=True), np.nan)
+    asked = [{"what": "law", "pruning": method, **training} for method in laws]
+    for method, curve in zip(laws, parts.all(asked, predicted, progress=progress), strict=True):
+        curves.loc[{"pruning": method}] = curve.predicted.values
+    of_design = {name: found[name] for name in ("design_value", "holdout", "gain", "gain_error", "input_mask")}
+    result = table.assign({"predicted": curves, **of_design})
     result.attrs = {**settings, **options, **training, "guess": arena.task.guess, "network": found.attrs["network"]}
     result.attrs["verdict"] = verdict(result)
     name = f"design-{task}-{density:g}"
@@ -147,7 +136,8 @@ def verdict(found: Dataset) -> str:
     own = found.sel(pruning="designed")
     measured, error = mean_and_error(best(own.test_error))
     claimed = float(best(own.predicted))
-    text = f"designed {measured:.3g} ± {error:.1g}, predicted {claimed:.3g} ({measured / claimed - 1:+.0%})"
+    spread = f" ± {error:.1g}" if np.isfinite(error) else ""
+    text = f"designed {measured:.3g}{spread}, predicted {claimed:.3g} ({measured / claimed - 1:+.0%})"
     rivals = {name: mean_and_error(best(found.sel(pruning=name).test_error))[0] for name in methods if name in ONE_SHOT}
     if rivals:
         least = min(rivals, key=rivals.__getitem__)
@@ -190,7 +180,7 @@ def _cell(values: xr.DataArray) -> str:
     return f"{mean:.3f} ± {error:.3f}" if np.isfinite(error) else f"{mean:.3f}"
 
 
-def _designed(arena: Arena, options: Mapping[str, int]) -> Dataset:
+def _designed(arena: Arena, options: Mapping[str, Any]) -> Dataset:
     """The design, its network as TOML."""
     network = arena.dense.changed(outputs=1)  # all targets share the kernel of one output
     with warnings.catch_warnings():

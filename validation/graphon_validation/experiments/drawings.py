@@ -8,7 +8,7 @@ import numpy as np
 from xarray import Dataset
 
 from graphon_theory.plots.choices import save_figure
-from graphon_theory.plots.styles import SEQUENTIAL, styled
+from graphon_theory.plots.styles import LINES, SEQUENTIAL, styled
 from graphon_validation.experiments.contenders import LABELS
 
 _OWN, _OTHER = "#D55E00", "#7F7F7F"  # of what is designed, and of the rest
@@ -75,4 +75,57 @@ def transfer_figure(found: Dataset, path: Path) -> None:
         row[0].set(ylabel="best rate" if optimizer == "gd" else "best rate of Adam")
     for axes in panels[-1]:
         axes.set(xlabel="density")
+    save_figure(figure, path)
+
+
+@styled
+def spectrum_figure(found: Dataset, path: Path) -> None:
+    """Top-10 energy and effective rank over densities, and the eigenvalues at the least density; points are networks,
+    lines their limits.
+
+    ``found`` is what ``spectrum_experiment`` returns. Raises GraphonError without matplotlib.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    energy, rank, modes = figure.subplots(1, 3)
+    least = float(found.density.min())
+    for name, style in zip(found.pruning.values, LINES, strict=False):
+        one, label = found.sel(pruning=name).mean("seed"), LABELS.get(str(name), str(name))
+        real, limit = one.sel(side="finite"), one.sel(side="limit")
+        for axes, figures in ((energy, "energy10"), (rank, "effective_rank")):
+            axes.plot(found.density, limit[figures], label=label, **style)
+            axes.plot(found.density, real[figures], "o", ms=4, color=style["color"])
+        modes.plot(found.mode, limit.log_eigenvalue.sel(density=least), **style)
+        modes.plot(found.mode, real.log_eigenvalue.sel(density=least), "o", ms=4, color=style["color"])
+    energy.set(xscale="log", xlabel="density", ylabel="top-10 energy")
+    rank.set(xscale="log", xlabel="density", ylabel="effective rank")
+    modes.set(xlabel="mode", ylabel="ln of the eigenvalue", title=f"density {least:g}")
+    energy.legend(fontsize=7)
+    save_figure(figure, path)
+
+
+@styled
+def training_figure(found: Dataset, path: Path) -> None:
+    """Losses over steps, both axes logarithmic, at the least density, a panel for each rate; and the last loss over
+    densities at the first rate; of the largest width, means over seeds.
+
+    ``found`` is what ``training_experiment`` returns. Raises GraphonError without matplotlib.
+    """
+    from matplotlib.figure import Figure
+
+    rates, one = found.rate.values, found.sel(width=found.width.values.max()).curve.mean("seed")
+    figure = Figure(figsize=(3 * len(rates) + 3.2, 3.2), layout="constrained")
+    *panels, last = figure.subplots(1, len(rates) + 1)
+    least = float(found.density.min())
+    for name, style in zip(found.pruning.values, LINES, strict=False):
+        label = LABELS.get(str(name), str(name))
+        for axes, rate in zip(panels, rates, strict=True):
+            curve = one.sel(pruning=name, rate=rate, density=least)
+            axes.loglog(curve.step[1:], curve[1:], label=label, **style)
+            axes.set(xlabel="steps of Adam", title=f"rate {rate:g}, density {least:g}")
+        last.loglog(found.density, one.sel(pruning=name, rate=rates[0]).isel(step=-1), marker="o", ms=4, **style)
+    panels[0].set(ylabel="loss")
+    panels[0].legend(fontsize=7)
+    last.set(xlabel="density", ylabel=f"loss after {int(found.step[-1])} steps", title=f"rate {rates[0]:g}")
     save_figure(figure, path)

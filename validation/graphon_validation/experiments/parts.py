@@ -8,13 +8,15 @@ other options, and seeds or methods that are added later find what is there.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from xarray import Dataset
@@ -88,3 +90,22 @@ class Parts:
     def _text(self, description: Description) -> str:
         whole = {"experiment": self.experiment, "version": __version__, **self.settings, **description}
         return json.dumps(whole, sort_keys=True)
+
+
+def every(over: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """All descriptions over these values, the last name running fastest."""
+    return [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
+
+
+def gathered(parts: Sequence[Dataset], over: Mapping[str, Sequence[Any]]) -> Dataset:
+    """The parts of :func:`every` as one Dataset: over these names, then over their own dimensions, which agree."""
+    shape = [len(values) for values in over.values()]
+    first = parts[0]
+    variables = {
+        str(name): (
+            (*over, *one.dims),
+            np.stack([part[name].values for part in parts]).reshape(*shape, *one.shape),
+        )
+        for name, one in first.data_vars.items()
+    }
+    return Dataset(variables, {**first.coords, **{name: list(values) for name, values in over.items()}})

@@ -21,7 +21,7 @@ from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.contenders import BIAS_VARIANCE, LABELS
 from graphon_validation.experiments.drawings import transfer_figure
-from graphon_validation.experiments.parts import Parts, results_folder
+from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
 from graphon_validation.experiments.summaries import different, wide_console
 from graphon_validation.experiments.tasks import Task
 from graphon_validation.experiments.tasks import task as named_task
@@ -132,23 +132,16 @@ def transfer_experiment(
     task = named_task("isotropic", train=train)
     settings = {"width": width, "steps": steps, "train": train, "task": task.name}
     parts = Parts(folder, "transfer", settings)
-    over = {"optimizer": optimizers, "rule": rules, "pruning": laws, "density": densities, "seed": range(seeds)}
-    shape = [len(values) for values in over.values()]
-    asked = [
-        {name: list(values)[k] for k, (name, values) in zip(at, over.items(), strict=True)} for at in np.ndindex(*shape)
-    ]
-    found = parts.all(asked, lambda one: _best(task, one, width, steps), progress=progress)
-    rates, losses = (np.reshape([float(one[name]) for one in found], shape) for name in ("best_rate", "best_loss"))
-    means = np.exp(np.log(rates).mean(-1))
-    result = Dataset(
-        {
-            "best_rate": (tuple(over), rates),
-            "best_loss": (tuple(over), losses),
-            "drift": (tuple(over)[:3], means.max(-1) / means.min(-1)),
-        },
-        {name: list(values) for name, values in over.items()},
-        settings,
-    )
+    over: dict[str, Sequence[Any]] = {
+        "optimizer": optimizers,
+        "rule": rules,
+        "pruning": laws,
+        "density": densities,
+        "seed": range(seeds),
+    }
+    result = gathered(parts.all(every(over), lambda one: _best(task, one, width, steps), progress=progress), over)
+    means = np.exp(np.log(result.best_rate).mean("seed"))
+    result = result.assign(drift=means.max("density") / means.min("density")).assign_attrs(settings)
     result.attrs["verdict"] = verdict(result)
     save_dataset(result, folder / "transfer.nc")
     transfer_figure(result, folder / "transfer.png")
@@ -199,7 +192,7 @@ def _best(task: Task, one: Mapping[str, Any], width: int, steps: int) -> Dataset
     model.float()
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     targets = task.y + model(as_tensor(model, task.x, "x")).detach().double().numpy()
-    batch = {"batch_size": len(task.x)} if one["optimizer"] == "adam" else {}
+    batch = len(task.x) if one["optimizer"] == "adam" else None
 
     def loss(rate: float) -> float:
         model.load_state_dict(start)
@@ -211,8 +204,8 @@ def _best(task: Task, one: Mapping[str, Any], width: int, steps: int) -> Dataset
                 learning_rate=[rate * factor for factor in factors],
                 optimizer=one["optimizer"],
                 record=max(1, steps // 4),
+                batch_size=batch,
                 progress=False,
-                **batch,
             )
         except InputError:  # the loss is beyond the largest number
             return math.inf

@@ -227,6 +227,8 @@ def choose_trained(model: MaskedMLP, parts: Sequence[str]) -> MaskedMLP:
 
     Sets ``requires_grad``: what does not train has no share in :func:`empirical_kernel` and stays in training.
     In the limit, ``limit_kernel(..., contributions=True).ntk_layer`` holds each layer's share.
+
+    Raises InputError for other words, or where they are not one a layer.
     """
     choices = {"all": (True, True), "weights": (True, False), "biases": (False, True), "none": (False, False)}
     layers = checked_model(model).linears

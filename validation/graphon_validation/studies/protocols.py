@@ -120,7 +120,10 @@ def theories(
 
 
 def law_network(model: MaskedMLP, method: str) -> Network | None:
-    """The limit of ``method`` at the model's own layer densities by its pruning law; None where there is no law."""
+    """The limit of ``method`` at the model's own layer densities by its pruning law; None where there is no law.
+
+    Raises InputError for what is no model and for unknown methods.
+    """
     checked_model(model)
     law = {"random": random_pruning, "magnitude": magnitude_pruning}.get(one_of("method", method, METHODS))
     if law is None:

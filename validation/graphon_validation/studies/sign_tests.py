@@ -135,7 +135,7 @@ def applicability(
 
 
 def applicability_table(found: Dataset, title: str) -> Table:
-    """What :func:`applicability` found, for the terminal."""
+    """What :func:`applicability` found, for the terminal. Raises InputError for anything else."""
     if not isinstance(title, str):
         raise InputError(f"title: expected text, got {shown(title)}.")
     growth = ("growth", "growth_error") if "growth" in getattr(found, "data_vars", ()) else ()
