@@ -34,6 +34,7 @@ from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.networks.network import Network
 from graphon_theory.training.dynamics import best_stop_of, steps_of, time_of
+from graphon_theory.training.kernel_motions import kernel_change, squared_distance
 from graphon_theory.training.linear_training import LinearTraining
 from graphon_theory.training.regressions import left_out
 
@@ -60,6 +61,7 @@ def compare_networks(
     ridge: float = 0.0,
     kind: str = "ntk",
     verdicts: Mapping[str, Any] | None = None,
+    width: int | None = None,
     rng: np.random.Generator | int = 0,
 ) -> xr.Dataset:
     """Spectrum, speed and error of each network's limit kernel on one data set, and which is best.
@@ -72,7 +74,9 @@ def compare_networks(
         level: the training loss to be reached, as a share of the loss at the start.
         count: eigenvalues shown, 10 or all of fewer if left out; ridge: as in `gradient_flow`; kind: "ntk" or "nngp".
         verdicts: by name, what `gv.applicability` returned, or its verdict. "no limit kernel" leaves a network out: its
-            figures are NaN, for no kernel describes it. rng: seed or generator of the draws behind ``rank_low``.
+            figures are NaN, for no kernel describes it.
+        width: hidden units of the networks that are meant, for ``kernel_change``. rng: seed or generator of the draws
+            behind ``rank_low``.
 
     Returns a Dataset over ``network``:
 
@@ -82,6 +86,8 @@ def compare_networks(
       norm in the sequel's bound at signals of one size, summed over targets (infinite where they need null modes);
     - ``critical_learning_rate``, ``learning_rate``, half of it, to train at, ``time_to_loss`` (flow), ``steps_to_loss``
       (gradient descent at that half), infinite where null modes or the ridge keep the loss above the level;
+    - with ``width`` ``kernel_change``: the share by which the kernel's largest eigenvalue changes at that width until
+      the level is reached, about (`gradient_flow` has the formula). From 1 on the limit is no guide to training;
     - ``predicted_error``: mean square error, summed over targets, of leaving one out at infinite time, from the
       training inputs alone (NaN where inputs coincide and there is no ridge); with test data ``test_error``, the same
       measured there, ``best_error`` the least of it in training by flow, at ``best_time``, and for several targets
@@ -121,18 +127,23 @@ def compare_networks(
         if wanted.shape[1:] != targets.shape[1:]:
             raise InputError(f"y_test: expected targets like y's {targets.shape[1:]}, got {wanted.shape[1:]} each.")
 
+    if width is not None:
+        whole_number("width", width)
+        if kind != "ntk":
+            raise InputError("width: the NNGP trains the last layer alone, whose kernel stands still; leave it out.")
     kept = {name: many for name, many in members.items() if said.get(name) != _NO_LIMIT}
-    problems = {
-        name: [_problem(name, limit_kernel(one, inputs)[kind], targets) for one in many] for name, many in kept.items()
-    }
+    kernels = {name: [limit_kernel(one, inputs) for one in many] for name, many in kept.items()}
+    problems = {name: [_problem(name, one[kind], targets) for one in many] for name, many in kernels.items()}
     times = _times([problem for many in problems.values() for problem in many])
     found: dict[str, _Column] = {}
     errors: dict[str, FloatArray] = {}  # (seeds, inputs)
     for name, many in problems.items():
         columns, rows = [], []
-        for network, problem in zip(kept[name], many, strict=True):
+        for network, kernel, problem in zip(kept[name], kernels[name], many, strict=True):
             alone = ((left_out(problem, delta) - problem.functions @ problem.coefficients) ** 2).sum(axis=1)
             column = _training(problem, times, share, int(count), delta) | {"predicted_error": float(alone.mean())}
+            if width is not None:
+                column["kernel_change"] = _change(network, kernel, problem, float(column["time_to_loss"]), delta, width)
             if new is not None and wanted is not None:
                 cross = limit_kernel(network, new, inputs)[kind]
                 tested, alone = _testing(problem, cross, wanted, times, delta)
@@ -202,7 +213,9 @@ def comparison_table(found: xr.Dataset) -> Table:
     row("learning rate to train at", found.learning_rate.values, "{:.3g}")
     percent = f"{100 * float(found.attrs['level']):g}% of the loss"
     row(f"time to {percent}", found.time_to_loss.values, "{:.3g}")
-    row(f"steps to {percent}, half that rate", found.steps_to_loss.values, "{:.0f}", True)
+    row(f"steps to {percent}, half that rate", found.steps_to_loss.values, "{:.0f}", "kernel_change" not in found)
+    if "kernel_change" in found:
+        row("the kernel changes by (%), about", 100 * found.kernel_change.values, "{:.2g}", True)
     row("predicted error (leave one out)", found.predicted_error.values, "{:.4f}")
     for key, label, form in (
         ("test_error", "test error", "{:.4f}"),
@@ -339,6 +352,15 @@ def _training(problem: LinearTraining, times: FloatArray, share: float, count: i
         "steps_to_loss": steps_of(problem, share * start, critical / 2, delta),
         "loss": (1 - problem.flow(times, 1.0, delta).fraction) ** 2 @ power / start,
     }
+
+
+def _change(
+    network: Network, kernel: xr.Dataset, problem: LinearTraining, time: float, delta: float, width: int
+) -> float:
+    """``kernel_change`` at that time."""
+    units = width * network.layers[-1].mask.mean()
+    distance = squared_distance(problem, problem.flow(np.array([time]), 1.0, delta))
+    return float(kernel_change(problem, distance, kernel.nngp, network.depth, units)[0])
 
 
 def _testing(

@@ -24,7 +24,7 @@ from graphon_theory.spectra.kernel_spectra import spectrum
 from graphon_theory.training.kernel_motions import kernel_change, squared_distance
 from graphon_theory.training.linear_training import LinearTraining, NewInputs, momentum_matrices
 from graphon_theory.training.loss_flows import LossTraining
-from graphon_theory.training.losses import Loss
+from graphon_theory.training.output_losses import Loss
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -83,11 +83,12 @@ def gradient_flow(
     lambda_i, its ``squared_distance``. In a homogeneous network every layer's weights grow by it, the kernel is a sum
     of products of L - 1 layers, and its largest eigenvalue changes by about
 
-        kernel_change = (1 + L s)^(1 - 1/L) - 1,    s = 3/4 squared_distance tr(Theta) / (tr(K) L n).
+        kernel_change = (1 + L s)^(1 - 1/L) - 1,    s = share squared_distance tr(Theta) / (tr(K) L n),
 
-    That is an estimate, within a factor of 2 of drawn ReLU networks up to a change of some 3; beyond, it only says that
-    the limit is no guide; bounded activations change by a half to a third of it. To it come changes of either sign of
-    order n^(-1/2) |f_0| / |y|, smaller where outputs at the start are taken off.
+    share = min(1, 1.5 lambda_1 / sum_i lambda_i) of the growth being in the first mode's directions. An estimate,
+    within a factor of 2 of most drawn ReLU networks from changes of 1% to 300%; beyond, it says that the limit is no
+    guide; bounded activations change by a half to a third of it. To it come changes of either sign of order
+    n^(-1/2) |f_0| / |y|.
 
     *Other losses.* ``loss="cross_entropy"`` of labels y (N,), L = mean of log sum_o exp(f_o) - f_y, or a function of
     outputs and y that gives the loss and its derivative in the outputs. Then f_t = f_0 + Theta beta_t with d beta / dt
@@ -128,7 +129,7 @@ def gradient_flow(
         if width is None or nngp is None or depth is None:
             raise InputError("width, nngp, depth: give all three, or none.")
         distance = squared_distance(problem, learned)
-        change = kernel_change(distance, kernel, nngp, depth, width)
+        change = kernel_change(problem, distance, nngp, depth, width)
         variables |= {"squared_distance": ((TIME,), distance), "kernel_change": ((TIME,), change)}
     return problem.dataset(moments, learned, variables, attrs, test_kernel, test_initial, y_test)
 

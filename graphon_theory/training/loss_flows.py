@@ -18,12 +18,13 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_cross_kernel, as_kernel, refuse_overflow
 from graphon_theory.data.labels import TARGET, TIME, X_TEST, Labels, Variables, X, dataset, inputs_of
 from graphon_theory.errors import ConvergenceError, InputError
-from graphon_theory.training.losses import Objective, objective, start_of
+from graphon_theory.training.output_losses import Objective, objective, start_of
 
 if TYPE_CHECKING:
     import xarray as xr
 
 _TOLERANCE = 1e-11  # of every coefficient, relative; the same again at a hundredfold tells the error
+_FAR = 1e100  # of coefficients that no longer come back; squares of outputs are still numbers
 _STEPS = 100_000  # evaluations at most
 
 
@@ -129,7 +130,7 @@ class LossTraining:
                 slope = self.slope(beta, ridge)
                 speed = momentum * speed + slope
                 beta = beta - learning_rate * (slope + momentum * speed if nesterov else speed)
-                if not np.isfinite(beta).all():
+                if not np.abs(beta).max() < _FAR:
                     raise ConvergenceError(
                         f"learning_rate: gradient descent diverges by step {count}; take a smaller one."
                     )

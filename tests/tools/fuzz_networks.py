@@ -217,6 +217,12 @@ def finite_networks() -> list[Entry]:
         },
     )
     entry(
+        "kernel_product",
+        gv.kernel_product,
+        (xr.DataArray,),
+        lambda: {"model": _model(), "x": X.copy(), "vectors": np.ones(len(NEW)), "x2": NEW.copy()},
+    )
+    entry(
         "from_torch",
         gv.from_torch,
         (gv.MaskedMLP,),

@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from graphon_validation.experiments.design_experiments import design_experiment
-from graphon_validation.kernels.empirical_kernels import empirical_kernel
+from graphon_validation.kernels.empirical_kernels import empirical_kernel, kernel_product
 from graphon_validation.networks.checkpoints import ZerosWarning, from_torch, to_torch
 from graphon_validation.networks.masked_layers import MaskedLinear
 from graphon_validation.networks.masked_mlps import MaskedMLP, build, choose_trained, dense
@@ -53,6 +53,7 @@ __all__ = [
     "design_experiment",
     "empirical_kernel",
     "from_torch",
+    "kernel_product",
     "law_network",
     "mask_history",
     "mixture",
