@@ -73,6 +73,7 @@ _MODULES = {
         "kernel_density",
         "marginals",
     ),
+    "engine.kernel_operators": ("kernel_operator",),
     "engine.limits": ("limit_kernel",),
     "pruning.laws": (
         "Saliency",
@@ -205,6 +206,7 @@ if TYPE_CHECKING:
     from graphon_theory.designs.transfers import transfer as transfer
     from graphon_theory.engine.densities import kernel_density as kernel_density
     from graphon_theory.engine.densities import marginals as marginals
+    from graphon_theory.engine.kernel_operators import kernel_operator as kernel_operator
     from graphon_theory.engine.limits import limit_kernel as limit_kernel
     from graphon_theory.errors import ActivationError as ActivationError
     from graphon_theory.errors import ClosedFormError as ClosedFormError

@@ -345,6 +345,17 @@ def check_installed(what: str, modules: Mapping[str, str], extra: str) -> None:
         )
 
 
+def checked_dtype(dtype: Any) -> Any:
+    """float64 or float32 as a NumPy dtype. Raises InputError otherwise."""
+    try:
+        found = np.dtype(dtype) if isinstance(dtype, str | type | np.dtype) else None
+    except TypeError:  # a name of none
+        found = None
+    if found not in (np.float64, np.float32):
+        raise InputError(f"dtype: expected float64 or float32, got {shown(dtype) if found is None else found}.")
+    return found
+
+
 def checked_clock(times: Sequence[float] | None, count: int) -> FloatArray:
     """Increasing moments of masks, 0, 1, ... if left out. Raises InputError."""
     expected = f"{count} increasing finite numbers, one for each mask"

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from graphon_theory.arrays import EPS, FloatArray
-from graphon_theory.data.checks import as_inputs, truth
+from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import as_inputs, checked_dtype, truth
+from graphon_theory.data.fingerprints import fingerprint
 from graphon_theory.data.labels import LAYER, OUTPUT, X2, Variables, X, coords_of_inputs, dataset
 from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.engine.adjoint import layer_contributions
-from graphon_theory.engine.close_pairs import ClosePairs
-from graphon_theory.engine.discretisation import FLOOR, check_problem, discretise
-from graphon_theory.engine.recursion import Recursion, kernels
-from graphon_theory.engine.reductions import reduced_operators
-from graphon_theory.engine.samples import distinct
-from graphon_theory.engine.spreads import spread
-from graphon_theory.engine.threads import Progress, checked_threads, single_threaded_blas
-from graphon_theory.engine.zonal import ZonalKernel
-from graphon_theory.errors import InputError, shown
+from graphon_theory.engine.discretisation import check_problem
+from graphon_theory.engine.prepared_kernels import PreparedKernel
+from graphon_theory.engine.threads import ProgressBar, checked_threads
 from graphon_theory.networks.network import Network
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_ZONAL = 100_000  # pairs from which tabulating the network pays
-_SPREAD = 4.0  # times an error of the duals of one layer is taken at the least; it may grow more on its way: spreads
-_RECOMPUTED = 10_000_000_000  # multiplications that all pairs by their angles may cost
 _WATCHED = 5_000_000_000  # pairs x positions beyond which progress is shown
 
 
@@ -85,51 +77,34 @@ def limit_kernel(
     first = as_inputs(x, "x")
     second = None if x2 is None else as_inputs(x2, "x2", like=x)
     check_problem(network, first, second, rtol)
-    dtype, threads = _checked_dtype(dtype), checked_threads(threads)
+    dtype, threads = checked_dtype(dtype), checked_threads(threads)
     truth("contributions", contributions)
     _check_memory(network, first, second, dtype, contributions)
     if progress is not None:
         truth("progress", progress)
-    with single_threaded_blas():
-        everything = first if second is None else np.concatenate([first, second])
-        grid = discretise(network, distinct(everything), float(rtol))
-        reduced = reduced_operators(network, grid.operators)
-        recursion = Recursion(reduced or grid.operators, network.outline, everything, dtype, grid.weights)
-        pairs = len(first) * len(first if second is None else second)
-        shown = pairs * sum((*grid.sizes, 1)) > _WATCHED if progress is None else progress
-        zonal = ZonalKernel.of(recursion, everything) if pairs >= _ZONAL else None
-        with _Bar(shown) as report:
-            if zonal is None:
-                nngp, ntk = kernels(recursion, first, second, threads=threads, progress=report)
-            else:
-                nngp, ntk = zonal.kernels(recursion, first, second, threads=threads, progress=report)
-            layers = layer_contributions(recursion, first, second, threads=threads) if contributions else None
-            close = ClosePairs(recursion, first, second)
-            rounding = close.left_over()
-            duals = recursion.dual_error
-            if duals:
-                duals = max(_SPREAD * duals, spread(recursion, distinct(everything)))
-            if rounding > rtol and close.form is not None and pairs * recursion.work <= _RECOMPUTED:
-                close, rounding = ClosePairs(recursion, first, second, radius=np.pi), 0.0
-            close.refine(nngp, ntk, layers, threads=threads)
+    ready = PreparedKernel.of(network, first, second, float(rtol), dtype)
+    pairs = len(first) * len(ready.columns)
+    shown = pairs * sum((*ready.sizes, 1)) > _WATCHED if progress is None else progress
+
+    def shares() -> FloatArray:
+        return layer_contributions(ready.recursion, first, second, threads=threads)
+
+    with ProgressBar(shown, "limit kernel") as report:
+        nngp, ntk, layers = ready.whole(shares if contributions else None, threads=threads, progress=report)
     single = network.outputs == 1
     dims: tuple[str, ...] = (X, X2) if single else (OUTPUT, X, X2)
     pick = 0 if single else slice(None)
-    mean = recursion.means(first)
+    mean = ready.recursion.means(first)
     variables: Variables = {"nngp": (dims, nngp[pick]), "ntk": (dims, ntk[pick]), "mean": (dims[:-1], mean[pick])}
     coords = coords_of_inputs(x, x2)
     if layers is not None:
         variables["ntk_layer"] = ((LAYER, *dims), layers[:, pick])
         coords[LAYER] = np.arange(1, network.depth + 1)
-    error = max(grid.error, rounding, 0.0 if zonal is None else zonal.error, recursion.norm_error) + duals
-    attrs = {
-        "network": network.describe(),
-        "quadrature_error": max(error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS),
-        "nodes": list(grid.sizes),
-        "rtol": float(rtol),
-        "route": "zonal" if zonal is not None else "scalar" if reduced is not None else "general",
-    }
-    return dataset(variables, coords, attrs)
+    made = dataset(variables, coords, ready.attrs)
+    if second is None:
+        for name in ("nngp", "ntk"):
+            made[name].attrs.update(fingerprint(made[name].values))
+    return made
 
 
 def _check_memory(
@@ -145,39 +120,3 @@ def _check_memory(
         f"{kernels} kernels of {rows:,} x {columns:,} inputs and {network.outputs:,} outputs",
         f"take fewer inputs,{half} or pass blocks of inputs as x and x2",
     )
-
-
-def _checked_dtype(dtype: Any) -> Any:
-    try:
-        found = np.dtype(dtype) if isinstance(dtype, str | type | np.dtype) else None
-    except TypeError:  # a name of none
-        found = None
-    if found not in (np.float64, np.float32):
-        raise InputError(f"dtype: expected float64 or float32, got {shown(dtype) if found is None else found}.")
-    return found
-
-
-class _Bar:
-    """A rich progress bar over pairs, or nothing."""
-
-    def __init__(self, shown: bool) -> None:
-        self.shown = shown
-        self.bar: Any = None
-
-    def __enter__(self) -> Progress | None:
-        if not self.shown:
-            return None
-        from rich.progress import Progress as RichProgress
-
-        self.bar = RichProgress(transient=True)
-        task = self.bar.add_task("limit kernel", total=1.0)
-        self.bar.start()
-
-        def report(done: int, total: int) -> None:
-            self.bar.update(task, completed=done / max(total, 1))
-
-        return report
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()

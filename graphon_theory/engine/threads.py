@@ -105,3 +105,29 @@ def run_tiles(
         for other in unfinished:
             other.result()
     return done
+
+
+class ProgressBar:
+    """A rich progress bar over pairs, or nothing."""
+
+    def __init__(self, shown: bool, title: str) -> None:
+        self.shown, self.title = shown, title
+        self.bar: Any = None
+
+    def __enter__(self) -> Progress | None:
+        if not self.shown:
+            return None
+        from rich.progress import Progress as RichProgress
+
+        self.bar = RichProgress(transient=True)
+        task = self.bar.add_task(self.title, total=1.0)
+        self.bar.start()
+
+        def report(done: int, total: int) -> None:
+            self.bar.update(task, completed=done / max(total, 1))
+
+        return report
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()

@@ -205,6 +205,21 @@ def _theory() -> list[Entry]:
         },
     )
     entry(
+        "kernel_operator",
+        lambda **arguments: gt.kernel_operator(**arguments).dense(),
+        (np.ndarray,),
+        lambda: {
+            "network": _network(),
+            "x": X.copy(),
+            "x2": NEW.copy(),
+            "kernel": "nngp",
+            "memory": 1e9,
+            "rtol": 1e-8,
+            "dtype": "float64",
+            "threads": 1,
+        },
+    )
+    entry(
         "kernel_density",
         gt.kernel_density,
         _DATASET,
