@@ -294,6 +294,8 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
     if hasattr(kernel, "data_vars"):
         has = ", ".join(map(str, kernel.data_vars))
         raise KernelError(f"{name}: expected one kernel, got a Dataset of {has}; pass one of them, as in kern.ntk.")
+    if hasattr(kernel, "matvec"):
+        raise KernelError(f"{name}: got a linear operator where every entry is read; pass the matrix (limit_kernel).")
     dims = getattr(kernel, "dims", None)
     kernel = by_kernel(kernel)
     try:

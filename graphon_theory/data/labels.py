@@ -34,6 +34,7 @@ TARGET = "target"  # columns of the training targets
 X_TEST = "x_test"  # new inputs, rows of a test kernel
 DEGREE = "degree"  # of spherical harmonics, from 0
 RADIAL = "radial"  # eigenmodes of one degree, counted 1.. from the largest
+RIDGE = "ridge"  # of kernel regression
 SIZE = "size"  # of a training set
 ITERATION = "iteration"  # of an optimiser
 

@@ -106,6 +106,15 @@ class KernelOperator(LinearOperator):
                 found[tile.columns, tile.rows] = values.T
         return found
 
+    def squares(self, weights: FloatArray) -> float:
+        """sum_ij w_i w_j K_ij^2 for weights (N,) of the inputs of both sides."""
+        total = 0.0
+        for tile in self._tiles():
+            values = self._values(tile).astype(np.float64)
+            twice = 2 if self.symmetric and tile.rows != tile.columns else 1
+            total += twice * float(weights[tile.rows] @ values**2 @ weights[tile.columns])
+        return total
+
     @property
     def keeps_all(self) -> bool:
         """Whether all tiles fit the bound, so that products after the first compute nothing."""

@@ -11,12 +11,13 @@ from scipy.sparse.linalg import LinearOperator
 
 from graphon_theory.arrays import EPS, FloatArray, IntArray
 from graphon_theory.data.checks import UNLABELLED
-from graphon_theory.data.labels import Labels
+from graphon_theory.data.labels import Labels, refuse_other_labels
 from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.engine.kernel_operators import KernelOperator
 from graphon_theory.errors import KernelError
 
 _BLOCK = 16  # vectors of a block where tiles are in memory
+_COLUMNS = 256  # of an operator that are looked at together
 _SPARE = 12  # vectors beside the modes wanted where every product computes the kernel anew
 _FAILURE = 1e-6  # probability with which a negative eigenvalue may go unseen
 _ROUNDINGS = 1e3  # of products by which an operator may differ from its transpose
@@ -25,12 +26,6 @@ _ROUNDINGS = 1e3  # of products by which an operator may differ from its transpo
 def is_operator(kernel: Any) -> TypeGuard[LinearOperator]:
     """Whether a kernel came as a linear operator."""
     return isinstance(kernel, LinearOperator)
-
-
-def refuse_operators(what: str, why: str, *kernels: Any) -> None:
-    """Raise KernelError where any came as a linear operator: ``what`` does not take one, and ``why``."""
-    if any(is_operator(kernel) for kernel in kernels):
-        raise KernelError(f"{what}: expected a kernel as a matrix, got a linear operator; {why}.")
 
 
 @dataclass(frozen=True)
@@ -94,6 +89,16 @@ class Operator:
         refuse_beyond_memory("kernel", 16 * size * size, what, "ask for a count of modes below a twentieth of them")
         return np.asarray(self.given.dense()) if self.made else self.product(np.eye(size))
 
+    def squares(self, weights: FloatArray) -> float:
+        """sum_ij w_i w_j K_ij^2."""
+        if self.made:
+            return float(self.given.squares(weights))
+        size, total = self.shape[0], 0.0
+        for start in range(0, size, _COLUMNS):
+            chosen = np.arange(start, min(start + _COLUMNS, size))
+            total += float(weights @ self.columns(chosen) ** 2 @ weights[chosen])
+        return total
+
     def check_symmetric(self) -> None:
         """Raise KernelError where u.K v and v.K u differ for random vectors, by more than rounding."""
         if self.made:
@@ -118,6 +123,18 @@ def as_operator(kernel: Any, name: str = "kernel") -> Operator:
     if np.dtype(kernel.dtype).kind not in "fiu":
         raise KernelError(f"{name}: expected a real operator, got dtype {kernel.dtype}.")
     return Operator(kernel)
+
+
+def as_cross_operator(kernel: Any, name: str, training: Labels, size: int) -> tuple[Any, Labels]:
+    """An operator of new by training inputs (M, N), and the labels of the new ones; raises as `as_cross_kernel`."""
+    if kernel.shape[1] != size:
+        raise KernelError(
+            f"{name}: expected {size} columns, one per training input, got shape {kernel.shape}; pass "
+            "kernel_operator(network, x_new, x)."
+        )
+    new, old = kernel.labels if isinstance(kernel, KernelOperator) else (UNLABELLED, UNLABELLED)
+    refuse_other_labels(old, training, "columns, the training inputs,")
+    return kernel, Labels(name, new.values)
 
 
 def unseen(size: int, steps: int, width: int = _BLOCK) -> float:

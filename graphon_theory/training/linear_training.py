@@ -46,6 +46,7 @@ from graphon_theory.data.labels import (
 )
 from graphon_theory.errors import InputError
 from graphon_theory.spectra.kernel_spectra import spectrum
+from graphon_theory.spectra.linear_operators import as_cross_operator, is_operator
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,6 +64,25 @@ class NewInputs(NamedTuple):
 
     projections: FloatArray
     inputs: Labels
+
+
+class Targets(NamedTuple):
+    """Checked targets, (N,) or (N, k), and the labels of their columns."""
+
+    values: FloatArray
+    columns: Labels
+
+
+def checked_problem(
+    size: int, inputs: Labels, y: ArrayLike | xr.DataArray, initial: ArrayLike | xr.DataArray | None
+) -> tuple[Labels, Targets, FloatArray | None]:
+    """The labels of the inputs, the targets and the start of training, for a kernel of ``size`` ``inputs``."""
+    y = by_rows(y)
+    targets = checked_targets(y, size, inputs=inputs)
+    inputs = Labels("y", labels_of(y)) if inputs.values is None else inputs
+    columns = Labels("y", labels_of(y, 1)) if targets.ndim == 2 else UNLABELLED
+    start = None if initial is None else checked_like(initial, targets.shape, "initial", inputs, columns)
+    return inputs, Targets(targets, columns), start
 
 
 @dataclass(frozen=True)
@@ -93,15 +113,16 @@ class LinearTraining:
     ) -> LinearTraining:
         """Check kernel (N, N), targets (N,) or (N, k) and starting predictions of the same shape."""
         size = len(as_kernel(kernel))
-        inputs = inputs_of(kernel)
-        y = by_rows(y)
-        targets = checked_targets(y, size, inputs=inputs)
-        inputs = Labels("y", labels_of(y)) if inputs.values is None else inputs
-        columns = Labels("y", labels_of(y, 1)) if targets.ndim == 2 else UNLABELLED
-        start = None if initial is None else checked_like(initial, targets.shape, "initial", inputs, columns)
+        inputs, targets, start = checked_problem(size, inputs_of(kernel), y, initial)
         modes = spectrum(kernel)
+        return cls.in_modes(modes, inputs, targets, start)
+
+    @classmethod
+    def in_modes(cls, modes: xr.Dataset, inputs: Labels, targets: Targets, start: FloatArray | None) -> LinearTraining:
+        """Of modes as `spectrum` returns them, all of those that the targets have a part of."""
         values, functions = modes.eigenvalue.values, modes.eigenfunction.values
-        left = targets if start is None else targets - start
+        left = targets.values if start is None else targets.values - start
+        size = len(functions)
         return cls(
             modes,
             values,
@@ -109,14 +130,19 @@ class LinearTraining:
             values > modes.attrs["rounding_level"],
             functions.T @ left.reshape(size, -1) / size,
             None if start is None else start.reshape(size, -1),
-            targets.shape[1:],
+            targets.values.shape[1:],
             inputs,
-            columns,
+            targets.columns,
         )
 
     @property
     def size(self) -> int:
-        return len(self.values)
+        return len(self.functions)
+
+    @property
+    def null_modes(self) -> int:
+        """How many modes are at rounding level."""
+        return int(len(self.learns) - self.learns.sum())
 
     @property
     def tail(self) -> tuple[str, ...]:
@@ -157,12 +183,12 @@ class LinearTraining:
     def share(self, ridge: float) -> FloatArray:
         """g_i at infinite time: lambda / (lambda + ridge); 0 for null modes without ridge."""
         values = self.eigenvalues(ridge)
-        return np.divide(values, values + ridge, out=np.zeros(self.size), where=values != 0)
+        return np.divide(values, values + ridge, out=np.zeros_like(values), where=values != 0)
 
     def flow(self, times: FloatArray, learning_rate: float, ridge: float = 0.0) -> Learned:
         """Of gradient flow: g_i(t) = lambda / (lambda + ridge) (1 - exp(-eta (lambda + ridge) t))."""
         rates = self.rates(ridge)
-        exponent = np.zeros((len(times), self.size))  # neither 0 * inf (a null mode at infinite time) nor inf * 0
+        exponent = np.zeros((len(times), len(rates)))  # neither 0 * inf (a null mode at infinite time) nor inf * 0
         with np.errstate(over="ignore"):  # an infinite exponent is a mode that has been learned
             early = learning_rate * times
             np.multiply(early[:, None], rates, out=exponent, where=(rates > 0) & (times[:, None] > 0))
@@ -174,7 +200,7 @@ class LinearTraining:
         ``early`` (time,) is the response of a mode that hardly moves: learning rate times time.
         """
         rates = self.rates(ridge)
-        response = np.divide(settled, rates, out=np.repeat(early[:, None], self.size, axis=1), where=rates > 0)
+        response = np.divide(settled, rates, out=np.repeat(early[:, None], len(rates), axis=1), where=rates > 0)
         if not self.ridged(ridge):
             response[(response * self.rounding >= 1) & ~self.learns] = 0.0
         return Learned(settled * self.share(ridge), response)
@@ -236,11 +262,14 @@ class LinearTraining:
                     out["test_loss"] = ((TIME,), np.sum(errors**2, axis=1) / (2 * len(wanted)))
         for name in {"loss", "prediction", "test_prediction", "test_loss"} & set(out):
             refuse_overflow(out[name][1], name)
-        return dataset(out, coords=coords, attrs={**attrs, "null_modes": int(self.size - self.learns.sum())})
+        return dataset(out, coords=coords, attrs={**attrs, "null_modes": self.null_modes})
 
     def at_new(self, test_kernel: ArrayLike | xr.DataArray, name: str = "test_kernel") -> NewInputs:
         """The modes at new inputs."""
-        cross, inputs = as_cross_kernel(test_kernel, name, self.inputs, self.size)
+        if is_operator(test_kernel):
+            cross, inputs = as_cross_operator(test_kernel, name, self.inputs, self.size)
+        else:
+            cross, inputs = as_cross_kernel(test_kernel, name, self.inputs, self.size)
         return NewInputs(cross @ self.functions / self.size, inputs)
 
     def _test_start(self, test_initial: ArrayLike | xr.DataArray | None, new: NewInputs) -> FloatArray | None:

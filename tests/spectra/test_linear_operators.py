@@ -137,3 +137,17 @@ def test_small_kernels_carry_no_fingerprint(x: Array) -> None:
     kernels = gt.limit_kernel(NETWORK, x)
     assert not kernels.ntk.attrs
     assert not kernels.nngp.attrs
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_alignments_with_operators(x: Array, weighted: bool) -> None:
+    rng = np.random.default_rng(2)
+    y, options = rng.standard_normal((SIZE, 2)), {"weights": rng.random(SIZE) + 0.5} if weighted else {}
+    matrix = gt.limit_kernel(NETWORK, x).ntk
+    expected = gt.target_alignment(matrix, y, 5, **options)
+    for operator in (gt.kernel_operator(NETWORK, x), Plain(matrix.values)):
+        found = gt.target_alignment(operator, y, 5, **options)
+        np.testing.assert_allclose(found.target_power, expected.target_power, rtol=1e-7)
+        assert found.attrs["alignment"] == pytest.approx(expected.attrs["alignment"], rel=1e-12)
+        with pytest.raises(gt.KernelError, match="centred"):
+            gt.target_alignment(operator, y, 5, centred=True)
