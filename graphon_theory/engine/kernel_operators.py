@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from graphon_theory.data.checks import as_inputs, checked_dtype, one_of, positiv
 from graphon_theory.data.labels import Labels, by_rows, labels_of
 from graphon_theory.data.memory import available_memory
 from graphon_theory.engine.discretisation import check_problem
+from graphon_theory.engine.kernel_stores import filled_store
 from graphon_theory.engine.prepared_kernels import PreparedKernel
 from graphon_theory.engine.threads import checked_threads, run_tiles
 from graphon_theory.engine.tile_loops import default_threads
@@ -58,7 +61,7 @@ class KernelOperator(LinearOperator):
         self.precision = ready.recursion.dtype
         super().__init__(np.dtype(np.float64), (len(ready.x), len(ready.columns)))
         self._read = read
-        self.side = self._side(threads or default_threads()) if side is None else side
+        self.side = self._side(threads or default_threads(), _SIDES if side is None else (side,))
         self._kept: dict[int, FloatArray] = {}
         self._lock = threading.Lock()
         self._room = memory - self._scratch(threads or default_threads(), self.side)
@@ -196,14 +199,14 @@ class KernelOperator(LinearOperator):
         nngp, ntk = kernels
         return np.asarray((ntk if self.kernel == "ntk" else nngp)[0])
 
-    def _side(self, threads: int) -> int:
-        for side in _SIDES:
+    def _side(self, threads: int, sides: tuple[int, ...]) -> int:
+        for side in sides:
             if self._scratch(threads, side) <= self.memory:
                 return side
-        least = self._scratch(threads, _SIDES[-1])
+        least = self._scratch(threads, sides[-1])
         raise InputError(
             f"memory: {self.memory:,.0f} bytes are less than {threads} threads need for a tile each, {least:,.0f}; "
-            "allow more, or take fewer threads."
+            "allow more, or take fewer threads or smaller tiles."
         )
 
     def _scratch(self, threads: int, side: int) -> float:
@@ -258,6 +261,8 @@ def kernel_operator(
     rtol: float = 1e-10,
     dtype: DTypeLike = np.float64,
     threads: int | None = None,
+    store: str | os.PathLike[str] | None = None,
+    tile: int | None = None,
 ) -> KernelOperator:
     """The limit kernel Theta(x_i, x2_j) as a linear operator that is never held whole unless the bound allows it.
 
@@ -271,6 +276,8 @@ def kernel_operator(
         kernel: "ntk" or "nngp".
         memory: bytes that kept tiles and the threads' tiles at work may take together, beside the inputs and the
             vectors of a product; half of what is free if left out.
+        store, tile: as in `limit_kernel`: tiles that are not there are computed and written first, and read from there
+            where memory does not keep them.
 
     Returns a `scipy.sparse.linalg.LinearOperator` of shape (N, N2) with ``attrs`` (the network as text,
     ``quadrature_error``, ...), ``trace``, ``diagonal()`` and ``columns(indices)``. `spectrum`, `gradient_flow`,
@@ -288,4 +295,11 @@ def kernel_operator(
     most = _SHARE * available_memory() if memory is None else positive_number("memory", memory)
     ready = PreparedKernel.of(network, first, second, float(rtol), checked_dtype(dtype))
     rows, columns = (Labels(name, labels_of(by_rows(one))) for name, one in (("x", x), ("x2", x if x2 is None else x2)))
-    return KernelOperator(ready, kernel, most, checked_threads(threads), (rows, columns))
+    threads = checked_threads(threads)
+    if store is None:
+        if tile is not None:
+            raise InputError("tile: tiles are those of a store; give one, or leave it out.")
+        return KernelOperator(ready, kernel, most, threads, (rows, columns))
+    kept = filled_store(ready, store, tile, threads)
+    side = kept.problem.tile
+    return KernelOperator(ready, kernel, most, threads, (rows, columns), partial(kept.read, kernel), side)

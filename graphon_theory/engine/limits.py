@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,11 @@ from graphon_theory.data.labels import LAYER, OUTPUT, X2, Variables, X, coords_o
 from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.engine.adjoint import layer_contributions
 from graphon_theory.engine.discretisation import check_problem
+from graphon_theory.engine.kernel_stores import filled_store
+from graphon_theory.engine.lazy_kernels import cut, lazy_kernels, row_chunks
 from graphon_theory.engine.prepared_kernels import PreparedKernel
 from graphon_theory.engine.threads import ProgressBar, checked_threads
+from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
 
 if TYPE_CHECKING:
@@ -34,6 +38,9 @@ def limit_kernel(
     dtype: DTypeLike = np.float64,
     threads: int | None = None,
     progress: bool | None = None,
+    store: str | os.PathLike[str] | None = None,
+    tile: int | None = None,
+    chunks: int | None = None,
 ) -> xr.Dataset:
     """NNGP and NTK of the infinitely wide masked network, for all pairs of inputs.
 
@@ -62,6 +69,16 @@ def limit_kernel(
         Number of threads; by default numba's (NUMBA_NUM_THREADS). The numbers do not depend on it.
     progress:
         Show a progress bar; by default only for long runs.
+    store, tile:
+        The path of a folder, as in "kernel.zarr": tiles of ``tile`` rows and columns (2,048) are written there as they
+        are done, and the results read them when they are asked for, so that memory holds no more than a tile for each
+        thread. After any end of a run the same call goes on where it was: tiles that are whole, by their digests, are
+        not computed again, others are. A store of another network, other inputs, another dtype, rtol, tile or version
+        is refused. Both kernels take 2 N N2 numbers of disk. Needs the extra "scale".
+    chunks:
+        Give Dask arrays in blocks of so many inputs, computed when they are asked for by whatever scheduler Dask has;
+        Dask-backed ``x`` give them in their own blocks. The inputs themselves are read here, and go to every worker.
+        Every block runs on one thread, also on a cluster (dask.distributed). Needs the extra "scale".
 
     Returns
     -------
@@ -79,7 +96,18 @@ def limit_kernel(
     check_problem(network, first, second, rtol)
     dtype, threads = checked_dtype(dtype), checked_threads(threads)
     truth("contributions", contributions)
-    _check_memory(network, first, second, dtype, contributions)
+    if store is not None and contributions:
+        raise InputError("contributions: a store holds both kernels alone; leave out one of the two.")
+    if tile is not None and store is None:
+        raise InputError("tile: tiles are those of a store; give one, or leave it out.")
+    own = row_chunks(x), None if x2 is None else row_chunks(x2)
+    lazy = chunks is not None or any(own)
+    if lazy and (store is not None or contributions):
+        raise InputError(
+            "chunks: Dask arrays hold both kernels alone, and no store; leave out store and contributions."
+        )
+    if store is None and not lazy:
+        _check_memory(network, first, second, dtype, contributions)
     if progress is not None:
         truth("progress", progress)
     ready = PreparedKernel.of(network, first, second, float(rtol), dtype)
@@ -89,14 +117,23 @@ def limit_kernel(
     def shares() -> FloatArray:
         return layer_contributions(ready.recursion, first, second, threads=threads)
 
-    with ProgressBar(shown, "limit kernel") as report:
-        nngp, ntk, layers = ready.whole(shares if contributions else None, threads=threads, progress=report)
     single = network.outputs == 1
     dims: tuple[str, ...] = (X, X2) if single else (OUTPUT, X, X2)
     pick = 0 if single else slice(None)
+    coords = coords_of_inputs(x, x2)
+    if lazy:
+        rows, columns = (cut(chunks, len(one), had) for one, had in zip((first, ready.columns), own, strict=True))
+        mean = ready.recursion.means(first)
+        parts = [(dims, one[pick]) for one in lazy_kernels(ready, rows, columns)]
+        blocks = {"nngp": parts[0], "ntk": parts[1], "mean": (dims[:-1], mean[pick])}
+        return dataset(blocks, coords, ready.attrs)
+
+    with ProgressBar(shown, "limit kernel") as report:
+        if store is not None:
+            return filled_store(ready, store, tile, threads, report).dataset(coords)
+        nngp, ntk, layers = ready.whole(shares if contributions else None, threads=threads, progress=report)
     mean = ready.recursion.means(first)
     variables: Variables = {"nngp": (dims, nngp[pick]), "ntk": (dims, ntk[pick]), "mean": (dims[:-1], mean[pick])}
-    coords = coords_of_inputs(x, x2)
     if layers is not None:
         variables["ntk_layer"] = ((LAYER, *dims), layers[:, pick])
         coords[LAYER] = np.arange(1, network.depth + 1)

@@ -73,6 +73,10 @@ class PreparedKernel:
         route = "zonal" if zonal is not None else "scalar" if reduced is not None else "general"
         return cls(network, x, x2, recursion, zonal, close, route, grid.sizes, error, rtol)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Compiled and tabulated parts do not travel: a copy makes itself ready again, in the same way."""
+        return PreparedKernel.of, (self.network, self.x, self.x2, self.rtol, self.recursion.dtype)
+
     @property
     def attrs(self) -> dict[str, Any]:
         """What results say of themselves."""
