@@ -151,11 +151,13 @@ _MODULES = {
         "compare_networks",
         "comparison_table",
     ),
+    "reports.parameter_sweeps": ("sweep",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 _WINGS = (
     "errors",
     "plots",
+    "datasets",
     "activations",
     "data",
     "designs",
@@ -172,7 +174,7 @@ _WINGS = (
     "training",
 )
 
-__all__ = [*sorted(_HOME), "__version__", "plots"]
+__all__ = [*sorted(_HOME), "__version__", "datasets", "plots"]
 
 
 def __getattr__(name: str) -> object:
@@ -265,6 +267,7 @@ if TYPE_CHECKING:
     from graphon_theory.pruning.saliency_networks import saliency_network as saliency_network
     from graphon_theory.reports.comparisons import compare_networks as compare_networks
     from graphon_theory.reports.comparisons import comparison_table as comparison_table
+    from graphon_theory.reports.parameter_sweeps import sweep as sweep
     from graphon_theory.signals.initialisations import balanced as balanced
     from graphon_theory.signals.variance_maps import criticality as criticality
     from graphon_theory.spectra.alignments import target_alignment as target_alignment

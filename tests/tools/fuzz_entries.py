@@ -205,6 +205,22 @@ def _theory() -> list[Entry]:
         },
     )
     entry(
+        "sweep",
+        gt.sweep,
+        _DATASET,
+        lambda: {
+            "networks": {"one": _network()},
+            "x": X.copy(),
+            "parameters": None,
+            "x2": None,
+            "measure": None,
+            "count": 2,
+            "kernel": "ntk",
+            "rtol": 1e-8,
+            "dtype": "float64",
+        },
+    )
+    entry(
         "kernel_operator",
         lambda **arguments: gt.kernel_operator(**arguments).dense(),
         (np.ndarray,),
