@@ -75,6 +75,7 @@ _MODULES = {
     ),
     "engine.kernel_operators": ("kernel_operator",),
     "engine.limits": ("limit_kernel",),
+    "engine.nystrom_kernels": ("nystrom_kernel",),
     "pruning.laws": (
         "Saliency",
         "erk_densities",
@@ -210,6 +211,7 @@ if TYPE_CHECKING:
     from graphon_theory.engine.densities import marginals as marginals
     from graphon_theory.engine.kernel_operators import kernel_operator as kernel_operator
     from graphon_theory.engine.limits import limit_kernel as limit_kernel
+    from graphon_theory.engine.nystrom_kernels import nystrom_kernel as nystrom_kernel
     from graphon_theory.errors import ActivationError as ActivationError
     from graphon_theory.errors import ClosedFormError as ClosedFormError
     from graphon_theory.errors import ConnectivityError as ConnectivityError

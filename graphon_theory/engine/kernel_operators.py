@@ -99,6 +99,11 @@ class KernelOperator(LinearOperator):
         self.pairs_computed += found.size
         return found
 
+    def entries(self, start: int, stop: int) -> FloatArray:
+        """K(x_i, x2_i) for i from start to stop, in float64."""
+        some = slice(start, stop)
+        return self._of(self.ready.block(some, some, threads=self.threads)).diagonal().astype(np.float64)
+
     def dense(self) -> FloatArray:
         """The whole matrix in float64; what asks for it looks at the memory first."""
         found = np.empty(self.shape)

@@ -205,6 +205,22 @@ def _theory() -> list[Entry]:
         },
     )
     entry(
+        "nystrom_kernel",
+        lambda **arguments: np.array([gt.nystrom_kernel(**arguments).error]),
+        (np.ndarray,),
+        lambda: {
+            "network": _network(),
+            "x": X.copy(),
+            "landmarks": 1,
+            "kernel": "nngp",
+            "pairs": 4,
+            "rng": 0,
+            "rtol": 1e-8,
+            "dtype": "float64",
+            "threads": 1,
+        },
+    )
+    entry(
         "sweep",
         gt.sweep,
         _DATASET,
