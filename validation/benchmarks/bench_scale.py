@@ -6,8 +6,8 @@
     python -m benchmarks.bench_scale regression --size 20000
 
 ``spectrum``: the kernel of warped digits (28 x 28, constant graphons, float32), the top of its spectrum, and both at
-once by products. ``bounds``: the same by products within three bounds of memory, and what was taken at most. ``large``: by
-products alone. ``regression``: ten targets at three ridges, and the test error.
+once by products. ``bounds``: the same by products within three bounds of memory, and what was taken at most.
+``large``: by products alone. ``regression``: ten targets at three ridges, and the test error.
 """
 
 from __future__ import annotations
