@@ -162,13 +162,11 @@ class KernelOperator(LinearOperator):
 
         def one(_: None, tile: _Tile) -> int:
             values = self._values(tile)
-            parts = []
-            rows, columns = (tile.columns, tile.rows) if transposed else (tile.rows, tile.columns)
-            if not transposed or self.symmetric:
-                parts.append((rows, _times(values, v[columns])))
-            if transposed or (self.symmetric and tile.rows != tile.columns):
-                there = rows if transposed else columns
-                parts.append((there, _transposed_times(values, v[tile.rows])))
+            mirrored = self.symmetric and tile.rows != tile.columns
+            right = None if transposed else v[tile.columns]
+            left = v[tile.rows] if transposed or mirrored else None
+            there, back = _both_products(values, right, left)
+            parts = [(tile.rows, there), (tile.columns, back)]
             sums.add(tile.number, parts)
             return values.size
 
@@ -227,33 +225,32 @@ class _InOrder:
 
     def __init__(self, out: FloatArray) -> None:
         self.out, self.next, self.lock = out, 0, threading.Lock()
-        self.early: dict[int, list[tuple[slice, FloatArray]]] = {}
+        self.early: dict[int, list[tuple[slice, FloatArray | None]]] = {}
 
-    def add(self, number: int, parts: list[tuple[slice, FloatArray]]) -> None:
+    def add(self, number: int, parts: list[tuple[slice, FloatArray | None]]) -> None:
         with self.lock:
             self.early[number] = parts
             while self.next in self.early:
                 for rows, values in self.early.pop(self.next):
-                    self.out[rows] += values
+                    if values is not None:
+                        self.out[rows] += values
                 self.next += 1
 
 
-def _times(tile: FloatArray, v: FloatArray) -> FloatArray:
-    """tile @ v in float64."""
-    out = np.empty((len(tile), v.shape[1]))
+def _both_products(
+    tile: FloatArray, right: FloatArray | None, left: FloatArray | None
+) -> tuple[FloatArray | None, FloatArray | None]:
+    """tile @ right and tile.T @ left in float64, as far as they are asked for."""
+    there = None if right is None else np.empty((len(tile), right.shape[1]))
+    back = None if left is None else np.zeros((tile.shape[1], left.shape[1]))
     for start in range(0, len(tile), _ROWS):
         rows = slice(start, start + _ROWS)
-        np.matmul(tile[rows].astype(np.float64, copy=False), v, out=out[rows])
-    return out
-
-
-def _transposed_times(tile: FloatArray, v: FloatArray) -> FloatArray:
-    """tile.T @ v in float64."""
-    out = np.zeros((tile.shape[1], v.shape[1]))
-    for start in range(0, len(tile), _ROWS):
-        rows = slice(start, start + _ROWS)
-        out += tile[rows].astype(np.float64, copy=False).T @ v[rows]
-    return out
+        strip = tile[rows].astype(np.float64, copy=False)
+        if there is not None:
+            np.matmul(strip, right, out=there[rows])
+        if back is not None and left is not None:
+            back += strip.T @ left[rows]
+    return there, back
 
 
 def kernel_operator(
