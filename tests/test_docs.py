@@ -33,6 +33,7 @@ def python_blocks(page: Path) -> list[tuple[int, str]]:
         "docs/deeper_than_an_mlp.md",
         "docs/activations.md",
         "docs/estimation.md",
+        "docs/scale.md",
         "docs/validation.md",
     ],
 )
