@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from graphon_theory.errors import InputError, shown_text
 
 _TEXT = (".csv", ".tsv", ".txt", ".dat")
+TABLES = (".npy", ".npz", ".csv", ".txt")  # of those that are read, the ones that people are told of
 _UNPACKED = 1 << 32  # bytes that an archive may unpack to
 ARRAYS = (".npy", ".npz", *_TEXT, ".pt", ".pth", ".safetensors")
 _OTHERS = {

@@ -18,14 +18,12 @@ from graphon_theory.engine.discretisation import check_problem
 from graphon_theory.engine.kernel_stores import filled_store
 from graphon_theory.engine.lazy_kernels import cut, lazy_kernels, row_chunks
 from graphon_theory.engine.prepared_kernels import PreparedKernel
-from graphon_theory.engine.threads import ProgressBar, checked_threads
+from graphon_theory.engine.threads import Progress, ProgressBar, checked_threads
 from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
 
 if TYPE_CHECKING:
     import xarray as xr
-
-_WATCHED = 5_000_000_000  # pairs x positions beyond which progress is shown
 
 
 def limit_kernel(
@@ -37,7 +35,7 @@ def limit_kernel(
     contributions: bool = False,
     dtype: DTypeLike = np.float64,
     threads: int | None = None,
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
     store: str | os.PathLike[str] | None = None,
     tile: int | None = None,
     chunks: int | None = None,
@@ -68,7 +66,8 @@ def limit_kernel(
     threads:
         Number of threads; by default numba's (NUMBA_NUM_THREADS). The numbers do not depend on it.
     progress:
-        Show a progress bar; by default only for long runs.
+        Show a progress bar on standard error; by default one that comes after two seconds, on a terminal. Or a function
+        that is called with the pairs done and those in all.
     store, tile:
         The path of a folder, as in "kernel.zarr": tiles of ``tile`` rows and columns (2,048) are written there as they
         are done, and the results read them when they are asked for, so that memory holds no more than a tile for each
@@ -108,11 +107,9 @@ def limit_kernel(
         )
     if store is None and not lazy:
         _check_memory(network, first, second, dtype, contributions)
-    if progress is not None:
+    if progress is not None and not callable(progress):
         truth("progress", progress)
     ready = PreparedKernel.of(network, first, second, float(rtol), dtype)
-    pairs = len(first) * len(ready.columns)
-    shown = pairs * sum((*ready.sizes, 1)) > _WATCHED if progress is None else progress
 
     def shares() -> FloatArray:
         return layer_contributions(ready.recursion, first, second, threads=threads)
@@ -128,7 +125,7 @@ def limit_kernel(
         blocks = {"nngp": parts[0], "ntk": parts[1], "mean": (dims[:-1], mean[pick])}
         return dataset(blocks, coords, ready.attrs)
 
-    with ProgressBar(shown, "limit kernel") as report:
+    with ProgressBar(progress) as report:
         if store is not None:
             return filled_store(ready, store, tile, threads, report).dataset(coords)
         nngp, ntk, layers = ready.whole(shares if contributions else None, threads=threads, progress=report)

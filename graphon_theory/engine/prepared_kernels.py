@@ -66,7 +66,7 @@ class PreparedKernel:
             duals = recursion.dual_error
             if duals:
                 duals = max(_SPREAD * duals, spread(recursion, distinct(everything)))
-            if rounding > rtol and close.form is not None and pairs * recursion.work <= _RECOMPUTED:
+            if rounding > rtol and close.angular and pairs * recursion.work <= _RECOMPUTED:
                 close, rounding = ClosePairs(recursion, x, x2, radius=math.pi), 0.0
         error = max(grid.error, rounding, 0.0 if zonal is None else zonal.error, recursion.norm_error) + duals
         error = max(error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS)

@@ -12,11 +12,15 @@ import sympy as sp
 from graphon_theory.errors import GraphonError
 from graphon_theory.graphons.analytic import AnalyticGraphon
 from graphon_theory.graphons.callables import FunctionGraphon
-from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon, _real_array
+from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
+from graphon_theory.graphons.positions import real_positions
 
 
 def as_graphon(obj: object) -> Graphon:
-    """A Graphon from a number, a 2-D array, a SymPy expression, its text, a callable, or a Graphon itself."""
+    """A Graphon from a number, a 2-D array, a SymPy expression, its text, a callable, or a Graphon itself.
+
+    Raises GraphonError for anything else, and as the kind of graphon does that it becomes.
+    """
     if isinstance(obj, Graphon):
         return obj
     if isinstance(obj, (str, sp.Basic)):
@@ -24,7 +28,7 @@ def as_graphon(obj: object) -> Graphon:
     if isinstance(obj, Real) and not isinstance(obj, bool):
         return ConstantGraphon(cast(float, obj))
     if isinstance(obj, (np.ndarray, Sequence)):
-        array = _real_array(obj, "values")
+        array = real_positions(obj, "values")
         return ConstantGraphon(float(array)) if array.ndim == 0 else StepGraphon(array)
     if callable(obj):
         return FunctionGraphon(obj)

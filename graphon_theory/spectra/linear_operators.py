@@ -44,6 +44,11 @@ class Operator:
         return isinstance(self.given, KernelOperator)
 
     @property
+    def keeps_all(self) -> bool:
+        """Whether products read what is in memory."""
+        return not self.made or bool(self.given.keeps_all)
+
+    @property
     def eps(self) -> float:
         """The unit of rounding of its entries."""
         return float(np.finfo(self.given.precision).eps) if self.made else EPS
@@ -61,7 +66,7 @@ class Operator:
 
     def width(self, count: int) -> int:
         """Vectors of a block: many where a product costs the whole kernel, for then products are to be few."""
-        if not self.made or self.given.keeps_all:
+        if self.keeps_all:
             return _BLOCK
         return -(-(count + _SPARE) // _BLOCK) * _BLOCK
 

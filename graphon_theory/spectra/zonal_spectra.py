@@ -23,7 +23,7 @@ from graphon_theory.data.checks import one_of, positive_number, whole_number
 from graphon_theory.data.labels import DEGREE, RADIAL, Variables, dataset
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import ConvergenceError, InputError, NetworkError
-from graphon_theory.graphons.graphon import between
+from graphon_theory.graphons.positions import between
 from graphon_theory.networks.network import Network
 from graphon_theory.numerics.quadratures import gauss
 
