@@ -22,7 +22,7 @@ EXAMPLES = sorted(ROOT.glob("examples/plot_*.py"))
 
 def public() -> dict[str, Any]:
     """Public things by full name."""
-    packages: list[Any] = [gt, gt.plots]
+    packages: list[Any] = [gt, gt.plots, gt.datasets]
     if find_spec("torch") is not None:
         import graphon_validation as gv
 
