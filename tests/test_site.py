@@ -25,7 +25,7 @@ FOR_SCIKIT_LEARN = [name for names in gt._WITH_SCIKIT_LEARN.values() for name in
 
 def public() -> dict[str, Any]:
     """Public things by full name."""
-    packages: list[Any] = [gt, gt.plots]
+    packages: list[Any] = [gt, gt.plots, gt.datasets]
     if find_spec("torch") is not None:
         import graphon_validation as gv
 

@@ -14,7 +14,7 @@ from graphon_theory.data.checks import whole_numbers
 from graphon_theory.errors import GraphonError, InputError
 from graphon_validation.experiments import design_experiments, spectrum_experiments, transfer_experiments
 from graphon_validation.experiments.contenders import CONTENDERS
-from graphon_validation.experiments.idx_files import load_data
+from graphon_validation.experiments.idx_data import load_data
 from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
 from graphon_validation.experiments.saliency_experiments import saliency_experiment
