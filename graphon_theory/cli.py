@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from graphon_theory import __version__
 from graphon_theory.data.array_files import ARRAYS, read_arrays
+from graphon_theory.data.checks import file_path
 from graphon_theory.data.files import load_dataset, save_dataset, whole_file
 from graphon_theory.data.labels import MODE, TIME
 from graphon_theory.errors import GraphonError, InputError, SpecError
@@ -32,30 +33,43 @@ _SOURCE = "a network (.toml, with --inputs) or a kernel file (.nc) written by `g
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C."""
     chosen = _parser().parse_args(arguments)
-    try:
+
+    def run() -> None:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             chosen.run(chosen, Console())
+
+    return exit_status("graphon-theory", run)
+
+
+def exit_status(name: str, run: Callable[[], object], mendable: int = 2) -> int:
+    """Run a command and return its exit status: 0, ``mendable`` for what the user can mend, 130 after Ctrl-C.
+
+    What went wrong is told in one line on standard error, after the command's ``name``.
+    """
+    try:
+        run()
     except GraphonError as error:
-        print(f"graphon-theory: {error}", file=sys.stderr)
-        return 2
+        told = str(error)
     except OSError as error:
-        print(f"graphon-theory: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
-        return 2
+        told = f"{error.filename or 'file'}: {error.strerror or error}"
     except MemoryError as error:
-        print(f"graphon-theory: {error or 'there is not enough memory'}; take fewer inputs.", file=sys.stderr)
-        return 2
+        told = f"{error or 'there is not enough memory'}; take fewer inputs."
     except KeyboardInterrupt:
-        print("graphon-theory: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted", file=sys.stderr)
         return 130
-    return 0
+    else:
+        return 0
+    print(f"{name}: {told}", file=sys.stderr)
+    return mendable
 
 
-def _path(text: str) -> Path:
-    """A path as argparse reads it: not empty (the folder one is in), and without NUL, which no file system takes."""
-    if not text.strip() or "\0" in text:
-        raise argparse.ArgumentTypeError(f"expected the path of a file, got {text!r:.80}")
-    return Path(text)
+def as_path(text: str) -> Path:
+    """A path as argparse reads it."""
+    try:
+        return file_path("path", text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _show_warning(
@@ -72,15 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     quickstart = commands.add_parser("quickstart", help="the main job on handwritten digits, in about a minute")
-    quickstart.add_argument("--out", type=_path, default=Path("quickstart-results"), help="folder for the results")
+    quickstart.add_argument("--out", type=as_path, default=Path("quickstart-results"), help="folder for the results")
     quickstart.set_defaults(run=_quickstart)
 
     kernel = commands.add_parser("kernel", help="limit kernels (NNGP and NTK) of a network")
-    kernel.add_argument("spec", type=_path, metavar="SPEC.toml", help="the network, as Network.to_toml() writes it")
+    kernel.add_argument("spec", type=as_path, metavar="SPEC.toml", help="the network, as Network.to_toml() writes it")
     _add_inputs(kernel, required=True)
     _add_parameterization(kernel)
-    kernel.add_argument("--against", type=_path, metavar="FILE", help="second inputs: kernel of INPUTS with these")
-    kernel.add_argument("--out", type=_path, required=True, metavar="FILE.nc", help="netCDF file to write")
+    kernel.add_argument("--against", type=as_path, metavar="FILE", help="second inputs: kernel of INPUTS with these")
+    kernel.add_argument("--out", type=as_path, required=True, metavar="FILE.nc", help="netCDF file to write")
     kernel.set_defaults(run=_kernel)
 
     spectrum = commands.add_parser("spectrum", help="eigenvalues and energy concentration of a kernel")
@@ -90,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
     dynamics = commands.add_parser("dynamics", help="loss and predictions of gradient flow in time")
     _add_source(dynamics)
-    dynamics.add_argument("--targets", type=_path, required=True, metavar="FILE", help="targets, one row an input")
+    dynamics.add_argument("--targets", type=as_path, required=True, metavar="FILE", help="targets, one row an input")
     dynamics.add_argument(
         "--times",
         type=float,
@@ -102,19 +116,23 @@ def _parser() -> argparse.ArgumentParser:
     dynamics.set_defaults(run=_dynamics)
 
     compare = commands.add_parser("compare", help="several networks on one data set: spectrum, speed, errors")
-    compare.add_argument("specs", type=_path, nargs="+", metavar="SPEC.toml", help="networks; a column a file")
+    compare.add_argument("specs", type=as_path, nargs="+", metavar="SPEC.toml", help="networks; a column a file")
     compare.add_argument(
-        "--inputs", type=_path, required=True, metavar="FILE", help="(samples, inputs) as .npy, .npz, .csv or .txt"
+        "--inputs",
+        type=as_path,
+        required=True,
+        metavar="FILE",
+        help="(samples, inputs) as .npy, .npz, .csv or .txt",
     )
-    compare.add_argument("--targets", type=_path, required=True, metavar="FILE", help="targets, one row an input")
-    compare.add_argument("--test-inputs", type=_path, metavar="FILE", help="new inputs, with --test-targets")
-    compare.add_argument("--test-targets", type=_path, metavar="FILE", help="their targets")
+    compare.add_argument("--targets", type=as_path, required=True, metavar="FILE", help="targets, one row an input")
+    compare.add_argument("--test-inputs", type=as_path, metavar="FILE", help="new inputs, with --test-targets")
+    compare.add_argument("--test-targets", type=as_path, metavar="FILE", help="their targets")
     compare.add_argument("--level", type=float, default=0.1, help="loss to reach, share of the first (default 0.1)")
     compare.add_argument("--count", type=int, help="eigenvalues to show (default 10, or all of fewer)")
     compare.add_argument("--ridge", type=float, default=0.0, help="ridge of the regression (default 0)")
     compare.add_argument("--kind", choices=("ntk", "nngp"), default="ntk", help="which kernel (default ntk)")
     _add_parameterization(compare)
-    compare.add_argument("--out", type=_path, metavar="FILE.nc", help="netCDF file to write")
+    compare.add_argument("--out", type=as_path, metavar="FILE.nc", help="netCDF file to write")
     compare.set_defaults(run=_compare)
 
     estimate = commands.add_parser(
@@ -128,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_inputs(command: argparse.ArgumentParser, required: bool) -> None:
     command.add_argument(
         "--inputs",
-        type=_path,
+        type=as_path,
         required=required,
         metavar="FILE",
         help="(samples, inputs) as .npy, .npz, .csv or .txt",
@@ -148,24 +166,24 @@ def _add_parameterization(command: argparse.ArgumentParser) -> None:
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:
-    command.add_argument("source", type=_path, metavar="SPEC.toml|KERNEL.nc", help=_SOURCE)
+    command.add_argument("source", type=as_path, metavar="SPEC.toml|KERNEL.nc", help=_SOURCE)
     _add_inputs(command, required=False)
     command.add_argument("--kind", choices=("ntk", "nngp"), default="ntk", help="which kernel (default ntk)")
     command.add_argument("--output", type=int, default=0, help="which output of the network (default 0)")
     _add_parameterization(command)
-    command.add_argument("--out", type=_path, metavar="FILE.nc", help="netCDF file to write")
+    command.add_argument("--out", type=as_path, metavar="FILE.nc", help="netCDF file to write")
 
 
 def _add_estimate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "masks",
-        type=_path,
+        type=as_path,
         nargs="+",
         metavar="MASKS",
         help="masks (receiving, sending units) from input to output: a .npy a layer, or one .npz with all of them",
     )
     command.add_argument(
-        "--weights", type=_path, nargs="+", metavar="FILE", help="weights, as the masks: gives V and D"
+        "--weights", type=as_path, nargs="+", metavar="FILE", help="weights, as the masks: gives V and D"
     )
     command.add_argument("--blocks", default="16", help='blocks a hidden layer, or "auto" (default 16)')
     command.add_argument(
@@ -188,7 +206,7 @@ def _add_estimate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--widths", type=int, nargs="+", metavar="N", help="fan-ins n_0 ... n_(L-1) (default for standard: the masks')"
     )
-    command.add_argument("--out", type=_path, required=True, metavar="SPEC.toml", help="network to write")
+    command.add_argument("--out", type=as_path, required=True, metavar="SPEC.toml", help="network to write")
 
 
 def _quickstart(chosen: argparse.Namespace, console: Console) -> None:

@@ -7,10 +7,12 @@ class to raise, and ``expected`` says in the caller's words what was.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -138,6 +140,14 @@ def _is_formula(value: Any) -> bool:
     return False
 
 
+def axes_of(value: Any) -> int:
+    """How many axes a value has as an array; -1 of what is none, such as ragged lists and Datasets."""
+    try:
+        return np.ndim(value)
+    except Exception:  # other libraries raise what they like
+        return -1
+
+
 def as_generator(
     rng: Any, *, error: Error = InputError, expected: str = "a numpy Generator or a seed", name: str = "rng"
 ) -> np.random.Generator:
@@ -158,6 +168,18 @@ def truth(name: str, value: Any, *, error: Error = InputError) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise error(f"{name}: expected True or False, got {shown(value)}.")
     return bool(value)
+
+
+def file_path(name: str, value: Any, *, error: Error = InputError) -> Path:
+    """A path that a file system takes: not empty, which is the folder one is in, and without NUL. Raises ``error``."""
+    try:
+        text = os.fspath(value)
+        os.fsencode(text)  # surrogates are no characters
+    except (TypeError, ValueError):
+        text = ""
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise error(f"{name}: expected the path of a file, got {shown(value)}.")
+    return Path(text)
 
 
 def one_of(name: str, value: Any, choices: Iterable[str], *, error: Error = InputError) -> str:
@@ -314,6 +336,9 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
         )
     refuse_infinite(name, matrix, "recompute the kernel", what="entries ", error=KernelError)
     if square:
+        largest = float(np.abs(matrix).max())
+        if largest > _LARGEST:
+            raise KernelError(f"{name}: its largest entry, {largest:.3g}, is too large to be squared; divide by it.")
         refuse_other_labels(Labels(name, labels_of(kernel)), Labels("its columns", labels_of(kernel, 1)), "rows")
     return matrix
 

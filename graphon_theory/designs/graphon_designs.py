@@ -15,6 +15,7 @@ from graphon_theory.arrays import BoolArray, FloatArray, IntArray
 from graphon_theory.data.checks import (
     as_generator,
     as_inputs,
+    axes_of,
     checked_targets,
     positive_number,
     share_kept,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _CANDIDATES = (4, 8, 16)  # blocks that are tried where they are to be chosen
+_MOST_BLOCKS = 1_024  # of one layer: beyond, the tables alone outgrow what a design can move
 _RIDGED = ("leave_one_out", "k_fold", "complexity")  # objectives that take the ridge
 _TARGETLESS = ("energy", "spectrum")
 _CROWDED = 4.0  # cells a target value beyond which there is a warning
@@ -349,11 +351,11 @@ def _task(
     rng: np.random.Generator,
     threads: int | None,
 ) -> Task:
-    count = 0
-    if holdout and y.shape[1]:
-        count = int(share_kept("holdout", holdout, expected="a share of the inputs, in [0, 1)") * len(x)) // 2
+    count, share = 0, positive_number("holdout", holdout, zero=True, expected="a share of the inputs, in [0, 1)")
+    if share and y.shape[1]:
+        count = int(share_kept("holdout", share, expected="a share of the inputs, in [0, 1)") * len(x)) // 2
         if len(x) - 2 * count < 2:
-            raise InputError(f"holdout: {holdout:g} of {len(x)} inputs leaves fewer than two to design by.")
+            raise InputError(f"holdout: {share:g} of {len(x)} inputs leaves fewer than two to design by.")
     if count < _LEAST_JUDGED:
         count = 0
     order = rng.permutation(len(x)) if count else np.arange(len(x))
@@ -397,7 +399,7 @@ def _free_layers(network: Network, layers: Sequence[int] | None) -> list[int]:
 
 
 def _densities(density: float | Sequence[float], depth: int) -> float | list[float]:
-    if np.ndim(density) == 0:
+    if axes_of(density) == 0:
         return share_kept("density", density)
     many = [share_kept("density", one) for one in np.asarray(density).ravel().tolist()]
     if len(many) != depth:
@@ -435,10 +437,9 @@ def _blocks(blocks: Any, depth: int) -> tuple[int, ...]:
     if depth == 1:
         return ()
     if not isinstance(blocks, Iterable) or isinstance(blocks, str):
-        return (whole_number("blocks", blocks, expected='a positive number, one a hidden layer, or "auto"'),) * (
-            depth - 1
-        )
-    many = whole_numbers("blocks", blocks)
+        expected = f'a positive number up to {_MOST_BLOCKS:,}, one a hidden layer, or "auto"'
+        return (whole_number("blocks", blocks, 1, _MOST_BLOCKS, expected=expected),) * (depth - 1)
+    many = whole_numbers("blocks", blocks, 1, _MOST_BLOCKS)
     if len(many) != depth - 1:
         raise InputError(f"blocks: expected one number, or one a hidden layer, that is {depth - 1}, got {len(many)}.")
     return many

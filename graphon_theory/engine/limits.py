@@ -150,7 +150,7 @@ def _check_memory(
 def _checked_dtype(dtype: Any) -> Any:
     try:
         found = np.dtype(dtype) if isinstance(dtype, str | type | np.dtype) else None
-    except TypeError:  # a name of none
+    except (TypeError, ValueError):  # a name of none
         found = None
     if found not in (np.float64, np.float32):
         raise InputError(f"dtype: expected float64 or float32, got {shown(dtype) if found is None else found}.")

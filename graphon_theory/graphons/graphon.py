@@ -24,6 +24,7 @@ from graphon_theory.numerics.roots import Switch, roots_on_unit
 from graphon_theory.values import Value, comparable
 
 SLACK = 1e-12  # how far a density may leave [0, 1]
+_LARGEST = 1e150  # of values whose squares are integrated
 _UNIT = np.array([0.0, 1.0])
 
 
@@ -295,6 +296,16 @@ def check_density(values: FloatArray, name: str, graphon: object, error: Error =
     return values
 
 
+def check_squares(graphon: Graphon, name: str) -> Graphon:
+    """Refuse values so large that integrals of their squares are no numbers; return the graphon."""
+    largest = max(map(abs, graphon.extremes()))
+    if largest > _LARGEST:
+        raise GraphonError(
+            f"{name}: values of size {largest:.3g}, whose squares are no numbers; divide the graphon by them."
+        )
+    return graphon
+
+
 class StepGraphon(Graphon):
     """W(u, v) = values[i, j] for u in row block i and v in column block j.
 
@@ -415,7 +426,13 @@ class ConstantGraphon(StepGraphon):
 def _together(u: ArrayLike, v: ArrayLike) -> tuple[FloatArray, ...]:
     """Positions as float64 arrays of one shape."""
     try:
-        return np.broadcast_arrays(*(np.asarray(p, dtype=np.float64) for p in (u, v)))
+        uu, vv = np.broadcast_arrays(*(np.asarray(p, dtype=np.float64) for p in (u, v)))
+        refuse_beyond_memory(
+            "u, v", 16.0 * uu.size, f"{uu.size:,} values", "pass fewer positions at a time", error=GraphonError
+        )
+        return uu, vv
+    except GraphonError:
+        raise
     except Exception:  # looked at again, for what the matter is
         uu, vv = _real_array(u, "u"), _real_array(v, "v")
         raise GraphonError(f"u, v: expected shapes that broadcast, got {uu.shape} and {vv.shape}.") from None

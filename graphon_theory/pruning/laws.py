@@ -137,7 +137,7 @@ def unit_pruning(rows: float = 1.0, columns: float = 1.0, fan_in: int | None = N
     mask[0, 0] = 1.0
     factor = 1.0
     if fan_in is not None and kept < 1.0:
-        n = whole_number("fan_in", fan_in, error=ConnectivityError)
+        n = whole_number("fan_in", fan_in, 1, 2**53, error=ConnectivityError)
         factor = float(chi2.sf(chi2.isf(kept, n), n + 2)) / kept
     graphon = StepGraphon(mask, u_edges, v_edges)
     return Connectivity(graphon, None if factor == 1.0 else StepGraphon(factor * mask, u_edges, v_edges))
@@ -375,7 +375,7 @@ def _as_factor(name: str, factor: Any, position: str) -> Graphon:
         if values.ndim != 1:
             raise ConnectivityError(f"expected values on equal blocks as a 1-D array, got shape {values.shape}")
         return StepGraphon(values[:, None] if rows else values[None, :])
-    except (GraphonError, TypeError, ValueError) as error:
+    except (GraphonError, OverflowError, TypeError, ValueError) as error:
         raise ConnectivityError(f"{name}: {str(error).rstrip('.')}.") from None
 
 

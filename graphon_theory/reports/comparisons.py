@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_inputs, checked_dataset, checked_targets, positive_number, whole_number
+from graphon_theory.data.checks import (
+    as_inputs,
+    checked_dataset,
+    checked_targets,
+    one_of,
+    positive_number,
+    whole_number,
+)
 from graphon_theory.data.labels import (
     MODE,
     NETWORK,
@@ -77,11 +84,10 @@ def compare_networks(
         raise InputError(f"networks: expected a dict of networks by name, got {type(networks).__name__}.")
     for name, network in networks.items():
         if not isinstance(network, Network) or network.outputs != 1:
-            raise NetworkError(f"networks[{name!r}]: expected a Network with one output, got {shown(network)}.")
+            raise NetworkError(f"networks[{shown(name)}]: expected a Network with one output, got {shown(network)}.")
     if (x_test is None) != (y_test is None):
         raise InputError("x_test, y_test: give both, or neither.")
-    if kind not in ("ntk", "nngp"):
-        raise InputError(f'kind: expected "ntk" or "nngp", got {shown(kind)}.')
+    kind = one_of("kind", kind, ("ntk", "nngp"))
     share = positive_number("level", level)
     delta = positive_number("ridge", ridge, zero=True)
     inputs = as_inputs(x)

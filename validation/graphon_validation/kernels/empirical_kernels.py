@@ -16,9 +16,11 @@ from graphon_theory.data import labels
 from graphon_theory.data.checks import truth, whole_number, whole_numbers
 from graphon_theory.errors import InputError
 from graphon_validation.kernels.grams import Side, masked_gram
+from graphon_validation.networks.masked_layers import autograd
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model, run
 
 
+@autograd()
 def empirical_kernel(
     model: MaskedMLP,
     x: ArrayLike | DataArray,
@@ -53,7 +55,7 @@ def empirical_kernel(
     """
     checked_model(model)
     truth("per_layer", per_layer)
-    whole_number("memory", memory, expected="a positive number of bytes")
+    memory = whole_number("memory", memory, expected="a positive number of bytes")
     chosen = _checked_outputs(outputs, model.widths[-1])
     left = as_tensor(model, x, "x")
     right = None if x2 is None else as_tensor(model, x2, "x2", x)
@@ -131,9 +133,7 @@ class _Pass:
             puts_out.append(h)
             return h
 
-        with torch.enable_grad():
-            found = run(model.outline, x.T.contiguous(), linear, axis=0)
-        return cls(signals, puts_out, found)
+        return cls(signals, puts_out, run(model.outline, x.T.contiguous(), linear, axis=0))
 
     def gradients(self, outputs: Sequence[int]) -> list[Tensor]:
         """d f_o / d h^l of every weight layer l: (len(outputs), n_l, N)."""

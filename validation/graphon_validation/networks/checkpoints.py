@@ -7,7 +7,6 @@ import pickle
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -251,7 +250,7 @@ def _of_state(state: Mapping[Any, Any]) -> Iterator[_Part]:
 
 
 def _read(path: str | os.PathLike[str]) -> Mapping[str, Tensor]:
-    place = Path(path)
+    place = checks.file_path("source", path)
     kind = place.suffix.lower()
     if kind not in (".pt", ".pth", ".safetensors"):
         raise InputError(f"source: expected a file that ends in .pt, .pth or .safetensors, got {shown(str(path))}.")
