@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from graphon_theory import __version__
-from graphon_theory.data.array_files import ARRAYS, read_arrays
+from graphon_theory.data.array_files import ARRAYS, read_array, read_arrays
 from graphon_theory.data.checks import file_path
 from graphon_theory.data.files import load_dataset, save_dataset, whole_file
 from graphon_theory.data.labels import MODE, TIME
@@ -248,7 +247,7 @@ def _dynamics(chosen: argparse.Namespace, console: Console) -> None:
     from graphon_theory.training.dynamics import critical_learning_rate, gradient_flow
 
     kernel = _chosen_kernel(chosen)
-    targets = _array(chosen.targets, "y")
+    targets = read_array(chosen.targets, "y")
     flow = gradient_flow(kernel, targets, chosen.times, learning_rate=chosen.learning_rate)
     table = _table("Gradient flow", "time", "training loss")
     for time, loss in zip(flow[TIME].values, flow.loss.values, strict=True):
@@ -268,11 +267,11 @@ def _compare(chosen: argparse.Namespace, console: Console) -> None:
             raise InputError(f"{path}: a network is called by its file, and {path.stem} came before; rename one file.")
         networks[path.stem] = _network(path, chosen)
     given = ((chosen.test_inputs, ("x_test", "x")), (chosen.test_targets, ("y_test", "y")))
-    tests = [None if path is None else _array(path, *names) for path, names in given]
+    tests = [None if path is None else read_array(path, *names) for path, names in given]
     found = compare_networks(
         networks,
-        _array(chosen.inputs, "x"),
-        _array(chosen.targets, "y"),
+        read_array(chosen.inputs, "x"),
+        read_array(chosen.targets, "y"),
         *tests,
         level=chosen.level,
         count=chosen.count,
@@ -381,8 +380,8 @@ def _limit_kernel(chosen: argparse.Namespace) -> xr.Dataset:
 
     network = _network(getattr(chosen, "spec", None) or chosen.source, chosen)
     against = getattr(chosen, "against", None)
-    second = None if against is None else _array(against, "x2", "x")
-    return limit_kernel(network, _array(chosen.inputs, "x"), second, rtol=chosen.rtol)
+    second = None if against is None else read_array(against, "x2", "x")
+    return limit_kernel(network, read_array(chosen.inputs, "x"), second, rtol=chosen.rtol)
 
 
 def _chosen_kernel(chosen: argparse.Namespace) -> xr.DataArray:
@@ -409,14 +408,3 @@ def _chosen_kernel(chosen: argparse.Namespace) -> xr.DataArray:
     if not 0 <= chosen.output < outputs:
         raise InputError(f"--output: expected 0 to {outputs - 1}, got {chosen.output}.")
     return kernel.isel(output=chosen.output) if "output" in kernel.dims else kernel
-
-
-def _array(path: Path, *names: str) -> NDArray[Any]:
-    """An array of a file: its only one, or the first of ``names`` ("x") there is."""
-    arrays, names = read_arrays(path), names or ("x",)
-    wanted = [name for name in names if name in arrays]
-    if not wanted and len(arrays) != 1:
-        raise InputError(
-            f"{path}: expected one array, or one named {' or '.join(names)}, got {', '.join(arrays) or 'none'}."
-        )
-    return np.asarray(arrays[wanted[0]] if wanted else next(iter(arrays.values())))

@@ -136,7 +136,7 @@ def test_arrays_are_read_from_npz(folder: Path, inputs: Array, capsys: pytest.Ca
     np.savez(folder / "named.npz", x=inputs, y=inputs[:2])
     np.savez(folder / "many.npz", a=inputs, b=inputs)
     for name in ("one", "named"):
-        np.testing.assert_array_equal(cli._array(folder / f"{name}.npz"), inputs)
+        np.testing.assert_array_equal(cli.read_array(folder / f"{name}.npz"), inputs)
     out = ("--out", folder / "k.nc")
     assert run("kernel", folder / "net.toml", "--inputs", folder / "many.npz", *out) == 2
     assert "expected one array, or one named x, got a, b" in capsys.readouterr().err

@@ -425,17 +425,15 @@ class ConstantGraphon(StepGraphon):
 
 def _together(u: ArrayLike, v: ArrayLike) -> tuple[FloatArray, ...]:
     """Positions as float64 arrays of one shape."""
+    uu, vv = _as_float(u, "u"), _as_float(v, "v")
     try:
-        uu, vv = np.broadcast_arrays(*(np.asarray(p, dtype=np.float64) for p in (u, v)))
-        refuse_beyond_memory(
-            "u, v", 16.0 * uu.size, f"{uu.size:,} values", "pass fewer positions at a time", error=GraphonError
-        )
-        return uu, vv
-    except GraphonError:
-        raise
-    except Exception:  # looked at again, for what the matter is
-        uu, vv = _real_array(u, "u"), _real_array(v, "v")
+        uu, vv = np.broadcast_arrays(uu, vv)
+    except ValueError:
         raise GraphonError(f"u, v: expected shapes that broadcast, got {uu.shape} and {vv.shape}.") from None
+    refuse_beyond_memory(
+        "u, v", 16.0 * uu.size, f"{uu.size:,} values", "pass fewer positions at a time", error=GraphonError
+    )
+    return uu, vv
 
 
 def _edges(edges: ArrayLike | None, blocks: int | None, name: str) -> FloatArray:
@@ -461,8 +459,12 @@ def _cells(edges: ArrayLike, name: str) -> FloatArray:
 
 def _real_array(obj: object, name: str) -> FloatArray:
     """A float64 copy."""
+    return _as_float(obj, name).copy()
+
+
+def _as_float(obj: object, name: str) -> FloatArray:
     expected = "an array of real numbers"
-    return real_array(name, obj, objects=True, error=GraphonError, expected=expected).astype(float)
+    return real_array(name, obj, objects=True, error=GraphonError, expected=expected).astype(float, copy=False)
 
 
 def _overlaps(cells: FloatArray, blocks: FloatArray) -> FloatArray:
