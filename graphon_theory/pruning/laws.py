@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 from scipy.stats import beta, chi2
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import positive_number, real_array, share_kept, whole_number, whole_numbers
+from graphon_theory.data.checks import axes_of, positive_number, real_array, share_kept, whole_number, whole_numbers
 from graphon_theory.errors import ConnectivityError, GraphonError, shown
 from graphon_theory.graphons.analytic import AnalyticGraphon
 from graphon_theory.graphons.callables import FunctionGraphon, OfOne
@@ -384,6 +384,6 @@ def _density(density: float, name: str = "density") -> float:
 
 
 def _widths(widths: Any) -> tuple[int, ...]:
-    if isinstance(widths, str) or not isinstance(widths, (Sequence, np.ndarray)) or len(widths) < 2:
+    if isinstance(widths, str) or axes_of(widths) != 1 or len(widths) < 2:
         raise ConnectivityError(f"widths: expected all unit counts (n_0, ..., n_L), at least two, got {shown(widths)}.")
     return tuple(whole_number("widths", n, error=ConnectivityError) for n in widths)

@@ -99,6 +99,8 @@ def finite_networks() -> list[Entry]:
             "parameterization": "ntk",
             "law": "normal",
         },
+        "layers.0.weight",  # a layer holds what it is given: also memory that is yet to be drawn
+        "layers.0.bias",
     )
     entry(
         "MaskedMLP",

@@ -71,9 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     command("magnitude-gap", text, lambda c: magnitude_gap_experiment(c.out, c.widths, c.seeds), [1024], 24)
     quick = command("quickstart-sweep", "a short sweep of a network given as TOML", _quickstart, [64, 256], 8)
     quick.add_argument("--network", type=as_path, required=True, help="TOML file of the network")
-    quick.add_argument(
-        "--inputs", type=as_path, required=True, help="(samples, inputs) as .npy, .npz, .csv or .txt"
-    )
+    quick.add_argument("--inputs", type=as_path, required=True, help="(samples, inputs) as .npy, .npz, .csv or .txt")
 
     text = "pruned networks: four protocols against every theory"
     protocols = command("protocols", text, _protocols, [256, 512, 1024], 8)
