@@ -27,6 +27,7 @@ from graphon_validation.pruning.scores import METHODS
 
 _IMAGES = 300  # for the batch and the inputs of kernels
 _MOST_LAYERS = 1_000
+_LEAST_DENSITY = 1e-6
 ONE_SHOT = sorted(set(METHODS) - {"imp"})
 
 
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         whole_numbers("--widths", chosen.widths, distinct=True)
         expected = f"{chosen.least_seeds} to {MOST_DRAWS:,} networks"
         whole_number("--seeds", chosen.seeds, chosen.least_seeds, MOST_DRAWS, expected=expected)
+        for density in [*getattr(chosen, "densities", []), getattr(chosen, "density", 1.0)]:
+            if not _LEAST_DENSITY <= density <= 1:
+                raise InputError(f"--density: expected a share kept, {_LEAST_DENSITY:g} to 1, got {density:g}.")
         densities = getattr(chosen, "densities", [])
         if len(set(densities)) < len(densities):
             raise InputError(f"--densities: expected different ones, got {densities}.")
