@@ -13,7 +13,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadscope -q
 
 .PHONY: help quickstart test test-theory test-oldest test-slow test-slow-theory test-slow-networks lint wheel bench \
-  docs clean python
+  docs figure clean python
 .DEFAULT_GOAL := help
 
 help:
@@ -24,7 +24,8 @@ help:
 	@echo "make test-slow   the tests that take long: test-slow-theory, then test-slow-networks"
 	@echo "make wheel       build the wheel into dist/ and use it away from the checkout"
 	@echo "make bench       speed and error, measured side by side"
-	@echo "make docs        run the documentation's examples and redraw its figure"
+	@echo "make docs        run the documentation's examples and build the site into build/site/, warnings as errors"
+	@echo "make figure      redraw the figure of the README"
 	@echo "make clean       remove caches and results; environments stay (remove .venv* by hand)"
 
 # The quickstart needs no torch: it makes do with the small installation unless the whole one is there already.
@@ -68,11 +69,15 @@ bench: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(ONE_THREAD) $(PY) -m pytest -q tests/test_docs.py
+	$(ONE_THREAD) $(PY) -m sphinx -b html -W --keep-going -q docs build/site
+	@echo "the site: build/site/index.html"
+
+figure: $(VENV)/.installed
 	$(PY) -m graphon_theory quickstart --out build/quickstart
 	cp build/quickstart/quickstart.png docs/images/quickstart.png
 
 clean:
-	rm -rf build dist quickstart-results .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist quickstart-results docs/generated docs/gallery docs/sg_execution_times.rst .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find graphon_theory validation tests -name __pycache__ -type d -exec rm -rf {} +
 
 # Says which Python runs, and that it is the one asked for: an environment keeps the one that made it.

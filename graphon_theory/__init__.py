@@ -56,6 +56,10 @@ _MODULES = {
         "DesignWarning",
         "design",
     ),
+    "designs.graphon_flows": (
+        "GraphonFlow",
+        "graphon_flow",
+    ),
     "designs.kernel_gradients": (
         "KernelGradient",
         "kernel_gradient",
@@ -85,6 +89,11 @@ _MODULES = {
         "unit_pruning",
     ),
     "pruning.saliency_networks": ("saliency_network",),
+    "pruning.synflow_networks": (
+        "Amplification",
+        "SynFlowNetwork",
+        "synflow_network",
+    ),
     "estimation.coherences": (
         "Coherence",
         "CoherenceWarning",
@@ -151,7 +160,15 @@ _MODULES = {
         "comparison_table",
     ),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+# They load scikit-learn, an extra: `from graphon_theory import *` does without.
+_WITH_SCIKIT_LEARN = {
+    "estimators.kernel_estimators": (
+        "GraphonKernel",
+        "GraphonKernelClassifier",
+        "GraphonKernelRegressor",
+    ),
+}
+_HOME = {name: module for table in (_MODULES, _WITH_SCIKIT_LEARN) for module, names in table.items() for name in names}
 _WINGS = (
     "errors",
     "plots",
@@ -160,6 +177,7 @@ _WINGS = (
     "designs",
     "engine",
     "estimation",
+    "estimators",
     "exact",
     "graphons",
     "networks",
@@ -171,7 +189,7 @@ _WINGS = (
     "training",
 )
 
-__all__ = [*sorted(_HOME), "__version__", "plots"]
+__all__ = [*sorted(name for names in _MODULES.values() for name in names), "__version__", "plots"]
 
 
 def __getattr__(name: str) -> object:
@@ -185,10 +203,12 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME, *_WINGS})
+    """What users call; wings and modules are there by their names all the same."""
+    return list(__all__)
 
 
 if TYPE_CHECKING:
+    from graphon_theory import plots as plots
     from graphon_theory.activations.activation import Activation as Activation
     from graphon_theory.activations.activation import as_activation as as_activation
     from graphon_theory.designs.drawn_masks import DeadUnitsWarning as DeadUnitsWarning
@@ -198,6 +218,8 @@ if TYPE_CHECKING:
     from graphon_theory.designs.graphon_designs import Design as Design
     from graphon_theory.designs.graphon_designs import DesignWarning as DesignWarning
     from graphon_theory.designs.graphon_designs import design as design
+    from graphon_theory.designs.graphon_flows import GraphonFlow as GraphonFlow
+    from graphon_theory.designs.graphon_flows import graphon_flow as graphon_flow
     from graphon_theory.designs.kernel_gradients import KernelGradient as KernelGradient
     from graphon_theory.designs.kernel_gradients import kernel_gradient as kernel_gradient
     from graphon_theory.designs.objectives import objective as objective
@@ -233,6 +255,9 @@ if TYPE_CHECKING:
     from graphon_theory.estimation.network_estimates import WeightScaleWarning as WeightScaleWarning
     from graphon_theory.estimation.network_estimates import estimate_network as estimate_network
     from graphon_theory.estimation.units import trace_units as trace_units
+    from graphon_theory.estimators.kernel_estimators import GraphonKernel as GraphonKernel
+    from graphon_theory.estimators.kernel_estimators import GraphonKernelClassifier as GraphonKernelClassifier
+    from graphon_theory.estimators.kernel_estimators import GraphonKernelRegressor as GraphonKernelRegressor
     from graphon_theory.exact.closed_forms import closed_form as closed_form
     from graphon_theory.exact.exact_graphons import exact_degrees as exact_degrees
     from graphon_theory.exact.exact_graphons import exact_mean as exact_mean
@@ -261,6 +286,9 @@ if TYPE_CHECKING:
     from graphon_theory.pruning.laws import saliency_pruning as saliency_pruning
     from graphon_theory.pruning.laws import unit_pruning as unit_pruning
     from graphon_theory.pruning.saliency_networks import saliency_network as saliency_network
+    from graphon_theory.pruning.synflow_networks import Amplification as Amplification
+    from graphon_theory.pruning.synflow_networks import SynFlowNetwork as SynFlowNetwork
+    from graphon_theory.pruning.synflow_networks import synflow_network as synflow_network
     from graphon_theory.reports.comparisons import compare_networks as compare_networks
     from graphon_theory.reports.comparisons import comparison_table as comparison_table
     from graphon_theory.signals.initialisations import balanced as balanced

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,9 +33,18 @@ def python_blocks(page: Path) -> list[tuple[int, str]]:
         "docs/guide.md",
         "docs/more_than_a_constant.md",
         "docs/deeper_than_an_mlp.md",
+        "docs/design_a_mask.md",
         "docs/activations.md",
         "docs/estimation.md",
         "docs/validation.md",
+        "docs/pruned_torch_model.md",
+        "docs/own_graphon.md",
+        "docs/method_and_rate.md",
+        "docs/error_estimates.md",
+        "docs/constant_fan_in.md",
+        "docs/from_neural_tangents.md",
+        "docs/questions.md",
+        "docs/index.md",
     ],
 )
 def test_examples_run(name: str) -> None:
@@ -46,6 +57,15 @@ def test_examples_run(name: str) -> None:
             continue  # the page says that this part needs torch
         # leading newlines make a traceback point at the page's own lines
         exec(compile("\n" * line + source, str(page), "exec"), namespace)
+
+
+@pytest.fixture(autouse=True)
+def _no_windows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Figures of examples are drawn, shown by nobody and closed."""
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 def targets(page: Path) -> list[str]:

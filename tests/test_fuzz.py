@@ -15,7 +15,8 @@ from tests.tools.fuzz_entries import Entry, entries, is_plain_name
 from tests.tools.hostile_values import CODE, MARK, SYMBOLS, TEXTS, Lied
 
 ABSTRACT = {"Graphon"}  # called as its subclasses are
-RESULTS = {"Design", "Fit", "KernelGradient", "Transfer"}  # made by the functions of their names
+# made by the functions of their names
+RESULTS = {"Amplification", "Design", "Fit", "GraphonFlow", "KernelGradient", "SynFlowNetwork", "Transfer"}
 
 
 def names(package: Any) -> set[str]:

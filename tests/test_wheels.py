@@ -126,19 +126,25 @@ def core_commands(files: Path) -> Iterator[list[str]]:
     yield ["dynamics", "kernel.nc", "--targets", y, "--out", "flow.nc"]
     yield ["compare", network, "--inputs", x, "--targets", y, "--out", "compared.nc"]
     yield ["estimate", str(files / "masks.npz"), "--blocks", "3", "--out", "estimated.toml"]
+    yield ["report", "kernel.nc", "--out", "page.html"]
+    yield ["doctor"]
 
 
-def test_every_command_but_the_quickstart_needs_no_extra(alone: Environment, files: Path, tmp_path: Path) -> None:
+def test_every_command_but_those_that_draw_needs_no_extra(alone: Environment, files: Path, tmp_path: Path) -> None:
     told = alone.run("graphon-theory", "--help", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
-    listed = re.findall(r"^    ([a-z]+)(?: |$)", told.stdout, re.MULTILINE)
+    listed = re.findall(r"^│ ([a-z]+)  ", told.stdout, re.MULTILINE)
     commands = list(core_commands(files))
-    assert sorted(listed) == sorted(["quickstart", *(command[0] for command in commands)])
+    assert sorted(listed) == sorted(["quickstart", "plot", "design", *(command[0] for command in commands)])
     for command in commands:
         done = alone.run("graphon-theory", *command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
-        assert (tmp_path / command[-1]).stat().st_size > 0
+        if "--out" in command:
+            assert (tmp_path / command[-1]).stat().st_size > 0
+    assert "The figure: needs matplotlib" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "not installed: pip install" in done.stdout
+    assert "all is well" in done.stdout
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
@@ -153,6 +159,12 @@ def test_commands_say_in_one_line_what_they_lack(alone: Environment, tmp_path: P
     line = said(alone.run("graphon-theory", "quickstart", cwd=tmp_path))
     assert "needs scikit-learn and matplotlib" in line
     assert "pip install 'graphon-theory[examples]'" in line
+    line = said(alone.run("graphon-theory", "plot", "missing.nc", "--out", "figure.png", cwd=tmp_path))
+    assert "plot: needs matplotlib, not installed here; run: pip install 'graphon-theory[examples]'" in line
+    for name, needed in (("model.pt", "torch"), ("model.safetensors", "torch and safetensors")):
+        line = said(alone.run("graphon-theory", "estimate", name, "--out", "net.npz", cwd=tmp_path))
+        assert f"estimate {name}: needs {needed}, not installed here" in line
+        assert "pip install 'graphon-theory[validation]'" in line
     line = said(alone.run("python", "-m", "graphon_validation", "protocols", "--out", "found", cwd=tmp_path))
     assert "PyTorch, which is not installed; run: pip install 'graphon-theory[validation]'" in line
     assert not list(tmp_path.iterdir())

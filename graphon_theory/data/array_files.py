@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from graphon_theory.errors import InputError, shown_text
 
 _TEXT = (".csv", ".tsv", ".txt", ".dat")
+TABLES = (".npy", ".npz", ".csv", ".txt")  # of those that are read, the ones that people are told of
 ARRAYS = (".npy", ".npz", *_TEXT, ".pt", ".pth", ".safetensors")
 _OTHERS = {
     **dict.fromkeys((".pt", ".pth"), "a file of torch; numpy.save(path, tensor.detach().cpu().numpy()) makes a .npy"),

@@ -7,12 +7,10 @@ class to raise, and ``expected`` says in the caller's words what was.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -168,18 +166,6 @@ def truth(name: str, value: Any, *, error: Error = InputError) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise error(f"{name}: expected True or False, got {shown(value)}.")
     return bool(value)
-
-
-def file_path(name: str, value: Any, *, error: Error = InputError) -> Path:
-    """A path that a file system takes: not empty, which is the folder one is in, and without NUL. Raises ``error``."""
-    try:
-        text = os.fspath(value)
-        os.fsencode(text)  # surrogates are no characters
-    except (TypeError, ValueError):
-        text = ""
-    if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise error(f"{name}: expected the path of a file, got {shown(value)}.")
-    return Path(text)
 
 
 def one_of(name: str, value: Any, choices: Iterable[str], *, error: Error = InputError) -> str:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphon_theory.data.checks import file_path
 from graphon_theory.errors import InputError, shown
 
 if TYPE_CHECKING:
@@ -31,6 +30,18 @@ _SEAL = b"graphon-theory sha256 "
 _DTYPE = "original_dtype"  # attribute of a variable that stands in a file as another type
 _TEXTS = "json_attributes"  # attribute that names the attributes that stand in a file as JSON
 _EXACT = 2**53  # whole numbers up to here are exact in float64
+
+
+def file_path(name: str, value: Any) -> Path:
+    """A path that a file system takes: not empty, which is the folder one is in, and without NUL. Raises InputError."""
+    try:
+        text = os.fspath(value)
+        os.fsencode(text)  # surrogates are no characters
+    except (TypeError, ValueError):
+        text = ""
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise InputError(f"{name}: expected the path of a file, got {shown(value)}.")
+    return Path(text)
 
 
 @contextlib.contextmanager

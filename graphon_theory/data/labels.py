@@ -32,6 +32,7 @@ WIDTH = "width"  # hidden width of a finite network
 SEED = "seed"  # of a finite network
 TARGET = "target"  # columns of the training targets
 X_TEST = "x_test"  # new inputs, rows of a test kernel
+X_TEST2 = "x_test2"  # new inputs, columns of a covariance between them
 DEGREE = "degree"  # of spherical harmonics, from 0
 RADIAL = "radial"  # eigenmodes of one degree, counted 1.. from the largest
 SIZE = "size"  # of a training set

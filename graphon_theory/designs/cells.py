@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,11 +37,31 @@ class FreeLayer:
     target: float  # what sigma_w^2 int V E[phi^2] is to be, in units of what multiplies V
     size: int  # connections of the unpruned layer
     senders: int  # units
+    waves: tuple[FloatArray | None, FloatArray | None] = (None, None)  # of receivers and senders; None: all are free
 
     @property
     def weights(self) -> FloatArray:
         """Connections of the unpruned layer that every cell holds."""
         return np.broadcast_to(self.columns * (self.size / self.shape[0]), self.shape)
+
+    @property
+    def count(self) -> int:
+        """Of what moves: cells, or coefficients of waves."""
+        return math.prod(n if one is None else one.shape[1] for n, one in zip(self.shape, self.waves, strict=True))
+
+    def spread(self, z: FloatArray) -> FloatArray:
+        """The logits of all cells."""
+        rows, columns = self.waves
+        z = z.reshape(self.shape[0] if rows is None else rows.shape[1], -1)
+        z = z if rows is None else rows @ z
+        return (z if columns is None else z @ columns.T).ravel()
+
+    def gathered(self, slope: FloatArray) -> FloatArray:
+        """The derivative in what moves, from that in the logits of all cells."""
+        rows, columns = self.waves
+        slope = slope.reshape(self.shape)
+        slope = slope if rows is None else rows.T @ slope
+        return (slope if columns is None else slope @ columns).ravel()
 
     def connectivity(self, cells: FloatArray) -> Connectivity:
         """W, and V = W g(u) with g so that every receiver's signal has variance 1."""
@@ -66,7 +87,7 @@ def _grouped(values: FloatArray, where: IntArray, groups: int) -> FloatArray:
 
 
 class Cells:
-    """All free cells of a network as one vector of logits, and back.
+    """All free cells of a network as one vector of logits, or of coefficients of smooth logits, and back.
 
     W = least + (1 - least) sigmoid(z + s), with one shift s for every budget, so that the sum of weights x W is what
     the budget leaves. Weight variances make up for a receiver's connections, however few, and the kernel does not see
@@ -77,12 +98,13 @@ class Cells:
         self.network, self.free, self.budgets = network, tuple(free), tuple(budgets)
         sizes = [layer.shape[0] * layer.shape[1] for layer in self.free]
         self.ends = np.concatenate([[0], np.cumsum(sizes)])
+        self.cuts = np.cumsum([layer.count for layer in self.free])[:-1]
         self.weights = np.concatenate([layer.weights.ravel() for layer in self.free])
         self.groups = [
             (np.concatenate([np.arange(self.ends[k], self.ends[k + 1]) for k in members]), total)
             for members, total in self.budgets
         ]
-        self.least = np.empty(self.count)
+        self.least = np.empty(int(self.ends[-1]))
         for (members, total), (which, _) in zip(self.budgets, self.groups, strict=True):
             mean = total / float(self.weights[which].sum())
             for k in members:
@@ -93,10 +115,18 @@ class Cells:
 
     @property
     def count(self) -> int:
-        return int(self.ends[-1])
+        """Of what moves."""
+        return sum(layer.count for layer in self.free)
+
+    def logits(self, z: FloatArray) -> FloatArray:
+        """Of all cells, before budgets shift them."""
+        return np.concatenate(
+            [layer.spread(part) for layer, part in zip(self.free, np.split(z, self.cuts), strict=True)]
+        )
 
     def values(self, z: FloatArray) -> FloatArray:
         """W of every cell; the budgets hold to rounding."""
+        z = self.logits(z)
         out = np.empty_like(z)
         for which, total in self.groups:
             logits, least = z[which], self.least[which]
@@ -139,21 +169,24 @@ class Cells:
             parts.append((slope[:, None] * layer.columns).ravel())
         return total, np.concatenate(parts)
 
-    def pulled(self, values: FloatArray, gradient: KernelGradient, more: FloatArray) -> FloatArray:
-        """dJ/dz at fixed budgets, through the shifts; ``more``: a derivative in the cells to be added."""
+    def slope(self, values: FloatArray, gradient: KernelGradient) -> FloatArray:
+        """dJ/dW of every cell, with V = W g(u) moving along."""
         parts = []
         for layer, cells in zip(self.free, self.split(values), strict=True):
             mask, variance = gradient.mask[layer.number], gradient.variance[layer.number]
             assert mask is not None
             assert variance is not None
             parts.append(layer.pulled(cells, mask, variance).ravel())
-        slope = np.concatenate(parts) + more
+        return np.concatenate(parts)
+
+    def pulled(self, values: FloatArray, slope: FloatArray) -> FloatArray:
+        """dJ/dz at fixed budgets, through the shifts, from dJ/dW."""
         bend = np.maximum(values - self.least, 0.0) * (1 - values) / (1 - self.least)
         out = slope * bend
         for which, _ in self.groups:
             weighted = self.weights[which] * bend[which]
             out[which] -= weighted * (out[which].sum() / max(float(weighted.sum()), 1e-300))
-        return out
+        return np.concatenate([layer.gathered(part) for layer, part in zip(self.free, self.split(out), strict=True)])
 
 
 def cells_of(
@@ -164,10 +197,12 @@ def cells_of(
     layers: Sequence[int],
     groups: IntArray | None,
     q: float,
+    smooth: int | None = None,
 ) -> Cells:
     """The free cells of ``layers`` (from 0), with ``blocks`` of every hidden layer, under ``density``.
 
-    ``q``: mean square of the inputs. Raises InputError for a budget that cannot be met.
+    ``q``: mean square of the inputs. ``smooth``: terms of the cosine series in a hidden layer's position that logits
+    are; None leaves every cell its own. Raises InputError for a budget that cannot be met.
     """
     sizes = [a * b for a, b in zip(widths[1:], widths, strict=False)]
     base = _with_balanced_rest(network, layers, q)
@@ -179,6 +214,10 @@ def cells_of(
     for number in layers:
         rows = 1 if number == network.depth - 1 else blocks[number]
         columns = shares if number == 0 else np.full(blocks[number - 1], 1 / blocks[number - 1])
+        waves = (
+            None if number == network.depth - 1 else _waves(rows, smooth),
+            None if number == 0 else _waves(len(columns), smooth),
+        )
         target = (1 - biases[number]) / (network.weight_variance[number] * sent[number])
         free.append(
             FreeLayer(
@@ -189,9 +228,19 @@ def cells_of(
                 target,
                 sizes[number],
                 widths[number],
+                waves,
             )
         )
     return Cells(base, free, _budgets(base, free, sizes, density))
+
+
+def _waves(blocks: int, smooth: int | None) -> FloatArray | None:
+    """cos(pi k u) at the middles of the blocks, k = 0, 1, ...; (blocks, terms), None for all cells free."""
+    if smooth is None:
+        return None
+    middles = (np.arange(blocks) + 0.5) / blocks
+    waves: FloatArray = np.cos(np.pi * middles[:, None] * np.arange(min(smooth, blocks)))
+    return waves
 
 
 def _budgets(

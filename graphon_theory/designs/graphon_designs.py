@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphon_theory.arrays import BoolArray, FloatArray, IntArray
+from graphon_theory.arrays import BoolArray, FloatArray
 from graphon_theory.data.checks import (
     as_generator,
     as_inputs,
-    axes_of,
-    checked_targets,
     positive_number,
     share_kept,
     whole_number,
-    whole_numbers,
 )
 from graphon_theory.data.labels import ITERATION, Variables, dataset, samples_of
 from graphon_theory.designs.cells import Cells, cells_of
 from graphon_theory.designs.drawn_masks import sample_masks
 from graphon_theory.designs.kernel_gradients import check_differentiable
 from graphon_theory.designs.objectives import Objective
-from graphon_theory.designs.objectives import objective as named_objective
-from graphon_theory.designs.searches import Report, Search, Step, Task
-from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.designs.problems import (
+    as_objective,
+    checked_blocks,
+    checked_densities,
+    checked_groups,
+    checked_widths,
+    free_layers,
+    targets_of,
+)
+from graphon_theory.designs.searches import HALVES, Report, Search, Step, Task, patient, pick
+from graphon_theory.errors import InputError
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.network import Network
 from graphon_theory.values import Record
@@ -38,13 +43,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _CANDIDATES = (4, 8, 16)  # blocks that are tried where they are to be chosen
-_MOST_BLOCKS = 1_024  # of one layer: beyond, the tables alone outgrow what a design can move
-_RIDGED = ("leave_one_out", "k_fold", "complexity")  # objectives that take the ridge
-_TARGETLESS = ("energy", "spectrum")
 _CROWDED = 4.0  # cells a target value beyond which there is a warning
 _PRICE = 0.03  # of poor receivers, in units of what even masks reach
+_BEGUN = 15  # iterations that tell good starts from poor ones: most of the way down, and the order seldom changes then
+_KEPT = 2  # starts that go on
 _CLEAR = 2.0  # standard errors that a gain must exceed to be called one
-_LEAST_JUDGED = 5  # inputs below which nothing is held out
+_LEAST_JUDGED = 10  # inputs below which nothing is held out
 
 
 class DesignWarning(UserWarning):
@@ -57,7 +61,7 @@ class Design(Record):
 
     ``network``: ready for ``limit_kernel`` and ``gv.build``. ``value``: the objective on all inputs, the very ones it
     was made small on; ``baseline_value``: that of even masks of the same budget. ``holdout``: mean squared error
-    (summed over targets) of kernel regression at inputs that neither the search nor its stopping has seen, of a design
+    (summed over targets) of kernel regression at inputs that neither the search nor its stopping has seen, of designs
     made without them; ``baseline_holdout``: of even masks; None where nothing was held out. ``gain``: 1 - holdout /
     baseline_holdout, and ``gain_error`` its standard error. ``spread``: the objective's value from every start.
     ``densities``: the share of connections in every layer. ``evaluations``: of kernels with their derivative, all
@@ -93,9 +97,15 @@ class Design(Record):
         """The expected connections of the poorest receiver of every layer: where below 1, some units will be dead."""
         return tuple(n * _lowest_degree(layer.mask) for n, layer in zip(self.widths, self.network.layers, strict=False))
 
-    def masks(self, widths: Sequence[int] | None = None, rng: np.random.Generator | int = 0) -> list[BoolArray]:
+    def masks(
+        self,
+        widths: Sequence[int] | None = None,
+        rng: np.random.Generator | int = 0,
+        *,
+        pattern: str | Sequence[str | None] | None = None,
+    ) -> list[BoolArray]:
         """Masks (n_l, n_(l-1)) of every layer with exact budgets; see :func:`sample_masks`."""
-        return sample_masks(self.network, self.widths if widths is None else widths, rng)
+        return sample_masks(self.network, self.widths if widths is None else widths, rng, pattern=pattern)
 
     def __repr__(self) -> str:
         held = "nothing held out"
@@ -123,8 +133,9 @@ def design(
     blocks: int | Sequence[int] | str = 8,
     layers: Sequence[int] | None = None,
     groups: ArrayLike | None = None,
+    smooth: int | None = None,
     ridge: float = 1e-3,
-    starts: int = 3,
+    starts: int = 8,
     iterations: int = 100,
     holdout: float = 0.2,
     patience: int = 20,
@@ -158,11 +169,18 @@ def design(
         Equal blocks of every hidden layer: a number, one a hidden layer, or "auto", which tries 4, 8 and 16 on the
         inputs held out. The weight layers (from 1) that are free, all by default. Labels (d,) of inputs that share a
         column; by default each has its own.
+    smooth:
+        Logits are cosine series of so many terms in the positions of hidden layers, held on the ``blocks`` (32, say):
+        few numbers, and graphons without edges. None lets every cell go its own way.
     starts, iterations, patience:
-        Random starts; iterations of each at most; iterations without progress on inputs held out that end a search.
+        Random starts, of which the two that are best after 15 iterations go on; iterations of each at most; iterations
+        in a row that end a search, if they are worse on inputs held out than the best, by more than a standard error,
+        or bring less than 0.5% of the way down.
     holdout:
-        Share of the inputs that is held out at first, one half to say when to stop and one to judge. Then the searches
-        are repeated on all inputs, for as long as was good if that was a gain. 0 holds nothing out.
+        Share of the inputs that is held out at first, to say when to stop and to judge: each half of them judges the
+        step that the other has chosen. Then the searches
+        are repeated on all inputs, and the best goes on with them, for as long as was good if that was a gain. 0 holds
+        nothing out.
     samples:
         With more inputs, the objective is taken on so many at a time, drawn anew for every few iterations.
     rng, threads, progress:
@@ -177,19 +195,20 @@ def design(
     (DesignWarning) where cells outnumber target values several times over.
     """
     inputs = as_inputs(x, "x")
-    counts = _checked_widths(network, widths, inputs.shape[1])
+    counts = checked_widths(network, widths, inputs.shape[1])
     check_differentiable(network)
-    free = _free_layers(network, layers)
-    shares = _densities(density, network.depth)
-    goal = _objective(objective, ridge)
-    targets = _targets(y, objective, inputs, samples_of(x))
+    free = free_layers(network, layers)
+    shares = checked_densities(density, network.depth)
+    goal = as_objective(objective, ridge)
+    targets = targets_of(y, objective, inputs, samples_of(x))
     generator = as_generator(rng)
-    labels = _groups(groups, inputs.shape[1])
+    labels = checked_groups(groups, inputs.shape[1])
     q = float((inputs**2).mean())
     if not q > 0:
         raise InputError("x: all inputs are 0, which no mask tells apart.")
     candidates = [
-        _blocks(b, network.depth) for b in (_CANDIDATES if isinstance(blocks, str) and blocks == "auto" else (blocks,))
+        checked_blocks(b, network.depth)
+        for b in (_CANDIDATES if isinstance(blocks, str) and blocks == "auto" else (blocks,))
     ]
     limits = {
         "starts": whole_number("starts", starts),
@@ -197,7 +216,8 @@ def design(
         "patience": whole_number("patience", patience),
         "samples": whole_number("samples", samples, least=2),
     }
-    all_cells = [cells_of(network, counts, shares, b, free, labels, q) for b in candidates]
+    terms = None if smooth is None else whole_number("smooth", smooth)
+    all_cells = [cells_of(network, counts, shares, b, free, labels, q, terms) for b in candidates]
     _warn_of_crowds(min(cells.count for cells in all_cells), targets)
     task = _task(inputs, targets, goal, positive_number("ridge", ridge, zero=True), holdout, generator, threads)
     with _bar(progress, limits["iterations"]) as report:
@@ -228,54 +248,78 @@ class _Run:
         even = self.cells[0].at(self.cells[0].values(np.zeros(self.cells[0].count)))
         some = task.seen[: self.limits["samples"]]
         task = replace(task, price=_PRICE * abs(task.value(even, some)))
-        everything = replace(task, seen=np.arange(len(task.x)), stopping=task.stopping[:0])
+        everything = replace(task, seen=np.arange(len(task.x)), held=task.held[:0])
         chosen, length = 0, self.limits["iterations"]
+        further: list[Search] = []
         judged: tuple[float, float, float, float] | None = None
-        if len(task.stopping):
-            best: Search | None = None
-            for which in range(len(self.cells)):
-                for start, z in enumerate(origins[which]):
-                    search = self._search(0, task, which, start, length, z)
-                    if search is not None and (best is None or search.best.stopping < best.best.stopping):
-                        chosen, best = which, search
-            if best is not None:
-                judged = _judged(task, best)
-                if judged[2] > _CLEAR * judged[3]:
-                    length = best.length
-        final = [
-            search
-            for start, z in enumerate(origins[chosen])
-            if (search := self._search(1, everything, chosen, start, length, z)) is not None
-        ]
-        if not final:  # interrupted before
-            final = [search for _, search in self.searches if search.cells is self.cells[chosen]]
-        if not final:
+        if len(task.held):
+            tried = [
+                (which, search)
+                for which in range(len(self.cells))
+                for search in self._descents(0, task, which, origins[which], length)[:_KEPT]
+            ]
+            if tried:
+                step = pick([step for _, search in tried for step in search.steps])
+                chosen, best = next((k, search) for k, search in tried if step in search.steps)
+                judged = self._judged(task, [search for _, search in tried], even)
+                if judged[2] > _CLEAR * judged[3] and step is not best.steps[-1]:
+                    length = max(1, step.iteration)
+                # what was found without the inputs held out goes on with them
+                further = self._descents(1, everything, chosen, [step.z], max(1, length - step.iteration))
+        anew = self._descents(1, everything, chosen, origins[chosen], length)
+        if not anew and not further:  # interrupted before, while every start was tried with inputs held out
+            anew = sorted((s for _, s in self.searches if s.cells is self.cells[chosen]), key=lambda s: s.start)
+        if not anew and not further:
             raise KeyboardInterrupt
-        winner = min(final, key=lambda search: search.best.stopping)
-        return self._result(everything, winner, final, judged, chosen)
+        winner = min([*further, *anew], key=lambda search: search.best.stopping)
+        return self._result(everything, winner, anew or further, judged, chosen)
 
-    def _search(self, phase: int, task: Task, which: int, start: int, length: int, z: FloatArray) -> Search | None:
-        if self.interrupted:
-            return None
-        search = Search(
-            task,
-            self.cells[which],
-            start,
-            max(self.blocks[which], default=1),
-            length,
-            self.limits["patience"],
-            self.limits["samples"],
-            self.rng,
-            self.report,
-        )
-        try:
-            search.run(z)
-        except KeyboardInterrupt:
-            self.interrupted = True
-        if not search.steps:
-            return None
-        self.searches.append((phase, search))
-        return search
+    def _descents(self, phase: int, task: Task, which: int, origins: list[FloatArray], length: int) -> list[Search]:
+        """From every origin a little, and from the best few of these places to the end; the best begun first."""
+        searches = []
+        for start, z in enumerate(origins):
+            search = Search(
+                task,
+                self.cells[which],
+                start,
+                max(self.blocks[which], default=1),
+                length if len(origins) <= _KEPT else min(length, _BEGUN),
+                self.limits["patience"],
+                self.limits["samples"],
+                self.rng,
+                self.report,
+            )
+            if self._run(search, z):
+                searches.append(search)
+                self.searches.append((phase, search))
+        searches.sort(key=lambda search: search.steps[-1].value)
+        for search in searches[:_KEPT]:
+            if search.iterations < length:
+                search.iterations = length
+                self._run(search, search.steps[-1].z)
+        return searches
+
+    def _judged(self, task: Task, searches: Sequence[Search], even: Network) -> tuple[float, float, float, float]:
+        """Errors of what was found and of even masks, the gain and its standard error.
+
+        At the inputs held out: each half of them judges the step that the other has chosen.
+        """
+        own, plain = np.empty(len(task.held)), task.errors(even, task.held)
+        for chooses, judges in (HALVES, HALVES[::-1]):
+            steps = [step for search in searches for step in patient(search.steps, self.limits["patience"], chooses)]
+            own[judges] = pick(steps, chooses).errors[judges]
+        apart, scale = plain - own, float(plain.mean())
+        error = float(apart.std(ddof=1)) / np.sqrt(len(apart)) / scale
+        return float(own.mean()), scale, float(apart.mean()) / scale, error
+
+    def _run(self, search: Search, z: FloatArray) -> bool:
+        """Whether there is anything to show for it."""
+        if not self.interrupted:
+            try:
+                search.run(z)
+            except KeyboardInterrupt:
+                self.interrupted = True
+        return bool(search.steps)
 
     def _result(
         self,
@@ -299,7 +343,7 @@ class _Run:
             baseline,
             gain,
             gain_error,
-            tuple(search.best.value for search in final),
+            tuple(search.best.value for search in sorted(final, key=lambda search: search.start)),
             tuple(layer.mask.mean() for layer in network.layers),
             self.blocks[chosen],
             sum(search.evaluations for _, search in self.searches),
@@ -311,15 +355,6 @@ class _Run:
 def _lowest_degree(graphon: Graphon) -> float:
     edges = graphon.u_breaks
     return float(graphon.degrees(1)((edges[:-1] + edges[1:]) / 2).min())
-
-
-def _judged(task: Task, search: Search) -> tuple[float, float, float, float]:
-    """Errors of the best of a search and of even masks at inputs that neither saw, the gain and its standard error."""
-    cells = search.cells
-    own = task.errors(cells.at(cells.values(search.best.z)), task.judging)
-    even = task.errors(cells.at(cells.values(np.zeros(cells.count))), task.judging)
-    apart, scale = even - own, float(even.mean())
-    return float(own.mean()), scale, float(apart.mean()) / scale, float(apart.std(ddof=1)) / np.sqrt(len(apart)) / scale
 
 
 def _history(searches: list[tuple[int, Search]]) -> xr.Dataset:
@@ -353,96 +388,13 @@ def _task(
 ) -> Task:
     count, share = 0, positive_number("holdout", holdout, zero=True, expected="a share of the inputs, in [0, 1)")
     if share and y.shape[1]:
-        count = int(share_kept("holdout", share, expected="a share of the inputs, in [0, 1)") * len(x)) // 2
-        if len(x) - 2 * count < 2:
+        count = int(share_kept("holdout", share, expected="a share of the inputs, in [0, 1)") * len(x))
+        if len(x) - count < 2:
             raise InputError(f"holdout: {share:g} of {len(x)} inputs leaves fewer than two to design by.")
     if count < _LEAST_JUDGED:
         count = 0
     order = rng.permutation(len(x)) if count else np.arange(len(x))
-    stopping, judging, seen = (np.sort(part) for part in np.split(order, [count, 2 * count]))
-    return Task(x, y, seen, stopping, judging, goal, ridge, threads=threads)
-
-
-# --- arguments --------------------------------------------------------------------------------------------------------
-
-
-def _checked_widths(network: Network, widths: Sequence[int], d: int) -> tuple[int, ...]:
-    if not isinstance(network, Network):
-        raise NetworkError(f"network: expected a Network, got {type(network).__name__}; wrap layers in gt.Network.")
-    if network.outputs != 1:
-        raise NetworkError(
-            f"network: expected one output, whose kernel all targets share, got {network.outputs}; design with "
-            "outputs=1 and raise it afterwards (dataclasses.replace(design.network, outputs=...))."
-        )
-    if not network.is_plain:
-        raise NetworkError("network: expected weight layers and activations by turns; shortcuts are not designed.")
-    if max(network.bias_variances) >= 1:
-        raise NetworkError(
-            f"bias_variance: {max(network.bias_variances):g} alone exceeds the variance 1 that signals are to keep."
-        )
-    counts = whole_numbers("widths", widths, expected=f"all {network.depth + 1} unit counts (n_0, ..., n_L)")
-    if len(counts) != network.depth + 1 or counts[0] != d:
-        raise InputError(
-            f"widths: expected {network.depth + 1} unit counts (n_0, ..., n_L) with n_0 = {d} inputs, got {counts}."
-        )
-    return counts
-
-
-def _free_layers(network: Network, layers: Sequence[int] | None) -> list[int]:
-    if layers is None:
-        return list(range(network.depth))
-    if len(tuple(layers)) == 0:
-        raise NetworkError("layers: expected at least one free layer, got none; there is nothing to design.")
-    expected = f"different numbers of weight layers from 1 to {network.depth}"
-    found = whole_numbers("layers", layers, most=network.depth, distinct=True, error=NetworkError, expected=expected)
-    return sorted(n - 1 for n in found)
-
-
-def _densities(density: float | Sequence[float], depth: int) -> float | list[float]:
-    if axes_of(density) == 0:
-        return share_kept("density", density)
-    many = [share_kept("density", one) for one in np.asarray(density).ravel().tolist()]
-    if len(many) != depth:
-        raise InputError(f"density: expected one number, or one a layer, that is {depth}, got {len(many)}.")
-    return many
-
-
-def _objective(goal: object, ridge: float) -> Objective:
-    if isinstance(goal, str):
-        return named_objective(goal, ridge=ridge) if goal in _RIDGED else named_objective(goal)
-    if not callable(goal):
-        raise InputError(f"objective: expected a name or a callable, got {type(goal).__name__}.")
-    return goal
-
-
-def _targets(y: Any, goal: object, x: FloatArray, samples: Any) -> FloatArray:
-    if y is not None:
-        return checked_targets(y, len(x), inputs=samples).reshape(len(x), -1)
-    name = goal if isinstance(goal, str) else getattr(goal, "name", None)
-    if name is not None and name not in _TARGETLESS:
-        raise InputError(f"y: objective {name!r} needs targets, got none; pass y, or one of {', '.join(_TARGETLESS)}.")
-    return np.empty((len(x), 0))
-
-
-def _groups(groups: ArrayLike | None, d: int) -> IntArray | None:
-    if groups is None:
-        return None
-    labels = np.asarray(groups)
-    if labels.shape != (d,):
-        raise InputError(f"groups: expected a label for each of {d} inputs, got shape {labels.shape}.")
-    return np.unique(labels, return_inverse=True)[1].astype(np.intp)
-
-
-def _blocks(blocks: Any, depth: int) -> tuple[int, ...]:
-    if depth == 1:
-        return ()
-    if not isinstance(blocks, Iterable) or isinstance(blocks, str):
-        expected = f'a positive number up to {_MOST_BLOCKS:,}, one a hidden layer, or "auto"'
-        return (whole_number("blocks", blocks, 1, _MOST_BLOCKS, expected=expected),) * (depth - 1)
-    many = whole_numbers("blocks", blocks, 1, _MOST_BLOCKS)
-    if len(many) != depth - 1:
-        raise InputError(f"blocks: expected one number, or one a hidden layer, that is {depth - 1}, got {len(many)}.")
-    return many
+    return Task(x, y, np.sort(order[count:]), order[:count], goal, ridge, threads=threads)
 
 
 def _warn_of_crowds(count: int, y: FloatArray) -> None:

@@ -11,7 +11,20 @@ from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_inputs, as_kernel, real_array, refuse_infinite
-from graphon_theory.data.labels import OUTPUT, U, V, Variables, X, dataset, inputs_of, refuse_other_labels, samples_of
+from graphon_theory.data.labels import (
+    OUTPUT,
+    Labels,
+    U,
+    V,
+    Variables,
+    X,
+    by_kernel,
+    dataset,
+    inputs_of,
+    labels_of,
+    refuse_other_labels,
+    samples_of,
+)
 from graphon_theory.engine.cotangents import LayerSums
 from graphon_theory.engine.discretisation import Discretisation, check_problem, discretise, layers_of
 from graphon_theory.engine.gradients import operator_gradients
@@ -24,7 +37,7 @@ from graphon_theory.errors import ActivationError, InputError, NetworkError
 from graphon_theory.graphons.conversions import as_graphon
 from graphon_theory.graphons.graphon import Graphon, StepGraphon
 from graphon_theory.networks.network import Network
-from graphon_theory.networks.stages import Norm, Weights, dense_stages
+from graphon_theory.networks.stages import Weights, dense_stages
 from graphon_theory.numerics.quadratures import Panels
 from graphon_theory.values import Record
 
@@ -37,13 +50,14 @@ _PARTS = ("mask", "variance", "drift")
 def kernel_gradient(
     network: Network,
     x: ArrayLike | xr.DataArray,
+    x2: ArrayLike | xr.DataArray | None = None,
     *,
     ntk: ArrayLike | xr.DataArray | None = None,
     nngp: ArrayLike | xr.DataArray | None = None,
     rtol: float = 1e-10,
     threads: int | None = None,
 ) -> KernelGradient:
-    """The exact derivative of J = sum_ij ntk_ij NTK(x_i, x_j) + sum_ij nngp_ij NNGP(x_i, x_j) in all that makes them.
+    """The exact derivative of J = sum_ij ntk_ij NTK(x_i, x2_j) + sum_ij nngp_ij NNGP(x_i, x2_j) in all that makes them.
 
     With cotangents t' = ``ntk`` and k' = ``nngp`` at the outputs, downward per pair, E = Cdot and F = dE/dK:
 
@@ -55,12 +69,12 @@ def kernel_gradient(
 
     Parameters
     ----------
-    network, x, rtol, threads:
-        As in :func:`limit_kernel`. The derivative is that of the discretised kernel, which for constant and step
-        graphons is the kernel itself. For the kernels of two sets, put both into ``x`` and zeros into the cotangents.
+    network, x, x2, rtol, threads:
+        As in :func:`limit_kernel`; x2 None means x. The derivative is that of the discretised kernel, which for
+        constant and step graphons is the kernel itself.
     ntk, nngp:
-        Cotangents (N, N), with a leading axis of outputs if the network has several; None means zero. They need not
-        be symmetric; the kernels are.
+        Cotangents (N, N2), with a leading axis of outputs if the network has several; None means zero. They need not
+        be symmetric where x2 is None; the kernels are.
 
     Returns
     -------
@@ -73,12 +87,17 @@ def kernel_gradient(
     in that variance; it is held at 0 there.
     """
     inputs = as_inputs(x, "x")
-    check_problem(network, inputs, None, rtol)
+    second = None if x2 is None else as_inputs(x2, "x2", like=x)
+    check_problem(network, inputs, second, rtol)
     if ntk is None and nngp is None:
         raise InputError("ntk, nngp: expected the cotangents of one kernel at least, got none.")
     cotangents = [
-        _cotangent(name, values, network.outputs, x, len(inputs)) for name, values in (("nngp", nngp), ("ntk", ntk))
+        _cotangent(name, values, network.outputs, x, x2, (len(inputs), len(inputs if second is None else second)))
+        for name, values in (("nngp", nngp), ("ntk", ntk))
     ]
+    if second is not None:  # pairs within a set have no cotangent, and tiles without any take no time
+        cotangents = [None if one is None else _between(one) for one in cotangents]
+        inputs = np.concatenate([inputs, second])
     check_differentiable(network)
     with single_threaded_blas():
         grid = discretise(network, distinct(inputs), float(rtol))
@@ -95,11 +114,6 @@ def check_differentiable(network: Network) -> None:
                 f"layer {number}: known: kernel gradients are not derived for positions that tell of their units' "
                 "parameters; estimate the network without them (V, W and D alone)."
             )
-    if any(isinstance(part, Norm) for part in network.outline):
-        raise NetworkError(
-            "LayerNorm: kernel gradients are not derived through it; take it out, or keep signals at variance 1 by "
-            'gt.balanced(network, by="position") instead.'
-        )
     for activation in network.activations:
         if activation.jumps and activation.route != "closed form":
             raise ActivationError(
@@ -108,22 +122,38 @@ def check_differentiable(network: Network) -> None:
             )
 
 
-def _cotangent(name: str, values: object, outputs: int, x: object, count: int) -> FloatArray | None:
+def _cotangent(
+    name: str, values: object, outputs: int, x: object, x2: object, shape: tuple[int, int]
+) -> FloatArray | None:
     if values is None:
         return None
     if outputs == 1:
-        matrix = as_kernel(values, name)  # type: ignore[arg-type]
-        refuse_other_labels(inputs_of(values, name), samples_of(x), "inputs")
+        matrix = as_kernel(values, name, square=x2 is None)  # type: ignore[arg-type]
+        if x2 is None:
+            refuse_other_labels(inputs_of(values, name), samples_of(x), "inputs")
+        else:
+            arranged = by_kernel(values)
+            refuse_other_labels(Labels(name, labels_of(arranged, 0)), samples_of(x), "rows")
+            refuse_other_labels(Labels(name, labels_of(arranged, 1)), samples_of(x2, "x2"), "columns")
         matrix = matrix[None]
     else:
         dims = getattr(values, "dims", None)
-        arranged = values.transpose(OUTPUT, X, ...) if dims and OUTPUT in dims and X in dims else values  # type: ignore[attr-defined]
-        matrix = real_array(name, arranged).astype(np.float64, copy=False)
+        ordered = values.transpose(OUTPUT, X, ...) if dims and OUTPUT in dims and X in dims else values  # type: ignore[attr-defined]
+        matrix = real_array(name, ordered).astype(np.float64, copy=False)
         refuse_infinite(name, matrix, "a cotangent must be finite", what="entries ")
-    if matrix.shape != (outputs, count, count):
-        expected = f"({count}, {count})" if outputs == 1 else f"({outputs}, {count}, {count})"
-        raise InputError(f"{name}: expected cotangents of shape {expected}, as the kernel has, got {matrix.shape}.")
+    if matrix.shape != (outputs, *shape):
+        expected = shape if outputs == 1 else (outputs, *shape)
+        got = matrix.shape[1:] if outputs == 1 else matrix.shape
+        raise InputError(f"{name}: expected cotangents of shape {expected}, as the kernel has, got {got}.")
     return matrix
+
+
+def _between(cotangent: FloatArray) -> FloatArray:
+    """Of all inputs, those of the rows first, from that of rows with columns."""
+    outputs, rows, columns = cotangent.shape
+    out = np.zeros((outputs, rows + columns, rows + columns))
+    out[:, :rows, rows:] = cotangent
+    return out
 
 
 def _still(recursion: Recursion, x: FloatArray) -> int | None:

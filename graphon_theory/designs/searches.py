@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,29 +23,38 @@ from graphon_theory.networks.network import Network
 
 _RTOL = 1e-10  # of the quadrature of layers that are not free
 _FARTHEST_LOGIT = 15.0  # beyond, a cell is as good as empty or full
+_NOTHING = 0.005  # of the way down: what a search may gain in its patience and still be stuck
 _HISTORY = 20  # steps that the optimiser remembers
+
+ALL = slice(None)
+HALVES = slice(0, None, 2), slice(1, None, 2)  # of the inputs held out: each judges what the other has chosen
 
 Report = Callable[["Step"], None]
 
 
 @dataclass(frozen=True)
 class Task:
-    """Inputs and targets, those that the objective may see, those that say when to stop, and those that judge."""
+    """Inputs and targets, those that the objective may see, and those held out, which say when to stop and judge."""
 
     x: FloatArray
     y: FloatArray  # (N, m); no columns without targets
     seen: IntArray
-    stopping: IntArray
-    judging: IntArray
+    held: IntArray
     objective: Objective
     ridge: float
     price: float = 0.0  # of poor receivers, in units of the objective
     threads: int | None = None
 
     def evaluate(self, cells: Cells, z: FloatArray, rows: IntArray) -> tuple[float, FloatArray]:
-        """The objective on some inputs and what poor receivers cost, and the derivative in the logits."""
-        values, x = cells.values(z), self.x[rows]
-        network = cells.at(values)
+        """The objective on some inputs and what poor receivers cost, and the derivative in what moves."""
+        values = cells.values(z)
+        value, slope = self.in_cells(cells, values, rows)
+        poverty, more = cells.poverty(values)
+        return value + self.price * poverty, cells.pulled(values, slope + self.price * more)
+
+    def in_cells(self, cells: Cells, values: FloatArray, rows: IntArray) -> tuple[float, FloatArray]:
+        """The objective on some inputs, and the derivative in the cells."""
+        network, x = cells.at(values), self.x[rows]
         with single_threaded_blas():
             grid = discretise(network, x, _RTOL)
             recursion = Recursion(grid.operators, network.outline, x, weights=grid.weights)
@@ -55,9 +64,7 @@ class Task:
             if not np.isfinite(value):
                 raise InputError(f"objective: expected a finite value, got {value!r}.")
             sums = operator_gradients(recursion, x, of_nngp, of_ntk, threads=self.threads)
-        gradient = KernelGradient.of(network, grid, x.shape[1], sums, None)
-        poverty, more = cells.poverty(values)
-        return float(value) + self.price * poverty, cells.pulled(values, gradient, self.price * more)
+        return float(value), cells.slope(values, KernelGradient.of(network, grid, x.shape[1], sums, None))
 
     def value(self, network: Network, rows: IntArray) -> float:
         """The objective alone."""
@@ -97,7 +104,7 @@ def _checked(cotangent: object, size: int) -> FloatArray | None:
     return array[None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One iteration of a search."""
 
@@ -106,9 +113,46 @@ class Step:
     iteration: int
     evaluations: int  # of kernels and their derivative, since the start
     value: float
-    stopping: float  # error at the inputs that say when to stop; the value where there are none
-    uncertain: float  # its standard error
+    errors: FloatArray = field(repr=False)  # squared, at the inputs held out
     z: FloatArray = field(repr=False)
+
+    @property
+    def stopping(self) -> float:
+        """The error that says when to stop; the value where nothing is held out."""
+        return float(self.errors.mean()) if len(self.errors) else self.value
+
+
+def sound(steps: Sequence[Step], rows: slice = ALL) -> list[bool]:
+    """Whether each step is as good as the best at (some of) the inputs held out, within a standard error.
+
+    Errors at the same inputs are compared, whose difference is known far better than either.
+    """
+    if not len(steps[0].errors[rows]):
+        least = min(step.value for step in steps)
+        return [step.value <= least for step in steps]
+    errors = np.array([step.errors[rows] for step in steps])
+    apart = errors - errors[errors.mean(axis=1).argmin()]
+    spread = apart.std(axis=1, ddof=1) if apart.shape[1] > 1 else np.zeros(len(apart))
+    return list(apart.mean(axis=1) <= spread / math.sqrt(apart.shape[1]))
+
+
+def pick(steps: Sequence[Step], rows: slice = ALL) -> Step:
+    """Of the steps that are as good as the best where it was held out, the one with the least value."""
+    good = [step for step, is_sound in zip(steps, sound(steps, rows), strict=True) if is_sound]
+    return min(good, key=lambda step: step.value)
+
+
+def waiting(steps: Sequence[Step], rows: slice = ALL) -> int:
+    """Iterations since the last step that was as good as the best."""
+    return sound(steps, rows)[::-1].index(True)
+
+
+def patient(steps: Sequence[Step], patience: int, rows: slice) -> Sequence[Step]:
+    """The steps that a search would have taken with these inputs alone to stop it."""
+    for count in range(patience + 1, len(steps)):
+        if waiting(steps[:count], rows) >= patience:
+            return steps[:count]
+    return steps
 
 
 class Stopped(Exception):
@@ -132,12 +176,16 @@ class Search:
     evaluations: int = 0
 
     def run(self, z: FloatArray) -> None:
-        """Descend from z. With more inputs than ``samples``, on subsets that are drawn anew for every stretch."""
+        """Descend from z, or go on from the last step.
+
+        With more inputs than ``samples``, on subsets that are drawn anew for every stretch.
+        """
         seen = self.task.seen
         whole = len(seen) <= self.samples
         stretch = self.iterations if whole else max(5, self.patience // 2)
-        self._note(z, self._evaluate(z, self._rows(whole))[0])
         try:
+            if not self.steps:
+                self._note(z, self._evaluate(z, self._rows(whole))[0])
             while len(self.steps) <= self.iterations:
                 rows, before = self._rows(whole), len(self.steps)
                 last: dict[str, float] = {}
@@ -171,18 +219,8 @@ class Search:
 
     @property
     def best(self) -> Step:
-        """The step with the least error at the inputs that say when to stop."""
-        return min(self.steps, key=lambda step: step.stopping)
-
-    @property
-    def length(self) -> int:
-        """How long to go down again on more inputs: as far as the error stays within one standard error of its least.
-
-        All ``iterations`` where it does so to the end: no sign of fitting what is chance.
-        """
-        best = self.best
-        good = [step for step in self.steps if step.stopping <= best.stopping + best.uncertain]
-        return self.iterations if good[-1] is self.steps[-1] else good[-1].iteration
+        """See :func:`pick`."""
+        return pick(self.steps)
 
     def _rows(self, whole: bool) -> IntArray:
         if whole:
@@ -194,12 +232,20 @@ class Search:
         return self.task.evaluate(self.cells, z, rows)
 
     def _note(self, z: FloatArray, value: float) -> None:
-        stopping, uncertain = value, 0.0
-        if len(self.task.stopping):
-            errors = self.task.errors(self.cells.at(self.cells.values(z)), self.task.stopping)
-            stopping, uncertain = float(errors.mean()), float(errors.std(ddof=1)) / math.sqrt(len(errors))
-        step = Step(self.start, self.blocks, len(self.steps), self.evaluations, value, stopping, uncertain, z.copy())
+        errors = np.empty(0)
+        if len(self.task.held):
+            errors = self.task.errors(self.cells.at(self.cells.values(z)), self.task.held)
+        step = Step(self.start, self.blocks, len(self.steps), self.evaluations, value, errors, z.copy())
         self.steps.append(step)
         self.report(step)
-        if step.iteration - self.best.iteration >= self.patience:
+        if self._stuck or all(waiting(self.steps, rows) >= self.patience for rows in HALVES):
             raise Stopped
+
+    @property
+    def _stuck(self) -> bool:
+        """Whether the last iterations brought next to nothing of what all have."""
+        values = [step.value for step in self.steps]
+        if len(values) <= self.patience:
+            return False
+        least = min(values)
+        return min(values[: -self.patience]) - least <= _NOTHING * (values[0] - least)

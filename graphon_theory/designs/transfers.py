@@ -25,8 +25,10 @@ _RTOL = 1e-10
 
 @dataclass(frozen=True, eq=False)
 class Transfer(Record):
-    """What :func:`transfer` returns: ``network``, with the weight variances to draw by, and ``learning_rate`` (L,), the
-    factors on the reference's learning rate, one a weight layer; ``variance`` (L,): the factors on sigma_w^2.
+    """What :func:`transfer` returns.
+
+    ``network``, with the weight variances to draw by; ``learning_rate`` (L,), the factors on the reference's learning
+    rate, one a weight layer; ``variance`` (L,): the factors on sigma_w^2.
     """
 
     network: Network

@@ -2,9 +2,9 @@
 
 A covariance in floating point knows an angle theta to eps / theta, and a kinked phi makes of that an error of the
 kernel (THEORY §4). Pairs at an angle below some radius, at any position of the first layer, go through a recursion of
-their own that carries 1 - rho as sums of squares (``close_loops.close_pairs``), so that small angles are right to
-rounding of themselves. What is left in the other pairs is measured: a pair at the radius goes through the network
-beside copies of itself whose covariances are moved by their rounding.
+their own that carries 1 - rho as sums of squares (``close_loops.close_pairs``; of stages ``close_stages``), so that
+small angles are right to rounding of themselves. What is left in the other pairs is measured: a pair at the radius goes
+through the network beside copies of itself whose covariances are moved by their rounding.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from graphon_theory.arrays import FloatArray, IntArray
 from graphon_theory.engine import close_loops
 from graphon_theory.engine.angles import AngularForm
+from graphon_theory.engine.close_stages import AngularStages
 from graphon_theory.engine.neighbours import Neighbours, gaps_of
 from graphon_theory.engine.recursion import Recursion
 from graphon_theory.engine.steps import Before, DualStep, Field, Fresh
@@ -28,8 +29,7 @@ from graphon_theory.engine.tiles import Tile
 
 _BATCH = 1 << 17  # pairs taken together
 _VALUES = 1 << 22  # numbers of their inputs held together
-_Roots = tuple[FloatArray, FloatArray]
-_Loop = Callable[..., tuple[FloatArray, FloatArray]]
+_Route = Callable[..., tuple[FloatArray, FloatArray]]
 _BEYOND = 2.0  # tolerances by which covariances are moved: past the one below which pairs count as coincident
 _WITNESSES = 3  # inputs beside which one at the radius is put
 
@@ -42,7 +42,13 @@ class ClosePairs:
         bent = bool(recursion.hidden) and not recursion.has_drift
         activation = recursion.activation if bent else None
         self.form = None if activation is None else AngularForm.of(activation)
+        self.stages = AngularStages.of(recursion) if activation is None else None
         self.neighbours = Neighbours(recursion.operators[0], x, x2, radius)
+
+    @property
+    def angular(self) -> bool:
+        """Whether pairs are computed by their angles at all."""
+        return self.form is not None or self.stages is not None
 
     def _batches(self) -> Iterator[tuple[IntArray, IntArray]]:
         hidden = sum(len(op.variance) for op in self.recursion.operators[:-1])
@@ -58,14 +64,14 @@ class ClosePairs:
         threads: int | None = None,
     ) -> None:
         """Put the right values of close pairs into NNGP, NTK (outputs, N, N2) and the NTK of layers (L, ...)."""
-        if self.form is None or not self.neighbours.looked_at:
+        if not self.angular or not self.neighbours.looked_at:
             return
-        computed = self._loop(self.form)
+        computed = self._route()
 
         def one(_: None, pairs: tuple[IntArray, IntArray]) -> int:
             (i, rows), (j, columns) = (np.unique(k, return_inverse=True) for k in pairs)
             x, y = self.x[i], self.other[j]
-            out, parts = computed(x, y, self._roots(x), self._roots(y), rows, columns)
+            out, parts = computed(x, y, rows, columns, None, layers is not None)
             i, j = pairs
             for a, b in ((i, j), (j, i)) if self.symmetric else ((i, j),):
                 nngp[:, a, b], ntk[:, a, b] = out, parts.sum(axis=0)
@@ -78,9 +84,12 @@ class ClosePairs:
         if first is not None:
             run_tiles(itertools.chain([first], batches), one, lambda: None, threads, None)
 
-    def _loop(self, form: AngularForm) -> _Loop:
-        """The compiled recursion on this network."""
-        operators = self.recursion.operators
+    def _route(self) -> _Route:
+        """NNGP (outputs, pairs) and NTK by parts, its layers or fewer, of pairs of inputs of this network."""
+        if self.stages is not None:
+            return self.stages.kernels
+        assert self.form is not None
+        form, operators = self.form, self.recursion.operators
         sizes = np.array([self.x.shape[1], *(len(op.variance) for op in operators)], dtype=np.intp)
         matrices = np.concatenate([m.ravel() for op in operators for m in (op.variance, op.mask_matrix)])
         biases = np.array([[op.bias, op.trained_bias] for op in operators])
@@ -88,14 +97,15 @@ class ClosePairs:
         def computed(
             x: FloatArray,
             y: FloatArray,
-            of_x: _Roots,
-            of_y: _Roots,
             rows: IntArray,
             columns: IntArray,
             shifts: FloatArray | None = None,
+            apart: bool = False,
         ) -> tuple[FloatArray, FloatArray]:
             out = np.empty((self.recursion.outputs, len(rows)))
             parts = np.empty((len(operators), *out.shape))
+            of_x = self._roots(x)
+            of_y = of_x if x is y else self._roots(y)
             roots = (of_x[0], of_y[0], of_x[1], of_y[1])
             shifts = np.zeros(len(rows)) if shifts is None else shifts
             close_loops.close_pairs(*form, sizes, matrices, biases, x, y, *roots, rows, columns, shifts, out, parts)
@@ -106,7 +116,7 @@ class ClosePairs:
     def left_over(self) -> float:
         """What rounding of covariances does to the kernel of pairs that are not taken, relative to its diagonal."""
         kinked = any(step.activation.kinked for step in self.recursion.dual_steps)
-        if self.form is None and kinked:  # none is taken: the closest is the worst
+        if not self.angular and kinked:  # none is taken: the closest is the worst
             pair = self.neighbours.closest()
             if pair is not None:
                 return rounding_error(self.recursion, self.x[[pair[0]]], self.other[[pair[1]]])
@@ -115,18 +125,17 @@ class ClosePairs:
         x, y = self._witnesses()
         if not len(x):
             return 0.0
-        return rounding_error(self.recursion, x, y) if self.form is None else self._angular_error(self.form, x, y)
+        return self._angular_error(x, y) if self.angular else rounding_error(self.recursion, x, y)
 
-    def _angular_error(self, form: AngularForm, x: FloatArray, y: FloatArray) -> float:
+    def _angular_error(self, x: FloatArray, y: FloatArray) -> float:
         """As :func:`rounding_error`, by the angles of the pairs: every 1 - rho is moved by the rounding of rho."""
         count = len(x)
         every = np.concatenate([x, y])
-        roots = self._roots(every)
-        tolerance = max(float(step.parameters[0]) for step in self.recursion.dual_steps)
+        tolerance = max(float(step.parameters[0]) for step in self.recursion.dual_steps if step.activation.kinked)
         each, alone = np.tile(np.arange(count), 3), np.arange(2 * count)
         rows, columns = np.concatenate([alone, each]), np.concatenate([alone, each + count])
         shifts = np.repeat([0.0, -tolerance, tolerance], [3 * count, count, count])
-        nngp, parts = self._loop(form)(every, every, roots, roots, rows, columns, shifts)
+        nngp, parts = self._route()(every, every, rows, columns, shifts)
         worst = 0.0
         for values in (nngp, parts.sum(axis=0)):
             left, right, found, *moved = np.split(values, 5, axis=1)

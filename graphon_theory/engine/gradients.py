@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.cotangents import LayerSums, Moved, Sums, Way
 from graphon_theory.engine.recursion import Recursion
+from graphon_theory.engine.stage_steps import NormStep
 from graphon_theory.engine.steps import Before, Buffers, Features, Field, Fresh
 from graphon_theory.engine.threads import Progress, run_tiles
 from graphon_theory.engine.tiles import Tile, row_keys
@@ -156,10 +158,15 @@ class _Block:
         above = self._above(tile)
         if not above.any():
             return 0
-        steps, field = self.recursion.steps, None
+        steps = self.recursion.steps
+        field: Any = None
         below: list[Any] = []
         for step, left, right, room in zip(steps, self.left, self.right, work, strict=True):
             below.append(field)
+            if isinstance(step, NormStep):  # it writes where its field lies, which its way back reads
+                kept = room.view("arriving", *field.state.shape)
+                kept[...] = field.state
+                field = replace(field, state=kept)
             field = step.on_pairs(field, left, right, tile, room)
             if isinstance(field, Before):
                 field.settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _ZONAL = 100_000  # pairs from which tabulating the network pays
 _SPREAD = 4.0  # times an error of the duals of one layer is taken at the least; it may grow more on its way: spreads
 _RECOMPUTED = 10_000_000_000  # multiplications that all pairs by their angles may cost
-_WATCHED = 5_000_000_000  # pairs x positions beyond which progress is shown
+_PATIENCE = 2.0  # seconds from which progress is shown, whatever they are spent on
 
 
 def limit_kernel(
@@ -41,7 +42,7 @@ def limit_kernel(
     contributions: bool = False,
     dtype: DTypeLike = np.float64,
     threads: int | None = None,
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
 ) -> xr.Dataset:
     """NNGP and NTK of the infinitely wide masked network, for all pairs of inputs.
 
@@ -69,7 +70,8 @@ def limit_kernel(
     threads:
         Number of threads; by default numba's (NUMBA_NUM_THREADS). The numbers do not depend on it.
     progress:
-        Show a progress bar; by default only for long runs.
+        Show a progress bar on standard error; by default one that comes after two seconds, on a terminal. Or a function
+        that is called with the pairs done and those in all.
 
     Returns
     -------
@@ -88,7 +90,7 @@ def limit_kernel(
     dtype, threads = _checked_dtype(dtype), checked_threads(threads)
     truth("contributions", contributions)
     _check_memory(network, first, second, dtype, contributions)
-    if progress is not None:
+    if progress is not None and not callable(progress):
         truth("progress", progress)
     with single_threaded_blas():
         everything = first if second is None else np.concatenate([first, second])
@@ -96,9 +98,8 @@ def limit_kernel(
         reduced = reduced_operators(network, grid.operators)
         recursion = Recursion(reduced or grid.operators, network.outline, everything, dtype, grid.weights)
         pairs = len(first) * len(first if second is None else second)
-        shown = pairs * sum((*grid.sizes, 1)) > _WATCHED if progress is None else progress
         zonal = ZonalKernel.of(recursion, everything) if pairs >= _ZONAL else None
-        with _Bar(shown) as report:
+        with _Bar(progress) as report:
             if zonal is None:
                 nngp, ntk = kernels(recursion, first, second, threads=threads, progress=report)
             else:
@@ -109,7 +110,7 @@ def limit_kernel(
             duals = recursion.dual_error
             if duals:
                 duals = max(_SPREAD * duals, spread(recursion, distinct(everything)))
-            if rounding > rtol and close.form is not None and pairs * recursion.work <= _RECOMPUTED:
+            if rounding > rtol and close.angular and pairs * recursion.work <= _RECOMPUTED:
                 close, rounding = ClosePairs(recursion, first, second, radius=np.pi), 0.0
             close.refine(nngp, ntk, layers, threads=threads)
     single = network.outputs == 1
@@ -158,25 +159,33 @@ def _checked_dtype(dtype: Any) -> Any:
 
 
 class _Bar:
-    """A rich progress bar over pairs, or nothing."""
+    """A rich progress bar over pairs on standard error: at once (True), never (False), or after a while (None).
 
-    def __init__(self, shown: bool) -> None:
+    Entering gives the function to report to, which may be the caller's own.
+    """
+
+    def __init__(self, shown: bool | Progress | None) -> None:
         self.shown = shown
         self.bar: Any = None
+        self.began = time.perf_counter()
 
     def __enter__(self) -> Progress | None:
-        if not self.shown:
-            return None
-        from rich.progress import Progress as RichProgress
+        if callable(self.shown):
+            return self.shown
+        return None if self.shown is False else self._report
 
-        self.bar = RichProgress(transient=True)
-        task = self.bar.add_task("limit kernel", total=1.0)
-        self.bar.start()
+    def _report(self, done: int, total: int) -> None:
+        if self.bar is None:
+            if self.shown is None and time.perf_counter() - self.began < _PATIENCE:
+                return
+            from rich.console import Console
+            from rich.progress import Progress as RichProgress
 
-        def report(done: int, total: int) -> None:
-            self.bar.update(task, completed=done / max(total, 1))
-
-        return report
+            where = Console(stderr=True)
+            self.bar = RichProgress(console=where, transient=True, disable=not (self.shown or where.is_terminal))
+            self.bar.add_task("limit kernel", total=1.0)
+            self.bar.start()
+        self.bar.update(self.bar.task_ids[0], completed=done / max(total, 1))
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:

@@ -236,7 +236,8 @@ class Arrivals:
 
     @property
     def u_edges(self) -> FloatArray:
-        return np.unique(np.concatenate([layer.u_edges for layer in self.layers]))
+        first, *others = (layer.u_edges for layer in self.layers)
+        return np.unique(np.concatenate([first, *others])) if others else first
 
 
 def _values_at(points: FloatArray) -> _Matrix:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.engine.cotangents import Nothing, Way
+from graphon_theory.engine.cotangents import Moved, Nothing, Way
 from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.engine.steps import (
     Before,
@@ -39,10 +39,6 @@ from graphon_theory.engine.tiles import Tile
 from graphon_theory.errors import NetworkError
 from graphon_theory.networks.stages import Fork, Join, Norm, Outline, Phi, Weights
 
-_NO_WAY_BACK = (
-    "LayerNorm: kernel gradients are not derived through it yet; take it out, or keep signals at variance 1 by "
-    "gt.balanced(network, by='position') instead."
-)
 _LOST = 4.0  # roundings of a second moment and of the means that are taken from it
 _NORM_TERMS = 16  # what the two factors of a LayerNorm add to the roundings of a covariance
 
@@ -163,6 +159,10 @@ class Normal(NamedTuple):
     center: FloatArray
     mean: FloatArray | None
 
+    def taken(self, part: slice) -> Normal:
+        """Of some of the inputs."""
+        return Normal(self.factor[part], self.center[part], None if self.mean is None else self.mean[:, part])
+
 
 @dataclass(frozen=True)
 class NormStep:
@@ -240,14 +240,49 @@ class NormStep:
     def back(self, beta: FloatArray, trace: FloatArray, visit: Visit) -> FloatArray:
         return beta * trace
 
-    def sums(self, count: int, columns: int = 0) -> Nothing:
-        return Nothing()
+    def sums(self, count: int, columns: int = 0) -> Moved:
+        """Of second moments as they enter q, and of means beside q."""
+        return Moved.of(len(self.weights), count, columns)
 
     def pull(self, above: FloatArray, below: Any, left: Normal, right: Normal, tile: Tile, way: Way) -> FloatArray:
-        raise NetworkError(_NO_WAY_BACK)
+        """``below`` as it came: what a pair puts on r and M is added up over the other side's inputs."""
+        rows, columns = left.taken(slice(tile.i0, tile.i1)), right.taken(slice(tile.j0, tile.j1))
+        second = below.state[:, 0]
+        if not self.before:
+            second = second.copy()
+            self._center(second[:, None], left, right, tile, Fresh())
+        product = above[:, 0] * second
+        if isinstance(below, Before) or not below.bare:
+            product += above[:, 1] * below.state[:, 1]
+        product = product.sum(axis=0)
+        above *= rows.factor[:, None] * columns.factor
+        one, two = (np.zeros((len(self.weights), 2, len(side.factor))) for side in (rows, columns))
+        for own, into, other, turned in ((rows, one, columns, False), (columns, two, rows, True)):
+            gain = (product.T if turned else product) @ other.factor  # of r
+            into[:, 0] = self.weights[:, None] * (-0.5 * own.factor**3 * gain)
+            if other.mean is not None:
+                moved = above[:, 0].transpose(0, 2, 1) if turned else above[:, 0]
+                center = np.einsum("uij,uj->i", moved, other.mean - other.center)
+                into[:, 1] = -(moved @ other.center) - self.weights[:, None] * center
+        way.sums.gather(tile, one, two)
+        return above
 
     def pull_inputs(self, above: Field, below: Field, way: Way) -> Field:
-        raise NetworkError(_NO_WAY_BACK)
+        factor, center, _ = self.normal(below)
+        off, weights = below.mean - center, self.weights[:, None]
+        whole = below.second if self.before else np.maximum(below.second - below.mean**2, 0.0) + off**2
+        by_pairs = way.sums.values
+        gain = (2 * factor * (above.second * whole + above.tangent * below.tangent) + above.mean * off).sum(axis=0)
+        moved = by_pairs[:, 0].sum(axis=0) - 0.5 * factor**3 * gain  # q'
+        second, tangent = (values * factor**2 for values in (above.second, above.tangent))
+        mean = above.mean * factor + by_pairs[:, 1]
+        pulled = -(above.mean * factor).sum(axis=0) - 2 * center * moved  # M'
+        if self.before:
+            mean += 2 * weights * below.mean * moved
+        else:
+            mean -= 2 * second * center
+            pulled = pulled - 2 * (second * off).sum(axis=0)
+        return Field(second + weights * moved, tangent, mean + weights * pulled)
 
     def astype(self, dtype: DTypeLike) -> NormStep:
         return self

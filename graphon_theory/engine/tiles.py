@@ -7,6 +7,7 @@ of threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,8 +129,17 @@ def _pairs(tile: Tile) -> int:
 def identical_rows(x: FloatArray, x2: FloatArray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Index arrays (i, j) of every pair of identical rows, x[i] == x2[j]."""
     # equal rows have equal keys, so that only rows sharing one need to be compared
-    first, second = row_keys(x), row_keys(x2)
-    order1, order2 = np.argsort(first, kind="stable"), np.argsort(second, kind="stable")
+    first = row_keys(x)
+    order1 = np.argsort(first, kind="stable")
+    if x is x2:
+        in_order = first[order1]
+        if (in_order[1:] != in_order[:-1]).all():  # all differ, which is the rule
+            yield order1, order1
+            return
+        second, order2 = first, order1
+    else:
+        second = row_keys(x2)
+        order2 = np.argsort(second, kind="stable")
     shared, start1, count1 = np.unique(first[order1], return_index=True, return_counts=True)
     start2 = np.searchsorted(second[order2], shared, side="left")
     count2 = np.searchsorted(second[order2], shared, side="right") - start2
@@ -141,8 +151,13 @@ def identical_rows(x: FloatArray, x2: FloatArray) -> Iterator[tuple[np.ndarray, 
 
 def row_keys(x: FloatArray) -> FloatArray:
     """One number a row (N,), equal for equal rows and practically never otherwise."""
-    direction = np.random.default_rng(0).standard_normal(x.shape[1])
-    return np.add.reduce(x * direction, axis=1)
+    return np.add.reduce(x * _direction(x.shape[1]), axis=1)
+
+
+@lru_cache(maxsize=8)
+def _direction(dimensions: int) -> FloatArray:
+    """A direction (dimensions,) in no special position, the same at all times."""
+    return np.random.default_rng(0).standard_normal(dimensions)
 
 
 def _equal(x: FloatArray, x2: FloatArray, i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

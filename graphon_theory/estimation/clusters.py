@@ -4,7 +4,8 @@ A network whose connections (i, j) of layer l survive with probability p^l[a_i, 
 
     sum_l sum_ab  C^l_ab log p^l_ab + (N^l_ab - C^l_ab) log(1 - p^l_ab),
 
-C connections among N pairs of blocks a, b. A unit's term sums over BOTH its layers. The likelihood is climbed one layer
+C connections among N pairs of blocks a, b. A unit's term sums over ALL its layers: the one below and the one above, or
+all that write to a residual stream and read it. The likelihood is climbed one layer
 of units at a time from spectral and from degree starts, as k-means is, and the best end is kept.
 """
 
@@ -23,7 +24,7 @@ from scipy.sparse.linalg import svds
 from scipy.special import xlogy
 
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
-from graphon_theory.estimation.masks import Mask, add_by, one_hot
+from graphon_theory.estimation.masks import Ends, Mask, add_by, one_hot
 
 _SWEEPS = 50
 _LEADING = 40  # singular vectors looked at
@@ -151,24 +152,27 @@ class Partition:
 
 def find_partition(
     evidence: Sequence[Evidence],
+    ends: Sequence[Ends],
     inputs: IntArray,
     outputs: IntArray,
     blocks: int,
     rng: np.random.Generator,
     starts: int,
 ) -> Partition:
-    """The most likely blocks met: inputs and outputs keep theirs, hidden layers get at most ``blocks``."""
-    features = [_spectral(evidence, layer) for layer in range(1, len(evidence))]
-    degrees = [_degrees(evidence, layer) for layer in range(1, len(evidence))]
+    """The most likely blocks met: inputs and outputs keep theirs, hidden layers of units get at most ``blocks``."""
+    last = max(end.place for end in ends)
+    sides = [[(evidence[k], rows) for k, rows in _around(ends, place)] for place in range(1, last)]
+    features = [_spectral(one) for one in sides]
+    degrees = [_degrees(one) for one in sides]
     if not features:
-        return _climb(evidence, [inputs, outputs], [inputs.max() + 1, outputs.max() + 1])
+        return _climb(evidence, ends, [inputs, outputs], [inputs.max() + 1, outputs.max() + 1])
     best: Partition | None = None
     for start in range(starts):
         # the first start takes degrees, which tell most of hub-like masks; the others singular vectors
         chosen = degrees if start == 0 else features
         hidden = [_k_means(one, min(blocks, len(one)), rng) for one in chosen]
         labels = [inputs, *hidden, outputs]
-        found = _climb(evidence, labels, [int(one.max()) + 1 for one in labels])
+        found = _climb(evidence, ends, labels, [int(one.max()) + 1 for one in labels])
         if best is None or found.log_likelihood > best.log_likelihood:
             best = found
     assert best is not None
@@ -178,17 +182,18 @@ def find_partition(
 class HeldOut:
     """Block counts held against each other by the likelihood of a tenth of the pairs that the blocks were not shown."""
 
-    def __init__(self, masks: Sequence[BoolArray], rng: np.random.Generator) -> None:
+    def __init__(self, masks: Sequence[BoolArray], ends: Sequence[Ends], rng: np.random.Generator) -> None:
+        self.ends = ends
         shown = [rng.random(mask.shape) >= 0.1 for mask in masks]
         self.shown = [Thinned(mask, one) for mask, one in zip(masks, shown, strict=True)]
         self.hidden = [Thinned(mask, ~one) for mask, one in zip(masks, shown, strict=True)]
 
     def score(self, inputs: IntArray, outputs: IntArray, blocks: int, rng: np.random.Generator, starts: int) -> float:
         """Mean log-likelihood of a hidden pair."""
-        found = find_partition(self.shown, inputs, outputs, blocks, rng, starts)
+        found = find_partition(self.shown, self.ends, inputs, outputs, blocks, rng, starts)
         total, pairs = 0.0, 0.0
-        for layer, (shown, hidden) in enumerate(zip(self.shown, self.hidden, strict=True)):
-            sides = found.labels[layer : layer + 2], found.blocks[layer : layer + 2]
+        for shown, hidden, end in zip(self.shown, self.hidden, self.ends, strict=True):
+            sides = [found.labels[k] for k in end], [found.blocks[k] for k in end]
             table = _table(*_between(shown, *sides))
             ones, trials = _between(hidden, *sides)
             total += float((ones * np.log(table) + (trials - ones) * np.log1p(-table)).sum())
@@ -201,36 +206,61 @@ def compress(labels: IntArray) -> IntArray:
     return np.unique(labels, return_inverse=True)[1].astype(np.intp)
 
 
-def _climb(evidence: Sequence[Evidence], labels: list[IntArray], blocks: list[int]) -> Partition:
-    """Move every unit to its likeliest block, layer by layer, until none moves."""
-    labels = list(labels)
+def _around(ends: Sequence[Ends], place: int) -> list[tuple[int, bool]]:
+    """The weight layers that lead to a layer of units (True: its units are their rows), then those that leave it."""
+    into = [(k, True) for k, end in enumerate(ends) if end.place == place]
+    return into + [(k, False) for k, end in enumerate(ends) if end.source == place]
+
+
+def _climb(evidence: Sequence[Evidence], ends: Sequence[Ends], labels: list[IntArray], blocks: list[int]) -> Partition:
+    """Move every unit to its likeliest block, one layer of units after the other, until none moves.
+
+    Where a weight layer leads back to the units that it leaves, their blocks move under their own feet: there the climb
+    also ends where the likelihood no longer rises.
+    """
+
+    def seen(k: int, rows: bool) -> Counts:
+        other = ends[k].source if rows else ends[k].place
+        return (evidence[k].by_row if rows else evidence[k].by_column)(labels[other], blocks[other])
+
+    labels, last = list(labels), len(labels) - 1
     # inputs and outputs never move, so what their neighbours see of them is counted once
-    first = evidence[0].by_row(labels[0], blocks[0])
-    last = evidence[-1].by_column(labels[-1], blocks[-1])
+    fixed = {(k, rows): seen(k, rows) for place in range(1, last) for k, rows in _around(ends, place)
+             if (ends[k].source if rows else ends[k].place) in (0, last)}  # fmt: skip
+    loops = any(end.source == end.place for end in ends)
+    reached = _likelihood(evidence, ends, labels, blocks) if loops else 0.0
     for _ in range(_SWEEPS):
-        moved = 0
-        for layer in range(1, len(evidence)):
-            below = first if layer == 1 else evidence[layer - 1].by_row(labels[layer - 1], blocks[layer - 1])
-            above = (
-                last if layer == len(evidence) - 1 else evidence[layer].by_column(labels[layer + 1], blocks[layer + 1])
-            )
-            score = np.zeros((len(labels[layer]), blocks[layer]))
-            for ones, trials in (below, above):
-                table = _table(*(add_by(labels[layer], blocks[layer], one) for one in (ones, trials)))
+        moved, kept = 0, list(labels)
+        for place in range(1, last):
+            score = np.zeros((len(labels[place]), blocks[place]))
+            for layer in _around(ends, place):
+                ones, trials = fixed[layer] if layer in fixed else seen(*layer)
+                table = _table(*(add_by(labels[place], blocks[place], one) for one in (ones, trials)))
                 score += ones @ np.log(table).T + (trials - ones) @ np.log1p(-table).T
             fresh = np.argmax(score, axis=1).astype(np.intp)
-            moved += int(np.count_nonzero(fresh != labels[layer]))
-            labels[layer] = fresh
+            moved += int(np.count_nonzero(fresh != labels[place]))
+            labels[place] = fresh
         if not moved:
             break
-    for layer in range(1, len(evidence)):
-        labels[layer] = compress(labels[layer])
-        blocks[layer] = int(labels[layer].max()) + 1
+        if loops:
+            before, reached = reached, _likelihood(evidence, ends, labels, blocks)
+            if reached <= before:
+                labels = kept
+                break
+    for place in range(1, last):
+        labels[place] = compress(labels[place])
+        blocks[place] = int(labels[place].max()) + 1
+    return Partition(labels, blocks, _likelihood(evidence, ends, labels, blocks))
+
+
+def _likelihood(
+    evidence: Sequence[Evidence], ends: Sequence[Ends], labels: Sequence[IntArray], blocks: Sequence[int]
+) -> float:
     total = 0.0
-    for layer, one in enumerate(evidence):
-        ones, trials = _between(one, labels[layer : layer + 2], blocks[layer : layer + 2])
+    for one, end in zip(evidence, ends, strict=True):
+        ones, trials = _between(one, [labels[k] for k in end], [blocks[k] for k in end])
         total += float((xlogy(ones, ones) + xlogy(trials - ones, trials - ones) - xlogy(trials, trials)).sum())
-    return Partition(labels, blocks, total)
+    return total
 
 
 def _between(evidence: Evidence, labels: Sequence[IntArray], blocks: Sequence[int]) -> Counts:
@@ -246,10 +276,10 @@ def _table(ones: FloatArray, trials: FloatArray) -> FloatArray:
     return (ones + mean) / (trials + 1.0)
 
 
-def _degrees(evidence: Sequence[Evidence], layer: int) -> FloatArray:
+def _degrees(sides: Sequence[tuple[Evidence, bool]]) -> FloatArray:
     """In- and out-degree of the units of a layer, in standard deviations of a random mask's."""
     columns = []
-    for one, rows in ((evidence[layer - 1], True), (evidence[layer], False)):
+    for one, rows in sides:
         side = np.zeros(one.shape[1] if rows else one.shape[0], dtype=np.intp)
         ones, trials = (one.by_row if rows else one.by_column)(side, 1)
         p = ones.sum() / trials.sum()
@@ -257,10 +287,9 @@ def _degrees(evidence: Sequence[Evidence], layer: int) -> FloatArray:
     return np.stack(columns, axis=1)
 
 
-def _spectral(evidence: Sequence[Evidence], layer: int) -> FloatArray:
-    """What the singular vectors of the layers below and above tell of a layer's units."""
-    parts = evidence[layer - 1].singular[0], evidence[layer].singular[1]
-    return np.concatenate(parts, axis=1).astype(float)
+def _spectral(sides: Sequence[tuple[Evidence, bool]]) -> FloatArray:
+    """What the singular vectors of the weight layers below and above tell of a layer's units."""
+    return np.concatenate([one.singular[0 if rows else 1] for one, rows in sides], axis=1).astype(float)
 
 
 def _k_means(features: FloatArray, blocks: int, rng: np.random.Generator) -> IntArray:

@@ -14,8 +14,8 @@ from graphon_theory.data.checks import MOST_DRAWS, as_generator, whole_number
 from graphon_theory.errors import GraphonError, shown
 from graphon_theory.estimation.cut_norms import bound_cut_norm
 from graphon_theory.estimation.masks import Mask, PackedMask, as_array, as_mask
-from graphon_theory.graphons.conversions import as_graphon
-from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon, check_squares
+from graphon_theory.graphons.conversions import as_graphon, check_squares
+from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
 from graphon_theory.values import comparable, sealed
 
 _CELLS = 64  # a side, to which a graphon that is no step function is averaged
@@ -96,6 +96,8 @@ def l2_distance(a: Any, b: Any) -> float:
     Positions are compared as they are: see :func:`align`. Masks and matrices are step graphons with equal blocks.
 
     The Frobenius norm of the difference of B x B block densities is B times this number.
+
+    Raises GraphonError for what is no graphon, mask or matrix.
     """
     first, second = _side("a", a), _side("b", b)
     if isinstance(first, StepGraphon) and isinstance(second, StepGraphon):
@@ -190,6 +192,8 @@ def cut_distance(a: Any, b: Any, *, starts: int = 64, rng: np.random.Generator |
     be far below the upper bound, since alignment finds local minima.
 
     ``a`` and ``b`` as for :func:`align`. ``rows`` and ``columns`` of the result witness the norm after alignment.
+
+    Raises as :func:`align`.
     """
     first, second = _equal_blocks(a, b)
     found = cut_norm(first, align(first, second).aligned, starts=starts, rng=rng)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import axes_of, checked_clock
 from graphon_theory.data.labels import TIME, U, V, dataset
 from graphon_theory.errors import InputError, shown
 from graphon_theory.estimation.distances import cut_norm
@@ -22,7 +24,6 @@ from graphon_theory.graphons.graphon import StepGraphon
 
 if TYPE_CHECKING:
     import xarray as xr
-from graphon_theory.data.checks import axes_of, checked_clock
 
 
 def graphon_path(
@@ -58,24 +59,26 @@ def graphon_path(
     rows, columns = (by_rank(degree, b) for degree, b in zip(degrees, pair, strict=True))
     tables = np.stack([block_means(mask, rows, columns) for mask in layers])
     u_edges, v_edges = (edges_of(np.bincount(one)) for one in (rows, columns))
-    area = np.outer(np.diff(u_edges), np.diff(v_edges))
-    step, lower, upper, changed, noise = np.zeros((5, len(layers)))
+    changed, noise = np.zeros((2, len(layers)))
     for t in range(1, len(layers)):
-        difference = tables[t] - tables[t - 1]
-        step[t] = math.sqrt((area * difference**2).sum())
-        lower[t], upper[t] = cut_norm(StepGraphon(difference, u_edges, v_edges))
         differing = sum(int(np.count_nonzero(new ^ layers[t - 1].rows(run))) for run, new in layers[t].runs())
         changed[t] = differing / math.prod(shape)
         spread = sum(p * (1 - p) for p in density[t - 1 : t + 1])
         noise[t] = math.sqrt(math.prod(pair) * spread / math.prod(shape))
-    over_time = {
-        "density": density,
-        "step": step,
-        "step_cut_lower": lower,
-        "step_cut_upper": upper,
-        "changed": changed,
-        "noise": noise,
-    }
+    return path_of_tables(tables, u_edges, v_edges, clock, {"density": density, "changed": changed, "noise": noise})
+
+
+def path_of_tables(
+    tables: FloatArray, u_edges: FloatArray, v_edges: FloatArray, clock: FloatArray, others: dict[str, FloatArray]
+) -> xr.Dataset:
+    """Block means (time, u, v) with how far each time is from the one before, and what else there is over time."""
+    area = np.outer(np.diff(u_edges), np.diff(v_edges))
+    step, lower, upper = np.zeros((3, len(tables)))
+    for t in range(1, len(tables)):
+        difference = tables[t] - tables[t - 1]
+        step[t] = math.sqrt((area * difference**2).sum())
+        lower[t], upper[t] = cut_norm(StepGraphon(difference, u_edges, v_edges))
+    over_time = {**others, "step": step, "step_cut_lower": lower, "step_cut_upper": upper}
     return dataset(
         {"graphon": ((TIME, U, V), tables), **{name: ((TIME,), values) for name, values in over_time.items()}},
         {TIME: clock, U: (u_edges[:-1] + u_edges[1:]) / 2, V: (v_edges[:-1] + v_edges[1:]) / 2},

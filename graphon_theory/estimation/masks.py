@@ -9,14 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
 from graphon_theory.data.checks import instance, masked, real_array, refuse_infinite, whole_number
-from graphon_theory.errors import InputError, shown_text
+from graphon_theory.errors import InputError, shown, shown_text
 from graphon_theory.values import Record
 
 _RUN = 1 << 22  # entries that are dense at a time
@@ -51,6 +51,7 @@ class PackedMask(Record):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Receiving by sending units."""
         return self.bits.shape[0], self.columns
 
 
@@ -176,24 +177,63 @@ def as_mask(obj: Any, name: str = "mask") -> Mask:
     return _Dense(array)
 
 
-def as_masks(masks: Any) -> list[Mask]:
-    """The masks of a network from input to output: checked to chain, and each to keep a connection.
+class Ends(NamedTuple):
+    """The layers of units that a mask leads from and to, counted from 0, the inputs."""
 
-    Raises InputError naming the layer.
+    source: int
+    place: int
+
+
+def chain(depth: int) -> list[Ends]:
+    """Of masks that follow one upon the other."""
+    return [Ends(k, k + 1) for k in range(depth)]
+
+
+def as_masks(masks: Any, ends: Sequence[Ends] | None = None) -> list[Mask]:
+    """The masks of a network from input to output: checked to fit on each other, and each to keep a connection.
+
+    ``ends``: the units of each; None: a chain. Raises InputError naming the layer.
     """
     if isinstance(masks, (str, Mask, PackedMask)) or not isinstance(masks, Sequence) or not len(masks):
         raise InputError(f"masks: expected a list of masks from input to output, got {type(masks).__name__}.")
     made = [as_mask(mask, f"masks[{index}]") for index, mask in enumerate(masks)]
-    for index in range(1, len(made)):
-        if made[index].shape[1] != made[index - 1].shape[0]:
-            hint = "list them from input to output, each as (receiving units, sending units)"
-            raise InputError(
-                f"masks: layer {index} has {made[index - 1].shape[0]} receiving units, but layer {index + 1} has "
-                f"{made[index].shape[1]} sending ones (shapes {[one.shape for one in made]}); {hint}."
-            )
+    if ends is not None and len(ends) != len(made):
+        raise InputError(f"places: expected a pair for each of {len(made)} masks, got {len(ends)}.")
+    told: dict[int, tuple[int, str]] = {}
+    for number, (mask, end) in enumerate(zip(made, ends or chain(len(made)), strict=True), start=1):
+        sides = (end.source, mask.shape[1], "sending"), (end.place, mask.shape[0], "receiving")
+        for place, count, role in sides:
+            other, where = told.setdefault(place, (count, f"layer {number} has {count} {role} units"))
+            if other != count:
+                hint = "list them from input to output, each as (receiving units, sending units)"
+                raise InputError(
+                    f"masks: {where}, but layer {number} has {count} {role} ones "
+                    f"(shapes {[one.shape for one in made]}); {hint}."
+                )
     for index, mask in enumerate(made):
         refuse_dead(mask, f"masks: layer {index + 1}")
     return made
+
+
+def as_ends(places: Any) -> list[Ends] | None:
+    """Pairs (source, place) as such: from layers of units that have been met, to one of those or to the next."""
+    if places is None:
+        return None
+    expected = "a list of pairs of whole numbers, the layers of units that each mask leads from and to"
+    listed = isinstance(places, list | tuple) and len(places) > 0
+    if not listed or not all(isinstance(one, list | tuple) and len(one) == 2 for one in places):
+        raise InputError(f"places: expected {expected}, got {shown(places)}.")
+    if not all(isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 0 for one in places for k in one):
+        raise InputError(f"places: expected {expected}, got {shown(places)}.")
+    most = 0
+    for index, (source, place) in enumerate(places):
+        if source > most or not 1 <= place <= most + 1 or (place <= most and index == len(places) - 1):
+            raise InputError(
+                f"places[{index}]: expected units that masks before it reach, 0 to {most}, and one of 1 to {most + 1} "
+                f"(the last mask leads to units of its own, the outputs), got {(source, place)}."
+            )
+        most = max(most, place)
+    return [Ends(int(source), int(place)) for source, place in places]
 
 
 def refuse_dead(mask: Mask, name: str) -> int:
@@ -208,8 +248,12 @@ def refuse_dead(mask: Mask, name: str) -> int:
 
 
 def as_weights(weights: Any, shape: tuple[int, int], name: str = "weights") -> NDArray[Any]:
-    """Weights of a layer as a real array of the mask's shape, without copying. Raises InputError otherwise."""
-    array = real_array(name, as_array(weights, name))
+    """Weights of a layer as a real array of the mask's shape, without copying what is dense; SciPy's sparse too.
+
+    Raises InputError otherwise.
+    """
+    dense = weights.toarray() if hasattr(weights, "tocsr") else weights
+    array = real_array(name, as_array(dense, name))
     if array.shape != shape:
         raise InputError(f"{name}: expected the mask's shape {shape}, got {array.shape}.")
     refuse_infinite(name, array, "look for a training run that diverged", what="")

@@ -17,8 +17,8 @@ from graphon_theory.data.checks import as_generator, axes_of, positive_number, t
 from graphon_theory.errors import InputError, shown
 from graphon_theory.estimation.clusters import HeldOut, Seen, compress, find_partition
 from graphon_theory.estimation.coherences import Coherence, CoherenceWarning, layer_coherence
-from graphon_theory.estimation.masks import Mask, add_by, as_masks, as_weights, edges_of, map_runs
-from graphon_theory.estimation.units import UnitReport, trace_units
+from graphon_theory.estimation.masks import Ends, Mask, add_by, as_ends, as_masks, as_weights, chain, edges_of, map_runs
+from graphon_theory.estimation.units import UnitReport, trace
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.values import Record
@@ -53,13 +53,14 @@ class DriftEstimate(Record):
 class NetworkEstimate(Record, Sequence[Connectivity]):
     """The layers of an estimated network, ready for ``Network``, with what was found on the way.
 
-    ``labels[l]`` and ``positions[l]`` give every unit of layer l = 0..L its block and its place in [0, 1];
-    ``units`` counts dead units and effective connections; ``coherence`` and ``drift`` (with weights only) have one
-    entry a layer; ``held_out`` maps block counts to the log-likelihood of hidden connections (blocks="auto" only).
+    ``labels[l]`` and ``positions[l]`` give every unit of the layer of units l = 0, 1, ..., from the inputs, its block
+    and its place in [0, 1]; ``units`` counts dead units and effective connections; ``coherence`` and ``drift`` (with
+    weights only) have one entry a layer; ``held_out`` maps block counts to the log-likelihood of hidden connections
+    (blocks="auto" only).
 
     A sequence of its layers, which equals any list or tuple of the same layers. ``estimate[a:b]`` is the estimate of
     neighbouring layers and of the units they connect; ``held_out`` and ``log_likelihood`` stay those of the whole
-    network's blocks. Raises InputError for slices with steps: such layers are not connected.
+    network's blocks. Raises InputError for slices with steps, and of residual networks: such layers are no chain.
     """
 
     layers: tuple[Connectivity, ...]
@@ -84,6 +85,8 @@ class NetworkEstimate(Record, Sequence[Connectivity]):
         if not isinstance(index, slice):
             return self.layers[index]
         first, last, step = index.indices(len(self))
+        if len(self.labels) != len(self) + 1:
+            raise InputError("index: layers of a residual network are no chain to be cut; take them from `.layers`.")
         if step != 1:
             raise InputError(f"step: expected neighbouring layers, got every {step}; take them from `.layers`.")
         layers, units = slice(first, max(first, last)), slice(first, max(first, last) + 1)
@@ -124,6 +127,7 @@ def estimate_network(
     drift: bool = True,
     starts: int = 4,
     rng: np.random.Generator | int = 0,
+    places: Sequence[tuple[int, int]] | None = None,
 ) -> NetworkEstimate:
     """Step graphons (W, V, D) of every layer from a network's masks and weights, one position per unit.
 
@@ -151,11 +155,16 @@ def estimate_network(
     ``masks`` are dense arrays or torch tensors of zeros and ones, PackedMask or SciPy sparse, from input to output,
     each (receiving, sending units).
 
+    ``places``: for residual networks the layers of units (from, to), counted from 0, that each mask connects, in the
+    order in which signals meet them: ``[(0, 1), (1, 2), (2, 1), (1, 3)]`` is a branch of two layers between a first and
+    a last one. Units of a stream have one position in all layers that write to it or read it.
+
     Raises InputError for masks that are not such or do not chain, a layer of density 0, no path from input to output,
     and weights that are not finite or do not fit. THEORY §2, §8.
     """
     given = None if weights is None else [weights]
-    return estimate_together([masks], given, blocks, dense_std, inputs=inputs, drift=drift, starts=starts, rng=rng)[0]
+    options: dict[str, Any] = {"inputs": inputs, "drift": drift, "starts": starts, "rng": rng, "places": places}
+    return estimate_together([masks], given, blocks, dense_std, **options)[0]
 
 
 def estimate_together(
@@ -168,6 +177,7 @@ def estimate_together(
     drift: bool,
     starts: int,
     rng: np.random.Generator | int,
+    places: Sequence[tuple[int, int]] | None = None,
 ) -> list[NetworkEstimate]:
     """Estimates of one network at several times, its units in the same blocks at all of them.
 
@@ -175,42 +185,45 @@ def estimate_together(
     """
     truth("drift", drift)
     starts = whole_number("starts", starts, 1, _STARTS)
-    history = [as_masks(one) for one in masks]
+    given_ends = as_ends(places)
+    history = [as_masks(one, given_ends) for one in masks]
     _refuse_other_shapes(history)
     layers = history[-1]
     depth = len(layers)
+    ends = given_ends or chain(depth)
+    last = ends[-1].place
     values = None if weights is None else [_as_weights(w, one) for w, one in zip(weights, history, strict=True)]
     scales = _as_scales(dense_std, depth)
     if values is not None and dense_std is None:
         _warn_of_scales(history[0], values[0])  # later weights may have been trained
     groups, outputs = _input_groups(layers[0].shape[1], inputs), np.arange(layers[-1].shape[0])
-    units = [trace_units(one) for one in history]
+    units = [trace(one, ends) for one in history]
     for one in units:
         if not one.connected:
             raise InputError(
                 "masks: no path of surviving connections leads from an input to an output; prune less, or layer by "
                 f"layer. What is left:\n{one}"
             )
-    reached = [np.any([one.reached[k] for one in units], axis=0) for k in range(depth + 1)]
-    heard = [np.any([one.heard[k] for one in units], axis=0) for k in range(depth + 1)]
+    reached = [np.any([one.reached[k] for one in units], axis=0) for k in range(last + 1)]
+    heard = [np.any([one.heard[k] for one in units], axis=0) for k in range(last + 1)]
     alive = [r & h for r, h in zip(reached, heard, strict=True)]
     alive[0][:] = alive[-1][:] = True  # inputs and outputs keep their places, dead or not
     generator = as_generator(rng)
     held_out = None
     if isinstance(blocks, str) and blocks == "auto":
-        held_out = _score_counts(layers, alive, groups, outputs, generator, starts)
+        held_out = _score_counts(layers, ends, alive, groups, outputs, generator, starts)
         count = max(held_out, key=lambda b: held_out[b])
     else:
         count = whole_number("blocks", blocks, expected='a positive whole number or "auto"')
-    evidence = [Seen([one[k] for one in history], alive[k + 1], alive[k]) for k in range(depth)]
-    found = find_partition(evidence, groups, outputs, count, generator, starts)
-    labels = [groups, *(_whole(found.labels[k], reached[k], heard[k]) for k in range(1, depth)), outputs]
-    labels = [groups, *_in_order(labels, layers), outputs]
+    evidence = [Seen([one[k] for one in history], alive[end.place], alive[end.source]) for k, end in enumerate(ends)]
+    found = find_partition(evidence, ends, groups, outputs, count, generator, starts)
+    labels = [groups, *(_whole(found.labels[k], reached[k], heard[k]) for k in range(1, last)), outputs]
+    labels = [groups, *_in_order(labels, layers, ends), outputs]
 
     positions = tuple(map(_positions, labels))
     made = []
     for t, at_time in enumerate(history):
-        tables = _tabulate(at_time, None if values is None else values[t], scales, labels, drift)
+        tables = _tabulate(at_time, None if values is None else values[t], scales, labels, ends, drift)
         connections, coherences, drifts = tables
         given = connections, tuple(labels), positions, units[t], coherences, drifts
         made.append(NetworkEstimate(*given, held_out, found.log_likelihood))
@@ -218,12 +231,17 @@ def estimate_together(
 
 
 def _tabulate(
-    layers: list[Mask], weights: list[Any] | None, scales: list[float], labels: list[IntArray], drift: bool
+    layers: list[Mask],
+    weights: list[Any] | None,
+    scales: list[float],
+    labels: list[IntArray],
+    ends: Sequence[Ends],
+    drift: bool,
 ) -> tuple[tuple[Connectivity, ...], tuple[Coherence, ...] | None, tuple[DriftEstimate, ...] | None]:
     """(W, V, D) over the blocks of ``labels``; with weights also their coherence and the drift's estimates."""
     moments = [
-        block_moments(mask, None if weights is None else weights[k], labels[k + 1], labels[k])
-        for k, mask in enumerate(layers)
+        block_moments(mask, None if weights is None else weights[k], labels[end.place], labels[end.source])
+        for k, (mask, end) in enumerate(zip(layers, ends, strict=True))
     ]
     if weights is None:
         return tuple(Connectivity(one.step(one.mask)) for one in moments), None, None
@@ -317,6 +335,7 @@ def _noise_edge(a: int, b: int) -> float:
 
 def _score_counts(
     layers: list[Mask],
+    ends: Sequence[Ends],
     alive: list[Any],
     groups: IntArray,
     outputs: IntArray,
@@ -324,7 +343,8 @@ def _score_counts(
     starts: int,
 ) -> dict[int, float]:
     """Held-out log-likelihood of block counts, until it has fallen twice."""
-    held = HeldOut([mask.dense()[np.ix_(alive[k + 1], alive[k])] for k, mask in enumerate(layers)], rng)
+    shown = [mask.dense()[np.ix_(alive[end.place], alive[end.source])] for mask, end in zip(layers, ends, strict=True)]
+    held = HeldOut(shown, ends, rng)
     most = max(int(one.sum()) for one in alive[1:-1]) if len(layers) > 1 else 1
     scores: dict[int, float] = {}
     for count in _CANDIDATES:
@@ -345,12 +365,14 @@ def _whole(labels: IntArray, reached: BoolArray, heard: BoolArray) -> IntArray:
     return compress(out)
 
 
-def _in_order(labels: list[IntArray], layers: list[Mask]) -> Iterable[IntArray]:
+def _in_order(labels: list[IntArray], layers: list[Mask], ends: Sequence[Ends]) -> Iterable[IntArray]:
     """Hidden blocks renumbered by mean in-degree (then out-degree), so that an estimate reads like a sorted graphon."""
-    for k in range(1, len(layers)):
+    degrees = [mask.degrees() for mask in layers]
+    for k in range(1, len(labels) - 1):
         blocks = int(labels[k].max()) + 1
         sizes = np.bincount(labels[k], minlength=blocks)
-        received, sent = layers[k - 1].degrees()[0], layers[k].degrees()[1]
+        received = np.sum([one[0] for one, end in zip(degrees, ends, strict=True) if end.place == k], axis=0)
+        sent = np.sum([one[1] for one, end in zip(degrees, ends, strict=True) if end.source == k], axis=0)
         means = [np.bincount(labels[k], weights=one, minlength=blocks) / sizes for one in (sent, received)]
         rank = np.argsort(np.lexsort(means))
         yield rank[labels[k]].astype(np.intp)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphon_theory.arrays import BoolArray
-from graphon_theory.estimation.masks import Mask, as_masks
+from graphon_theory.estimation.masks import Ends, Mask, as_masks, chain
 from graphon_theory.values import Record
 
 
@@ -68,21 +68,27 @@ def trace_units(masks: Any) -> UnitReport:
     Raises InputError as :func:`estimate_network` does. THEORY §9.
     """
     made = as_masks(masks)
-    reached = tuple(_spread(np.ones(made[0].shape[1], dtype=bool), made, forward=True))
-    heard = tuple(_spread(np.ones(made[-1].shape[0], dtype=bool), made[::-1], forward=False))[::-1]
+    return trace(made, chain(len(made)))
+
+
+def trace(masks: Sequence[Mask], ends: Sequence[Ends]) -> UnitReport:
+    """As :func:`trace_units`, of masks between the layers of units that ``ends`` tells.
+
+    Where several masks lead to a layer of units, reached by one of them is reached; what is told of units holds for the
+    whole of the network, whichever mask comes first.
+    """
+    counts = {ends[0].source: masks[0].shape[1]}
+    counts |= {place: mask.shape[0] for mask, (_, place) in zip(masks, ends, strict=True)}
+    reached, heard = ([np.zeros(counts[place], dtype=bool) for place in sorted(counts)] for _ in range(2))
+    reached[0][:] = heard[-1][:] = True
+    for mask, (source, place) in zip(masks, ends, strict=True):
+        reached[place] |= mask.row_counts(reached[source].astype(np.intp), 2)[:, 1] > 0
+    for mask, (source, place) in reversed(list(zip(masks, ends, strict=True))):
+        heard[source] |= mask.column_counts(heard[place].astype(np.intp), 2)[:, 1] > 0
     density, effective = [], []
-    for mask, sender, receiver in zip(made, reached, heard[1:], strict=False):
+    for mask, (source, place) in zip(masks, ends, strict=True):
         size = mask.shape[0] * mask.shape[1]
-        counts = mask.block_counts(receiver.astype(np.intp), 2, sender.astype(np.intp), 2)
-        density.append(float(counts.sum()) / size)
-        effective.append(float(counts[1, 1]) / size)
-    return UnitReport(reached, heard, tuple(density), tuple(effective))
-
-
-def _spread(start: BoolArray, masks: Iterable[Mask], *, forward: bool) -> Iterable[BoolArray]:
-    """What is connected with ``start`` through one mask after the other, ``start`` first."""
-    yield start
-    for mask in masks:
-        labels = start.astype(np.intp)
-        start = (mask.row_counts(labels, 2) if forward else mask.column_counts(labels, 2))[:, 1] > 0
-        yield start
+        blocks = mask.block_counts(heard[place].astype(np.intp), 2, reached[source].astype(np.intp), 2)
+        density.append(float(blocks.sum()) / size)
+        effective.append(float(blocks[1, 1]) / size)
+    return UnitReport(tuple(reached), tuple(heard), tuple(density), tuple(effective))

@@ -16,7 +16,8 @@ from graphon_theory.exact.exact_graphons import MAX_BLOCKS, V, act, exact_edges,
 from graphon_theory.exact.profiles import Profile, T, rational, tidy, value
 from graphon_theory.graphons.analytic import AnalyticGraphon
 from graphon_theory.graphons.callables import FunctionGraphon, OfOne
-from graphon_theory.graphons.graphon import Graphon, StepGraphon, between
+from graphon_theory.graphons.graphon import Graphon, StepGraphon
+from graphon_theory.graphons.positions import between
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
 from graphon_theory.values import Record

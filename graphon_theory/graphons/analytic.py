@@ -9,7 +9,8 @@ import numpy as np
 import sympy as sp
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.graphons.graphon import ConstantGraphon, Graphon
+from graphon_theory.errors import ExpressionError
+from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, Operation, StepGraphon
 from graphon_theory.numerics import expressions
 from graphon_theory.numerics.features import FormulaFeatures
 from graphon_theory.numerics.roots import roots_on_unit
@@ -75,6 +76,16 @@ class AnalyticGraphon(Graphon):
             return super()._key
         return ConstantGraphon(float(expressions.evaluate(self.expr, {})))._key
 
+    def _plainly(self, operation: Operation, one: Graphon, other: Graphon) -> Graphon | None:
+        terms = [_expression_of(part) for part in (one, other)]
+        if None in terms:
+            return None
+        try:
+            # as its text is read: SymPy multiplies numbers out there, and files should give back what was saved
+            return AnalyticGraphon(expressions.text(operation(*terms)))
+        except ExpressionError:  # a formula beyond the limits of size
+            return None
+
     @cached_property
     def _transposed(self) -> AnalyticGraphon:
         u, v = expressions.symbol("u"), expressions.symbol("v")
@@ -89,6 +100,17 @@ class AnalyticGraphon(Graphon):
 
     def _latex(self) -> str:
         return cast(str, sp.latex(self.expr))
+
+
+def _expression_of(graphon: Graphon) -> sp.Expr | None:
+    """The formula of a graphon, or of a number that stands everywhere."""
+    if isinstance(graphon, AnalyticGraphon):
+        return graphon.expr
+    if isinstance(graphon, StepGraphon) and graphon.values.size == 1:
+        value = float(graphon.values[0, 0])
+        whole = value.is_integer() and abs(value) < expressions.MAX_INTEGER
+        return sp.Integer(int(value)) if whole else sp.Float(value)
+    return None
 
 
 class _Curve:

@@ -14,7 +14,8 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import truth
 from graphon_theory.data.function_checks import check_elementwise, real_values
 from graphon_theory.errors import GraphonError
-from graphon_theory.graphons.graphon import Graphon, _edges
+from graphon_theory.graphons.graphon import Graphon
+from graphon_theory.graphons.positions import edges_of
 from graphon_theory.numerics.features import SampledFeatures
 from graphon_theory.values import Record
 
@@ -37,8 +38,8 @@ class FunctionGraphon(Graphon):
         if not callable(f):
             raise GraphonError(f"f: expected a callable of (u, v), got {type(f).__name__}.")
         self.f = f
-        self.u_breaks = _edges(u_edges, None, "u_edges")
-        self.v_breaks = _edges(v_edges, None, "v_edges")
+        self.u_breaks = edges_of(u_edges, None, "u_edges")
+        self.v_breaks = edges_of(v_edges, None, "v_edges")
         self.diagonal = truth("diagonal", diagonal, error=GraphonError)
         self.switches = (_diagonal,) if self.diagonal else ()
         _check_vectorised(f)

@@ -6,26 +6,36 @@ Four kinds share one noun. A graphon is a callable plus where it is not smooth: 
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import Error, as_generator, real_array, whole_number
+from graphon_theory.data.checks import as_generator, whole_number
+from graphon_theory.data.heat_pictures import described_map
 from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.errors import GraphonError, shown
+from graphon_theory.graphons.positions import (
+    between,
+    cells_of,
+    check_density,
+    edges_of,
+    overlaps,
+    real_positions,
+    together,
+)
 from graphon_theory.numerics.quadratures import Panels, product_integrals
 from graphon_theory.numerics.roots import Switch, roots_on_unit
 from graphon_theory.values import Value, comparable
 
-SLACK = 1e-12  # how far a density may leave [0, 1]
-_LARGEST = 1e150  # of values whose squares are integrated
 _UNIT = np.array([0.0, 1.0])
+Operation = Callable[[Any, Any], Any]
+_SIGNS: dict[Operation, str] = {operator.add: "+", operator.sub: "-", operator.mul: "*"}
 
 
 class Graphon(Value, ABC):
@@ -33,6 +43,10 @@ class Graphon(Value, ABC):
 
     Calling it broadcasts over arrays of positions. Values may be any finite reals; [0, 1] is demanded only
     where a graphon serves as a density of connections (:class:`Connectivity`, :meth:`sample`).
+
+    Graphons and numbers are added, subtracted and multiplied place by place: ``0.5 * W + 0.1``, ``1 - W``, ``W * V``.
+    Step functions make a step function on the edges of both, formulas make a formula, and any others a graphon with the
+    breaks, kinks and features of both.
 
     A graphon does not change once made. Two are equal when they are seen to be one function: step functions whatever
     edges they are written with, constants whatever kind holds them, formulas as SymPy compares them without
@@ -56,7 +70,7 @@ class Graphon(Value, ABC):
 
     def __call__(self, u: ArrayLike, v: ArrayLike) -> FloatArray:
         """W(u, v), broadcast. Raises GraphonError for positions outside [0, 1] and for values that are not finite."""
-        uu, vv = _together(u, v)
+        uu, vv = together(u, v)
         for name, position in (("u", uu), ("v", vv)):
             if position.size and not (position.min() >= 0.0 and position.max() <= 1.0):
                 bad = position[~((position >= 0.0) & (position <= 1.0))].flat[0]
@@ -112,12 +126,12 @@ class Graphon(Value, ABC):
 
     def row_means(self, u: ArrayLike, v_edges: ArrayLike) -> FloatArray:
         """At receiving points u_i, the mean over each sending cell: (len(u), len(v_edges) - 1)."""
-        edges = _cells(v_edges, "v_edges")
+        edges = cells_of(v_edges, "v_edges")
         return self.row_integrals(u, Panels.constant(edges)) / np.diff(edges)
 
     def averaged_rows(self, u_edges: ArrayLike, panels: Panels) -> FloatArray:
         """Mean over each receiving cell of the rows of :meth:`row_integrals`: (len(u_edges) - 1, panels.size)."""
-        edges = _cells(u_edges, "u_edges")
+        edges = cells_of(u_edges, "u_edges")
         cells = len(edges) - 1
         if self.constant_in_u and not self.switches and np.isin(self.u_breaks, edges).all():
             return self.row_integrals((edges[:-1] + edges[1:]) / 2, panels)
@@ -148,7 +162,7 @@ class Graphon(Value, ABC):
 
     def cell_means(self, u_edges: ArrayLike, v_edges: ArrayLike) -> FloatArray:
         """Means over rectangles: (len(u_edges) - 1, len(v_edges) - 1). Cell averages, not samples."""
-        edges = _cells(v_edges, "v_edges")
+        edges = cells_of(v_edges, "v_edges")
         return self.averaged_rows(u_edges, Panels.constant(edges)) / np.diff(edges)
 
     def mean(self) -> float:
@@ -166,7 +180,7 @@ class Graphon(Value, ABC):
         graphon = self if axis == 1 else self.T
 
         def degree(position: ArrayLike) -> FloatArray:
-            points = _real_array(position, "position")
+            points = real_positions(position, "position")
             return graphon.row_means(points.ravel(), _UNIT)[:, 0].reshape(points.shape)
 
         return degree
@@ -205,7 +219,7 @@ class Graphon(Value, ABC):
         elif isinstance(positions, str) or not isinstance(positions, (Sequence, np.ndarray)) or len(positions) != 2:
             raise GraphonError(f'positions: expected "grid", "random" or a pair (u, v), got {shown(positions)}.')
         else:
-            u, v = (_real_array(p, "positions") for p in positions)
+            u, v = (real_positions(p, "positions") for p in positions)
             if u.shape != (n_out,) or v.shape != (n_in,):
                 raise GraphonError(
                     f"positions: expected u of shape ({n_out},) and v of shape ({n_in},), got {u.shape} and {v.shape}."
@@ -228,6 +242,7 @@ class Graphon(Value, ABC):
 
     @property
     def is_zero(self) -> bool:
+        """Whether no value other than 0 is met (by :meth:`extremes`)."""
         return self.extremes() == (0.0, 0.0)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -251,59 +266,44 @@ class Graphon(Value, ABC):
         return f"$W(u, v) = {self._latex()}$"
 
     def _repr_html_(self) -> str:
-        """The repr above a small heat map, as inline SVG (no plotting library needed)."""
-        n, fine = 16, 8  # cells, and samples averaged in each: exact averages could take seconds
-        label = repr(self).replace("&", "&amp;").replace("<", "&lt;")
-        at = (np.arange(n * fine) + 0.5) / (n * fine)
-        try:
-            values = self(at[:, None], at).reshape(n, fine, n, fine).mean(axis=(1, 3))
-        except GraphonError as error:  # a picture must not be what fails
-            return f"<div><code>{label}</code><br>{str(error).replace('&', '&amp;').replace('<', '&lt;')}</div>"
-        low, high = min(0.0, float(values.min())), max(1.0, float(values.max()))
-        cells = "".join(
-            f'<rect x="{j * 6}" y="{i * 6}" width="6" height="6" '
-            f'fill="rgb({(s := round(255 * (1 - (values[i, j] - low) / (high - low))))},{s},{s})"/>'
-            for i in range(n)
-            for j in range(n)
-        )
-        return (
-            f'<div><code>{label}</code><br><svg width="{n * 6}" height="{n * 6}" role="img" '
-            f'aria-label="rows u (receiving), columns v (sending)">{cells}</svg></div>'
-        )
+        """The repr above a small heat map with its axes, as inline SVG: no plotting library is needed."""
+        return described_map(repr(self), self._picture)
 
+    def _picture(self, size: int = 24) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Edges of cells and the graphon's mean over them, about: exact averages could take seconds."""
+        fine = 4  # samples a side of a cell
+        edges = np.linspace(0.0, 1.0, size + 1)
+        at = (np.arange(size * fine) + 0.5) / (size * fine)
+        return edges, edges, self(at[:, None], at).reshape(size, fine, size, fine).mean(axis=(1, 3))
 
-def between(breaks: Sequence[FloatArray], constant: bool = False) -> FloatArray:
-    """Positions at which a range is checked: some in every panel between the breaks, or only its middle.
+    # --- algebra ------------------------------------------------------------------------------------------------------
 
-    Ends are approached but not struck.
-    """
-    edges = np.unique(np.concatenate(breaks))
-    if constant:
-        return (edges[:-1] + edges[1:]) / 2
-    inner = (1 - np.cos(np.linspace(0, np.pi, max(9, 97 // (len(edges) - 1))))) / 2
-    inner = np.clip(inner, 1e-9, 1 - 1e-9)
-    return np.concatenate([a + (b - a) * inner for a, b in pairwise(edges)])
+    __array_ufunc__ = None  # NumPy's numbers on the left leave the operation to the graphon
 
+    def __add__(self, other: object) -> Graphon:
+        return combined(operator.add, self, other)
 
-def check_density(values: FloatArray, name: str, graphon: object, error: Error = GraphonError) -> FloatArray:
-    """Refuse probabilities outside [0, 1] (beyond the slack of 1e-12); return them."""
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-    if low < -SLACK or high > 1.0 + SLACK:
-        raise error(
-            f"{name}: a density of connections must lie in [0, 1], got values in [{low:.13g}, {high:.13g}] from "
-            f"{graphon!r}; rescale the graphon."
-        )
-    return values
+    def __radd__(self, other: object) -> Graphon:
+        return combined(operator.add, other, self)
 
+    def __sub__(self, other: object) -> Graphon:
+        return combined(operator.sub, self, other)
 
-def check_squares(graphon: Graphon, name: str) -> Graphon:
-    """Refuse values so large that integrals of their squares are no numbers; return the graphon."""
-    largest = max(map(abs, graphon.extremes()))
-    if largest > _LARGEST:
-        raise GraphonError(
-            f"{name}: values of size {largest:.3g}, whose squares are no numbers; divide the graphon by them."
-        )
-    return graphon
+    def __rsub__(self, other: object) -> Graphon:
+        return combined(operator.sub, other, self)
+
+    def __mul__(self, other: object) -> Graphon:
+        return combined(operator.mul, self, other)
+
+    def __rmul__(self, other: object) -> Graphon:
+        return combined(operator.mul, other, self)
+
+    def __neg__(self) -> Graphon:
+        return combined(operator.sub, 0.0, self)
+
+    def _plainly(self, operation: Operation, one: Graphon, other: Graphon) -> Graphon | None:
+        """Two graphons combined into one of this kind, where both can be written as such."""
+        return None
 
 
 class StepGraphon(Graphon):
@@ -316,7 +316,7 @@ class StepGraphon(Graphon):
     constant_in_u = constant_in_v = True
 
     def __init__(self, values: ArrayLike, u_edges: ArrayLike | None = None, v_edges: ArrayLike | None = None) -> None:
-        table = _real_array(values, "values")
+        table = real_positions(values, "values")
         if table.ndim != 2 or 0 in table.shape:
             raise GraphonError(f"values: expected a 2-D array of blocks, got shape {table.shape}.")
         if not np.isfinite(table).all():
@@ -324,8 +324,8 @@ class StepGraphon(Graphon):
             raise GraphonError(f"values: expected finite numbers, got {table[at]} in block {at}.")
         table.setflags(write=False)
         self.values: FloatArray = table
-        self.u_breaks = self.u_edges = _edges(u_edges, table.shape[0], "u_edges")
-        self.v_breaks = self.v_edges = _edges(v_edges, table.shape[1], "v_edges")
+        self.u_breaks = self.u_edges = edges_of(u_edges, table.shape[0], "u_edges")
+        self.v_breaks = self.v_edges = edges_of(v_edges, table.shape[1], "v_edges")
 
     def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
         i = np.clip(np.searchsorted(self.u_edges, u, side="right") - 1, 0, self.values.shape[0] - 1)
@@ -335,6 +335,18 @@ class StepGraphon(Graphon):
     @property
     def _arguments(self) -> tuple[Any, ...]:
         return self.values, self.u_edges, self.v_edges
+
+    def _plainly(self, operation: Operation, one: Graphon, other: Graphon) -> Graphon | None:
+        if not (isinstance(one, StepGraphon) and isinstance(other, StepGraphon)):
+            return None
+        u, v = np.union1d(one.u_edges, other.u_edges), np.union1d(one.v_edges, other.v_edges)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by name
+            values = operation(*(step._values(u[:-1, None], v[None, :-1]) for step in (one, other)))
+        return ConstantGraphon(float(values[0, 0])) if values.size == 1 else StepGraphon(values, u, v)
+
+    def _picture(self, size: int = 32) -> tuple[FloatArray, FloatArray, FloatArray]:
+        u, v = (e if len(e) <= size else np.linspace(0.0, 1.0, size + 1) for e in (self.u_edges, self.v_edges))
+        return u, v, self.cell_means(u, v)
 
     @property
     def _key(self) -> tuple[Any, ...]:
@@ -361,14 +373,14 @@ class StepGraphon(Graphon):
         values = self.values[np.minimum(block, len(self.values) - 1)]
         if np.array_equal(edges, self.v_edges):
             return values * np.diff(edges)
-        shares: FloatArray = _overlaps(edges, self.v_edges) * np.diff(edges)[:, None]
+        shares: FloatArray = overlaps(edges, self.v_edges) * np.diff(edges)[:, None]
         out: FloatArray = values @ shares.T
         return out
 
     def averaged_rows(self, u_edges: ArrayLike, panels: Panels) -> FloatArray:
-        edges = _cells(u_edges, "u_edges")
+        edges = cells_of(u_edges, "u_edges")
         middles = (self.u_edges[:-1] + self.u_edges[1:]) / 2
-        return _overlaps(edges, self.u_edges) @ self.row_integrals(middles, panels)
+        return overlaps(edges, self.u_edges) @ self.row_integrals(middles, panels)
 
     def extremes(self) -> tuple[float, float]:
         return float(self.values.min()), float(self.values.max())
@@ -406,6 +418,7 @@ class ConstantGraphon(StepGraphon):
 
     @property
     def p(self) -> float:
+        """The value that stands everywhere."""
         return float(self.values[0, 0])
 
     @property
@@ -423,53 +436,62 @@ class ConstantGraphon(StepGraphon):
         return f"{self.p:.6g}"
 
 
-def _together(u: ArrayLike, v: ArrayLike) -> tuple[FloatArray, ...]:
-    """Positions as float64 arrays of one shape."""
-    uu, vv = _as_float(u, "u"), _as_float(v, "v")
-    try:
-        uu, vv = np.broadcast_arrays(uu, vv)
-    except ValueError:
-        raise GraphonError(f"u, v: expected shapes that broadcast, got {uu.shape} and {vv.shape}.") from None
-    refuse_beyond_memory(
-        "u, v", 16.0 * uu.size, f"{uu.size:,} values", "pass fewer positions at a time", error=GraphonError
-    )
-    return uu, vv
+class CombinedGraphon(Graphon):
+    """Two graphons of any kinds, added, subtracted or multiplied: the breaks, kinks and features of both."""
+
+    def __init__(self, operation: Operation, one: Graphon, other: Graphon) -> None:
+        self.operation, self.one, self.other = operation, one, other
+        self.u_breaks = np.union1d(one.u_breaks, other.u_breaks)
+        self.v_breaks = np.union1d(one.v_breaks, other.v_breaks)
+        self.switches = (*one.switches, *other.switches)
+        self.constant_in_u = one.constant_in_u and other.constant_in_u
+        self.constant_in_v = one.constant_in_v and other.constant_in_v
+
+    def _values(self, u: FloatArray, v: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by name
+            return np.asarray(self.operation(self.one(u, v), self.other(u, v)))
+
+    def marks(self, *, of_v: bool) -> FloatArray:
+        return np.union1d(self.one.marks(of_v=of_v), self.other.marks(of_v=of_v))
+
+    def creases(self, u: FloatArray, *, flanks: bool = False) -> FloatArray:
+        return np.concatenate([part.creases(u, flanks=flanks) for part in (self.one, self.other)], axis=1)
+
+    def curves(self, u: FloatArray) -> FloatArray:
+        return np.concatenate([part.curves(u) for part in (self.one, self.other)], axis=1)
+
+    @property
+    def creased(self) -> bool:
+        return self.one.creased or self.other.creased
+
+    @property
+    def T(self) -> CombinedGraphon:
+        return CombinedGraphon(self.operation, self.one.T, self.other.T)
+
+    @property
+    def _arguments(self) -> tuple[Any, ...]:
+        return self.operation, self.one, self.other
+
+    def __repr__(self) -> str:
+        return f"({self.one!r} {_SIGNS[self.operation]} {self.other!r})"
+
+    def _latex(self) -> str:
+        one, other = (rf"\left({part._latex()}\right)" for part in (self.one, self.other))
+        return f"{one} {_SIGNS[self.operation].replace('*', chr(92) + 'cdot')} {other}"
 
 
-def _edges(edges: ArrayLike | None, blocks: int | None, name: str) -> FloatArray:
-    """Check block edges: increasing from 0 to 1, one more than there are blocks."""
-    out = np.linspace(0.0, 1.0, (blocks or 1) + 1) if edges is None else _real_array(edges, name)
-    if out.ndim != 1 or len(out) < 2 or out[0] != 0.0 or out[-1] != 1.0 or not (np.diff(out) > 0).all():
-        shown = np.array2string(out, threshold=8, precision=6)
-        raise GraphonError(f"{name}: expected increasing edges from 0 to 1, got {shown}.")
-    if blocks is not None and len(out) != blocks + 1:
-        raise GraphonError(f"{name}: {blocks} blocks need {blocks + 1} edges, got {len(out)}.")
-    out.setflags(write=False)
-    return out
-
-
-def _cells(edges: ArrayLike, name: str) -> FloatArray:
-    """Check the edges of cells to average over: increasing within [0, 1]."""
-    out = _real_array(edges, name)
-    if out.ndim != 1 or len(out) < 2 or not (out[0] >= 0.0 and out[-1] <= 1.0 and (np.diff(out) > 0).all()):
-        shown = np.array2string(out, threshold=8, precision=6)
-        raise GraphonError(f"{name}: expected increasing edges within [0, 1], got {shown}.")
-    return out
-
-
-def _real_array(obj: object, name: str) -> FloatArray:
-    """A float64 copy."""
-    return _as_float(obj, name).copy()
-
-
-def _as_float(obj: object, name: str) -> FloatArray:
-    expected = "an array of real numbers"
-    return real_array(name, obj, objects=True, error=GraphonError, expected=expected).astype(float, copy=False)
-
-
-def _overlaps(cells: FloatArray, blocks: FloatArray) -> FloatArray:
-    """Share of every cell covered by every block: (cells, blocks), rows adding to 1."""
-    low = np.maximum(cells[:-1, None], blocks[None, :-1])
-    high = np.minimum(cells[1:, None], blocks[None, 1:])
-    out: FloatArray = np.clip(high - low, 0.0, None) / np.diff(cells)[:, None]
-    return out
+def combined(operation: Operation, one: object, other: object) -> Any:
+    """Two graphons, or a graphon and a number, combined place by place; NotImplemented of anything else."""
+    parts: list[Graphon] = []
+    for part in (one, other):
+        if isinstance(part, Real) and not isinstance(part, bool):
+            parts.append(ConstantGraphon(cast(float, part)))
+        elif isinstance(part, Graphon):
+            parts.append(part)
+        else:
+            return NotImplemented
+    for part in parts:
+        made = part._plainly(operation, *parts)
+        if made is not None:
+            return made
+    return CombinedGraphon(operation, *parts)

@@ -11,7 +11,8 @@ import numpy as np
 from graphon_theory.arrays import FloatArray
 from graphon_theory.errors import ConnectivityError, GraphonError, shown
 from graphon_theory.graphons.conversions import as_graphon
-from graphon_theory.graphons.graphon import SLACK, ConstantGraphon, Graphon, between, check_density
+from graphon_theory.graphons.graphon import ConstantGraphon, Graphon
+from graphon_theory.graphons.positions import SLACK, between, check_density
 from graphon_theory.values import Value
 
 _ZERO = ConstantGraphon(0.0)
@@ -81,6 +82,7 @@ class Known(Value):
 
     @property
     def graphons(self) -> tuple[Graphon, ...]:
+        """All of them: profiles, functions of the bias, its mean."""
         return (*self._profiles, *self._bias, self._bias_mean)
 
     @property
@@ -166,6 +168,29 @@ class Connectivity(Value):
         if self._known is not None:
             parts.append(f"known={self._known!r}")
         return f"Connectivity({', '.join(parts)})"
+
+    @property
+    def kinds(self) -> dict[str, Graphon]:
+        """W, and V and D where they say more, by their letters."""
+        found = {"W": self._mask}
+        if self._variance is not self._mask:
+            found["V"] = self._variance
+        if self._drift is not _ZERO:
+            found["D"] = self._drift
+        return found
+
+    def _repr_html_(self) -> str:
+        """Heat maps of W, and of V and D where they say more, with their axes, as inline SVG."""
+        cells = "".join(
+            f'<td style="vertical-align:top;text-align:left"><b>{letter}</b>{graphon._repr_html_()}</td>'
+            for letter, graphon in self.kinds.items()
+        )
+        return f"<table><tr>{cells}</tr></table>"
+
+    def _repr_latex_(self) -> str:
+        """Formulas of W, V and D."""
+        formulas = ",\\quad ".join(f"{name}(u, v) = {one._latex()}" for name, one in self.kinds.items())
+        return f"${formulas}$"
 
 
 def as_connectivity(obj: object) -> Connectivity:

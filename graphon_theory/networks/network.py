@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
@@ -16,7 +16,9 @@ from graphon_theory.data.checks import axes_of, whole_number
 from graphon_theory.errors import GraphonError, NetworkError, SpecError, shown
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity, as_connectivity
+from graphon_theory.networks.network_files import named_after, parsed, read_network, write_network
 from graphon_theory.networks.specs import (
+    SHORT_SUMMARIES,
     SPECS,
     SUMMARIES,
     Writers,
@@ -27,6 +29,7 @@ from graphon_theory.networks.specs import (
     stage_from_spec,
     stage_spec,
 )
+from graphon_theory.networks.stage_tables import stage_table
 from graphon_theory.networks.stages import (
     SCALES,
     STAGES,
@@ -60,6 +63,7 @@ class _LeftOutNumber(float):
 
 _RELU, _TWO, _ZERO = _LeftOutName("relu"), _LeftOutNumber(2.0), _LeftOutNumber(0.0)
 _NO_LAYERS: tuple[object, ...] = ()
+_READABLE = 8_000  # characters of a network in the attributes of results
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -204,6 +208,7 @@ class Network(Record):
 
     @property
     def has_drift(self) -> bool:
+        """Whether signals have means, by the drift of any layer."""
         return any(layer.has_drift for layer in self.layers)
 
     def ask_plain(self, why: str) -> None:
@@ -229,13 +234,13 @@ class Network(Record):
         return tuple(getattr(self, one.name) for one in fields(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(Network, **{one.name: getattr(self, one.name) for one in fields(self)}), ()
+        return partial(type(self), **{one.name: getattr(self, one.name) for one in fields(self)}), ()
 
     def to_toml(self) -> str:
         """The network as TOML text that :meth:`from_toml` reads back.
 
         Raises SpecError for callables, arrays over 4,096 entries and what is ``Known`` of single units: text would not
-        hold them.
+        hold them; :meth:`save` holds all but callables.
         """
         return tomli_w.dumps(_to_dict(self, SPECS))
 
@@ -253,10 +258,29 @@ class Network(Record):
             raise SpecError(
                 f"text: not valid TOML (expected text, got {type(text).__name__}; read a file with Path.read_text)."
             )
+        return cls._of(parsed(text))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a file, whole or not at all: as TOML (.toml), or with its arrays beside that (.npz).
+
+        A .npz holds step functions of any size and what is ``Known``, to the last bit. Raises SpecError for callables,
+        for other names, and in .toml as :meth:`to_toml`.
+        """
+        write_network(path, partial(_to_dict, self))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Network:
+        """Read what :meth:`save` wrote, of either kind. Nothing is run, and no more is read than the file is long.
+
+        Raises SpecError as :meth:`from_toml` and for damaged files, with the file's name; OSError where there is none.
+        """
         try:
-            data = tomllib.loads(text)
-        except (RecursionError, ValueError) as error:
-            raise SpecError(f"text: not valid TOML ({error}).") from None
+            return cls._of(read_network(path))
+        except GraphonError as error:
+            raise named_after(path, error) from None
+
+    @classmethod
+    def _of(cls, data: dict[str, Any]) -> Network:
         kind = "stage" if "stage" in data and "layer" not in data else "layer"
         refuse_unknown(data, {*_KEYS, kind}, "network")
         if not isinstance(data.get(kind), list) or not data[kind]:
@@ -268,12 +292,23 @@ class Network(Record):
         return cls(layers, **data)
 
     def describe(self) -> str:
-        """Text for result attributes: TOML where possible, callables by name and large arrays by shape and hash."""
+        """Text for result attributes: TOML where possible, callables by name and large arrays by shape and hash.
+
+        Of texts beyond 8,000 characters, which :meth:`from_toml` would read and nobody else, all tables of over 36
+        entries are given by shape and hash: keep the network itself, by :meth:`to_toml` or a pickle.
+        """
         return self._description
 
     @cached_property
     def _description(self) -> str:
-        return tomli_w.dumps(_to_dict(self, SUMMARIES))
+        text = tomli_w.dumps(_to_dict(self, SUMMARIES))
+        return text if len(text) <= _READABLE else tomli_w.dumps(_to_dict(self, SHORT_SUMMARIES))
+
+    def _repr_html_(self) -> str:
+        """A table of the stages, with small heat maps of their graphons, as HTML and inline SVG."""
+        outputs = f"{self.outputs} output{'s' if self.outputs > 1 else ''}"
+        layers = f"{self.depth} weight layer{'s' if self.depth > 1 else ''}"
+        return stage_table(f"Network: {layers}, {outputs}, {self.parameterization} parameterization", self.stages)
 
     def __repr__(self) -> str:
         if self.is_plain:

@@ -21,6 +21,7 @@ from graphon_theory.numerics import expressions
 T = TypeVar("T")
 
 _MAX_TABLE = 4_096  # entries of an array written to TOML
+_SHORT_TABLE = 36  # of one that stands in a text for people where the whole is long
 
 
 def activation_spec(activation: Activation) -> Any:
@@ -55,7 +56,7 @@ def graphon_spec(graphon: Graphon) -> Any:
         if graphon.values.size > _MAX_TABLE:
             raise SpecError(
                 f"{graphon!r}: {graphon.values.size} entries, at most {_MAX_TABLE} are written as text; "
-                "save the array itself."
+                "network.save(path) with a name in .npz holds them."
             )
         return {key: getattr(graphon, key).tolist() for key in ("values", "u_edges", "v_edges")}
     if isinstance(graphon, AnalyticGraphon):
@@ -75,6 +76,12 @@ def graphon_summary(graphon: Graphon) -> Any:
         return short(graphon)
 
 
+def graphon_digest(graphon: Graphon) -> Any:
+    """As `graphon_summary`, but larger tables by shape and hash."""
+    large = isinstance(graphon, StepGraphon) and graphon.values.size > _SHORT_TABLE
+    return short(graphon) if large else graphon_summary(graphon)
+
+
 def short(graphon: Graphon) -> str:
     """A step function by shape and hash, others as they show themselves."""
     if not isinstance(graphon, StepGraphon):
@@ -85,7 +92,8 @@ def short(graphon: Graphon) -> str:
 
 def known_spec(known: Known) -> Any:
     raise SpecError(
-        f"{known!r}: what is known of single units is not written as text; keep what the network came from."
+        f"{known!r}: what is known of single units is not written as text; network.save(path) with a name in .npz "
+        "holds it."
     )
 
 
@@ -140,6 +148,7 @@ class Writers(NamedTuple):
 
 SPECS = Writers(graphon_spec, activation_spec, known_spec)  # to be read back; SpecError where text does not hold a part
 SUMMARIES = Writers(graphon_summary, activation_summary, known_summary)  # for people
+SHORT_SUMMARIES = SUMMARIES._replace(graphon=graphon_digest)  # where even those are long
 
 
 def connectivity_spec(layer: Connectivity, write: Writers) -> dict[str, Any]:
@@ -154,11 +163,28 @@ def connectivity_spec(layer: Connectivity, write: Writers) -> dict[str, Any]:
 
 
 def connectivity_from_spec(table: Any, where: str) -> Connectivity:
-    refuse_unknown(table, {*_GRAPHONS}, where)
+    refuse_unknown(table, {*_GRAPHONS, "known"}, where)
     if "mask" not in table:
         raise SpecError(f"{where}: the mask is missing; write mask = 0.5, text or a table of values.")
-    parts: dict[str, Any] = {key: graphon_from_spec(value, f"{where}, {key}") for key, value in table.items()}
+    read = {key: value for key, value in table.items() if key != "known"}
+    parts: dict[str, Any] = {key: graphon_from_spec(value, f"{where}, {key}") for key, value in read.items()}
+    if "known" in table:
+        parts["known"] = _known_from_spec(table["known"], f"{where}, known")
     return _made(Connectivity, parts, where)
+
+
+def _known_from_spec(table: Any, where: str) -> Known:
+    refuse_unknown(table, {"profiles", "bias", "bias_mean"}, where)
+    parts: dict[str, Any] = {}
+    for key, value in table.items():
+        if key != "bias_mean" and not isinstance(value, list):
+            raise SpecError(f"{where}, {key}: expected a list of graphons, got {shown(value)}.")
+        several = value if isinstance(value, list) and key != "bias_mean" else [value]
+        read = [graphon_from_spec(one, f"{where}, {key}") for one in several]
+        parts[key] = read[0] if key == "bias_mean" else read
+    if "profiles" not in parts:
+        raise SpecError(f"{where}: the profiles are missing.")
+    return _made(Known, parts, where)
 
 
 def stage_spec(stage: Stage, write: Writers) -> dict[str, Any]:
@@ -181,7 +207,8 @@ def stage_from_spec(table: Any, where: str) -> Stage:
     refuse_unknown(table, {"kind", *keys}, where)
     given = {key: value for key, value in table.items() if key != "kind"}
     if kind == "dense":
-        connectivity = connectivity_from_spec({key: given[key] for key in _GRAPHONS if key in given}, where)
+        held = (*_GRAPHONS, "known")
+        connectivity = connectivity_from_spec({key: given[key] for key in held if key in given}, where)
         return _made(Dense, {"connectivity": connectivity, **{k: given[k] for k in SCALES if k in given}}, where)
     if kind == "pointwise":
         return _made(Pointwise, {key: activation_from_spec(value) for key, value in given.items()}, where)
@@ -196,7 +223,7 @@ def stage_from_spec(table: Any, where: str) -> Stage:
 
 _GRAPHONS = ("mask", "variance", "drift")
 _STAGE_KEYS: dict[str, tuple[str, ...]] = {
-    "dense": (*_GRAPHONS, *SCALES),
+    "dense": (*_GRAPHONS, "known", *SCALES),
     "pointwise": ("activation",),
     "residual": ("scale", "stage"),
     "layer_norm": ("epsilon",),

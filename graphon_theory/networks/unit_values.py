@@ -33,6 +33,12 @@ def check_widths(network: Network, widths: Sequence[int]) -> tuple[int, ...]:
     return counts
 
 
+def equal_widths(network: Network, inputs: int, width: int) -> tuple[int, ...]:
+    """The unit counts of a network on so many inputs, all of whose inner layers of units are ``width`` wide."""
+    places = max(part.place for part in network.outline)
+    return (inputs, *[width] * (places - 1), network.outputs)
+
+
 def unit_values(n_out: int, n_in: int, *, first: bool, last: bool) -> Evaluator:
     """Values of a graphon on chosen rows of a layer: at grid positions inside, as cell means at the
     ends."""

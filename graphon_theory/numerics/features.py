@@ -201,9 +201,9 @@ class SampledFeatures:
 
     def _moving(self, values: FloatArray, lines: FloatArray, along: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
         found = _outstanding(values, self.size)
-        found &= found.mean(axis=0) < 0.6
+        found = found & (found.mean(axis=0) < 0.6)
         if self.diagonal:
-            found &= np.abs(lines[:, None] - along) > _ON_LINE / SAMPLED
+            found = found & (np.abs(lines[:, None] - along) > _ON_LINE / SAMPLED)
         row, k = np.nonzero(found)
         return row, along[k]
 

@@ -149,6 +149,8 @@ def erk_densities(widths: Sequence[int], density: float) -> tuple[float, ...]:
     ``widths`` are all unit counts (n_0, ..., n_L); layers that reach 1 are kept dense and the rest share what is
     left, so that the surviving weights are ``density`` of all of them. For :func:`random_pruning`, layer by layer.
     Source: Mocanu et al. 2018; Evci et al. 2020 ("RigL"), without kernel terms, which an MLP has not.
+
+    Raises ConnectivityError for widths or a density that cannot be.
     """
     counts, target = _widths(widths), _density(density)
     n_in, n_out = np.array(counts[:-1], dtype=float), np.array(counts[1:], dtype=float)
@@ -317,8 +319,10 @@ class _Kink:
         return self.row(u, 0.0 * u) * self.column(0.0 * v, v) * self.t - self.tau
 
 
-def solve_threshold(mean: Callable[[float], float], target: float) -> float:
-    """tau with mean(tau) = target; ``mean`` falls from its value at 0 to 0."""
+def solve_threshold(
+    mean: Callable[[float], float], target: float, tolerance: float = 1e-15, start: float = 1.0
+) -> float:
+    """tau with mean(tau) = target, to a relative ``tolerance``; ``mean`` falls from its value at 0 to 0."""
     reach = mean(0.0)
     if target > reach + 1e-12:
         raise ConnectivityError(
@@ -327,7 +331,7 @@ def solve_threshold(mean: Callable[[float], float], target: float) -> float:
         )
     if target >= reach - 1e-15:
         return 0.0
-    low = high = 1.0
+    low = high = start
     while mean(high) > target and high < _FAR:
         high *= 2
     while mean(low) < target and low > 1 / _FAR:
@@ -337,7 +341,9 @@ def solve_threshold(mean: Callable[[float], float], target: float) -> float:
             f"density: no threshold of scores keeps {target:.6g}; the factors must be finite functions of position, "
             "the same at every call."
         )
-    root: float = brentq(lambda s: mean(math.exp(s)) - target, math.log(low), math.log(high), xtol=1e-15, rtol=1e-15)
+    root: float = brentq(
+        lambda s: mean(math.exp(s)) - target, math.log(low), math.log(high), xtol=tolerance, rtol=1e-15
+    )
     return math.exp(root)
 
 

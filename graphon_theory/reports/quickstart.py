@@ -27,8 +27,9 @@ from graphon_theory.errors import GraphonError
 from graphon_theory.graphons.analytic import AnalyticGraphon
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.network import Network
+from graphon_theory.plots.choices import save_figure
+from graphon_theory.plots.quickstart_figures import quickstart_figure
 from graphon_theory.pruning.laws import magnitude_pruning, random_pruning
-from graphon_theory.reports.figures import quickstart_figure, save_figure
 from graphon_theory.spectra.kernel_spectra import spectrum
 from graphon_theory.training.dynamics import critical_learning_rate, gradient_flow, time_to_loss
 

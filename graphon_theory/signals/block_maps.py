@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 from graphon_theory.activations.activation import Activation
 from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.adjoint import Backward
-from graphon_theory.engine.discretisation import layers_of, operators_of
+from graphon_theory.engine.discretisation import Discretisation, layers_of, operators_of
 from graphon_theory.engine.operators import Layer, LayerOperator
 from graphon_theory.engine.recursion import Recursion
 from graphon_theory.engine.reductions import slopes
-from graphon_theory.engine.stage_steps import ForkStep, JoinStep, NormStep
+from graphon_theory.engine.stage_steps import ForkStep, JoinStep, NormStep, steps_of
 from graphon_theory.engine.steps import Before, DenseStep, DualStep, Field, Same, Step
 from graphon_theory.engine.tiles import Tile
+from graphon_theory.errors import NetworkError
 from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Fork, Join, Norm, Outline, Phi, Weights
 from graphon_theory.numerics.quadratures import Panels
@@ -116,6 +117,38 @@ def _spans(outline: Outline) -> list[tuple[int, int]]:
     return spans
 
 
+def branch_ends(outline: Outline) -> dict[int, int]:
+    """The last weight layers of residual blocks, not those inside others, and where in the outline their blocks start.
+
+    Raises NetworkError where a branch goes on behind that layer, so that its derivatives are not in proportion to its
+    weight variance.
+    """
+    found = {}
+    for start, stop in _spans(outline):
+        number = _last_weights(outline, start, stop)
+        if not isinstance(outline[stop - 1], Weights):
+            raise NetworkError(
+                f"goal: a branch goes on behind its last layer, {number}, by a LayerNorm or a shortcut of its own, so "
+                "that chi is not in proportion to its weight variance; keep the variance (goal='variance')."
+            )
+        found[number] = start
+    return found
+
+
+def branch_radius(outline: Outline, start: int, grid: Discretisation, gains: FloatArray, variance: FloatArray) -> float:
+    """chi of a branch alone: what it makes of squared derivatives, at the variances (positions, 1) that arrive.
+
+    ``start``: of its block in the outline; ``gains``: factors on the weight variances of the layers up to its last.
+    """
+    stop = next(stop for first, stop in _spans(outline) if first == start)
+    pairs = zip(grid.operators, gains, strict=False)
+    operators = tuple(replace(op, variance=gain * op.variance) for op, gain in pairs)
+    operators += grid.operators[len(operators) :]
+    steps = steps_of(outline, operators, grid.weights)
+    branch = _Block(outline, start + 1, stop - 1, operators, grid.weights, steps)
+    return spectral_radius(branch.transfer(variance))
+
+
 def _last_weights(outline: Outline, start: int, stop: int) -> int:
     return [part.number for part in outline[start:stop] if isinstance(part, Weights)][-1]
 
@@ -180,7 +213,7 @@ class _Block:
 
     def radii(self, variance: FloatArray) -> tuple[float, float]:
         """Of the variances' own map, and of what becomes of squared derivatives, at variances (positions, 1)."""
-        return spectral_radius(self._jacobian(variance)), spectral_radius(self._transfer(variance))
+        return spectral_radius(self._jacobian(variance)), spectral_radius(self.transfer(variance))
 
     def _map(self, variance: FloatArray) -> FloatArray:
         """Variances (positions, N) behind the block."""
@@ -205,7 +238,7 @@ class _Block:
             out += weight * (ends[0] - ends[1])
         return out / (STENCIL * least[:, 0])
 
-    def _transfer(self, variance: FloatArray) -> FloatArray:
+    def transfer(self, variance: FloatArray) -> FloatArray:
         """What the way back makes of unit vectors (positions, positions)."""
         field = still(variance, Field(variance, variance, variance))
         tile, none = Tile(0, 1, 0, 1, upper=False), np.zeros(1, dtype=np.intp)
@@ -213,7 +246,8 @@ class _Block:
         state[:, 0, 0] = variance
         pairs: Any = Before(state, settled=True)
         steps, traces = self.steps[self.start : self.stop + 1], []
-        for step in steps:
+        for one in steps:
+            step = one.for_field(field) if isinstance(one, DualStep) else one
             features = step.features(field, np.float64)
             pairs, trace = step.traced(pairs, features, features, tile, Same(none, none))
             field = step.on_inputs(field)

@@ -21,7 +21,16 @@ from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Weights
 from graphon_theory.numerics.quadratures import Panels
-from graphon_theory.signals.block_maps import SMALL, Moments, passed, spectral_radius, step_to_outputs, still
+from graphon_theory.signals.block_maps import (
+    SMALL,
+    blocks,
+    branch_ends,
+    branch_radius,
+    passed,
+    spectral_radius,
+    step_to_outputs,
+    still,
+)
 from graphon_theory.signals.variance_maps import Repeated, checked
 from graphon_theory.values import Record
 
@@ -32,7 +41,9 @@ def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str =
     ``by="layer"``: one sigma_w^2 per layer. With ``goal="variance"`` the mean of K^l(u) over the positions is 1 in
     every layer, outputs included (a layer that comes back to a shortcut keeps that of its own signals, so the sum grows
     by s^2 a branch); with ``goal="chi"`` every layer between hidden ones has chi = 1 if repeated (the
-    first and the last keep their mean variance 1).
+    first and the last keep their mean variance 1). A residual block has chi = 1 + s^2 chi_branch, which no weights make
+    1: there the branch gets chi_branch = 1 at the variances that arrive, by its last layer, and all other layers keep
+    their mean variance 1.
 
     ``by="position"``: V^l(u, v) becomes V^l(u, v) g^l(u) with
 
@@ -40,12 +51,14 @@ def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str =
 
     so that K^l(u) = 1 at every position; draw the weights of receiver u with variance g^l(u) times the old one. A
     receiver without connections stays dead. Then chi = (1 - sigma_b^2) E[phi'^2] / E[phi^2] at variance 1, which is 1
-    for ReLU without biases.
+    for ReLU without biases. With shortcuts it is what each layer adds that has variance 1 at every position, so that
+    positions of a stream stay alike: n blocks leave 1 + s^2 n.
 
     ``q``: mean square of the inputs.
 
     Raises NetworkError for drift, for sigma_b^2 >= 1 with the goal "variance", for a layer that lets nothing through,
-    and for a goal that cannot be met.
+    and for a goal that cannot be met: chi of a network with LayerNorm and no shortcut, where what repeats is no layer
+    but a layer and its normalisation, and of a branch whose last layer is followed by more than its shortcut.
     """
     q = checked(network, q)
     words = isinstance(by, str) and isinstance(goal, str)
@@ -59,12 +72,14 @@ def balanced(network: Network, q: float = 1.0, *, by: str = "layer", goal: str =
             "lower it below 1."
         )
     if by == "position":
-        network.ask_plain("by: positions of one layer of units get their variances from several layers")
         if goal == "chi":
             raise NetworkError('goal: by="position" keeps variances at 1; chi = 1 is a matter of by="layer".')
         return _by_position(network, q)
-    if goal == "chi":
-        network.ask_plain("goal: chi = 1 is a matter of one layer that is repeated")
+    if goal == "chi" and not network.is_plain and not blocks(network.outline):
+        raise NetworkError(
+            'goal: "chi" is a matter of layers and activations by turns, or of residual blocks, that are repeated, and '
+            "the network has neither; keep the variance (goal='variance')."
+        )
     return _by_layer(network, q, goal)
 
 
@@ -81,6 +96,8 @@ def _balanced_variances(network: Network, q: float, goal: str) -> tuple[float, .
     grid, layers = discretise(network, one, 1e-10), layers_of(network)
     sigmas: list[float] = []
     field, weights = Field.of_inputs(one), grid.weights
+    stages = not network.is_plain
+    ends = branch_ends(network.outline) if stages and goal == "chi" else {}
     for index, part in enumerate(network.outline):
         if isinstance(part, Weights):
             layer, below = layers[part.number - 1], grid.places[part.source]
@@ -88,8 +105,11 @@ def _balanced_variances(network: Network, q: float, goal: str) -> tuple[float, .
             mean = float(step_to_outputs(layer, 1, below).operator.variance[0] @ field.second[:, 0]) / old
             if not mean > 0:
                 raise NetworkError(f"layer {part.number}: no signal passes it, whatever its weight variance.")
-            if goal == "variance" or part.number in (1, network.depth):
+            if goal == "variance" or part.number in (1, network.depth) or (stages and part.number not in ends):
                 sigma = (1 - bias) / mean
+            elif stages:
+                gains = np.array([*sigmas, old]) / network.weight_variance[: part.number]
+                sigma = old / branch_radius(network.outline, ends[part.number], grid, gains, field.saved[0].second)
             else:
                 sigma = _critical_variance(network, part.number - 1)
             sigmas.append(sigma)
@@ -127,32 +147,51 @@ def _critical_variance(network: Network, index: int) -> float:
 
 
 def _by_position(network: Network, q: float) -> Network:
-    """Rows rescaled to variance 1; ``sent`` is E[phi^2] on blocks of senders, where only dead ones differ."""
-    edges, sent = np.array([0.0, 1.0]), np.array([float(q)])
-    layers = []
-    for number, layer in enumerate(network.layers):
-        bias = network.bias_variances[number]
-        target = (1 - bias) / network.weight_variance[number]
-        if number < network.depth - 1:
-            moments = Moments(network.activations[number])
-            one, dead = (float(moments(np.array([k]))[0][0]) for k in (1.0, bias))  # dead: it hears its bias alone
-        variance = layer.variance
+    """Rows rescaled to variance 1, layer by layer; fields are constant on the blocks of every layer of units.
+
+    Only blocks without connections, which hear their bias alone, differ from the others.
+    """
+    edges = _edges_of_places(network)
+    weights = tuple(map(np.diff, edges))
+    field, layers = Field.of_inputs(np.full((1, 1), math.sqrt(q))), []
+    for index, part in enumerate(network.outline):
+        if not isinstance(part, Weights):
+            field = passed(network.outline, index, field, weights)
+            continue
+        layer, bias = network.layers[part.number - 1], network.bias_variances[part.number - 1]
+        target = (1 - bias) / network.weight_variance[part.number - 1]
+        sent, below, variance = field.second[:, 0], edges[part.source], layer.variance
+        if (sent == sent[0]).all():
+            sent, below = sent[:1], np.array([0.0, 1.0])
+        alive = np.ones(len(weights[part.place]), dtype=bool)
         if isinstance(variance, StepGraphon):
             middles = (variance.u_edges[:-1] + variance.u_edges[1:]) / 2
-            reach = variance.row_integrals(middles, Panels.constant(edges)) @ sent
+            reach = variance.row_integrals(middles, Panels.constant(below)) @ sent
             if not (reach > 0).any():
-                raise NetworkError(f"layer {number + 1}: no signal passes it, whatever its weight variance.")
+                raise NetworkError(f"layer {part.number}: no signal passes it, whatever its weight variance.")
             gains = np.divide(target, reach, out=np.zeros_like(reach), where=reach > 0)
             # what cannot be raised keeps its own variance: consistency asks for V > 0 wherever W > 0
             gains = np.where(reach > 0, gains, 1.0)
             scaled: Graphon = StepGraphon(variance.values * gains[:, None], variance.u_edges, variance.v_edges)
-            edges = variance.u_edges
-            sent = np.where(reach > 0, one, dead)
+            here = edges[part.place]
+            alive = reach[np.searchsorted(variance.u_edges, (here[:-1] + here[1:]) / 2) - 1] > 0
         else:
-            scaled = _rescaled(variance, edges, sent, target, number + 1)
-            edges, sent = np.array([0.0, 1.0]), np.array([one])
+            scaled = _rescaled(variance, below, sent, target, part.number)
         layers.append(Connectivity(layer.mask, scaled))
+        field = still(np.where(alive, 1.0, bias)[:, None], field)
     return network.changed(layers=tuple(layers))
+
+
+def _edges_of_places(network: Network) -> tuple[FloatArray, ...]:
+    """Of the blocks of every layer of units: those in which the step graphons that lead there are constant in u."""
+    found = [np.array([0.0, 1.0])]
+    for part in network.outline:
+        if isinstance(part, Weights):
+            found += [found[0]] * (part.place + 1 - len(found))
+            variance = network.layers[part.number - 1].variance
+            if isinstance(variance, StepGraphon):
+                found[part.place] = np.union1d(found[part.place], variance.u_edges)
+    return tuple(found)
 
 
 def _rescaled(variance: Graphon, edges: FloatArray, sent: FloatArray, target: float, number: int) -> Graphon:

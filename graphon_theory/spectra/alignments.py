@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.data.checks import as_kernel, checked_count, checked_targets, checked_weights, truth
-from graphon_theory.data.labels import MODE, dataset, inputs_of
+from graphon_theory.data.labels import MODE, OUTPUT, Variables, by_rows, dataset, inputs_of
+from graphon_theory.data.output_kernels import each_kernel
 from graphon_theory.errors import InputError
 from graphon_theory.spectra.kernel_spectra import modes_of, precision_of, spectrum
 
@@ -30,15 +31,21 @@ def target_alignment(
         alignment = <K, y y^T> / (|K| |y y^T|)    in Frobenius products (Cristianini et al. 2001).
 
     Args:
-        kernel: (N, N); y: (N,) or (N, k); count: modes computed, all if left out.
+        kernel: (N, N); y: (N,) or (N, k); count: modes computed, all if left out. Where outputs have kernels of their
+            own, column o of y (N, k) goes with the kernel of output o.
         centred: take means out of kernel (on both sides) and targets first (Cortes et al. 2012).
         weights: (N,), the sample's law as in `spectrum`: w_n in place of every 1/N above, and in means and products.
 
     Returns a Dataset over ``mode``: ``eigenvalue``, ``target_power`` and ``cumulative_power``, the share of the
-    target's mean square in the modes up to k: how much is learned first. attrs: ``alignment``, ``centred``.
+    target's mean square in the modes up to k: how much is learned first. attrs: ``alignment``, ``centred``. Of outputs
+    with kernels of their own, "output" leads all three, and ``alignment`` is a variable over it.
 
     Raises KernelError as `spectrum`, InputError for ``y`` (also where it is zero, or constant and ``centred``).
     """
+    kernels = each_kernel(kernel)
+    if len(kernels) > 1:
+        return _of_outputs(kernels, y, count, centred, weights)
+    kernel = kernels[0]
     matrix = as_kernel(kernel)
     size = len(matrix)
     inputs = inputs_of(kernel)
@@ -74,3 +81,25 @@ def target_alignment(
         {MODE: modes[MODE].values},
         {"alignment": alignment, "centred": int(centred)},
     )
+
+
+def _of_outputs(kernels: list[Any], y: Any, count: int | None, centred: bool, weights: Any) -> xr.Dataset:
+    """Every column of the targets in the modes of its own kernel."""
+    size = len(as_kernel(kernels[0]))
+    y = by_rows(y)
+    targets = checked_targets(y, size, inputs=inputs_of(kernels[0]))
+    if targets.shape != (size, len(kernels)):
+        raise InputError(
+            f"y: expected shape ({size}, {len(kernels)}), a column for each output, as each has a kernel of its own, "
+            f"got shape {targets.shape}."
+        )
+    found = [
+        target_alignment(one, targets[:, o], count, centred=centred, weights=weights) for o, one in enumerate(kernels)
+    ]
+    variables: Variables = {
+        name: ((OUTPUT, MODE), np.stack([one[name].values for one in found]))
+        for name in ("eigenvalue", "target_power", "cumulative_power")
+    }
+    variables["alignment"] = ((OUTPUT,), np.array([float(one.attrs["alignment"]) for one in found]))
+    coords = {OUTPUT: np.arange(len(found)), MODE: found[0][MODE].values}
+    return dataset(variables, coords, {"centred": int(centred)})

@@ -23,8 +23,8 @@ from graphon_theory.arrays import EPS, FloatArray
 from graphon_theory.data.checks import real_array, whole_number
 from graphon_theory.data.labels import MODE, U, V, Variables, dataset
 from graphon_theory.errors import GraphonError, InputError, QuadratureError, shown
-from graphon_theory.graphons.conversions import as_graphon
-from graphon_theory.graphons.graphon import Graphon, check_squares
+from graphon_theory.graphons.conversions import as_graphon, check_squares
+from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
 from graphon_theory.numerics.quadratures import LEFT, PLAIN, RIGHT, Panels, gauss, lagrange, legendre_transform

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.linalg import norm
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import (
@@ -17,7 +18,8 @@ from graphon_theory.data.checks import (
     positive_number,
     refuse_infinite,
 )
-from graphon_theory.data.labels import MODE, Labels, Variables, X, dataset, inputs_of, labels_of
+from graphon_theory.data.labels import MODE, OUTPUT, Labels, Variables, X, dataset, inputs_of, labels_of
+from graphon_theory.data.output_kernels import each_kernel
 from graphon_theory.errors import InputError, KernelError, shown
 from graphon_theory.spectra.eigensolvers import check_positive, check_symmetric, largest_eigenpairs
 
@@ -44,7 +46,8 @@ def spectrum(
     rule for a Gaussian law, for one, or importance weights.
 
     Args:
-        kernel: symmetric positive semi-definite matrix (N, N), such as ``limit_kernel(network, x).ntk``.
+        kernel: symmetric positive semi-definite matrix (N, N), such as ``limit_kernel(network, x).ntk``; with a leading
+            "output" it is one kernel where the outputs share it, else the spectrum of each.
         count: how many of the largest modes to compute; all N if left out.
         weights: (N,), positive; divided by their sum. Equal if left out.
         fit_range: (first, last) mode of the fit of the decay, counted from 1.
@@ -58,18 +61,27 @@ def spectrum(
     - ``residual``: ||T phi_k - lambda_k phi_k|| / lambda_1 in the law's root mean square.
     - ``weight`` ("x",), where weights were given.
 
-    with attrs ``effective_rank`` = trace / lambda_1, ``gap`` = lambda_1 / lambda_2 (infinite if lambda_2 is
+    with attrs ``effective_rank`` = trace / lambda_1, ``participation`` = trace^2 / |T|_F^2 = (sum lambda)^2 / sum
+    lambda^2, the number of modes that share the trace, ``gap`` = lambda_1 / lambda_2 (infinite if lambda_2 is
     at rounding level), ``rounding_level`` (below it an eigenvalue is noise), ``solver``, and, where at least three
     modes can be fitted, ``decay_exponent`` alpha of lambda_k ~ k^-alpha: least squares of log lambda on log k
     over ``decay_range`` = (first, last) mode, with ``decay_error``, the standard error of that slope (of the scatter
     about the line; it knows nothing of a bend). Without ``fit_range``, the first mode, nearly constant, is left out
     of the fit, and so are modes beyond N / 10 (the sample blurs them) or at rounding level.
 
+    Of outputs with kernels of their own, "output" leads every variable, and ``effective_rank``, ``participation``,
+    ``gap``, ``rounding_level``, ``decay_exponent`` and ``decay_error`` are variables over it (NaN where nothing is
+    fitted).
+
     Eigenfunctions of (nearly) equal eigenvalues span the right space but are free to turn within it.
 
     Raises KernelError (not square, not finite, zero, or not symmetric or not positive semi-definite beyond
     rounding) and InputError (``count`` outside 1..N, ``weights``, ``fit_range``, labels that differ).
     """
+    kernels = each_kernel(kernel)
+    if len(kernels) > 1:
+        return _of_outputs([spectrum(one, count, weights=weights, fit_range=fit_range) for one in kernels])
+    kernel = kernels[0]
     matrix = as_kernel(kernel)
     inputs = inputs_of(kernel)
     size = len(matrix)
@@ -124,6 +136,7 @@ def modes_of(
     rounding = max(size * eps * float(values[0]), floor)
     attrs: dict[str, object] = {
         "effective_rank": trace / float(values[0]),
+        "participation": (trace * scale / float(norm(matrix, check_finite=False))) ** 2,
         "gap": float(values[0] / values[1]) if size > 1 and values[1] > rounding else float("inf"),
         "rounding_level": rounding,
         "solver": solver,
@@ -141,20 +154,45 @@ def modes_of(
     return dataset(variables, coords={MODE: np.arange(1, wanted + 1), **coords}, attrs=attrs)
 
 
+def _of_outputs(found: list[xr.Dataset]) -> xr.Dataset:
+    """Spectra of several outputs as one Dataset with a leading "output"."""
+    names = ("eigenvalue", "eigenfunction", "energy", "residual")
+    variables: Variables = {
+        name: ((OUTPUT, *map(str, found[0][name].dims)), np.stack([one[name].values for one in found]))
+        for name in names
+    }
+    for name in ("effective_rank", "participation", "gap", "rounding_level", "decay_exponent", "decay_error"):
+        variables[name] = ((OUTPUT,), np.array([float(one.attrs.get(name, np.nan)) for one in found]))
+    if "weight" in found[0]:
+        variables["weight"] = ((X,), found[0].weight.values)
+    coords = {str(name): found[0][name].values for name in found[0].coords}
+    return dataset(variables, {**coords, OUTPUT: np.arange(len(found))}, {"solver": found[0].attrs["solver"]})
+
+
 def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.DataArray:
-    """Eigenfunctions at new inputs: phi_k(x) = 1/lambda_k sum_i w_i Theta(x, x_i) phi_k(x_i) (THEORY §6), w_i = 1/N
-    unless `spectrum` had weights.
+    """Eigenfunctions at new inputs, by Nystrom (THEORY §6).
+
+        phi_k(x) = 1/lambda_k sum_i w_i Theta(x, x_i) phi_k(x_i),     w_i = 1/N unless `spectrum` had weights.
 
     Args:
         modes: what `spectrum` returned for the N training inputs.
         cross_kernel: (M, N), new inputs by training inputs: ``limit_kernel(network, x_new, x).ntk``.
 
-    Returns the DataArray ``eigenfunction`` ("x", "mode") of shape (M, modes). Errors of the kernel are
+    Returns the DataArray ``eigenfunction`` ("x", "mode") of shape (M, modes), with a leading "output" where ``modes``
+    has one. Errors of the kernel are
     magnified by lambda_1 / lambda_k, so modes whose eigenvalue is at rounding level are refused.
 
     Raises KernelError (shape, values, modes at rounding level) and InputError (``modes`` is not a spectrum, or its
     inputs are labelled otherwise than the columns).
     """
+    if OUTPUT in getattr(modes, "sizes", ()) and "rounding_level" in modes:
+        kernels = each_kernel(cross_kernel, "cross_kernel", square=False, outputs=modes.sizes[OUTPUT])
+        found = [extend(_of_output(modes, o), one) for o, one in enumerate(kernels)]
+        coords = {str(name): found[0][name].values for name in found[0].coords}
+        stacked = np.stack([one.values for one in found])
+        variables: Variables = {"eigenfunction": ((OUTPUT, X, MODE), stacked)}
+        return dataset(variables, {**coords, OUTPUT: modes[OUTPUT].values}).eigenfunction
+    cross_kernel = each_kernel(cross_kernel, "cross_kernel", square=False, outputs=1)[0]
     values, functions, law = parts_of(modes)
     training = Labels("modes", labels_of(modes.eigenfunction.transpose(X, ...)))
     cross, new = as_cross_kernel(cross_kernel, "cross_kernel", training, len(functions))
@@ -170,6 +208,11 @@ def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.Data
     mode = np.atleast_1d(modes[MODE].values) if MODE in modes.coords else np.arange(1, len(values) + 1)
     coords = {MODE: mode} if new.values is None else {MODE: mode, X: new.values}
     return dataset({"eigenfunction": ((X, MODE), extended)}, coords=coords).eigenfunction
+
+
+def _of_output(modes: xr.Dataset, output: int) -> xr.Dataset:
+    one = modes.isel({OUTPUT: output}, drop=True)
+    return one.assign_attrs(rounding_level=float(one.rounding_level))
 
 
 def parts_of(modes: xr.Dataset) -> tuple[FloatArray, FloatArray, FloatArray]:

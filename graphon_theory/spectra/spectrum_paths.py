@@ -27,6 +27,9 @@ def spectrum_path(
     ``networks`` is what :func:`network_path` returns, or any sequence of lists of layers or of Networks; ``options`` go
     to :class:`Network` (activation, outputs, ...). The kernel is that of the first output. Returns ``eigenvalue`` and
     ``energy`` ("time", "mode"), ``trace`` ("time"; mean of the kernel's diagonal), and ``density`` ("time", "layer").
+
+    Raises InputError (no networks, unknown options, times that do not fit), and as :func:`limit_kernel` and
+    :func:`spectrum` do.
     """
     if not isinstance(networks, Sequence) or isinstance(networks, str) or not networks:
         raise InputError(f"networks: expected a list of networks, got {shown(networks)}.")

@@ -24,7 +24,8 @@ from graphon_theory.data.labels import DEGREE, RADIAL, Variables, dataset
 from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import ConvergenceError, InputError, NetworkError
-from graphon_theory.graphons.graphon import Graphon, between
+from graphon_theory.graphons.graphon import Graphon
+from graphon_theory.graphons.positions import between
 from graphon_theory.networks.network import Network
 from graphon_theory.numerics.quadratures import gauss
 

@@ -32,10 +32,12 @@ from graphon_theory.data.checks import (
     refuse_overflow,
     truth,
 )
-from graphon_theory.data.labels import TIME, X_TEST, Variables, X, dataset
+from graphon_theory.data.labels import OUTPUT, TIME, X2, X_TEST, X_TEST2, Variables, X, dataset
+from graphon_theory.data.output_kernels import each_kernel
 from graphon_theory.errors import InputError, KernelError
 from graphon_theory.spectra.kernel_spectra import spectrum
 from graphon_theory.training.linear_training import Learned, LinearTraining, NewInputs
+from graphon_theory.training.regressions import prior_of_new
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,6 +53,7 @@ def training_ensemble(
     learning_rate: float = 1.0,
     ridge: float = 0.0,
     descent: bool = False,
+    covariance: bool = False,
 ) -> xr.Dataset:
     """Mean and standard deviation of the prediction at each time, over networks that start from their own draws.
 
@@ -61,15 +64,19 @@ def training_ensemble(
         test: ``limit_kernel(network, x_new, x)``: new inputs (rows) by training inputs.
         test_variance: (M,), ``np.diagonal(limit_kernel(network, x_new).nngp)``.
         learning_rate, ridge: as in `gradient_flow`; the ridge pulls towards each network's own start.
+        covariance: also between inputs; ``test_variance`` is then ``limit_kernel(network, x_new).nngp``, (M, M).
 
     Returns a Dataset: ``mean`` ("time", "x"[, "target"]), ``std`` ("time", "x"), the same for every target, and with
-    ``test`` also ``test_mean`` and ``test_std`` over "x_test"; ``loss`` ("time"): the expected training loss.
+    ``test`` also ``test_mean`` and ``test_std`` over "x_test"; ``loss`` ("time"): the expected training loss; with
+    ``covariance`` also ``covariance`` ("time", "x", "x2") and ``test_covariance`` ("time", "x_test", "x_test2").
 
     Raises KernelError and InputError.
     """
     truth("descent", descent)
     if not {"nngp", "ntk"} <= set(getattr(kernels, "data_vars", ())):
         raise InputError("kernels: expected the Dataset of limit_kernel(network, x), with nngp and ntk.")
+    kernels = _shared(kernels, "kernels")
+    test = None if test is None else _shared(test, "test")
     prior_mean = _mean_of(kernels)
     size = len(as_kernel(kernels.ntk, "kernels.ntk"))
     start = None if prior_mean is None else _like(prior_mean, checked_targets(y, size).shape)
@@ -96,6 +103,9 @@ def training_ensemble(
         "std": ((TIME, X), np.sqrt(np.maximum(variance, 0.0))),
         "loss": ((TIME,), bias + 0.5 * problem.coefficients.shape[1] * variance.mean(axis=1)),
     }
+    if truth("covariance", covariance):
+        whole = np.stack([(problem.functions * one) @ inner @ (problem.functions * one).T for one in left])
+        variables["covariance"] = ((TIME, X, X2), whole)
     coords = {TIME: moments, **problem.coords}
     if test is not None:
         if test_variance is None or not {"nngp", "ntk"} <= set(getattr(test, "data_vars", ())):
@@ -104,7 +114,7 @@ def training_ensemble(
                 "limit_kernel(network, x_new).nngp."
             )
         new = problem.at_new(test.ntk, "test.ntk")
-        variables |= _at_new(problem, new, test, test_variance, inner, learned, start is not None, shape)
+        variables |= _at_new(problem, new, test, test_variance, inner, learned, start is not None, shape, covariance)
         if new.inputs.values is not None:
             coords[X_TEST] = new.inputs.values
     elif test_variance is not None:
@@ -113,6 +123,15 @@ def training_ensemble(
         refuse_overflow(values, name)
     attrs = {"learning_rate": float(learning_rate), "ridge": float(ridge), "descent": int(descent)}
     return dataset(variables, coords, attrs)
+
+
+def _shared(kernels: xr.Dataset, name: str) -> xr.Dataset:
+    """The kernels that all outputs share; KernelError where each has its own, which are trained one by one."""
+    if OUTPUT not in getattr(kernels, "dims", ()):
+        return kernels
+    for one in {"nngp", "ntk"} & set(kernels.data_vars):
+        each_kernel(kernels[one], f"{name}.{one}", square=False, outputs=1)
+    return kernels.isel({OUTPUT: 0}, drop=True)
 
 
 def _learned(
@@ -140,12 +159,14 @@ def _at_new(
     learned: Learned,
     has_mean: bool,
     shape: tuple[int, ...],
+    covariance: bool,
 ) -> Variables:
     count = len(new.projections)
     cross, _ = as_cross_kernel(test.nngp, "test.nngp", problem.inputs, problem.size)
     if len(cross) != count:
         raise KernelError(f"test: nngp is {cross.shape}, ntk {(count, problem.size)}.")
-    own = checked_like(test_variance, (count,), "test_variance", new.inputs)
+    whole = prior_of_new(test_variance, new, problem) if covariance else None
+    own = checked_like(test_variance, (count,), "test_variance", new.inputs) if whole is None else np.diagonal(whole)
     between = cross @ problem.functions / problem.size  # NNGP of new inputs with the modes
     mean = new.projections @ (learned.response[:, :, None] * problem.coefficients)
     if has_mean:
@@ -160,10 +181,15 @@ def _at_new(
             f"test_variance: leaves a variance of {variance.min():.3g}; pass the diagonal of the nngp of the same new "
             "inputs."
         )
-    return {
+    variables: Variables = {
         "test_mean": ((TIME, X_TEST, *problem.tail), mean.reshape(shape)),
         "test_std": ((TIME, X_TEST), np.sqrt(np.maximum(variance, 0.0))),
     }
+    if whole is not None:
+        weights = [new.projections * one for one in learned.response]
+        both = [whole - one @ between.T - between @ one.T + one @ inner @ one.T for one in weights]
+        variables["test_covariance"] = ((TIME, X_TEST, X_TEST2), np.stack(both))
+    return variables
 
 
 def _quadratic(rows: FloatArray, inner: FloatArray) -> FloatArray:

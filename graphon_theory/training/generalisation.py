@@ -43,6 +43,7 @@ from graphon_theory.data.checks import (
     whole_number,
 )
 from graphon_theory.data.labels import MODE, SIZE, Labels, Variables, dataset, inputs_of, labels_of, refuse_other_labels
+from graphon_theory.data.output_kernels import shared_kernel
 from graphon_theory.errors import ConvergenceError, GraphonError, InputError, shown
 from graphon_theory.spectra.kernel_spectra import spectrum
 from graphon_theory.training.linear_training import LinearTraining
@@ -149,6 +150,7 @@ def learning_curve(
     Raises KernelError and InputError as `gradient_flow`, ConvergenceError if the equations for sigma have no solution.
     """
     truth("resolved", resolved)
+    kernel = shared_kernel(kernel)
     problem = LinearTraining.of(kernel, y)
     size = problem.size
     counts = _checked_sizes(sizes, size - 1)
@@ -211,6 +213,7 @@ def measured_learning_curve(
     """
     from scipy.linalg import LinAlgWarning, lstsq, solve
 
+    kernel = shared_kernel(kernel)
     matrix = as_kernel(kernel)
     spectrum(kernel, 1)  # symmetric and positive, or refused with figures
     size = len(matrix)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphon_theory.arrays import FloatArray
+from graphon_theory.arrays import FloatArray, IntArray
 from graphon_theory.data.checks import (
     UNLABELLED,
     as_cross_kernel,
@@ -33,6 +33,7 @@ from graphon_theory.data.checks import (
 )
 from graphon_theory.data.labels import (
     MODE,
+    OUTPUT,
     TARGET,
     TIME,
     X_TEST,
@@ -44,6 +45,7 @@ from graphon_theory.data.labels import (
     inputs_of,
     labels_of,
 )
+from graphon_theory.data.output_kernels import each_kernel
 from graphon_theory.errors import InputError
 from graphon_theory.spectra.kernel_spectra import spectrum
 
@@ -72,6 +74,10 @@ class LinearTraining:
     ``learns`` marks the modes above rounding level; the others are null. ``coefficients`` are (mode, target), of
     y - f_0; ``start`` is f_0 (N, targets) or None for zero. ``shape`` is () for one unnamed target; ``inputs`` and
     ``targets`` are their labels.
+
+    Where outputs have kernels of their own, the modes are those of all of them, largest first: ``outputs`` says which
+    output a mode belongs to, only that column of its coefficients is not 0, and ``parts`` are the problems of single
+    outputs.
     """
 
     modes: xr.Dataset
@@ -83,6 +89,8 @@ class LinearTraining:
     shape: tuple[int, ...]
     inputs: Labels
     targets: Labels
+    outputs: IntArray | None = None
+    parts: tuple[LinearTraining, ...] = ()
 
     @classmethod
     def of(
@@ -91,7 +99,14 @@ class LinearTraining:
         y: ArrayLike | xr.DataArray,
         initial: ArrayLike | xr.DataArray | None = None,
     ) -> LinearTraining:
-        """Check kernel (N, N), targets (N,) or (N, k) and starting predictions of the same shape."""
+        """Check kernel (N, N), targets (N,) or (N, k) and starting predictions of the same shape.
+
+        A kernel of several outputs is one where they share it, else column o of the targets goes with kernel o.
+        """
+        kernels = each_kernel(kernel)
+        if len(kernels) > 1:
+            return cls._of_each(kernels, y, initial)
+        kernel = kernels[0]
         size = len(as_kernel(kernel))
         inputs = inputs_of(kernel)
         y = by_rows(y)
@@ -114,9 +129,59 @@ class LinearTraining:
             columns,
         )
 
+    @classmethod
+    def _of_each(cls, kernels: list[Any], y: Any, initial: Any) -> LinearTraining:
+        """Of kernels of their own: the modes of all outputs, each with its column of the targets."""
+        size, count = len(as_kernel(kernels[0])), len(kernels)
+        inputs = inputs_of(kernels[0])
+        y = by_rows(y)
+        targets = checked_targets(y, size, inputs=inputs)
+        if targets.shape != (size, count):
+            raise InputError(
+                f"y: expected shape ({size}, {count}), a column for each output, as each has a kernel of its own, got "
+                f"shape {targets.shape}; select one output first, as in kernel.isel(output=0), for other targets."
+            )
+        inputs = Labels("y", labels_of(y)) if inputs.values is None else inputs
+        columns = Labels("y", labels_of(y, 1))
+        start = None if initial is None else checked_like(initial, targets.shape, "initial", inputs, columns)
+        parts = tuple(
+            cls.of(one, targets[:, [o]], None if start is None else start[:, [o]]) for o, one in enumerate(kernels)
+        )
+        order = np.argsort(-np.concatenate([one.values for one in parts]), kind="stable")
+        outputs = np.repeat(np.arange(count), size)[order]
+        alone = np.concatenate([one.coefficients[:, 0] for one in parts])[order]
+        coefficients = np.where(outputs[:, None] == np.arange(count), alone[:, None], 0.0)
+        values = np.concatenate([one.values for one in parts])[order]
+        level = max(float(one.modes.attrs["rounding_level"]) for one in parts)
+        modes = dataset(
+            {"eigenvalue": ((MODE,), values)},
+            {MODE: np.arange(1, count * size + 1), OUTPUT: ((MODE,), outputs)},
+            {"rounding_level": level},
+        )
+        return cls(
+            modes,
+            values,
+            np.concatenate([one.functions for one in parts], axis=1)[:, order],
+            np.concatenate([one.learns for one in parts])[order],
+            coefficients,
+            start,
+            targets.shape[1:],
+            inputs,
+            columns,
+            outputs,
+            parts,
+        )
+
     @property
     def size(self) -> int:
-        return len(self.values)
+        return len(self.functions)
+
+    @property
+    def of_output(self) -> FloatArray:
+        """(mode, output): 1 where a mode belongs to an output, or (mode, 1) where they share all modes."""
+        if self.outputs is None:
+            return np.ones((len(self.values), 1))
+        return (self.outputs[:, None] == np.arange(*self.shape)).astype(np.float64)
 
     @property
     def tail(self) -> tuple[str, ...]:
@@ -157,12 +222,12 @@ class LinearTraining:
     def share(self, ridge: float) -> FloatArray:
         """g_i at infinite time: lambda / (lambda + ridge); 0 for null modes without ridge."""
         values = self.eigenvalues(ridge)
-        return np.divide(values, values + ridge, out=np.zeros(self.size), where=values != 0)
+        return np.divide(values, values + ridge, out=np.zeros(len(values)), where=values != 0)
 
     def flow(self, times: FloatArray, learning_rate: float, ridge: float = 0.0) -> Learned:
         """Of gradient flow: g_i(t) = lambda / (lambda + ridge) (1 - exp(-eta (lambda + ridge) t))."""
         rates = self.rates(ridge)
-        exponent = np.zeros((len(times), self.size))  # neither 0 * inf (a null mode at infinite time) nor inf * 0
+        exponent = np.zeros((len(times), len(rates)))  # neither 0 * inf (a null mode at infinite time) nor inf * 0
         with np.errstate(over="ignore"):  # an infinite exponent is a mode that has been learned
             early = learning_rate * times
             np.multiply(early[:, None], rates, out=exponent, where=(rates > 0) & (times[:, None] > 0))
@@ -174,7 +239,7 @@ class LinearTraining:
         ``early`` (time,) is the response of a mode that hardly moves: learning rate times time.
         """
         rates = self.rates(ridge)
-        response = np.divide(settled, rates, out=np.repeat(early[:, None], self.size, axis=1), where=rates > 0)
+        response = np.divide(settled, rates, out=np.repeat(early[:, None], len(rates), axis=1), where=rates > 0)
         if not self.ridged(ridge):
             response[(response * self.rounding >= 1) & ~self.learns] = 0.0
         return Learned(settled * self.share(ridge), response)
@@ -211,6 +276,8 @@ class LinearTraining:
         Raises InputError where they are beyond the largest number.
         """
         coords = {TIME: times, MODE: self.modes[MODE].values, **self.coords}
+        if self.outputs is not None:
+            coords[OUTPUT] = ((MODE,), self.outputs)
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below
             out: Variables = {
                 "loss": ((TIME,), (1 - learned.fraction) ** 2 @ self.power),
@@ -236,12 +303,20 @@ class LinearTraining:
                     out["test_loss"] = ((TIME,), np.sum(errors**2, axis=1) / (2 * len(wanted)))
         for name in {"loss", "prediction", "test_prediction", "test_loss"} & set(out):
             refuse_overflow(out[name][1], name)
-        return dataset(out, coords=coords, attrs={**attrs, "null_modes": int(self.size - self.learns.sum())})
+        return dataset(out, coords=coords, attrs={**attrs, "null_modes": int((~self.learns).sum())})
 
     def at_new(self, test_kernel: ArrayLike | xr.DataArray, name: str = "test_kernel") -> NewInputs:
         """The modes at new inputs."""
-        cross, inputs = as_cross_kernel(test_kernel, name, self.inputs, self.size)
-        return NewInputs(cross @ self.functions / self.size, inputs)
+        kernels = each_kernel(test_kernel, name, square=False, outputs=max(len(self.parts), 1))
+        found = [as_cross_kernel(one, name, self.inputs, self.size) for one in kernels]
+        inputs = found[0][1]
+        if self.outputs is None:
+            return NewInputs(found[0][0] @ self.functions / self.size, inputs)
+        projections = np.empty((len(found[0][0]), len(self.values)))
+        for o, (cross, _) in enumerate(found):
+            own = self.outputs == o
+            projections[:, own] = cross @ self.functions[:, own] / self.size
+        return NewInputs(projections, inputs)
 
     def _test_start(self, test_initial: ArrayLike | xr.DataArray | None, new: NewInputs) -> FloatArray | None:
         if (test_initial is None) != (self.start is None):

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import checked_like, positive_number, refuse_overflow
-from graphon_theory.data.labels import TARGET, X_TEST, Labels, Variables, X, dataset
-from graphon_theory.errors import KernelError
-from graphon_theory.training.linear_training import LinearTraining
+from graphon_theory.data.checks import as_kernel, checked_like, positive_number, refuse_overflow, truth
+from graphon_theory.data.labels import TARGET, X_TEST, X_TEST2, Labels, Variables, X, dataset
+from graphon_theory.errors import InputError, KernelError
+from graphon_theory.training.linear_training import LinearTraining, NewInputs
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,6 +23,8 @@ def kernel_regression(
     test_kernel: ArrayLike | xr.DataArray,
     *,
     ridge: float = 0.0,
+    covariance: bool = False,
+    test_variance: ArrayLike | xr.DataArray | None = None,
 ) -> xr.Dataset:
     """Kernel (ridge) regression: where `gradient_flow` from f_0 = 0 ends.
 
@@ -32,12 +34,17 @@ def kernel_regression(
     at rounding level take no part.
 
     Args:
-        kernel: (N, N); y: (N,) or (N, k); test_kernel: (M, N), new by training inputs.
+        kernel: (N, N); y: (N,) or (N, k); test_kernel: (M, N), new by training inputs. Outputs with kernels of their
+            own as in `gradient_flow`.
         ridge: at least 0, in units of the operator (Theta / N), as in `gradient_flow`.
+        covariance: also what the Gaussian process of this kernel, with noise N ridge on its targets, leaves open:
+            Theta(x, x') - Theta(x, X) (Theta + N ridge)^-1 Theta(X, x'). ``test_variance`` is then Theta (M, M) of the
+            new inputs. Of a trained network it is no variance: that is `training_ensemble`.
 
     Returns a Dataset: ``prediction`` ("x"[, "target"]), ``test_prediction`` ("x_test"[, "target"]), and
     ``left_out`` ("x"[, "target"]), what the regression on the N - 1 other inputs predicts at each one (for the cost of
-    none: y_i - [A^-1 y]_i / [A^-1]_ii with A = Theta + (N - 1) ridge; NaN where A is singular).
+    none: y_i - [A^-1 y]_i / [A^-1]_ii with A = Theta + (N - 1) ridge; NaN where A is singular); with ``covariance``
+    also ``test_covariance`` ("x_test", "x_test2").
 
     Raises KernelError and InputError as `gradient_flow`.
     """
@@ -52,7 +59,12 @@ def kernel_regression(
     for name, (_, values) in variables.items():
         refuse_overflow(values, name)
     variables["left_out"] = ((X, *problem.tail), _shaped(left_out(problem, delta), problem))
-    attrs = {"ridge": delta, "null_modes": int(problem.size - problem.learns.sum())}
+    if truth("covariance", covariance):
+        prior = prior_of_new(test_variance, new, problem)
+        variables["test_covariance"] = ((X_TEST, X_TEST2), explained(prior, new, learned.response))
+    elif test_variance is not None:
+        raise InputError("test_variance: of use with covariance=True only.")
+    attrs = {"ridge": delta, "null_modes": int((~problem.learns).sum())}
     return dataset(variables, {**problem.coords, **_coords(new.inputs)}, attrs)
 
 
@@ -66,8 +78,8 @@ def left_out(problem: LinearTraining, ridge: float) -> FloatArray:
     if not problem.ridged(shift):
         return np.full_like(targets, np.nan)
     inverse = 1 / problem.rates(shift)
-    diagonal = problem.functions**2 @ inverse / problem.size
-    return np.asarray(targets - problem.functions @ (inverse[:, None] * problem.coefficients) / diagonal[:, None])
+    diagonal = problem.functions**2 @ (inverse[:, None] * problem.of_output) / problem.size
+    return np.asarray(targets - problem.functions @ (inverse[:, None] * problem.coefficients) / diagonal)
 
 
 def nngp_posterior(
@@ -77,6 +89,7 @@ def nngp_posterior(
     test_variance: ArrayLike | xr.DataArray,
     *,
     noise: float = 0.0,
+    covariance: bool = False,
 ) -> xr.Dataset:
     """Posterior of the Gaussian process that the wide network is before training, given noisy targets.
 
@@ -86,11 +99,14 @@ def nngp_posterior(
 
     Args:
         nngp: K (N, N); y: (N,) or (N, k) targets less the prior mean; test_nngp: (M, N), new by training inputs.
-        test_variance: (M,), K(x, x) of the new inputs: ``np.diagonal(limit_kernel(network, x_new).nngp)``.
+        test_variance: (M,), K(x, x) of the new inputs: ``np.diagonal(limit_kernel(network, x_new).nngp)``; (M, k) where
+            outputs have kernels of their own (``axis1=1, axis2=2``, transposed).
         noise: variance of the targets' noise, at least 0 (a number; for 0 the pseudo-inverse).
+        covariance: also between new inputs; ``test_variance`` is then K (M, M) of the new inputs.
 
-    Returns a Dataset: ``mean`` ("x_test"[, "target"]) and ``variance`` ("x_test",), the same for all targets, of the
-    function without noise; attrs ``log_evidence`` = log p(y), where the noise is above rounding or K of full rank.
+    Returns a Dataset: ``mean`` ("x_test"[, "target"]) and ``variance`` ("x_test",), the same for all targets that share
+    the kernel, else ("x_test", "target"), of the function without noise, with ``covariance`` also ``covariance``
+    ("x_test", "x_test2"); attrs ``log_evidence`` = log p(y), where the noise is above rounding or K of full rank.
 
     Raises KernelError (also for a ``test_variance`` below what the data explain: kernels that do not belong together)
     and InputError.
@@ -98,32 +114,64 @@ def nngp_posterior(
     problem = LinearTraining.of(nngp, y)
     level = positive_number("noise", noise, zero=True) / problem.size
     new = problem.at_new(test_nngp, "test_nngp")
-    prior = checked_like(test_variance, (len(new.projections),), "test_variance", new.inputs)
+    own = problem.outputs is not None
     response = problem.at_the_end(level).response
     mean = _over_modes(new.projections, response, problem)
     refuse_overflow(mean, "mean")
-    variance = prior - new.projections**2 @ response
-    slack = 1e-8 * np.abs(prior).max(initial=0.0)
-    if variance.min(initial=0.0) < -slack:
-        worst = int(variance.argmin())
-        raise KernelError(
-            f"test_variance: {prior[worst]:.6g} at [{worst}] is {-variance[worst]:.3g} less than what the training "
-            "inputs explain of it; pass the diagonal of the nngp of the same new inputs."
-        )
+    if truth("covariance", covariance):
+        whole = explained(prior_of_new(test_variance, new, problem), new, response)
+        variance = np.diagonal(whole).copy()
+    else:
+        shape = (len(new.projections), *problem.shape) if own else (len(new.projections),)
+        prior = checked_like(test_variance, shape, "test_variance", new.inputs)
+        variance = prior - (new.projections**2 @ (response[:, None] * problem.of_output)).reshape(shape)
+        refuse_negative(variance, prior)
     variables: Variables = {
         "mean": ((X_TEST, *problem.tail), mean),
-        "variance": ((X_TEST,), np.maximum(variance, 0.0)),  # rounding below zero only
+        "variance": ((X_TEST, TARGET) if own else (X_TEST,), np.maximum(variance, 0.0)),  # rounding below zero only
     }
+    if covariance:
+        variables["covariance"] = ((X_TEST, X_TEST2), whole)
     attrs: dict[str, float] = {"noise": level * problem.size}
     if problem.ridged(level):
         scale = problem.size * problem.rates(level)
         with np.errstate(over="ignore"):
             fit = float(np.sum(problem.size * problem.coefficients**2 / scale[:, None]))
-        targets = problem.coefficients.shape[1]
+        targets = 1 if own else problem.coefficients.shape[1]
         attrs["log_evidence"] = -0.5 * (fit + targets * float(np.log(2 * np.pi * scale).sum()))
         refuse_overflow(attrs["log_evidence"], "log_evidence")
     coords = {key: value for key, value in problem.coords.items() if key == TARGET}
     return dataset(variables, {**coords, **_coords(new.inputs)}, attrs)
+
+
+def prior_of_new(test_variance: ArrayLike | xr.DataArray | None, new: NewInputs, problem: LinearTraining) -> FloatArray:
+    """The kernel of the new inputs among each other, (M, M)."""
+    if problem.outputs is not None:
+        raise InputError(
+            "covariance: got outputs with kernels of their own, whose covariances differ; pass one output at a time."
+        )
+    if test_variance is None:
+        raise InputError("test_variance: covariances need the kernel of the new inputs among each other, (M, M).")
+    count = len(new.projections)
+    found = checked_like(test_variance, (count, count), "test_variance", new.inputs, new.inputs)
+    return as_kernel(found, "test_variance")
+
+
+def explained(prior: FloatArray, new: NewInputs, response: FloatArray) -> FloatArray:
+    """``prior`` less what the training inputs explain of it, (M, M)."""
+    found: FloatArray = prior - (new.projections * response) @ new.projections.T
+    refuse_negative(np.diagonal(found), np.diagonal(prior))
+    return (found + found.T) / 2
+
+
+def refuse_negative(variance: FloatArray, prior: FloatArray) -> None:
+    """Raise KernelError where variances are below zero by more than rounding."""
+    if variance.min(initial=0.0) < -1e-8 * np.abs(prior).max(initial=0.0):
+        worst = np.unravel_index(int(variance.argmin()), variance.shape)
+        raise KernelError(
+            f"test_variance: {prior[worst]:.6g} at {[int(one) for one in worst]} is {-variance[worst]:.3g} less than "
+            "what the training inputs explain of it; pass the diagonal of the nngp of the same new inputs."
+        )
 
 
 def _over_modes(functions: FloatArray, weights: FloatArray, problem: LinearTraining) -> FloatArray:

@@ -37,10 +37,47 @@ def test_biases_that_are_not_there_stay_away() -> None:
     assert found.log_evidence >= found.start
 
 
+def test_densities_are_found_by_what_they_do_to_the_ntk() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((25, 3))
+    step = gt.StepGraphon([[0.6, 0.2], [0.3, 0.5]])
+    network = gt.Network([gt.Connectivity(0.3, 0.3), step, gt.Connectivity("0.4*exp(-v)", "0.3")], bias_variance=0.1)
+    y = np.sin(2 * x[:, 0]) + 0.1 * rng.standard_normal(25)
+    found = gt.fit(network, x, y, noise=0.01, kernel="ntk", densities=True)
+    alone = gt.fit(network, x, y, noise=0.01, kernel="ntk")
+    assert found.log_evidence > alone.log_evidence + 0.1
+
+    def evidence(one: gt.Network) -> float:
+        kern = gt.limit_kernel(one, x).ntk.values + 0.01 * np.eye(25)
+        fit, log_det = y @ np.linalg.solve(kern, y), np.linalg.slogdet(kern)[1]
+        return -0.5 * float(fit + log_det + 25 * np.log(2 * np.pi))
+
+    assert found.log_evidence == pytest.approx(evidence(found.network), rel=1e-9)
+    for layer, before in zip(found.network.layers, network.layers, strict=True):
+        assert layer.variance == before.variance
+        assert layer.mask.extremes()[1] <= 1
+    mask = found.network.layers[1].mask
+    assert isinstance(mask, gt.StepGraphon)
+    np.testing.assert_allclose(mask.values / step.values, mask.values[0, 0] / 0.6, rtol=1e-12)
+    lowest, highest = 0.6 * np.exp(-7), 1.0  # of the densest cell, as far as it may move
+    tried = [f for f in (0.9, 1.1) if lowest <= f * mask.values[0, 0] <= highest]
+    assert tried
+    for factor in tried:
+        moved = gt.Connectivity(gt.StepGraphon(factor * mask.values), step)
+        changed = found.network.with_layers([found.network.layers[0], moved, found.network.layers[2]])
+        assert evidence(changed) < found.log_evidence
+
+
 def test_what_is_refused() -> None:
     x, y = np.eye(3), np.ones(3)
     with pytest.raises(NetworkError, match="one output"):
         gt.fit(gt.Network([0.5], outputs=2), x, y)
+    with pytest.raises(InputError, match="densities: the NNGP does not see them"):
+        gt.fit(gt.Network([0.5]), x, y, densities=True)
+    with pytest.raises(NetworkError, match="layer 1: its mask graphon is 0"):
+        gt.fit(gt.Network([0.0, 0.5], bias_variance=0.1), x, y, kernel="ntk", densities=True)
+    with pytest.raises(NetworkError, match="layer 1: densities are found for weights without a mean"):
+        gt.fit(gt.Network([gt.Connectivity(0.5, 0.5, 0.1), 0.5]), x, y, kernel="ntk", densities=True)
     with pytest.raises(InputError, match="noise"):
         gt.fit(gt.Network([0.5]), x, y, noise=0.0)
     with pytest.raises(InputError, match="y: expected shape"):

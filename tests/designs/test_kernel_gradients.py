@@ -231,6 +231,32 @@ def test_smooth_graphons_give_a_function_on_the_nodes() -> None:
         assert integral == pytest.approx(got.along(2, direction, part), rel=1e-9)
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_kernels_between_two_sets(outputs: int) -> None:
+    network = random_network(5).changed(outputs=outputs)
+    rng = np.random.default_rng(12)
+    x, x2 = rng.standard_normal((3, 4)), rng.standard_normal((4, 4))
+    x2[1] = x[2]  # one input in both
+    shape = (3, 4) if outputs == 1 else (outputs, 3, 4)
+    ntk, nngp = rng.standard_normal((2, *shape))
+    got = gt.kernel_gradient(network, x, x2, ntk=ntk, nngp=nngp)
+
+    def value(e: float) -> float:
+        changed = network.changed(weight_variance=tuple(v + e for v in network.weight_variance))
+        kern = gt.limit_kernel(changed, x, x2)
+        return float((ntk * kern.ntk.values).sum() + (nngp * kern.nngp.values).sum())
+
+    assert float(got.weight_variance.sum()) == pytest.approx(difference(value, 1e-3), rel=1e-7)
+    everything, padded = np.concatenate([x, x2]), np.zeros((2, *shape[:-2], 7, 7))
+    padded[..., :3, 3:] = ntk, nngp
+    together = gt.kernel_gradient(network, everything, ntk=padded[0], nngp=padded[1])
+    for one, other in zip([*got.mask, *got.variance], [*together.mask, *together.variance], strict=True):
+        assert one is not None
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(InputError, match=r"ntk: expected cotangents of shape \((2, )?3, 4\)"):
+        gt.kernel_gradient(network, x, x2, ntk=np.swapaxes(ntk, -1, -2))
+
+
 def test_numbers_do_not_depend_on_threads_or_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     network, rng = random_network(3), np.random.default_rng(9)
     x = rng.standard_normal((70, 4))
@@ -277,9 +303,6 @@ def test_what_is_refused() -> None:
     told = gt.Connectivity(0.5, 0.5, 0.1, known=gt.Known([0.1]))
     with pytest.raises(NetworkError, match="layer 1: known"):
         gt.kernel_gradient(network.with_layers([told, 0.5]), x, ntk=np.ones((3, 3)))
-    normed = gt.Network([0.5, gt.LayerNorm(), gt.Pointwise(gt.as_activation("relu")), 0.5])
-    with pytest.raises(NetworkError, match="LayerNorm: kernel gradients are not derived"):
-        gt.kernel_gradient(normed, x, ntk=np.ones((3, 3)))
     jumping = gt.Activation("Heaviside(z - 1/2)")
     with pytest.raises(ActivationError, match="jumps"):
         gt.kernel_gradient(network.changed(activation=jumping), x, ntk=np.ones((3, 3)))

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from graphon_theory.engine.limits import limit_kernel
-from graphon_theory.errors import InputError, NetworkError
+from graphon_theory.errors import InputError
+from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.network import Network
 from graphon_theory.reports.comparisons import compare_networks, comparison_table
 from graphon_theory.spectra.alignments import target_alignment
@@ -30,6 +31,9 @@ NETWORKS = {
     "dense": Network([1.0, 1.0, 1.0], bias_variance=0.1),
     "blocks": Network([1.0, [[0.9, 0.1], [0.2, 0.6]], 1.0], bias_variance=0.1),
 }
+
+
+OWN_KERNELS = Network([1.0, StepGraphon([[0.9], [0.3]])], outputs=2)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,13 @@ def test_every_figure_is_that_of_its_own_function(data: dict[str, Any], ridge: f
             assert float(one[key]) == pytest.approx(float(value), rel=1e-12)
         for key in ("effective_rank", "gap", "decay_exponent"):
             assert float(one[key]) == pytest.approx(modes.attrs[key], rel=1e-10)
+        assert float(one.participation) == pytest.approx(
+            np.trace(kernel.values) ** 2 / np.sum(kernel.values**2), rel=1e-10
+        )
+        ridged = kernel.values + len(y) * ridge * np.eye(len(y))
+        norm = np.trace(kernel.values) * np.sum(y * np.linalg.solve(ridged, y)) / len(y) ** 2
+        assert float(one.complexity) == pytest.approx(norm, rel=1e-8)
+        assert float(one.learning_rate) == pytest.approx(critical_learning_rate(kernel, ridge=ridge) / 2, rel=1e-10)
         assert float(one.alignment) == pytest.approx(target_alignment(kernel, y).attrs["alignment"], rel=1e-10)
         critical = critical_learning_rate(kernel, ridge=ridge)
         assert float(one.critical_learning_rate) == pytest.approx(critical, rel=1e-10)
@@ -96,11 +107,70 @@ def test_without_test_data_and_with_one_target(data: dict[str, Any]) -> None:
     comparison_table(found)
 
 
+def test_ranks_and_how_sure_they_are(data: dict[str, Any]) -> None:
+    networks = {"dense": NETWORKS["dense"], "same": NETWORKS["dense"], "blocks": NETWORKS["blocks"]}
+    found = compare_networks(networks, **data)
+    np.testing.assert_array_equal(
+        found["rank"].sel(network=["dense", "same"]), 1 + (found.test_error[2] < found.test_error[0])
+    )
+    regression = {
+        name: kernel_regression(
+            limit_kernel(one, data["x"]).ntk, data["y"], limit_kernel(one, data["x_test"], data["x"]).ntk
+        ).test_prediction.values
+        for name, one in NETWORKS.items()
+    }
+    errors = {name: np.sum((value - data["y_test"]) ** 2, axis=1) for name, value in regression.items()}
+    for name, value in errors.items():  # a mean of 25 errors, drawn 400 times: its deviation is known within 20%
+        expected = value.std() / np.sqrt(len(value))
+        assert float(found.error_spread.sel(network=name)) == pytest.approx(expected, rel=0.2)
+    assert (found.rank_low <= found["rank"]).all()
+    assert (found["rank"] <= found.rank_high).all()
+
+
+def test_seeds_of_a_method_are_averaged(data: dict[str, Any]) -> None:
+    both = list(NETWORKS.values())
+    found = compare_networks({"method": both, **NETWORKS}, **data)
+    for key in ("energy_5", "predicted_error", "test_error", "complexity", "time_to_loss"):
+        one, *rest = found[key].values
+        assert one == pytest.approx(np.mean(rest), rel=1e-12)
+    assert found.seeds.values.tolist() == [2, 1, 1]
+
+
+def test_a_network_without_a_limit_kernel_is_left_out(data: dict[str, Any]) -> None:
+    verdicts = {"blocks": "no limit kernel", "dense": "(W, V) applies"}
+    found = compare_networks(NETWORKS, **data, verdicts=verdicts)
+    alone = compare_networks({"dense": NETWORKS["dense"]}, **data)
+    assert np.isnan(found.predicted_error.sel(network="blocks"))
+    assert np.isnan(found["rank"].sel(network="blocks"))
+    assert float(found["rank"].sel(network="dense")) == 1
+    np.testing.assert_array_equal(found.loss.sel(network="dense"), alone.loss.sel(network="dense"))
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(comparison_table(found))
+    assert "no limit kernel" in console.export_text()
+
+
+def test_targets_in_null_modes_have_no_finite_norm() -> None:
+    x = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    network = {"one": Network([1.0, 1.0], bias_variance=0.1)}
+    assert np.isinf(compare_networks(network, x, np.array([1.0, -1.0, 0.5])).complexity[0])
+    assert np.isfinite(compare_networks(network, x, np.array([1.0, 1.0, 0.5])).complexity[0])
+    assert np.isfinite(compare_networks(network, x, np.array([1.0, -1.0, 0.5]), ridge=0.1).complexity[0])
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
+        ({"verdicts": {"other": "no limit kernel"}}, InputError, "verdicts: 'other' is none of the networks dense"),
+        ({"verdicts": dict.fromkeys(NETWORKS, "no limit kernel")}, InputError, "there is none left to compare"),
+        ({"verdicts": {"dense": 3}}, InputError, r"verdicts\['dense'\]: expected what gv.applicability returns"),
+        ({"verdicts": ["no limit kernel"]}, InputError, "verdicts: expected a dict"),
+        ({"networks": {"none": []}}, InputError, "expected a Network, or one a seed, got none"),
         ({"networks": []}, InputError, "networks: expected a dict of networks by name"),
-        ({"networks": {"two": Network([1.0, 1.0], outputs=2)}}, NetworkError, "expected a Network with one output"),
+        (
+            {"networks": {"two": OWN_KERNELS}},
+            InputError,
+            "networks\\['two'\\]: y: expected shape .* for each output",
+        ),
         ({"x_test": None}, InputError, "x_test, y_test: give both, or neither"),
         ({"y_test": np.ones(25)}, InputError, r"y_test: expected targets like y's \(3,\), got \(\)"),
         ({"level": 0.0}, InputError, "level: expected a positive number"),

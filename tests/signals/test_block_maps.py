@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -86,17 +84,55 @@ def test_balanced_gives_every_layer_of_a_branch_variance_1() -> None:
     assert found.attrs["output_variance"] == pytest.approx(1.0, rel=1e-12)
 
 
+DEAD = gt.StepGraphon([[0.9, 0.2], [0.0, 0.0], [0.3, 0.6]], [0, 0.3, 0.7, 1], [0, 0.4, 1])
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.1])
+def test_by_position_every_layer_adds_variance_1(bias: float) -> None:
+    """At every position, formulas among the layers; a position without connections keeps its shortcut and its bias."""
+    block = gt.Residual(gt.Pointwise("erf"), gt.Dense(W), gt.Pointwise("relu"), gt.Dense("0.2 + u*v/2"), scale=0.5)
+    stages = [gt.Dense(W), block, gt.Residual(gt.LayerNorm(), gt.Pointwise("relu"), gt.Dense(DEAD), scale=2.0)]
+    network = gt.Network([*stages, gt.Pointwise("erf"), gt.Dense("0.3 + v/2"), gt.Pointwise("relu"), gt.Dense(W)],
+                         bias_variance=bias, weight_variance=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], outputs=2)  # fmt: skip
+    points = [0.1, 0.35, 0.6, 0.9]
+    found = gt.criticality(gt.balanced(network, 1.5, by="position"), 1.5, positions=points)
+    last = 1.25 + 4 * np.where(np.isin(points, [0.35, 0.6]), bias, 1.0)
+    for row, want in zip(found.variance, (1.0, 1.0, 1.25, last, 1.0), strict=True):
+        np.testing.assert_allclose(row, want, rtol=1e-9)
+    assert found.attrs["output_variance"] == pytest.approx(1.0, rel=1e-9)
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.1])
+def test_branches_at_chi_1(bias: float) -> None:
+    """chi of a block is 1 + s^2; layers outside, and those of a branch but its last, keep their mean variance."""
+    one = gt.Residual(gt.Pointwise("relu"), gt.Dense(W), scale=0.5)
+    two = gt.Residual(gt.LayerNorm(), gt.Pointwise("erf"), gt.Dense("0.2 + u*v/2"), gt.Pointwise("erf"), gt.Dense(W))
+    inner = gt.Residual(gt.Residual(gt.Pointwise("relu"), gt.Dense(W), scale=0.3), gt.Pointwise("erf"), gt.Dense(W))
+    network = gt.Network([gt.Dense(W), one, two, inner, gt.Pointwise("relu"), gt.Dense(1.0)], bias_variance=bias)
+    balanced = gt.balanced(network, goal="chi")
+    found = gt.criticality(balanced, positions=[0.2, 0.7])
+    np.testing.assert_allclose(found.chi, [1.25, 2.0, 2.0], rtol=1e-9)
+    assert found.variance[0].values @ LENGTHS == pytest.approx(1.0, rel=1e-12)
+    assert found.attrs["output_variance"] == pytest.approx(1.0, rel=1e-12)
+    for number in (1, 3, 5, 7):  # all but the last of every branch
+        assert balanced.weight_variance[number - 1] != network.weight_variance[number - 1]
+    he = gt.balanced(gt.Network([1.0, gt.Dense(0.2), *[gt.Residual(gt.Pointwise("relu"), gt.Dense(0.2))] * 2, 1.0]),
+                     goal="chi")  # fmt: skip
+    np.testing.assert_allclose(he.weight_variance[2:4], 2 / 0.2, rtol=1e-12)
+
+
 def test_what_is_not_derived_for_stages_is_refused() -> None:
     block = gt.Residual(gt.Pointwise("relu"), gt.Dense(W))
     network = gt.Network([gt.Dense(W), block, gt.Pointwise("relu"), gt.Dense(1.0)])
-    refused: list[dict[str, Any]] = [{"by": "position"}, {"goal": "chi"}]
-    for options in refused:
-        with pytest.raises(gt.NetworkError, match="network: it has a Residual stage, for which this is not derived"):
-            gt.balanced(network, **options)
+    normed = gt.Network([gt.Dense(W), gt.LayerNorm(), gt.Pointwise("relu"), gt.Dense(1.0)])
+    with pytest.raises(gt.NetworkError, match=r"goal: .* the network has neither"):
+        gt.balanced(normed, goal="chi")
+    behind = gt.Residual(gt.Pointwise("relu"), gt.Dense(W), gt.LayerNorm())
+    with pytest.raises(gt.NetworkError, match="goal: a branch goes on behind its last layer, 2"):
+        gt.balanced(gt.Network([gt.Dense(W), behind, gt.Pointwise("relu"), gt.Dense(1.0)]), goal="chi")
     x = np.ones((4, 3))
     with pytest.raises(gt.NetworkError, match="network: it has a Residual stage, for which this is not derived"):
         gt.saliency_network(network, x, np.zeros(4, dtype=int), 0.5, (3, 20, 20, 1))
     reason = gt.scalar_reduction(network).reason
     assert "a residual branch adds its own correlations to those of its shortcut" in reason
-    normed = gt.Network([gt.Dense(W), gt.LayerNorm(), gt.Pointwise("relu"), gt.Dense(1.0)])
     assert "LayerNorm" in gt.scalar_reduction(normed).reason

@@ -49,6 +49,9 @@ def test_known_eigenvalues_energy_and_figures() -> None:
     np.testing.assert_allclose(modes.energy, np.cumsum(values) / 24, atol=1e-15)
     np.testing.assert_array_equal(modes.mode, [1, 2, 3, 4, 5, 6])
     assert modes.attrs["effective_rank"] == pytest.approx(2.0, rel=1e-13)
+    assert modes.attrs["participation"] == pytest.approx(
+        modes.eigenvalue.values.sum() ** 2 / (modes.eigenvalue.values**2).sum(), rel=1e-12
+    )
     assert modes.attrs["gap"] == pytest.approx(2.0, rel=1e-13)
     assert float(modes.residual.max()) < 1e-14
 
@@ -94,7 +97,7 @@ def test_lanczos_and_lapack_agree(smooth: Array, monkeypatch: pytest.MonkeyPatch
         scale = float(whole.eigenvalue[0])
         np.testing.assert_allclose(lanczos.eigenvalue, other.eigenvalue, rtol=0, atol=1e-13 * scale)
         np.testing.assert_allclose(lanczos.energy, other.energy, rtol=1e-12)
-        for figure in ("effective_rank", "gap", "rounding_level"):
+        for figure in ("effective_rank", "participation", "gap", "rounding_level"):
             assert lanczos.attrs[figure] == pytest.approx(other.attrs[figure], rel=1e-12)
         # the projectors on the first five (well separated) modes, which no sign or rotation changes
         ours, theirs = (np.asarray(m.eigenfunction[:, :5].values) for m in (lanczos, other))

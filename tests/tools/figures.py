@@ -176,12 +176,22 @@ def keep(name: str, figures: Any) -> None:
 def pages(store: Figures) -> dict[str, str]:
     """Pages by name, each with what the store says between its markers; what it lacks stays as it is."""
 
-    def written(found: re.Match[str]) -> str:
-        _, group, write = WRITERS[found[2]]
-        return found[1] + write(store[group]) + found[4] if group in store else found[0]
+    def words(marker: str) -> str | None:
+        _, group, write = WRITERS[marker]
+        return write(store[group]) if group in store else None
 
     names = sorted({page for page, _, _ in WRITERS.values()})
-    return {name: _MARKED.sub(written, (ROOT / name).read_text(encoding="utf-8")) for name in names}
+    return {name: filled((ROOT / name).read_text(encoding="utf-8"), words) for name in names}
+
+
+def filled(text: str, words: Callable[[str], str | None]) -> str:
+    """A page with other words between its markers; None leaves what stands there."""
+
+    def part(found: re.Match[str]) -> str:
+        new = words(found[2])
+        return found[0] if new is None else found[1] + new + found[4]
+
+    return _MARKED.sub(part, text)
 
 
 def page_faults(store: Figures) -> list[str]:

@@ -34,6 +34,7 @@ def _files() -> dict[str, bytes]:
     np.save(FOLDER / "x.npy", X)
     np.savetxt(FOLDER / "y.csv", Y, delimiter=",")
     np.savez(FOLDER / "xy.npz", x=X, y=Y, x_test=NEW, y_test=Y[:2])
+    network.save(FOLDER / "net.npz")
     save_dataset(gt.limit_kernel(network, X), FOLDER / "kernel.nc")
     rng = np.random.default_rng(0)
     masks = [rng.random(shape) < 0.7 for shape in ((6, 2), (6, 6), (1, 6))]
@@ -107,7 +108,7 @@ def commands() -> list[Entry]:
 
 def _of_theory() -> list[Entry]:
     out: list[Entry] = []
-    main = partial(_run, cli.main, (0, 2))
+    main = partial(_run, cli.main, (0, 1, 2))
 
     def entry(name: str, plain: dict[str, Any], *files: str) -> None:
         out.append(
@@ -171,6 +172,25 @@ def _of_theory() -> list[Entry]:
             "--out": _at("made.toml"),
         },
         "masks.npz",
+    )
+    entry("report", {"result": _at("net.npz"), "--title": "A network", "--out": _at("made.html")}, "net.npz")
+    entry("plot", {"result": _at("kernel.nc"), "--out": _at("made.svg")}, "kernel.nc")
+    entry(
+        "design",
+        {
+            "spec": _at("net.toml"),
+            "--inputs": _at("xy.npz"),
+            "--targets": _at("xy.npz"),
+            "--density": "0.5",
+            "--widths": [str(X.shape[1]), "6", "6", "1"],
+            "--blocks": "2",
+            "--starts": "1",
+            "--iterations": "1",
+            "--holdout": "0",
+            "--seed": "0",
+            "--out": _at("designed.npz"),
+        },
+        "net.toml",
     )
     return out
 

@@ -252,6 +252,19 @@ def _theory() -> list[Entry]:
             "rng": 0,
         },
     )
+    entry(
+        "synflow_network",
+        gt.synflow_network,
+        (gt.SynFlowNetwork,),
+        lambda: {
+            "network": gt.Network([1.0, 1.0, 1.0], "relu"),
+            "density": 0.5,
+            "widths": [2, 40, 40, 1],
+            "rounds": 2,
+            "positions": 8,
+            "rng": 0,
+        },
+    )
     # estimation
     entry(
         "coherence",
@@ -311,6 +324,7 @@ def _theory() -> list[Entry]:
             "drift": True,
             "starts": 2,
             "rng": 0,
+            "places": [(k, k + 1) for k in range(len(_masks()))],
         },
         "*",
     )
@@ -500,6 +514,7 @@ def _theory() -> list[Entry]:
             "density": 0.5,
             "widths": [2, 8, 8, 1],
             "blocks": 2,
+            "smooth": 2,
             "ridge": 0.1,
             "starts": 1,
             "iterations": 2,
@@ -510,17 +525,44 @@ def _theory() -> list[Entry]:
         "*",
     )
     entry(
+        "graphon_flow",
+        gt.graphon_flow,
+        (gt.GraphonFlow,),
+        lambda: {
+            "network": _network(),
+            "x": np.random.default_rng(0).standard_normal((12, 2)),
+            "y": np.arange(12.0),
+            "density": 0.5,
+            "widths": [2, 8, 8, 1],
+            "times": [0.0, 1e-4],
+            "blocks": 2,
+            "ridge": 0.1,
+            "start": 0.5,
+            "tolerance": 0.01,
+            "rng": 0,
+        },
+        "*",
+    )
+    entry(
         "fit",
         gt.fit,
         (gt.Fit,),
-        lambda: {"network": _network(), "x": X.copy(), "y": Y.copy(), "noise": 0.1, "iterations": 2},
+        lambda: {
+            "network": _network(),
+            "x": X.copy(),
+            "y": Y.copy(),
+            "noise": 0.1,
+            "kernel": "ntk",
+            "densities": True,
+            "iterations": 2,
+        },
     )
     entry("transfer", gt.transfer, (gt.Transfer,), lambda: {"network": _network(), "reference": _network(), "q": 1.0})
     entry(
         "sample_masks",
         gt.sample_masks,
         (list,),
-        lambda: {"network": _network(), "widths": [2, 8, 8, 1], "rng": 0},
+        lambda: {"network": _network(), "widths": [2, 8, 8, 1], "rng": 0, "pattern": [None, "3:4", None]},
     )
     # signals, reports
     entry("balanced", gt.balanced, (gt.Network,), lambda: {"network": _network(), "q": 1.0, "by": "layer"})
@@ -545,6 +587,8 @@ def _theory() -> list[Entry]:
             "count": 2,
             "ridge": 0.1,
             "kind": "ntk",
+            "verdicts": {"two": "(W, V) applies"},
+            "rng": 0,
         },
         "*",
     )

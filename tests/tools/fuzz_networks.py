@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from rich.console import Console
 from rich.table import Table
 
 import graphon_theory as gt
@@ -67,6 +68,14 @@ def _trained(checkpoint: Any, **more: Any) -> xr.Dataset:
 def _ensemble_of(**more: Any) -> xr.Dataset:
     _few(more["steps"])
     return gv.trained_ensemble(progress=False, **more)
+
+
+def _designs(**more: Any) -> xr.Dataset:
+    """With random masks alone, whose design is one step from one start."""
+    _few([more["steps"], more["seeds"], more["width"]])
+    with tempfile.TemporaryDirectory() as folder:
+        given = {"out": folder, "train": 60, "blocks": 2, "starts": 1, "iterations": 1, **more}
+        return gv.design_experiment(**given, console=Console(quiet=True), progress=False)
 
 
 def _few(steps: Any) -> None:
@@ -143,7 +152,14 @@ def finite_networks() -> list[Entry]:
         "build",
         gv.build,
         _MODEL,
-        lambda: {"network": _network(), "widths": list(_WIDTHS), "seed": 0, "device": "cpu", "dtype": torch.float32},
+        lambda: {
+            "network": _network(),
+            "widths": list(_WIDTHS),
+            "seed": 0,
+            "device": "cpu",
+            "dtype": torch.float32,
+            "masks": gt.sample_masks(_network(), _WIDTHS, 0),
+        },
     )
     entry("choose_trained", gv.choose_trained, _MODEL, lambda: {"model": _model(), "parts": ["all", "none", "biases"]})
     entry(
@@ -176,6 +192,20 @@ def finite_networks() -> list[Entry]:
         },
     )
     entry(
+        "design_experiment",
+        _designs,
+        _DATASET,
+        lambda: {
+            "task": "groups",
+            "density": 0.5,
+            "methods": ["random"],
+            "seeds": 1,
+            "width": 6,
+            "steps": 2,
+            "share": 0.5,
+        },
+    )
+    entry(
         "empirical_kernel",
         gv.empirical_kernel,
         _DATASET,
@@ -187,6 +217,12 @@ def finite_networks() -> list[Entry]:
             "outputs": [0],
             "memory": 1 << 20,
         },
+    )
+    entry(
+        "kernel_product",
+        gv.kernel_product,
+        (xr.DataArray,),
+        lambda: {"model": _model(), "x": X.copy(), "vectors": np.ones(len(NEW)), "x2": NEW.copy()},
     )
     entry(
         "from_torch",

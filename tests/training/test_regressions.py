@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.linalg import expm
 from scipy.stats import multivariate_normal
 
+import graphon_theory as gt
 from graphon_theory.errors import InputError, KernelError
 from graphon_theory.training.dynamics import gradient_descent, gradient_flow
 from graphon_theory.training.ensembles import training_ensemble
@@ -197,3 +198,56 @@ def test_ensemble_refuses_priors_that_are_none(data: dict[str, Any]) -> None:
         training_ensemble(kernels, y, [0.5], descent=True)
     with pytest.raises(InputError, match=r"y: expected shape"):
         training_ensemble(kernels.assign(mean=("x", np.ones(len(y)))), y[:-1], [1.0])
+
+
+# --- covariances ------------------------------------------------------------------------------------------------------
+
+
+def among(seed: int = 11) -> tuple[gt.Network, np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return gt.Network([1.0, 1.0, 1.0], bias_variance=0.1), *(
+        rng.standard_normal(shape) for shape in ((7, 3), (4, 3), 7)
+    )
+
+
+def test_posterior_covariance_is_that_of_the_gaussian() -> None:
+    network, x, new, y = among()
+    k, cross, own = (gt.limit_kernel(network, *args).nngp for args in ((x,), (new, x), (new,)))
+    found = gt.nngp_posterior(k, y, cross, own, noise=0.2, covariance=True)
+    inverse = np.linalg.inv(k.values + 0.2 * np.eye(7))
+    want = own.values - cross.values @ inverse @ cross.values.T
+    np.testing.assert_allclose(found.covariance, want, atol=1e-10)
+    plain = gt.nngp_posterior(k, y, cross, np.diagonal(own), noise=0.2)
+    np.testing.assert_allclose(found.variance, plain.variance, atol=1e-10)
+
+
+def test_regression_covariance_is_that_of_the_gaussian() -> None:
+    network, x, new, y = among()
+    k, cross, own = (gt.limit_kernel(network, *args).ntk for args in ((x,), (new, x), (new,)))
+    found = gt.kernel_regression(k, y, cross, ridge=0.03, covariance=True, test_variance=own)
+    inverse = np.linalg.inv(k.values + 7 * 0.03 * np.eye(7))
+    np.testing.assert_allclose(found.test_covariance, own.values - cross.values @ inverse @ cross.values.T, atol=1e-10)
+    with pytest.raises(gt.InputError, match="test_variance: covariances need the kernel of the new inputs"):
+        gt.kernel_regression(k, y, cross, covariance=True)
+    with pytest.raises(gt.InputError, match="test_variance: of use with covariance=True only"):
+        gt.kernel_regression(k, y, cross, test_variance=own)
+
+
+def test_ensemble_covariance_is_that_of_the_linear_map() -> None:
+    """f_t = f_0 + A_t (y - f_0(X)) as one matrix on f_0 at all inputs."""
+    network, x, new, y = among()
+    both = np.vstack([x, new])
+    joint, theta = (gt.limit_kernel(network, both)[kind].values for kind in ("nngp", "ntk"))
+    kernels, test = gt.limit_kernel(network, x), gt.limit_kernel(network, new, x)
+    own = gt.limit_kernel(network, new).nngp
+    found = gt.training_ensemble(kernels, y, [0, 2.5, np.inf], test=test, test_variance=own, covariance=True)
+    values, vectors = np.linalg.eigh(theta[:7, :7])
+    for row, time in enumerate((0.0, 2.5, np.inf)):
+        with np.errstate(invalid="ignore"):
+            learned = vectors @ np.diag(-np.expm1(-values / 7 * time) if time else 0 * values) @ vectors.T
+        move = theta[:, :7] @ np.linalg.inv(theta[:7, :7]) @ learned
+        whole = np.eye(11) - np.hstack([move, np.zeros((11, 4))])
+        want = whole @ joint @ whole.T
+        np.testing.assert_allclose(found.covariance[row], want[:7, :7], atol=1e-8)
+        np.testing.assert_allclose(found.test_covariance[row], want[7:, 7:], atol=1e-8)
+        np.testing.assert_allclose(found.test_std[row] ** 2, np.diag(want[7:, 7:]), atol=1e-8)

@@ -19,7 +19,8 @@ except ModuleNotFoundError as error:
         name=__name__,  # by which `python -m graphon_validation` knows to say this in one line, without a traceback
     ) from error
 
-from graphon_validation.kernels.empirical_kernels import empirical_kernel
+from graphon_validation.experiments.design_experiments import design_experiment
+from graphon_validation.kernels.empirical_kernels import empirical_kernel, kernel_product
 from graphon_validation.networks.checkpoints import ZerosWarning, from_torch, to_torch
 from graphon_validation.networks.masked_layers import MaskedLinear
 from graphon_validation.networks.masked_mlps import MaskedMLP, build, choose_trained, dense
@@ -49,8 +50,10 @@ __all__ = [
     "compare",
     "compare_ensemble",
     "dense",
+    "design_experiment",
     "empirical_kernel",
     "from_torch",
+    "kernel_product",
     "law_network",
     "mask_history",
     "mixture",

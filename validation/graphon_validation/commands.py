@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from graphon_theory.cli import as_path, exit_status
+from graphon_theory.cli.exits import exit_status
 from graphon_theory.data.checks import MOST_DRAWS, axes_of, whole_number, whole_numbers
+from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError
+from graphon_validation.experiments import design_experiments, spectrum_experiments, transfer_experiments
+from graphon_validation.experiments.contenders import CONTENDERS
 from graphon_validation.experiments.idx_files import load_data
 from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
 from graphon_validation.experiments.saliency_experiments import saliency_experiment
 from graphon_validation.experiments.sign_experiments import sign_score_experiment, sign_test_experiment
+from graphon_validation.experiments.stage_experiments import stage_experiment
 from graphon_validation.experiments.sweep_experiments import (
     DENSITY,
     magnitude_gap_experiment,
@@ -20,10 +28,14 @@ from graphon_validation.experiments.sweep_experiments import (
     three_block_experiment,
     width_sweep_experiment,
 )
+from graphon_validation.experiments.synflow_experiments import synflow_law_experiment
+from graphon_validation.experiments.tasks import TASKS
 from graphon_validation.experiments.training_experiments import HELD_OUT, training_experiment
 from graphon_validation.experiments.training_experiments import METHODS as TRAINED
 from graphon_validation.experiments.upstream_experiments import upstream_experiment
 from graphon_validation.pruning.scores import METHODS
+from graphon_validation.studies.checkpoint_estimates import estimate_checkpoint
+from graphon_validation.training.trainers import OPTIMIZERS
 
 _IMAGES = 300  # for the batch and the inputs of kernels
 _MOST_LAYERS = 1_000
@@ -36,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
 
     def run() -> None:
-        whole_numbers("--widths", chosen.widths, distinct=True)
-        expected = f"{chosen.least_seeds} to {MOST_DRAWS:,} networks"
-        whole_number("--seeds", chosen.seeds, chosen.least_seeds, MOST_DRAWS, expected=expected)
+        if hasattr(chosen, "widths"):
+            whole_numbers("--widths", chosen.widths, distinct=True)
+            expected = f"{chosen.least_seeds} to {MOST_DRAWS:,} networks"
+            whole_number("--seeds", chosen.seeds, chosen.least_seeds, MOST_DRAWS, expected=expected)
         for density in [*getattr(chosen, "densities", []), getattr(chosen, "density", 1.0)]:
             if not _LEAST_DENSITY <= density <= 1:
                 raise InputError(f"--density: expected a share kept, {_LEAST_DENSITY:g} to 1, got {density:g}.")
@@ -49,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             whole_numbers("--hidden", chosen.hidden if axes_of(chosen.hidden) else [chosen.hidden], 1, _MOST_LAYERS)
         chosen.run(chosen)
 
-    return exit_status("error", run, mendable=1)
+    return exit_status("error", run)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         name: str, text: str, run: Callable[[argparse.Namespace], object], widths: list[int], seeds: int, least: int = 3
     ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text)
-        made.add_argument("--out", type=as_path, required=True, help="folder for the results")
+        made.add_argument("--out", type=_path, required=True, help="folder for the results")
         made.add_argument("--widths", type=int, nargs="+", default=widths, help="hidden widths")
         made.add_argument("--seeds", type=int, default=seeds, help=f"networks per width (at least {least})")
         made.set_defaults(run=run, least_seeds=least)
@@ -71,11 +84,13 @@ def _parser() -> argparse.ArgumentParser:
     command("width-sweep", text, lambda c: width_sweep_experiment(c.out, c.widths, c.seeds), widths, 32)
     text = "networks drawn from three-block (W, V) and (W, V, D)"
     command("three-blocks", text, lambda c: three_block_experiment(c.out, c.widths, c.seeds), [256, 1024, 4096], 32)
+    text = "networks with shortcuts and LayerNorm drawn from three-block (W, V)"
+    command("stages", text, lambda c: stage_experiment(c.out, c.widths, c.seeds), [256, 1024, 4096], 32)
     text = "eigenvalues under magnitude pruning over those under random"
     command("magnitude-gap", text, lambda c: magnitude_gap_experiment(c.out, c.widths, c.seeds), [1024], 24)
     quick = command("quickstart-sweep", "a short sweep of a network given as TOML", _quickstart, [64, 256], 8)
-    quick.add_argument("--network", type=as_path, required=True, help="TOML file of the network")
-    quick.add_argument("--inputs", type=as_path, required=True, help="(samples, inputs) as .npy, .npz, .csv or .txt")
+    quick.add_argument("--network", type=_path, required=True, help="TOML file of the network")
+    quick.add_argument("--inputs", type=_path, required=True, help="(samples, inputs) as .npy, .npz, .csv or .txt")
 
     text = "pruned networks: four protocols against every theory"
     protocols = command("protocols", text, _protocols, [256, 512, 1024], 8)
@@ -111,16 +126,85 @@ def _parser() -> argparse.ArgumentParser:
     upstream.add_argument("--densities", type=float, nargs="+", default=[DENSITY, 0.05])
     upstream.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
 
+    text = "networks pruned by SynFlow against gt.synflow_network"
+    synflow = command("synflow-law", text, _synflow_law, [256, 512, 1024, 2048], 4)
+    synflow.add_argument("--densities", type=float, nargs="+", default=[0.3, 0.1, 0.03, 0.01])
+    synflow.add_argument("--rounds", type=int, nargs="+", default=[10, 30, 100])
+    synflow.add_argument("--hidden", type=int, nargs="+", default=[2, 4], help="hidden layers")
+    synflow.add_argument("--inputs", type=int, nargs="+", default=[64, 784])
+    synflow.add_argument("--positions", type=int, default=256, help="units drawn per hidden layer")
+    synflow.add_argument("--quick", action="store_true", help="one small setting, for a look")
+
     text = "pruned networks trained by Adam, beside their kernels at the start"
     training = command("training", text, _training, [1024], 3, least=2)
     training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=TRAINED)
     training.add_argument("--densities", type=float, nargs="+", default=[DENSITY])
-    training.add_argument("--learning-rate", type=float, default=1e-3)
+    training.add_argument("--learning-rate", type=float, nargs="+", default=[1e-3, 5e-3, 1e-2], help="one or several")
+    training.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
     training.add_argument("--hidden", type=int, default=4, help="hidden layers")
-    for one in (protocols, saliency, scores, signs, paths, upstream, training):
+    _add_estimate(commands.add_parser("estimate", help="the network of graphons of a torch model's file"))
+    text = "designed masks against those of every other method: predicted and measured test errors"
+    designs = command("design", text, _design, [1024], 5, least=1)
+    designs.add_argument("--task", choices=TASKS, default="relevant")
+    designs.add_argument("--density", type=float, default=0.1)
+    designs.add_argument("--methods", nargs="+", choices=CONTENDERS, default=CONTENDERS)
+    designs.add_argument("--steps", type=int, default=200, help="of gradient descent")
+    text = "the best learning rate over densities: with no rule, 1/density, gt.transfer"
+    transfers = command("transfer", text, _transfer, [512], 2, least=1)
+    transfers.add_argument("--laws", nargs="+", choices=transfer_experiments.LAWS, default=transfer_experiments.LAWS)
+    transfers.add_argument("--densities", type=float, nargs="+", default=transfer_experiments.DENSITIES)
+    transfers.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
+    text = "spectra of pruned networks' kernels over densities, beside their limits"
+    spectra = command("spectrum", text, _spectrum, [512], 3, least=1)
+    spectra.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=spectrum_experiments.PRUNED)
+    spectra.add_argument("--densities", type=float, nargs="+", default=spectrum_experiments.DENSITIES)
+    spectra.add_argument("--hidden", type=int, default=4, help="hidden layers")
+    spectra.add_argument("--samples", type=int, default=256, help="inputs of the kernels")
+    for one in (designs, transfers, spectra):
+        one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
+    for one in (protocols, saliency, scores, signs, paths, upstream, training, spectra):
         one.add_argument("--data", default="digits", help="digits, or idx:FOLDER for MNIST's files")
     return parser
+
+
+def _path(text: str) -> Path:
+    try:
+        return file_path("path", text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _add_estimate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("source", type=_path, help=".pt, .pth or .safetensors")
+    command.add_argument("--out", type=_path, required=True, help="network to write, .toml or .npz")
+    command.add_argument("--blocks", default="16", help='blocks a hidden layer, or "auto"')
+    command.add_argument("--inputs", type=int, help="group the inputs, in their order")
+    command.add_argument("--no-drift", action="store_true", help="leave the drift D out")
+    command.add_argument("--activations", nargs="+", help="one name, or one for every layer but the last")
+    command.add_argument("--init", default="torch", help="law of the weights before training, or their deviation")
+    command.add_argument("--zeros-pruned", action="store_true", help="weights that are exactly 0 were pruned")
+    command.set_defaults(run=_estimate)
+
+
+def _estimate(chosen: argparse.Namespace) -> None:
+    try:
+        init: str | float = float(chosen.init)
+    except ValueError:
+        init = chosen.init
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        rows = estimate_checkpoint(
+            chosen.source,
+            chosen.out,
+            blocks=int(chosen.blocks) if chosen.blocks.isdecimal() else chosen.blocks,
+            inputs=chosen.inputs,
+            drift=not chosen.no_drift,
+            activations=chosen.activations,
+            init=init,
+            zeros_pruned=chosen.zeros_pruned,
+        )
+    print(json.dumps(rows))
 
 
 def _quickstart(chosen: argparse.Namespace) -> None:
@@ -140,6 +224,17 @@ def _saliency(chosen: argparse.Namespace) -> None:
     options = {name: getattr(chosen, name) for name in names}
     data = load_data(chosen.data, least=_IMAGES)
     saliency_experiment(chosen.out, chosen.density, chosen.widths, chosen.seeds, data=data, **options)
+
+
+def _synflow_law(chosen: argparse.Namespace) -> None:
+    for name in ("rounds", "hidden", "inputs"):
+        whole_numbers(name, getattr(chosen, name), distinct=True)
+    if chosen.quick:
+        small = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
+        synflow_law_experiment(chosen.out, [256], 3, **small)
+        return
+    names = ("densities", "rounds", "hidden", "inputs", "positions")
+    synflow_law_experiment(chosen.out, chosen.widths, chosen.seeds, **{name: getattr(chosen, name) for name in names})
 
 
 def _sign_scores(chosen: argparse.Namespace) -> None:
@@ -165,5 +260,38 @@ def _upstream(chosen: argparse.Namespace) -> None:
 
 def _training(chosen: argparse.Namespace) -> None:
     options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init")}
-    data = load_data(chosen.data, least=2 * HELD_OUT)
-    training_experiment(chosen.out, chosen.methods, chosen.densities, chosen.widths, chosen.seeds, data=data, **options)
+    options |= {"data": load_data(chosen.data, 200 if chosen.quick else None, 2 * HELD_OUT), "source": chosen.data}
+    widths, seeds = ([32], 2) if chosen.quick else (chosen.widths, chosen.seeds)
+    if chosen.quick:
+        options |= {"hidden": 2, "source": f"{chosen.data}, 200"}
+    training_experiment(chosen.out, chosen.methods, chosen.densities, widths, seeds, **options)
+
+
+def _design(chosen: argparse.Namespace) -> None:
+    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "steps": chosen.steps}
+    if chosen.quick:
+        options |= design_experiments.QUICK
+    design_experiments.design_experiment(chosen.out, chosen.task, chosen.density, methods=chosen.methods, **options)
+
+
+def _transfer(chosen: argparse.Namespace) -> None:
+    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "densities": chosen.densities}
+    if chosen.quick:
+        options |= transfer_experiments.QUICK
+    transfer_experiments.transfer_experiment(chosen.out, laws=chosen.laws, optimizers=chosen.optimizers, **options)
+
+
+def _spectrum(chosen: argparse.Namespace) -> None:
+    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "hidden": chosen.hidden, "samples": chosen.samples}
+    if chosen.quick:
+        options |= spectrum_experiments.QUICK
+    data = load_data(chosen.data, least=_IMAGES)
+    spectrum_experiments.spectrum_experiment(
+        chosen.out, chosen.methods, chosen.densities, data=data, source=chosen.data, **options
+    )
+
+
+def _one_width(chosen: argparse.Namespace) -> int:
+    if len(chosen.widths) > 1:
+        raise InputError(f"--widths: {chosen.experiment} takes one width, got {chosen.widths}.")
+    return int(chosen.widths[0])

@@ -75,6 +75,8 @@ def on_pairs(
 
 def determinant(q12: FloatArray, q11: FloatArray, q22: FloatArray) -> FloatArray:
     """q11 q22 - q12^2 to rounding of its exact value, by two-products (Veltkamp and Dekker); at least 0."""
+    if q12 is q11 and q12 is q22:  # inputs with themselves
+        return np.zeros_like(q12)
     value, _, _, exponent = determinants.scaled(q12, q11, q22)
     return np.ldexp(value, exponent)
 

@@ -60,8 +60,12 @@ def kernels(
     biases: torch.Tensor,
     x: torch.Tensor,
     duals: Duals,
+    epsilon: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """NNGP and NTK (N, N) of equal blocks; pairs above the diagonal and every input with itself apart."""
+    """NNGP and NTK (N, N) of equal blocks; pairs above the diagonal and every input with itself apart.
+
+    ``epsilon``: of a LayerNorm before every activation; None for none.
+    """
     n, d = x.shape
     i, j = np.triu_indices(n, 1)
     c, q = (x[i] * x[j]).T, (x * x).T
@@ -73,6 +77,9 @@ def kernels(
         t_own = share * (w @ q + v @ p) + biases[number]
         if number + 1 == len(masks):
             break
+        if epsilon is not None:
+            r = 1 / torch.sqrt(own.mean(0) + epsilon)
+            k, t, own, t_own = k * r[i] * r[j], t * r[i] * r[j], own * r * r, t_own * r * r
         c, dot = duals(k, own[:, i], own[:, j])
         q, dot_own = alone(duals, own)
         s, p = dot * t, dot_own * t_own
@@ -98,14 +105,13 @@ def test_the_way_back_is_that_of_autodiff(seed: int) -> None:
     x = rng.standard_normal((n, d))
     ntk, nngp = rng.standard_normal((2, n, n))
     leaves = [torch.tensor(a, requires_grad=True) for a in (*masks, *variances, sigmas, np.full(depth, bias))]
-    k, t = kernels(leaves[:depth], leaves[depth : 2 * depth], leaves[-2], leaves[-1], torch.tensor(x), duals)
+    epsilon = 0.1 if seed % 2 else None
+    given = leaves[:depth], leaves[depth : 2 * depth], leaves[-2], leaves[-1]
+    k, t = kernels(*given, torch.tensor(x), duals, epsilon)
     (torch.tensor(ntk) * t + torch.tensor(nngp) * k).sum().backward()
-    network = gt.Network(
-        [gt.Connectivity(w, v) for w, v in zip(masks, variances, strict=True)],
-        activation=duals.__name__,
-        weight_variance=list(sigmas),
-        bias_variance=bias,
-    )
+    dense = [gt.Dense(gt.Connectivity(w, v), float(s), bias) for w, v, s in zip(masks, variances, sigmas, strict=True)]
+    between = [*([] if epsilon is None else [gt.LayerNorm(epsilon)]), gt.Pointwise(duals.__name__)]
+    network = gt.Network([*(stage for layer in dense[:-1] for stage in (layer, *between)), dense[-1]])
     np.testing.assert_allclose(gt.limit_kernel(network, x).ntk.values, t.detach().numpy(), rtol=1e-11)
     got = gt.kernel_gradient(network, x, ntk=ntk, nngp=nngp)
     found = [*got.mask, *got.variance, got.weight_variance, got.bias_variance]

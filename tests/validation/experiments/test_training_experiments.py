@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from rich.console import Console
 
 import graphon_validation as gv
 from graphon_theory.errors import InputError
@@ -16,7 +18,19 @@ from graphon_validation.experiments.training_experiments import PROBES, SCORED, 
 
 
 def test_the_command_gives_losses_and_kernels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--methods", "random", "magnitude", "--densities", "0.3", "--widths", "32", "--seeds", "2"]
+    options = [
+        "--methods",
+        "random",
+        "magnitude",
+        "--densities",
+        "0.3",
+        "--widths",
+        "32",
+        "--seeds",
+        "2",
+        "--learning-rate",
+        "1e-3",
+    ]
     assert main(["training", "--out", str(tmp_path), "--hidden", "2", *options]) == 0
     printed = capsys.readouterr().out
     assert "rank correlation" in printed
@@ -40,6 +54,22 @@ def test_the_same_seeds_give_the_same_curves(tmp_path: Path) -> None:
     )
     assert one.equals(two)
     assert not np.array_equal(one.loss.isel(seed=0), one.loss.isel(seed=1))
+
+
+def test_every_step_at_every_rate_is_kept(tmp_path: Path) -> None:
+    x, labels = digits()
+    few: dict[str, Any] = {"hidden": 1, "data": (x[:150], labels[:150]), "source": "150 digits", "progress": False}
+    rates, quiet = [1e-3, 1e-2], Console(quiet=True)
+    found = training_experiment(tmp_path, ["random"], [0.2], (16,), 2, learning_rate=rates, console=quiet, **few)
+    assert found.curve.dims == ("rate", "pruning", "density", "width", "seed", "step")
+    assert found.step.values.tolist() == list(range(201))
+    np.testing.assert_array_equal(found.loss, found.curve.isel(rate=0).sel(step=found.time.values))
+    assert (found.curve.isel(step=-1, rate=1) < found.curve.isel(step=-1, rate=0)).all()
+    again = training_experiment(tmp_path, ["random"], [0.2], (16,), 2, learning_rate=rates, console=quiet, **few)
+    assert again.identical(found)
+    assert len(list((tmp_path / "parts").iterdir())) == 2 + 4
+    one = training_experiment(tmp_path / "one", ["random"], [0.2], (16,), 2, learning_rate=1e-2, console=quiet, **few)
+    np.testing.assert_array_equal(one.loss, found.curve.sel(rate=1e-2, step=found.time.values))
 
 
 def test_refusals(tmp_path: Path) -> None:

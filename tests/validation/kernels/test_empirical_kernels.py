@@ -172,3 +172,55 @@ def test_activations_of_the_users_own_are_not_taken_for_others_of_that_name() ->
         with pytest.raises(gt.ActivationError, match="no torch function"):
             gv.build(gt.Network([1.0, 1.0], own), (3, 4, 1), 0)
     assert gv.build(gt.Network([1.0, 1.0], "gelu"), (3, 4, 1), 0).activation == "gelu"
+
+
+# --- between outputs, and products ------------------------------------------------------------------------------------
+
+
+def whole_jacobian(model: gv.MaskedMLP, x: np.ndarray) -> list[np.ndarray]:
+    """d f_o(x_n) by every parameter, (N, k, parameters), one array per parameter."""
+    names = [name for name, one in model.named_parameters() if one.requires_grad]
+    found = torch.autograd.functional.jacobian(
+        lambda *given: torch.func.functional_call(model, dict(zip(names, given, strict=True)), torch.from_numpy(x)),
+        tuple(one.detach() for one in model.parameters() if one.requires_grad),
+    )
+    return [one.reshape(*one.shape[:2], -1).numpy() for one in found]
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "erf"])
+def test_kernels_between_outputs_are_those_of_jacobians(activation: str) -> None:
+    model = random_model((4, 12, 10, 3), (0.9, 0.4, 0.7), activation)
+    x, x2 = inputs(5, 4), inputs(3, 4, seed=1)
+    one, two = whole_jacobian(model, x), whole_jacobian(model, x2)
+    for other, right in ((None, one), (x2, two)):
+        want = sum(np.einsum("nap,mbp->abnm", a, b) for a, b in zip(one, right, strict=True))
+        found = gv.empirical_kernel(model, x, other, outputs="all", per_layer=True)
+        assert found.ntk.dims == ("output", "output2", "x", "x2")
+        np.testing.assert_allclose(found.ntk, want, atol=1e-12 * np.abs(want).max())
+        np.testing.assert_allclose(found.ntk_layer.sum("layer"), found.ntk, atol=1e-12 * np.abs(want).max())
+        own = gv.empirical_kernel(model, x, other).ntk.values
+        np.testing.assert_allclose(np.einsum("oonm->onm", found.ntk.values), own, atol=1e-12 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "erf", "tanh"])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_products_need_no_kernel(activation: str, outputs: int) -> None:
+    model = random_model((4, 12, 10, outputs), (0.9, 0.4, 0.7), activation)
+    model.linears[0].weight.requires_grad_(False)
+    x, x2 = inputs(5, 4), inputs(3, 4, seed=1)
+    for other, count in ((None, 5), (x2, 3)):
+        kernel = gv.empirical_kernel(model, x, other, outputs="all").ntk.values
+        vectors = inputs(count, outputs, seed=2)
+        found = gv.kernel_product(model, x, vectors, other)
+        want = np.einsum("abnm,mb->na", kernel, vectors)
+        np.testing.assert_allclose(found, want, atol=1e-12 * np.abs(want).max())
+    if outputs == 1:
+        np.testing.assert_array_equal(gv.kernel_product(model, x, vectors[:, 0], x2), found.values[:, 0])
+
+
+def test_products_and_outputs_that_do_not_fit_are_refused() -> None:
+    model = random_model((4, 12, 3), (0.9, 0.4))
+    with pytest.raises(InputError, match=r"vectors: expected real numbers of shape \(5, 3\)"):
+        gv.kernel_product(model, inputs(5, 4), np.ones(5))
+    with pytest.raises(InputError, match="outputs: expected indices of outputs"):
+        gv.empirical_kernel(model, inputs(5, 4), outputs="each")

@@ -322,3 +322,28 @@ def test_build_refuses_what_is_known_of_single_units() -> None:
     layer = gt.Connectivity(1.0, known=gt.Known([0.5]))
     with pytest.raises(gt.ConnectivityError, match=r"layer 2: known: .* draw a dense network and prune"):
         gv.build(gt.Network([1.0, layer, 1.0]), (4, 8, 8, 1), 0)
+
+
+def test_given_masks_get_weights_of_the_law() -> None:
+    """Masks of sample_masks are kept as they are; squares of their weights have the mean V / W of their block."""
+    law = gt.Connectivity(gt.StepGraphon([[0.2, 0.6], [0.4, 0.1]]), gt.StepGraphon([[0.6, 0.6], [0.1, 0.4]]))
+    network, widths = gt.Network([1.0, law, 1.0]), (4, 400, 400, 1)
+    masks = gt.sample_masks(network, widths, 0)
+    model = gv.build(network, widths, 3, masks=masks)
+    for mask, given in zip(model.masks, masks, strict=True):
+        assert np.array_equal(mask.numpy(), given)
+    weight, mask = model.weights[1].detach().numpy(), masks[1]
+    for rows, columns, ratio in ((0, 0, 3.0), (0, 1, 1.0), (1, 0, 0.25), (1, 1, 4.0)):
+        block = np.s_[200 * rows : 200 * rows + 200, 200 * columns : 200 * columns + 200]
+        squares = weight[block][mask[block]] ** 2 / ratio
+        assert abs(squares.mean() - 1) < 4 * np.sqrt(2 / squares.size)
+    # streams do not mix: other masks leave dense layers and biases as they were
+    assert torch.equal(model.weights[0], gv.build(network, widths, 3).weights[0])
+    with pytest.raises(NetworkError, match="masks: expected a list of 3"):
+        gv.build(network, widths, 3, masks=masks[:2])
+    with pytest.raises(NetworkError, match=r"masks\[1\]: expected booleans"):
+        gv.build(network, widths, 3, masks=[masks[0], masks[1].astype(float), masks[2]])
+    with pytest.raises(ConnectivityError, match=r"layer 1: masks: expected a mask of shape \(400, 4\)"):
+        gv.build(network, widths, 3, masks=[masks[0].T, *masks[1:]])
+    with pytest.raises(ConnectivityError, match="layer 1: masks: a connection is kept where W is 0"):
+        gv.build(gt.Network([gt.StepGraphon([[0.0, 1.0]])]), (2, 1), 3, masks=[np.ones((1, 2), bool)])

@@ -13,8 +13,8 @@ import torch
 import graphon_theory as gt
 import graphon_validation as gv
 from graphon_theory.arrays import FloatArray
-from graphon_theory.errors import InputError, NetworkError
-from graphon_theory.networks.stages import Join, Norm, Phi
+from graphon_theory.errors import NetworkError
+from graphon_theory.networks.stages import Join, Norm, Phi, Weights
 from graphon_validation.networks.masked_layers import MaskedLinear
 from graphon_validation.networks.masked_mlps import run
 from graphon_validation.pruning.pruners import BranchLostWarning
@@ -117,8 +117,35 @@ def test_the_network_of_a_model_is_the_one_it_was_drawn_from() -> None:
     x = inputs(5, 5)
     np.testing.assert_allclose(gt.limit_kernel(again, x).ntk, gt.limit_kernel(network, x).ntk, rtol=1e-13)
     assert set(gv.theories(model, names=("layers",))) == {"layers"}
-    with pytest.raises(InputError, match="residual stream"):
-        gv.theories(model)
+
+
+def test_theories_of_a_residual_stream_find_its_blocks() -> None:
+    """Units in no order: estimates have the limit of the graphons that masks were drawn from, constants do not."""
+    hubs = gt.StepGraphon([[0.9, 0.3], [0.3, 0.05]], [0, 0.25, 1], [0, 0.25, 1])
+    one = gt.Residual(gt.Pointwise("relu"), gt.Dense(hubs, 4.0))
+    last = gt.Dense(gt.StepGraphon([[0.8, 0.1]], None, [0, 0.25, 1]), bias_variance=0.1)
+    branch = gt.Residual(gt.Pointwise("relu"), gt.Dense(hubs), gt.Pointwise("relu"), gt.Dense(hubs, 8.0), scale=0.5)
+    network = gt.Network([gt.Dense(1.0), one, branch, gt.Pointwise("relu"), last])
+    model = gv.build(network, (6, 400, 300, 1), 5)
+    orders = [
+        torch.arange(6),
+        *(torch.randperm(n, generator=torch.manual_seed(0)) for n in (400, 300)),
+        torch.arange(1),
+    ]
+    ends = [(part.source, part.place) for part in model.outline if isinstance(part, Weights)]
+    with torch.no_grad():
+        for layer, (source, place) in zip(model.linears, ends, strict=True):
+            for values in (layer.mask, layer.weight):
+                values.copy_(values[orders[place]][:, orders[source]].clone())
+    x = inputs(5, 6)
+    want = gt.limit_kernel(network, x).ntk.values
+    found = gv.theories(model, blocks=2)
+    off = {
+        name: np.linalg.norm(gt.limit_kernel(one, x).ntk.values - want) / np.linalg.norm(want)
+        for name, one in found.items()
+    }
+    assert max(off["(W, W)"], off["(W, V)"]) < 0.06
+    assert off["layers"] > 4 * off["(W, V)"]
 
 
 def test_sound_masks_pass_and_masks_that_know_signs_do_not() -> None:

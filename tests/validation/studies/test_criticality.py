@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 import graphon_theory as gt
 import graphon_validation as gv
+from graphon_theory.networks.stages import Fork, Join, Phi, Weights
 from graphon_validation.networks.masked_mlps import MaskedMLP
 
 WINDOWS = 8
@@ -111,3 +112,89 @@ def test_twenty_layers_of_4096(mask: str, fate: str) -> None:
         else:
             assert got.mean(axis=1).min() > 0.5
             assert got.mean(axis=1).max() < 2
+
+
+# --- deep networks, balanced ------------------------------------------------------------------------------------------
+
+BLOCKS = np.array([0.25, 0.375, 0.375])  # shares of the units, eighths
+
+
+def _block_layer() -> gt.Connectivity:
+    edges = [0.0, 0.25, 0.625, 1.0]
+    w = np.array([[0.6, 0.2, 0.4], [0.05, 0.15, 0.1], [0.25, 0.1, 0.3]])
+    ratio = np.array([[1.0, 2.5, 1.5], [3.0, 1.2, 2.0], [1.3, 2.8, 0.7]])
+    return gt.Connectivity(gt.StepGraphon(w, edges, edges), gt.StepGraphon(w * ratio, edges, edges))
+
+
+def _drawn_variances(network: gt.Network, x: NDArray[np.float64], width: int, seed: int) -> NDArray[np.float64]:
+    """Mean h^2 over the blocks behind every inner weight layer or join, (L - 1, 3), one layer drawn after the other."""
+    signal = torch.from_numpy(x).to(torch.float32)
+    rows, kept = [], []
+    for part in network.outline[:-1]:
+        if isinstance(part, Weights):
+            n = len(signal)
+            dense = gt.Dense(network.layers[part.number - 1], network.weight_variance[part.number - 1])
+            one = gt.Network([dense], outputs=width)
+            model = gv.build(one, (n, width), np.random.SeedSequence([seed, part.number]), dtype=torch.float32)
+            with torch.no_grad():
+                signal = model(signal[None])[0]
+            rows.append(signal)
+        elif isinstance(part, Phi):
+            signal = torch.relu(signal)
+        elif isinstance(part, Fork):
+            kept.append(signal)
+        else:
+            assert isinstance(part, Join)
+            signal = kept.pop() + part.scale * signal
+            rows[-1] = signal
+    edges = np.round(width * np.cumsum(BLOCKS)).astype(int)[:-1]
+    return np.array([[float((one.double() ** 2).mean()) for one in np.split(row, edges)] for row in rows])
+
+
+@pytest.mark.slow
+def test_fifty_drawn_blocks_keep_what_the_map_says() -> None:
+    """Residual ReLU network of 50 blocks, balanced, width 2,048: variances of every block of units behind every join.
+
+    Without biases E[h^2] obeys the map at every width, so z-scores over seeds are fair.
+    """
+    width, seeds = 2048, 8
+    block = gt.Residual(gt.Pointwise("relu"), gt.Dense(_block_layer()), scale=0.5)
+    network = gt.balanced(gt.Network([gt.Dense(1.0), *[block] * 50, gt.Pointwise("relu"), gt.Dense(1.0)]))
+    x = np.random.default_rng(0).standard_normal(64)
+    x /= np.sqrt(x @ x / len(x))
+    want = gt.criticality(network, positions=np.cumsum(BLOCKS) - BLOCKS / 2).variance.values
+    assert want[-1].max() > 1.2 * want[-1].min()  # positions differ
+    got = np.array([_drawn_variances(network, x, width, seed) for seed in range(seeds)])
+    z = (got.mean(axis=0) - want) / (got.std(axis=0, ddof=1) / np.sqrt(seeds))
+    print("z of the blocks behind blocks 1, 10, 50:", np.round(z[[1, 10, 50]], 2).tolist())
+    assert np.abs(z[[1, 10, 50]]).max() < 5  # nine of Student's t with 7 degrees of freedom, named beforehand
+
+
+@pytest.mark.slow
+def test_a_thousand_drawn_layers_wander_about_what_the_map_says() -> None:
+    """Plain ReLU network of 1,000 balanced layers, width 2,048: the mean of h^2 of four networks.
+
+    E[h^2] stays at 1; every layer multiplies it by a factor of relative variance 5 / n, that of a mean of relu(h)^2
+    over its units, so that its log is normal about minus half the variance that gathers. Masks are drawn; given a mask,
+    a receiver's sum over normal weights is one normal.
+    """
+    width, depth, seeds = 2048, 1000, 4
+    network = gt.balanced(gt.Network([1.0, *[0.2] * (depth - 2), 1.0]))
+    np.testing.assert_allclose(gt.criticality(network).variance, 1.0, rtol=1e-11)
+    looked_at = (10, 100, 300, depth - 1)
+    logs = np.empty((seeds, len(looked_at)))
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        signal = np.ones(64, dtype=np.float32)  # mean square 1
+        for layer in range(1, depth):
+            kept = rng.random((width, len(signal)), dtype=np.float32) < network.layers[layer - 1].mask.mean()
+            variance = network.weight_variance[layer - 1] / len(signal) * (kept.astype(np.float32) @ signal**2)
+            h = np.sqrt(variance) * rng.standard_normal(width, dtype=np.float32)
+            if layer in looked_at:
+                logs[seed, looked_at.index(layer)] = np.log((h.astype(float) ** 2).mean())
+            signal = np.maximum(h, 0)
+    gathered = 5 * np.array(looked_at) / width
+    z = (logs + gathered / 2) / np.sqrt(gathered)
+    print("layers", looked_at, "z of the logs, a row a network:", np.round(z, 2).tolist())
+    assert np.abs(z).max() < 4
+    assert np.abs(z.mean(axis=0)).max() * seeds**0.5 < 4

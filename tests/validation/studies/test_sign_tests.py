@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 from typing import Any
@@ -16,7 +17,7 @@ from scipy import stats
 import graphon_theory as gt
 import graphon_validation as gv
 from graphon_theory.errors import InputError, NetworkError
-from graphon_validation.studies.sign_tests import DRIFTS, NO_LIMIT, PASSES, normal_score
+from graphon_validation.studies.sign_tests import DRIFTS, NO_LIMIT, PASSES, layer_signals, normal_score
 from tests.validation.helpers import inputs, random_model
 
 
@@ -61,6 +62,56 @@ def test_two_widths_measure_the_growth() -> None:
     assert abs(float(middle.growth) - 1) < 3 * float(middle.growth_error) + 0.2
     assert float(found["grasp"].growth.sel(layer=1)) == 0
     assert (np.abs(found["snip"].growth) < 4 * found["snip"].growth_error + 0.15).all()
+
+
+def test_growth_is_that_of_the_gain_where_phi_is_bounded() -> None:
+    """A of tanh networks saturates; the gain does not, and one network and two widths agree."""
+    data = clusters(100)
+
+    def grasp(width: int) -> gv.MaskedMLP:
+        return gv.prune(gv.dense((16, *[width] * 3, 4), [0, width], activation="tanh"), "grasp", 0.2, data)
+
+    model = grasp(384)
+    found = gv.applicability(model, PROBE, other=grasp(96))
+    assert found.attrs["verdict"] == gv.applicability(model, PROBE).attrs["verdict"] == NO_LIMIT
+    middle = found.sel(layer=2)
+    assert abs(float(middle.gain_growth) - 1) < 3 * float(middle.gain_growth_error) + 0.2
+    assert float(middle.growth) < 0.7 * float(middle.gain_growth)
+
+
+def test_what_two_widths_cannot_tell_is_said() -> None:
+    snip = gv.applicability(pruned("snip", 256), PROBE, other=pruned("snip", 128))
+    grown = snip.sel(layer=slice(2, None))
+    unsure = np.abs(grown.gain_growth - 0.5) <= 2 * grown.gain_growth_error
+    flagged = grown.verdict.values != PASSES
+    assert snip.attrs["reason"].count("layer") == int((flagged & (unsure | np.isnan(grown.gain_growth)).values).sum())
+    assert gv.applicability(pruned("random", 256), PROBE, other=pruned("random", 128)).attrs["reason"] == ""
+
+
+def test_training_is_named_as_the_cause() -> None:
+    model = pruned("random", 128)
+    start = copy.deepcopy(model)
+    assert gv.applicability(model, PROBE, initial=start).attrs["cause"] == "none"
+    gv.train(
+        model, clusters(100), steps=100, learning_rate=1e-2, loss="cross_entropy", optimizer="adam", progress=False
+    )
+    found = gv.applicability(model, PROBE, initial=start)
+    assert found.attrs["verdict"] != PASSES
+    assert found.attrs["cause"] == "training"
+    snip = pruned("snip", 128)
+    assert gv.applicability(snip, PROBE, initial=copy.deepcopy(snip)).attrs["cause"] == "masks"
+    with pytest.raises(NetworkError, match="initial: expected the network before training"):
+        gv.applicability(model, PROBE, initial=pruned("random", 64))
+
+
+def test_the_gain_comes_with_its_error() -> None:
+    model = pruned("random", 128)
+    (first, *_) = layer_signals(model, PROBE)
+    w1, w2 = (layer.effective_weight().detach().numpy() for layer in model.linears[:2])
+    mass = (w2**2).sum(0)
+    squares, variance = mass * ((w1 @ PROBE.T) ** 2).sum(1), mass * (w1**2 @ (PROBE**2).T).sum(1)
+    off = squares - first.gain * variance
+    assert first.gain_error == pytest.approx(np.sqrt((off**2).sum()) / variance.sum())
 
 
 def test_z_is_a_normal_score_where_masks_know_nothing() -> None:

@@ -360,3 +360,29 @@ def test_targets_and_columns_with_other_labels_are_refused() -> None:
     assert gv.empirical_kernel(model, frame).x.values.tolist() == frame.index.tolist()
     with pytest.raises(InputError, match="x2: the labels of its columns differ from those of x"):
         gv.empirical_kernel(model, frame, frame.iloc[:, ::-1])
+
+
+def test_every_layer_has_its_own_rate() -> None:
+    """One step by hand, and one number is the same rate everywhere."""
+    x, y = inputs(8, 4), np.linspace(-1, 1, 8)
+    rates = [0.3, 0.05, 0.2]
+    model = random_model((4, 6, 5, 1), (0.7, 0.6, 1.0))
+    before = copy.deepcopy(model)
+    (0.5 * (before(torch.from_numpy(x))[:, 0] - torch.from_numpy(y)).square().mean()).backward()
+    gv.train(model, (x, y), steps=1, learning_rate=rates, **QUIET)
+    for layer, old, rate in zip(model.linears, before.linears, rates, strict=True):
+        assert old.weight.grad is not None
+        assert old.bias is not None
+        assert old.bias.grad is not None
+        assert layer.bias is not None
+        torch.testing.assert_close(layer.weight, old.weight - rate * old.weight.grad, rtol=1e-12, atol=0)
+        torch.testing.assert_close(layer.bias, old.bias - rate * old.bias.grad, rtol=1e-12, atol=0)
+    one, many = (random_model((4, 6, 5, 1), (0.7, 0.6, 1.0)) for _ in range(2))
+    seen = gv.train(one, (x, y), steps=5, learning_rate=0.1, optimizer="adam", **QUIET)
+    again = gv.train(many, (x, y), steps=5, learning_rate=[0.1] * 3, optimizer="adam", **QUIET)
+    assert same(one, many)
+    assert seen.identical(again)
+    with pytest.raises(InputError, match="learning_rate: expected one number or 3, one a weight layer, got 2"):
+        gv.train(one, (x, y), steps=1, learning_rate=[0.1, 0.1], **QUIET)
+    with pytest.raises(InputError, match="learning_rate"):
+        gv.train(one, (x, y), steps=1, learning_rate=[0.1, 0.0, 0.1], **QUIET)

@@ -1,10 +1,28 @@
-"""What experiments print."""
+"""What experiments are asked for by name, and what they print."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
+
+from graphon_theory.data.checks import one_of
+from graphon_theory.errors import InputError, shown
+
+
+def different(name: str, given: Any, known: Sequence[str]) -> list[str]:
+    """The names themselves. Raises InputError unless they are of those known, at least one, all different."""
+    listed = list(given) if isinstance(given, list | tuple) else []
+    if not listed:
+        raise InputError(f"{name}: expected a list of {', '.join(known)}, at least one, got {shown(given)}.")
+    for one in listed:
+        one_of(name, one, known)
+    if len(set(listed)) < len(listed):
+        raise InputError(f"{name}: expected at least one, all different, got {listed}.")
+    return listed
 
 
 def wide_console() -> Console:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from scipy import stats
 from xarray import Dataset
 
+from graphon_theory.data.checks import check_installed
 from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
 from graphon_validation.experiments.digits import digits
+from graphon_validation.experiments.drawings import training_figure
+from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
 from graphon_validation.experiments.summaries import wide_console
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
-from graphon_validation.networks.masked_mlps import dense
+from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.training.losses import Data
 from graphon_validation.training.trainers import train
@@ -29,87 +32,127 @@ HELD_OUT = 5  # one input in so many
 
 
 def training_experiment(
-    out: Path,
+    out: str | os.PathLike[str],
     methods: Sequence[str],
     densities: Sequence[float],
     widths: Sequence[int],
     seeds: int,
     *,
     hidden: int = 4,
-    learning_rate: float = 1e-3,
+    learning_rate: float | Sequence[float] = 1e-3,
     init: str = "he",
     batch_size: int = 128,
     data: Data | None = None,
+    source: str = "digits",
     console: Console | None = None,
+    progress: bool = True,
 ) -> Dataset:
     """Pruned networks trained by Adam on cross-entropy, and their tangent kernels before the first step.
 
     All layers are pruned with one threshold at initialisation; networks of one seed share their dense weights and
     batches, so that methods differ by their masks alone. A fifth of the data is held out: it gives the inputs of the
-    kernels and the test accuracy.
+    kernels and the test accuracy. ``data`` = (x, labels), called ``source`` in what is kept; digits if None.
 
     Prints one table for each width and density, and the rank correlation, over methods and seeds, of top-10 energy and
-    of the kernel's trace with the loss at step 20. Writes ``training.nc``.
+    of the kernel's trace with the loss at step 20; with several densities or rates also the loss after the last step
+    over densities. Writes ``training.nc`` and ``training.png``; networks are kept as they finish, so that a run that
+    was killed goes on.
 
-    Returns a Dataset ``loss`` ("pruning", "density", "width", "seed", "time"), ``test_accuracy`` at the end, and of the
-    kernels, summed over outputs, ``trace``, ``energy5`` and ``energy10``.
+    Returns a Dataset ``curve`` ("rate", "pruning", "density", "width", "seed", "step"), the loss on all the data after
+    every step for each ``learning_rate``, ``test_accuracies`` at the end; ``loss`` and ``test_accuracy``, the same at
+    the first of the rates and at some steps ("time"); and of the kernels, summed over outputs, ``trace``, ``energy5``
+    and ``energy10``.
 
     Raises InputError for no or repeated methods, fewer than 2 seeds, and what :func:`prune` and :func:`train` raise.
     """
+    folder = results_folder(out)
+    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
     console = console or wide_console()
     if seeds < 2:
         raise InputError(f"seeds: expected at least 2, got {seeds}.")
-    for name, given in (("methods", methods), ("densities", densities), ("widths", widths)):
-        if not given or len(set(given)) < len(given):
+    rates = [float(one) for one in np.atleast_1d(learning_rate)]
+    for name, given in (("methods", methods), ("densities", densities), ("widths", widths), ("learning_rate", rates)):
+        if not len(given) or len(set(given)) < len(given):
             raise InputError(f"{name}: expected at least one, all different, got {list(given)}.")
     x, labels = digits() if data is None else data
     held = np.arange(len(x)) % HELD_OUT == 0
     own, test = (x[~held], labels[~held]), (x[held], labels[held])
-    classes = int(labels.max()) + 1
-    shape = len(methods), len(densities), len(widths), seeds
-    loss, accuracy, figures = np.empty((*shape, len(STEPS))), np.empty(shape), np.empty((3, *shape))
-    for at in track(list(np.ndindex(shape)), "networks", console=Console(stderr=True)):
-        method, density, width, seed = methods[at[0]], densities[at[1]], widths[at[2]], at[3]
-        model = dense((x.shape[1], *[width] * hidden, classes), [seed, width], init=init)
-        prune(model, method, density, (own[0][:SCORED], own[1][:SCORED]), rng=[seed, width, 1])
-        kernel = empirical_kernel(model, test[0][:PROBES]).ntk
-        values = np.linalg.eigvalsh(kernel.values.sum(0))[::-1]
-        figures[(slice(None), *at)] = values.sum(), values[:5].sum() / values.sum(), values[:10].sum() / values.sum()
+    shared = {"hidden": hidden, "init": init, "batch_size": batch_size}
+    parts = Parts(folder, "training", {**shared, "data": source})
+    over: dict[str, Sequence[Any]] = {
+        "pruning": list(methods),
+        "density": list(densities),
+        "width": list(widths),
+        "seed": range(seeds),
+    }
+
+    def network(one: Mapping[str, Any]) -> MaskedMLP:
+        counts, seed = (x.shape[1], *[one["width"]] * hidden, int(labels.max()) + 1), one["seed"]
+        model = dense(counts, [seed, one["width"]], init=init)
+        return prune(
+            model, one["pruning"], one["density"], (own[0][:SCORED], own[1][:SCORED]), rng=[seed, one["width"], 1]
+        )
+
+    def kernel(one: Mapping[str, Any]) -> Dataset:
+        values = np.linalg.eigvalsh(empirical_kernel(network(one), test[0][:PROBES]).ntk.values.sum(0))[::-1]
+        trace = values.sum()
+        return Dataset({"trace": trace, "energy5": values[:5].sum() / trace, "energy10": values[:10].sum() / trace})
+
+    def trained(one: Mapping[str, Any]) -> Dataset:
         seen = train(
-            model.float(),
+            network(one).float(),
             own,
             steps=STEPS[-1],
-            learning_rate=learning_rate,
+            learning_rate=one["rate"],
             loss="cross_entropy",
             optimizer="adam",
             batch_size=batch_size,
             test=test,
-            record=10,
-            seed=seed,
+            record=1,
+            seed=one["seed"],
             progress=False,
         )
-        loss[at], accuracy[at] = seen.loss.sel(time=list(STEPS)), seen.test_accuracy[-1]
-    over = ("pruning", "density", "width", "seed")
+        steps = seen.time.values.astype(np.int64)
+        return Dataset(
+            {"curve": ("step", seen.loss.values), "test_accuracies": seen.test_accuracy[-1].item()}, {"step": steps}
+        )
+
+    kernels = gathered(parts.all(every(over), kernel, "kernels", progress=progress), over)
+    with_rates: dict[str, Sequence[Any]] = {"rate": rates, **over}
+    curves = gathered(parts.all(every(with_rates), trained, "training", progress=progress), with_rates)
+    first = curves.isel(rate=0, drop=True)
     found = Dataset(
         {
-            "loss": ((*over, "time"), loss),
-            "test_accuracy": (over, accuracy),
-            **{name: (over, figures[i]) for i, name in enumerate(("trace", "energy5", "energy10"))},
+            "loss": first.curve.sel(step=list(STEPS)).rename(step="time"),
+            "test_accuracy": first.test_accuracies,
+            **kernels.data_vars,
+            **curves.data_vars,
         },
-        {"pruning": list(methods), "density": list(densities), "width": list(widths), "time": list(STEPS)},
-        {
-            "hidden": hidden,
-            "learning_rate": learning_rate,
-            "init": init,
-            "batch_size": batch_size,
-            "inputs": len(own[0]),
-        },
-    )
-    save_dataset(found, out / "training.nc")
+        attrs={**shared, "learning_rate": rates[0], "inputs": len(own[0])},
+    ).drop_vars("seed")
+    save_dataset(found, folder / "training.nc")
+    training_figure(found, folder / "training.png")
     for width in widths:
         for density in densities:
             console.print(_table(found.sel(width=width, density=density)))
+        if len(densities) > 1 or len(rates) > 1:
+            console.print(_last_losses(found.sel(width=width)))
     return found
+
+
+def _last_losses(found: Dataset) -> Table:
+    """Loss after the last step: methods and rates against densities."""
+    table = Table(title=f"loss after step {STEPS[-1]}, width {int(found.width):,}, mean ± error over seeds")
+    for heading in ("method", "rate", *(f"density {density:g}" for density in found.density.values)):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    last = found.curve.isel(step=-1)
+    for method in found.pruning.values:
+        for rate in found.rate.values:
+            row = last.sel(pruning=method, rate=rate)
+            errors = row.std("seed", ddof=1).values / row.sizes["seed"] ** 0.5
+            cells = zip(row.mean("seed").values, errors, strict=True)
+            table.add_row(str(method), f"{rate:g}", *(f"{mean:.3f} ± {error:.3f}" for mean, error in cells))
+    return table
 
 
 def _table(found: Dataset) -> Table:

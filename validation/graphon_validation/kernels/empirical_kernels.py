@@ -13,11 +13,13 @@ from torch import Tensor
 from xarray import DataArray, Dataset
 
 from graphon_theory.data import labels
-from graphon_theory.data.checks import truth, whole_number, whole_numbers
-from graphon_theory.errors import InputError
+from graphon_theory.data.checks import real_array, truth, whole_number, whole_numbers
+from graphon_theory.errors import InputError, shown
 from graphon_validation.kernels.grams import Side, masked_gram
 from graphon_validation.networks.masked_layers import autograd
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model, run
+
+OUTPUT2 = "output2"  # outputs, columns of a kernel between outputs
 
 
 @autograd()
@@ -27,7 +29,7 @@ def empirical_kernel(
     x2: ArrayLike | DataArray | None = None,
     *,
     per_layer: bool = False,
-    outputs: Sequence[int] | None = None,
+    outputs: Sequence[int] | str | None = None,
     memory: int = 1 << 28,
 ) -> Dataset:
     """The tangent kernel of one finite network, exactly.
@@ -43,12 +45,13 @@ def empirical_kernel(
     gathers the surviving connections (:mod:`graphon_validation.kernels.grams`), in the model's dtype and on its device.
 
     ``x`` has shape (N, d), ``x2`` (N2, d) or None for ``x`` itself. ``outputs`` names some of several outputs, whose
-    kernels alone are then computed. ``memory`` bounds, in bytes, each
+    kernels alone are then computed; "all" asks for those between outputs too, <d f_o(x), d f_o'(x')>, which vanish like
+    n^(-1/2) and are k times the work. ``memory`` bounds, in bytes, each
     working array that is not the result, a weight matrix or one layer's signals.
 
     Returns a Dataset with ``ntk`` ("x", "x2"), a leading "output" if the network has several outputs (each
-    output's own kernel; between outputs nothing is computed), and with ``per_layer`` also ``ntk_layer``
-    with a "layer" dimension, 1..L from the input.
+    output's own kernel), or ("output", "output2", "x", "x2") with ``outputs="all"``, and with ``per_layer`` also
+    ``ntk_layer`` with a "layer" dimension, 1..L from the input.
 
     Raises InputError for inputs that are not finite, or whose number of columns is not n_0, for ``outputs`` that the
     network does not have, and for kernels that are not finite (weights or signals overflow).
@@ -56,9 +59,14 @@ def empirical_kernel(
     checked_model(model)
     truth("per_layer", per_layer)
     memory = whole_number("memory", memory, expected="a positive number of bytes")
-    chosen = _checked_outputs(outputs, model.widths[-1])
+    every = isinstance(outputs, str) and outputs == "all"
+    if isinstance(outputs, str) and not every:
+        raise InputError(f'outputs: expected indices of outputs, "all" or None, got {shown(outputs)}.')
+    chosen = _checked_outputs(None if every else outputs, model.widths[-1])
     left = as_tensor(model, x, "x")
     right = None if x2 is None else as_tensor(model, x2, "x2", x)
+    if every:
+        return _between_outputs(model, x, x2, left, right, per_layer, memory)
     layers = _layer_kernels(model, left, right, chosen, per_layer, memory)
     if not np.isfinite(layers).all():
         raise InputError("model: its tangent kernel is not finite; look for weights or signals that overflow.")
@@ -75,6 +83,78 @@ def empirical_kernel(
         coords[labels.OUTPUT] = np.array(chosen)
     dtype = str(model.weights[0].dtype).removeprefix("torch.")
     return labels.dataset(variables, coords, {"widths": list(model.widths), "dtype": dtype})
+
+
+def _between_outputs(
+    model: MaskedMLP, x: Any, x2: Any, left: Tensor, right: Tensor | None, per_layer: bool, memory: int
+) -> Dataset:
+    """The kernels of all pairs of outputs."""
+    with torch.no_grad():
+        weights = [layer.effective_weight() for layer in model.linears]
+    passes = [_Pass.of(model, weights, inputs) for inputs in (left, left if right is None else right)]
+    count = model.widths[-1]
+    one, two = (each.gradients(range(count)) for each in passes)
+    found = np.zeros((len(model.linears), count, count, len(left), len(passes[1].signals[0][0])))
+    with torch.no_grad():
+        for index, layer in enumerate(model.linears):
+            below = [each.signals[index] for each in passes]
+            for o in range(count):
+                g = one[index][o].expand(count, -1, -1)
+                kernel = below[0].new_zeros(found.shape[2:])
+                if layer.weight.requires_grad:
+                    sides = Side(g.contiguous(), below[0]), Side(two[index], below[1])
+                    kernel += layer.scale**2 * masked_gram(layer.mask, *sides, memory)
+                if layer.bias is not None and layer.bias.requires_grad:
+                    kernel += layer.bias_scale**2 * g.transpose(1, 2) @ two[index]
+                found[index, o] = kernel.double().cpu().numpy()
+    if not np.isfinite(found).all():
+        raise InputError("model: its tangent kernel is not finite; look for weights or signals that overflow.")
+    dims = (labels.OUTPUT, OUTPUT2, labels.X, labels.X2)
+    variables: dict[str, tuple[tuple[str, ...], Any]] = {"ntk": (dims, found.sum(0))}
+    coords = labels.coords_of_inputs(x, x2)
+    if per_layer:
+        variables["ntk_layer"] = ((labels.LAYER, *dims), found)
+        coords[labels.LAYER] = np.arange(1, len(found) + 1)
+    dtype = str(model.weights[0].dtype).removeprefix("torch.")
+    return labels.dataset(variables, coords, {"widths": list(model.widths), "dtype": dtype})
+
+
+def kernel_product(
+    model: MaskedMLP, x: ArrayLike | DataArray, vectors: ArrayLike | DataArray, x2: ArrayLike | DataArray | None = None
+) -> DataArray:
+    """The tangent kernel of one finite network times vectors, without the kernel.
+
+        (Theta v)_o(x) = sum over o' and x' of <d f_o(x), d f_o'(x')> v_o'(x') = J(x) J(x')^T v,
+
+    one pass back over ``x2`` (None: ``x``) and one derivative of a pass back over ``x``, in the time and memory of
+    training steps whatever the numbers of inputs and outputs. ``vectors``: (N2,) for a network of one output, or
+    (N2, k). Parameters that do not train have no share.
+
+    Returns a DataArray like ``vectors``, over the inputs ``x``. Raises InputError for vectors or inputs that do not
+    fit, and for products that are not finite.
+    """
+    checked_model(model)
+    left = as_tensor(model, x, "x")
+    right = left if x2 is None else as_tensor(model, x2, "x2", x)
+    given, count = real_array("vectors", vectors, expected="real numbers"), model.widths[-1]
+    if given.shape not in ([(len(right), count), (len(right),)] if count == 1 else [(len(right), count)]):
+        shape = f"({len(right)}, {count})"
+        raise InputError(f"vectors: expected real numbers of shape {shape}, got {given.shape}.")
+    start = torch.from_numpy(given.reshape(len(right), count).astype(float)).to(left.device, left.dtype)
+    trained = [one for one in model.parameters() if one.requires_grad]
+    product = np.zeros((len(left), count))
+    if trained:
+        with torch.enable_grad():
+            pulled = torch.autograd.grad(model(right), trained, start)
+            # J c is the derivative in u of <J^T u, c>, which is linear in u
+            u = left.new_zeros(len(left), count, requires_grad=True)
+            back = torch.autograd.grad(model(left), trained, u, create_graph=True)
+            (moved,) = torch.autograd.grad(back, u, pulled)
+        product = moved.double().cpu().numpy()
+    if not np.isfinite(product).all():
+        raise InputError("vectors: the product with the tangent kernel is not finite; look for signals that overflow.")
+    dims = (labels.X,) if given.ndim == 1 else (labels.X, labels.OUTPUT)
+    return DataArray(product.reshape(len(left), *given.shape[1:]), labels.coords_of(labels.by_rows(x), labels.X), dims)
 
 
 def _layer_kernels(

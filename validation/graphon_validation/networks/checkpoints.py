@@ -15,6 +15,7 @@ from torch.nn.utils import prune
 
 from graphon_theory.activations.activation import as_activation
 from graphon_theory.data import checks
+from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError, NetworkError, shown, shown_text
 from graphon_theory.networks.stages import Fork, Norm, Outline, Phi, Weights
 from graphon_theory.pruning.laws import INITS
@@ -250,7 +251,7 @@ def _of_state(state: Mapping[Any, Any]) -> Iterator[_Part]:
 
 
 def _read(path: str | os.PathLike[str]) -> Mapping[str, Tensor]:
-    place = checks.file_path("source", path)
+    place = file_path("source", path)
     kind = place.suffix.lower()
     if kind not in (".pt", ".pth", ".safetensors"):
         raise InputError(f"source: expected a file that ends in .pt, .pth or .safetensors, got {shown(str(path))}.")

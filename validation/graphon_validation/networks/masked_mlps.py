@@ -136,8 +136,25 @@ class MaskedMLP(nn.Module):
         return run(self.outline, x, lambda index, a: layers[index](a))
 
 
-def run(outline: Outline, x: Tensor, linear: Callable[[int, Tensor], Tensor], axis: int = -1) -> Tensor:
-    """Signals ``x``, units along ``axis``, through all parts; ``linear(index, a)`` is weight layer index = 0..L-1."""
+Moments = Callable[[Norm, Tensor, int], tuple[Tensor, Tensor]]
+
+
+def layer_moments(part: Norm, x: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
+    """Mean over the layer's units, and sqrt(variance + epsilon)."""
+    return x.mean(axis, keepdim=True), (x.var(axis, unbiased=False, keepdim=True) + part.epsilon).sqrt()
+
+
+def run(
+    outline: Outline,
+    x: Tensor,
+    linear: Callable[[int, Tensor], Tensor],
+    axis: int = -1,
+    moments: Moments = layer_moments,
+) -> Tensor:
+    """Signals ``x``, units along ``axis``, through all parts; ``linear(index, a)`` is weight layer index = 0..L-1.
+
+    ``moments``: mean and deviation by which a LayerNorm centres and divides.
+    """
     kept: list[Tensor] = []
     for part in outline:
         if isinstance(part, Weights):
@@ -149,14 +166,9 @@ def run(outline: Outline, x: Tensor, linear: Callable[[int, Tensor], Tensor], ax
         elif isinstance(part, Join):
             x = kept.pop() + part.scale * x
         else:
-            mean, deviation = layer_moments(part, x, axis)
+            mean, deviation = moments(part, x, axis)
             x = (x - mean) / deviation
     return x
-
-
-def layer_moments(part: Norm, x: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """Mean over the layer's units, and sqrt(variance + epsilon)."""
-    return x.mean(axis, keepdim=True), (x.var(axis, unbiased=False, keepdim=True) + part.epsilon).sqrt()
 
 
 def _unit_counts(layers: Sequence[MaskedLinear], outline: Outline) -> tuple[int, ...]:
@@ -216,6 +228,8 @@ def choose_trained(model: MaskedMLP, parts: Sequence[str]) -> MaskedMLP:
 
     Sets ``requires_grad``: what does not train has no share in :func:`empirical_kernel` and stays in training.
     In the limit, ``limit_kernel(..., contributions=True).ntk_layer`` holds each layer's share.
+
+    Raises InputError for other words, or where they are not one a layer.
     """
     choices = {"all": (True, True), "weights": (True, False), "biases": (False, True), "none": (False, False)}
     layers = checked_model(model).linears
@@ -256,6 +270,8 @@ def build(
     seed: Seed,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    *,
+    masks: Sequence[ArrayLike] | None = None,
 ) -> MaskedMLP:
     """Draw one finite network from the (W, V, D) of every layer.
 
@@ -267,16 +283,18 @@ def build(
 
     in units of the dense standard deviation (1, or sigma_w/sqrt(n_{l-1}) in the standard parameterization),
     so N(0, V/W) without drift and N(0, 1) for V = W. Pruned weights are drawn from the dense law: they take
-    no part.
+    no part. With ``masks``, one (n_l, n_{l-1}) of booleans a layer, these are the connections that survive (those of
+    ``gt.sample_masks``, which meet budgets exactly), and weights are drawn as above.
 
     The same seed gives the same network on every device; each layer's mask, weights and biases have streams
     of their own, so changing one leaves the others as they were. float64 unless ``dtype`` says otherwise.
 
-    Raises NetworkError when ``widths`` do not fit the network, ConnectivityError where D^2 > n_{l-1} W V
-    (the width is too small for that drift: no law has such moments) and where a layer holds more than W, V and D
-    (``known``).
+    Raises NetworkError when ``widths`` or ``masks`` do not fit the network, ConnectivityError where D^2 > n_{l-1} W V
+    (the width is too small for that drift: no law has such moments), where a layer holds more than W, V and D
+    (``known``), and for masks that keep a connection where W = 0.
     """
     counts = check_widths(checked_network(network), widths)
+    given = _given_masks(masks, network.depth)
     streams = checks.as_generator(seed, name="seed").spawn(3 * network.depth)
     dtype = checked_place(device, dtype)
     _refuse_weights_beyond_memory(
@@ -291,7 +309,7 @@ def build(
         standard = network.parameterization == "standard"
         values = unit_values(n_out, n_in, first=part.source == 0, last=part.place == len(counts) - 1)
         try:
-            mask, weight = _draw(connectivity, values, (n_out, n_in), mask_rng, weight_rng)
+            mask, weight = _draw(connectivity, values, (n_out, n_in), mask_rng, weight_rng, given[index])
         except ConnectivityError as error:
             raise ConnectivityError(f"layer {index + 1}: {error}") from None
         if standard:
@@ -385,15 +403,33 @@ def _bias_variances(given: Any, depth: int) -> list[float]:
     return [checks.positive_number("bias_variance", one, zero=True, error=NetworkError) for one in values]
 
 
+def _given_masks(masks: Any, depth: int) -> list[NDArray[np.bool_] | None]:
+    if masks is None:
+        return [None] * depth
+    listed = list(masks) if isinstance(masks, list | tuple) else []
+    if len(listed) != depth:
+        raise NetworkError(f"masks: expected a list of {depth}, one a layer, got {shown(masks)}.")
+    found: list[NDArray[np.bool_] | None] = []
+    for number, mask in enumerate(listed):
+        array = checks.real_array(f"masks[{number}]", mask, error=NetworkError, expected="booleans (out, in)")
+        if array.dtype != bool:
+            raise NetworkError(f"masks[{number}]: expected booleans (out, in), got {array.dtype}.")
+        found.append(array)
+    return found
+
+
 def _draw(
     connectivity: Connectivity,
     values: Evaluator,
     shape: tuple[int, int],
     mask_rng: np.random.Generator,
     weight_rng: np.random.Generator,
+    given: NDArray[np.bool_] | None,
 ) -> tuple[NDArray[np.bool_], FloatArray]:
     """Mask and weights of one layer, weights in units of the dense standard deviation."""
     n_out, n_in = shape
+    if given is not None and given.shape != shape:
+        raise ConnectivityError(f"masks: expected a mask of shape {shape}, got {given.shape}.")
     mask = np.empty(shape, dtype=np.bool_)
     weight = np.empty(shape)
     has_drift = connectivity.has_drift
@@ -406,7 +442,15 @@ def _draw(
     for start in range(0, n_out, height):
         rows = slice(start, min(start + height, n_out))
         probability = values(connectivity.mask, rows)
-        kept = mask_rng.random((rows.stop - start, n_in)) < probability
+        if given is None:
+            kept = mask_rng.random((rows.stop - start, n_in)) < probability
+        else:
+            kept = given[rows]
+            if not probability[kept].all():
+                raise ConnectivityError(
+                    "masks: a connection is kept where W is 0, and no law says its variance; sample masks from this "
+                    "network (gt.sample_masks)."
+                )
         drawn = weight_rng.standard_normal(kept.shape)
         if connectivity.variance is not connectivity.mask or has_drift:
             p = probability[kept]

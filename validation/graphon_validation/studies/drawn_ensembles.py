@@ -18,6 +18,7 @@ from graphon_theory.data import checks, labels
 from graphon_theory.data.checks import checked_steps, checked_targets
 from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
+from graphon_theory.networks.unit_values import equal_widths
 from graphon_theory.training.dynamics import gradient_descent
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import build, checked_network
@@ -68,7 +69,7 @@ def trained_ensemble(
     out = np.empty((2, len(seeds), len(counts), len(every)))
     console = Console(stderr=True)
     for row, seed in enumerate(track(seeds, "networks", console=console, disable=not progress)):
-        unit_counts = (inputs.shape[1], *([width] * (network.depth - 1)), 1)
+        unit_counts = equal_widths(network, inputs.shape[1], width)
         model = build(network, unit_counts, np.random.SeedSequence([int(seed), width]))
         start = _outputs(model, every)
         kernel = empirical_kernel(model, every, inputs).ntk.values

@@ -21,7 +21,7 @@ from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.graphons.graphon import ConstantGraphon, StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
-from graphon_theory.networks.stages import Dense, Fork, stages_of
+from graphon_theory.networks.stages import Dense, Weights, stages_of
 from graphon_theory.pruning.laws import magnitude_pruning, random_pruning
 from graphon_theory.pruning.weight_laws import weight_law
 from graphon_validation.networks.masked_mlps import MaskedMLP, Seed, build, checked_model, checked_network
@@ -80,7 +80,7 @@ def theories(
 
     - "layers": every layer's density and mean square, constant over the layer;
     - "(W, W)", "(W, V)", "(W, V, D)": step graphons from ``estimate_network`` (``blocks`` and further ``options`` go
-      there), one position per unit.
+      there), one position per unit, that of a residual stream in all layers that write to it or read it.
 
     Layers with a full mask have W = 1: nobody pruned them. But a unit's block is known from the masks around it, and
     these may know the sizes and signs of its dense weights (SynFlow keeps more of what leads to large ones), so that
@@ -98,12 +98,6 @@ def theories(
         raise InputError(f"names: expected a list of names from {', '.join(THEORIES)}, got {shown(names)}.")
     names = [one_of("names", name, THEORIES) for name in names]
     truth("input_rows", input_rows)
-    if any(isinstance(part, Fork) for part in model.outline) and set(names) - {"layers"}:
-        raise InputError(
-            "names: blocks are estimated layer by layer, and the units of a residual stream, which several layers "
-            'write to, would need the same position in all of them; ask for names=("layers",), or hold the network '
-            "against the Network it was drawn from."
-        )
     masks = [mask.cpu().numpy() for mask in model.masks]
     weights = [weight.detach().double().cpu().numpy() for weight in model.weights]
     stds = [layer.dense_std for layer in model.linears]
@@ -114,7 +108,8 @@ def theories(
             layers = [_constants(*layer) for layer in zip(masks, weights, stds, strict=True)]
         else:
             if estimate is None:
-                estimate = gt.estimate_network(masks, weights, blocks, stds, rng=rng, **options)
+                places = [(part.source, part.place) for part in model.outline if isinstance(part, Weights)]
+                estimate = gt.estimate_network(masks, weights, blocks, stds, rng=rng, places=places, **options)
             layers = [_reduced(layer, name, full=bool(mask.all())) for mask, layer in zip(masks, estimate, strict=True)]
             if input_rows and not masks[0].all():
                 order = np.argsort(estimate.positions[1])
@@ -125,7 +120,10 @@ def theories(
 
 
 def law_network(model: MaskedMLP, method: str) -> Network | None:
-    """The limit of ``method`` at the model's own layer densities by its pruning law; None where there is no law."""
+    """The limit of ``method`` at the model's own layer densities by its pruning law; None where there is no law.
+
+    Raises InputError for what is no model and for unknown methods.
+    """
     checked_model(model)
     law = {"random": random_pruning, "magnitude": magnitude_pruning}.get(one_of("method", method, METHODS))
     if law is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ VERDICTS = (PASSES, DRIFTS, NO_LIMIT)
 
 _FLAGGED = 3.0  # |z|
 _ALIGNED = 1 / 3  # exponent of the signal's growth read off one network
-_GROWING = 1 / 2  # exponent of A between two widths
+_GROWING = 1 / 2  # exponent of gain - 1 between two widths: 0 is what a limit allows, 1 what signs by position give
+_SURE = 2.0  # errors by which that exponent is told from it
 _ENTRIES = 1 << 23  # weights whose signs are redrawn at a time
 
 
@@ -47,6 +49,7 @@ class LayerSignal:
     deviation: float
     z: float
     gain: float
+    gain_error: float
     ceiling: float
 
 
@@ -55,6 +58,7 @@ def applicability(
     x: ArrayLike | DataArray,
     *,
     other: MaskedMLP | None = None,
+    initial: MaskedMLP | None = None,
     redraws: int = 64,
     seed: int = 0,
 ) -> Dataset:
@@ -72,24 +76,37 @@ def applicability(
     ``gain`` = sum c h^2 / sum c K, K the variance of h over signs: 1 for random signs, ``ceiling`` if all terms of
     every h had one sign. Drift at the scale that has a limit keeps gain = O(1) while the ceiling grows like the
     fan-in; a mask that picks signs by position makes gain grow like the ceiling. ``alignment`` = log gain / log
-    ceiling is the exponent read off one network, 0 or 1 in wide ones. With ``other``, a network of another width
-    pruned in the same way, ``growth`` = d log A / d log n_{l-1} is measured with its error. The first layer's
-    fan-in is d, which does not grow.
+    ceiling is the exponent read off one network, 0 or 1 in wide ones.
+
+    With ``other``, a network of another width pruned in the same way, two exponents in the fan-in n_{l-1} are measured
+    with their errors: ``growth`` of A, which bounded activations keep from growing, and ``gain_growth`` of gain - 1,
+    by which is decided: with a limit gain - 1 tends to a constant and its exponent to 0, where masks pick signs by
+    position it grows like n. (NaN where neither gain differs from 1 by three errors: nothing is there to grow.) The
+    first layer's fan-in is d, which does not grow.
 
     Verdicts ``verdict`` (per layer; the worst is attrs["verdict"]):
 
     - |z| < 3: "(W, V) applies";
-    - otherwise, if l > 1 and alignment > 1/3, or, with ``other``, growth > 1/2 by three errors: "no limit kernel";
+    - otherwise, if l > 1 and the masks pick signs by position, "no limit kernel". With ``other`` that is gain_growth
+      > 1/2, where it is told from 1/2 by two errors; else, and for one network, alignment > 1/3;
     - otherwise "drift or saliency theory". A then is about the layer's factor in the trace error of (W, V).
 
-    One network's alignment is an indication: in small layers both regimes meet. Two widths decide.
+    One network's alignment is an indication: in small layers both regimes meet. Where two widths decide otherwise than
+    it, or cannot, attrs["reason"] says so, layer by layer (else it is empty).
+
+    Training alone, of random masks that nobody rewires, makes weights know each other, and the test sees it: it looks
+    at weights, not at masks. With ``initial``, the network as it was before training, its weights are tested under the
+    masks of ``model``, and attrs["cause"] is "none", "masks" where these fail too with the same verdict or a worse one,
+    "training" where they pass, else "masks and training".
 
     With stages, every activation is looked at, under the number of the weight layer before it: the signs of all layers
     whose sums reach it over shortcuts are drawn again, while a LayerNorm keeps the moments that the network has.
 
-    Returns a Dataset over "layer" (1..L-1 in plain networks): A, A_error (units as a sample), z, gain, ceiling,
-    alignment, verdict (, growth, growth_error). Raises NetworkError for a network without hidden layers or with a
-    hidden layer that passes nothing on, InputError for inputs that do not fit or fewer than 8 ``redraws``.
+    Returns a Dataset over "layer" (1..L-1 in plain networks): A, A_error (units as a sample), z, gain, gain_error,
+    ceiling, alignment, verdict (, growth, growth_error, gain_growth, gain_growth_error).
+
+    Raises NetworkError for a network without hidden layers or with a hidden layer that passes nothing on, InputError
+    for inputs that do not fit or fewer than 8 ``redraws``.
     """
     checked_model(model)
     expected = "a whole number of at least 8, for a variance and a skewness,"
@@ -103,12 +120,13 @@ def applicability(
         "A_error": [one.a_error for one in found],
         "z": [one.z for one in found],
         "gain": [one.gain for one in found],
+        "gain_error": [one.gain_error for one in found],
         "ceiling": [one.ceiling for one in found],
         "alignment": [_alignment(one) for one in found],
     }
-    if other is None:
-        limitless = [value > _ALIGNED for value in variables["alignment"]]
-    else:
+    limitless = alone = [value > _ALIGNED for value in variables["alignment"]]
+    exponents: list[_Exponent | None] = [None] * len(found)
+    if other is not None:
         pairs = list(zip(found, layer_signals(other, x, redraws, seed), strict=False))
         steps = _steps(model, other)
         variables["growth"] = [math.log(one.a / two.a) / step for (one, two), step in zip(pairs, steps, strict=True)]
@@ -116,9 +134,12 @@ def applicability(
             math.hypot(one.a_error / one.a, two.a_error / two.a) / abs(step)
             for (one, two), step in zip(pairs, steps, strict=True)
         ]
+        exponents = [_gain_growth(*pair, step) for pair, step in zip(pairs, steps, strict=True)]
+        variables["gain_growth"] = [math.nan if one is None else one.value for one in exponents]
+        variables["gain_growth_error"] = [math.nan if one is None else one.error for one in exponents]
         limitless = [
-            growth > _GROWING + 3 * error
-            for growth, error in zip(variables["growth"], variables["growth_error"], strict=True)
+            one is not None and (one.value > _GROWING if one.sure else lone)
+            for one, lone in zip(exponents, alone, strict=True)
         ]
     verdicts = [
         PASSES if abs(one.z) < _FLAGGED else NO_LIMIT if gate.source > 0 and grows else DRIFTS
@@ -130,21 +151,95 @@ def applicability(
             "verdict": ((labels.LAYER,), np.array(verdicts)),
         },
         {labels.LAYER: np.array([gate.number for gate in _gates(model)])},
-        {"verdict": max(verdicts, key=VERDICTS.index), "redraws": redraws, "widths": list(model.widths)},
+        {
+            "verdict": max(verdicts, key=VERDICTS.index),
+            "reason": _reason(_gates(model), verdicts, exponents, alone) if other is not None else "",
+            **({} if initial is None else {"cause": _cause(model, initial, verdicts, x, redraws, seed)}),
+            "redraws": redraws,
+            "widths": list(model.widths),
+        },
     )
 
 
+class _Exponent(NamedTuple):
+    value: float
+    error: float
+
+    @property
+    def sure(self) -> bool:
+        """Whether it is told from what decides."""
+        return abs(self.value - _GROWING) > _SURE * self.error
+
+
+def _gain_growth(one: LayerSignal, two: LayerSignal, step: float) -> _Exponent | None:
+    """The exponent of gain - 1 between two fan-ins; None where neither gain differs from 1."""
+    if math.isinf(step):
+        return _Exponent(0.0, 0.0)
+    if all(each.gain - 1 < 3 * each.gain_error for each in (one, two)):
+        return None
+    # a gain that is 1 within its error is taken as the error: the exponent is the least that is sure
+    excess = [max(each.gain - 1, each.gain_error) for each in (one, two)]
+    error = math.hypot(*(each.gain_error / size for each, size in zip((one, two), excess, strict=True)))
+    return _Exponent(math.log(excess[0] / excess[1]) / step, error / abs(step))
+
+
+def _reason(gates: list[Weights], verdicts: list[str], exponents: list[_Exponent | None], alone: list[bool]) -> str:
+    """Where two widths and one network do not say the same, and why."""
+    parts = []
+    for gate, verdict, one, lone in zip(gates, verdicts, exponents, alone, strict=True):
+        if verdict == PASSES or gate.source == 0:
+            continue
+        if one is None:
+            parts.append(f"layer {gate.number}: A is not 1, but no gain is, so that nothing grows with the width")
+        elif not one.sure:
+            parts.append(
+                f"layer {gate.number}: gain - 1 grows like n^({one.value:.2f} +- {one.error:.2f}), not told from "
+                f"{_GROWING:g}, so that the alignment of one network decided"
+            )
+        elif lone != (verdict == NO_LIMIT):
+            other = NO_LIMIT if lone else DRIFTS
+            parts.append(
+                f"layer {gate.number}: gain - 1 grows like n^({one.value:.2f} +- {one.error:.2f}); one network's "
+                f'alignment alone would say "{other}"'
+            )
+    return "; ".join(parts)
+
+
+def _cause(
+    model: MaskedMLP, initial: MaskedMLP, verdicts: list[str], x: ArrayLike | DataArray, redraws: int, seed: int
+) -> str:
+    """What made the test fail: masks that also reject the weights at the start, training that did, or both."""
+    checked_model(initial, "initial")
+    if initial.widths != model.widths or [type(a) for a in initial.outline] != [type(a) for a in model.outline]:
+        raise NetworkError(
+            f"initial: expected the network before training, widths {model.widths}, got {initial.widths}."
+        )
+    worst = max(verdicts, key=VERDICTS.index)
+    if worst == PASSES:
+        return "none"
+    start = copy.deepcopy(initial)
+    for mask, now in zip(start.masks, model.masks, strict=True):
+        mask.copy_(now)
+    before = str(applicability(start, x, redraws=redraws, seed=seed).attrs["verdict"])
+    if before == PASSES:
+        return "training"
+    return "masks" if VERDICTS.index(before) >= VERDICTS.index(worst) else "masks and training"
+
+
 def applicability_table(found: Dataset, title: str) -> Table:
-    """What :func:`applicability` found, for the terminal."""
+    """What :func:`applicability` found, for the terminal. Raises InputError for anything else."""
     if not isinstance(title, str):
         raise InputError(f"title: expected text, got {shown(title)}.")
-    growth = ("growth", "growth_error") if "growth" in getattr(found, "data_vars", ()) else ()
+    growth = ("gain_growth", "gain_growth_error") if "gain_growth" in getattr(found, "data_vars", ()) else ()
     numbers = ("A", "A_error", "z", "gain", "ceiling", "alignment", *growth)
     checked_dataset("found", found, dict.fromkeys(numbers, (labels.LAYER,)), "gv.applicability")
     if "verdict" not in found.attrs or labels.LAYER not in found.coords or "verdict" not in found:
         raise InputError("found: expected the Dataset that gv.applicability returns, with its layers and verdict.")
-    table = Table(title=f"Does (W, V) apply? {title}", caption=f"verdict: {found.attrs['verdict']}")
-    grown = ("growth ± error",) if "growth" in found else ()
+    said = [f"verdict: {found.attrs['verdict']}", *(str(found.attrs.get(name, "")) for name in ("reason",))]
+    if found.attrs.get("cause"):
+        said.append(f"cause: {found.attrs['cause']}")
+    table = Table(title=f"Does (W, V) apply? {title}", caption="; ".join(filter(None, said)))
+    grown = ("growth of gain - 1",) if growth else ()
     for heading in ("hidden layer", "A ± error", "z", "gain of ceiling", "alignment", *grown, "verdict"):
         table.add_column(heading, justify="left" if heading == "verdict" else "right")
     for number in found[labels.LAYER].values:
@@ -155,7 +250,7 @@ def applicability_table(found: Dataset, title: str) -> Table:
             f"{float(row.z):+.1f}",
             f"{float(row.gain):.3g} of {float(row.ceiling):.3g}",
             f"{float(row.alignment):.2f}",
-            *((f"{float(row.growth):+.2f} ± {float(row.growth_error):.2f}",) if grown else ()),
+            *((f"{float(row.gain_growth):+.2f} ± {float(row.gain_growth_error):.2f}",) if grown else ()),
             str(row.verdict.values),
         )
     return table
@@ -298,7 +393,8 @@ def layer_signals(model: MaskedMLP, x: ArrayLike | DataArray, redraws: int = 64,
             raise NetworkError(
                 f"model: signals of hidden layer {number} are not finite; look for weights that overflow."
             )
-        if expected == 0 or float(variance) == 0:
+        total_variance = float(variance.sum())
+        if expected == 0 or total_variance == 0:
             raise NetworkError(
                 f"model: hidden layer {number} takes in or passes on nothing (collapsed layers, or inputs all zero)."
             )
@@ -306,14 +402,17 @@ def layer_signals(model: MaskedMLP, x: ArrayLike | DataArray, redraws: int = 64,
         spread = own.double() - ratio * mean
         total, around = float(own.double().sum()), float(second.sum()) * (1 + 1 / redraws)
         rounding = 1e3 * torch.finfo(a.dtype).eps
+        squares = mass * (field.h - field.shift).square().sum(1)
+        gain = float(squares.sum()) / total_variance
         found.append(
             LayerSignal(
                 ratio,
                 float(spread.square().sum().sqrt()) / expected,
                 normal_score(total, expected, around, 0.0, rounding),
                 normal_score(total, expected, around, float(third.sum()), rounding),
-                float((mass * (field.h - field.shift).square().sum(1)).sum() / variance),
-                float(ceiling / variance),
+                gain,
+                float((squares - gain * variance).square().sum().sqrt()) / total_variance,
+                float(ceiling) / total_variance,
             )
         )
     return found
@@ -322,10 +421,10 @@ def layer_signals(model: MaskedMLP, x: ArrayLike | DataArray, redraws: int = 64,
 def _redrawn(
     field: _Field, reads: Callable[[Tensor], Tensor], mass: Tensor, redraws: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(moments (units, 3) of c phi(h)^2 over signs, sum of c K, sum of c (sum_j |w_ij a_j|)^2)."""
+    """(moments (units, 3) of c phi(h)^2 over signs, c K (units,), sum of c (sum_j |w_ij a_j|)^2)."""
     layers = [(term, term.layer.effective_weight().abs_(), _sizes_of_biases(term.layer)) for term in field.terms]
     moments = []
-    variance, ceiling = mass.new_zeros(()), mass.new_zeros(())
+    variances, ceiling = [], mass.new_zeros(())
     height = max(1, _ENTRIES // max(size.shape[1] for _, size, _ in layers))
     for start in range(0, len(mass), height):
         rows = slice(start, start + height)
@@ -339,7 +438,7 @@ def _redrawn(
                 total += b
             squares += (term.factor * square).mul_(term.factor)
             sums += total * (term.factor.abs() if isinstance(term.factor, Tensor) else abs(term.factor))
-        variance += (c * squares.sum(1)).sum()
+        variances.append(c * squares.sum(1))
         ceiling += (c * sums.square().sum(1)).sum()
         drawn = []
         for _ in range(redraws):
@@ -363,7 +462,7 @@ def _redrawn(
                 dim=1,
             )
         )
-    return torch.cat(moments), variance, ceiling
+    return torch.cat(moments), torch.cat(variances), ceiling
 
 
 def _sizes_of_biases(layer: MaskedLinear) -> Tensor | None:

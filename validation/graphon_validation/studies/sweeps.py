@@ -16,6 +16,7 @@ from xarray import DataArray, Dataset
 from graphon_theory.data import checks, labels
 from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.networks.network import Network
+from graphon_theory.networks.unit_values import equal_widths
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import build, checked_network, checked_place, choose_trained
 from graphon_validation.pruning.pruners import prune as prune_model
@@ -92,9 +93,8 @@ def width_sweep(
     tasks = [(width, seed) for width in widths for seed in seeds]
 
     def kernel(width: int, seed: int) -> DataArray:
-        unit_counts = (inputs, *([width] * (network.depth - 1)), network.outputs)
         stream = np.random.SeedSequence([seed, width])
-        model = build(network, unit_counts, stream, device, dtype)
+        model = build(network, equal_widths(network, inputs, width), stream, device, dtype)
         if pruning:
             prune_model(model, rng=stream.spawn(1)[0], **pruning)
         if protocol != "own":

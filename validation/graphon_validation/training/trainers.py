@@ -18,7 +18,7 @@ from torch import Tensor
 from xarray import Dataset
 
 from graphon_theory.data import files, labels
-from graphon_theory.data.checks import checked_dataset, file_path, one_of, positive_number, truth, whole_number
+from graphon_theory.data.checks import checked_dataset, one_of, positive_number, truth, whole_number
 from graphon_theory.errors import InputError
 from graphon_validation.networks.masked_layers import autograd
 from graphon_validation.networks.masked_mlps import MaskedMLP, checked_model
@@ -34,7 +34,7 @@ def train(
     data: Data | None,
     *,
     steps: int,
-    learning_rate: float,
+    learning_rate: float | Sequence[float],
     loss: str = "squared",
     optimizer: str = "gd",
     batch_size: int | None = None,
@@ -54,8 +54,9 @@ def train(
       f(0) taken off (pass y + f(0) as targets), as far as the kernel stands still (THEORY §7).
     - ``optimizer="adam"``: Adam on minibatches of ``batch_size`` (128 if None), every epoch in a new order.
 
-    ``loss`` is "squared" or "cross_entropy". Pruned weights have gradient 0; parameters with ``requires_grad`` False
-    stay. ``rewiring`` changes the masks as it says; Adam forgets what it knew of new connections. Batches and
+    ``learning_rate``: one number, or one per weight layer, which its biases share (the factors of ``gt.transfer`` times
+    a rate). ``loss`` is "squared" or "cross_entropy". Pruned weights have gradient 0; parameters with ``requires_grad``
+    False stay. ``rewiring`` changes the masks as it says; Adam forgets what it knew of new connections. Batches and
     draws depend on ``seed`` and the step alone.
 
     ``record``: steps between recordings of the loss over all the data (None: about 100 in all), the first before
@@ -77,8 +78,8 @@ def train(
     if data is None:
         raise InputError("data: training needs (x, labels) or (x, targets).")
     checked_model(model)
-    _check(steps, learning_rate, optimizer, batch_size, record, checkpoint_every)
-    learning_rate = float(learning_rate)
+    _check(steps, optimizer, batch_size, record, checkpoint_every)
+    rates = _rates(learning_rate, len(model.linears))
     seed = whole_number("seed", seed, 0)
     truth("predictions", predictions)
     if rewiring is not None:
@@ -86,18 +87,18 @@ def train(
     inputs, targets = as_data(model, data, loss)
     held_out = None if test is None else as_data(model, test, loss, data[0])
     size = len(inputs) if optimizer == "gd" else min(batch_size or 128, len(inputs))
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
+    groups = [
+        {"params": trained, "lr": rate}
+        for layer, rate in zip(model.linears, rates, strict=True)
+        if (trained := [p for p in layer.parameters() if p.requires_grad])
+    ]
+    if not groups:
         raise InputError("model: no parameter trains; see choose_trained.")
-    engine = (
-        torch.optim.SGD(parameters, lr=learning_rate)
-        if optimizer == "gd"
-        else torch.optim.Adam(parameters, lr=learning_rate)
-    )
+    engine = torch.optim.SGD(groups) if optimizer == "gd" else torch.optim.Adam(groups)
     interval = record or max(1, steps // 100)
     state = _State(model, engine)
-    path = None if checkpoint is None else file_path("checkpoint", checkpoint)
-    options = (learning_rate, loss, optimizer, size, seed, rewiring, record, predictions)
+    path = None if checkpoint is None else files.file_path("checkpoint", checkpoint)
+    options = (rates, loss, optimizer, size, seed, rewiring, record, predictions)
     mark = "" if path is None else _fingerprint(model, [inputs, targets, *(held_out or ())], options)
     if path is not None and path.exists():
         state.load(path, mark)
@@ -114,7 +115,7 @@ def train(
         found = {name: float(loss_sum(outputs[name], y, loss)) / len(x) for name, (x, y) in seen.items()}
         if not np.isfinite(found["loss"]):
             raise InputError(
-                f"learning_rate: the loss is {found['loss']} at step {state.step}; take less than {learning_rate:g} "
+                f"learning_rate: the loss is {found['loss']} at step {state.step}; take less than {max(rates):g} "
                 "(gradient descent on squared loss is stable below gt.critical_learning_rate of the kernel)."
             )
         if loss == "cross_entropy":
@@ -147,7 +148,8 @@ def train(
             engine.step()
             state.step += 1
             bar.advance(task)
-    return state.dataset(data[0], loss, {"learning_rate": learning_rate, "optimizer": optimizer, "seed": seed})
+    shown_rate = rates[0] if len(set(rates)) == 1 else list(rates)
+    return state.dataset(data[0], loss, {"learning_rate": shown_rate, "optimizer": optimizer, "seed": seed})
 
 
 def mask_history(found: Dataset, model: MaskedMLP) -> list[list[NDArray[np.bool_]]]:
@@ -240,11 +242,16 @@ class _State:
         return labels.dataset(variables, coords, {"training_loss": loss, **attrs})
 
 
-def _check(
-    steps: int, learning_rate: float, optimizer: str, batch_size: int | None, record: int | None, every: int
-) -> None:
+def _rates(given: Any, depth: int) -> tuple[float, ...]:
+    """One learning rate a weight layer."""
+    many = list(given) if isinstance(given, list | tuple | np.ndarray) and np.ndim(given) == 1 else [given] * depth
+    if len(many) != depth:
+        raise InputError(f"learning_rate: expected one number or {depth}, one a weight layer, got {len(many)}.")
+    return tuple(float(positive_number("learning_rate", one)) for one in many)
+
+
+def _check(steps: int, optimizer: str, batch_size: int | None, record: int | None, every: int) -> None:
     one_of("optimizer", optimizer, OPTIMIZERS)
-    positive_number("learning_rate", learning_rate)
     for name, value in (("steps", steps), ("batch_size", batch_size), ("record", record), ("checkpoint_every", every)):
         if value is not None:
             whole_number(name, value, 1, 2**53)

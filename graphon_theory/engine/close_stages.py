@@ -1,0 +1,195 @@
+"""Pairs of close inputs by their angles in networks of stages, as ``close_loops.close_pairs`` takes them in plain ones.
+
+Every step carries 1 - rho of a batch of pairs as a sum of squares, from the roots of what each input has alone
+(THEORY §4, §11):
+
+    weights       (1/2) [int V (r / s - r' / s')^2 + sigma_b^2 (1 / s - 1 / s')^2] + int V r r' gamma / (s s')
+    activation    gamma and Cdot at the angle; lines through 0 leave it as it is
+    shortcut      of a sum of independent parts, from theirs
+    LayerNorm     before an activation: none; behind it, with A, B, D = r, m, M over the root of the centred moment,
+                  (1/2) [(A - A')^2 + 2 A A' gamma - 2 (B - B') (D - D') + (D - D')^2]
+
+r, r' the roots of C below, s, s' those of K here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from graphon_theory.activations.activation import Activation
+from graphon_theory.arrays import FloatArray, IntArray
+from graphon_theory.engine.angles import AngularForm, first_gaps, gaps_of_sum
+from graphon_theory.engine.operators import LayerOperator
+from graphon_theory.engine.recursion import Recursion
+from graphon_theory.engine.stage_steps import ForkStep, JoinStep, NormStep
+from graphon_theory.engine.steps import DenseStep, DualStep, Field, InputStep
+
+_VALUES = 1 << 20  # numbers of a tangent held at a time
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """A batch of pairs: 1 - |rho| (positions, pairs), 1 where rho is negative, tangents (parts, positions, pairs).
+
+    ``roots`` (positions, N): of K or C of every input of either side.
+    """
+
+    gaps: FloatArray
+    opposite: FloatArray
+    tangents: FloatArray
+    roots: FloatArray
+
+    @property
+    def signed(self) -> FloatArray:
+        """1 - rho."""
+        return np.where(self.opposite > 0, 2.0 - self.gaps, self.gaps)
+
+
+class AngularStages:
+    """A network of stages whose duals hang on angles alone."""
+
+    def __init__(self, recursion: Recursion, forms: Sequence[AngularForm | None]) -> None:
+        self.recursion, self.forms = recursion, forms
+
+    @classmethod
+    def of(cls, recursion: Recursion) -> AngularStages | None:
+        """None where signals have means by drift, or an activation is smooth or kinked in another way."""
+        activations = [step.activation for step in recursion.steps if isinstance(step, DualStep)]
+        forms = [AngularForm.of(one) for one in activations]
+        known = all(form is not None or _square(one) > 0 for form, one in zip(forms, activations, strict=True))
+        return cls(recursion, forms) if known and any(forms) and not recursion.has_drift else None
+
+    def kernels(
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        rows: IntArray,
+        columns: IntArray,
+        shifts: FloatArray | None = None,
+        apart: bool = False,
+    ) -> tuple[FloatArray, FloatArray]:
+        """NNGP (outputs, pairs) and NTK (parts, outputs, pairs) of the pairs (x[rows], y[columns]).
+
+        ``apart``: a part for every weight layer; else one. ``shifts`` (pairs,) are added to 1 - rho before every
+        activation: what would an error do?
+        """
+        both = np.concatenate([x, y])
+        fields, parts = self._fields(both), len(self.recursion.operators) if apart else 1
+        columns = columns + len(x)
+        widest = max(len(op.variance) for op in self.recursion.operators)
+        some = max(1, _VALUES // (parts * max(widest, x.shape[1])))
+        shifts = np.zeros(len(rows)) if shifts is None else shifts
+        found = [
+            self._batch(both, fields, rows[k : k + some], columns[k : k + some], shifts[k : k + some], parts)
+            for k in range(0, len(rows), some)
+        ]
+        return np.concatenate([one for one, _ in found], axis=1), np.concatenate([two for _, two in found], axis=2)
+
+    def _fields(self, x: FloatArray) -> list[Field]:
+        """Every input with itself, before each step."""
+        fields = [Field.of_inputs(x)]
+        for step in self.recursion.steps:
+            fields.append(step.on_inputs(fields[-1]))
+        return fields
+
+    def _batch(
+        self, x: FloatArray, fields: list[Field], i: IntArray, j: IntArray, shifts: FloatArray, parts: int
+    ) -> tuple[FloatArray, FloatArray]:
+        kept: list[_Pairs] = []
+        forms = iter(self.forms)
+        pairs = _Pairs(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0)))
+        last = len(self.recursion.operators)
+        for step, below, above in zip(self.recursion.steps, fields, fields[1:], strict=False):
+            roots = np.sqrt(np.maximum(above.second, 0.0))
+            if isinstance(step, InputStep | DenseStep):
+                op, number = step.operator, step.number
+                if isinstance(step, InputStep):
+                    second = (x[i] * x[j]).T
+                    tangents = np.zeros((parts, len(op.variance), len(i)))
+                else:
+                    second = pairs.roots[:, i] * pairs.roots[:, j] * (1.0 - pairs.signed)
+                    tangents = np.matmul(op.variance, pairs.tangents)
+                tangents[number - 1 if parts > 1 else 0] += op.mask_matrix @ second + op.trained_bias
+                if number == last:
+                    return op.variance @ second + op.bias, tangents
+                if isinstance(step, InputStep):
+                    gaps, opposite = first_gaps(op, x, i, j)
+                    dead = (roots[:, i] == 0) | (roots[:, j] == 0)
+                    gaps[dead], opposite[dead] = 1.0, 0.0
+                else:
+                    gaps = _gaps_above(op, pairs, roots, i, j)
+                    opposite = np.zeros_like(gaps)
+                pairs = _Pairs(gaps, opposite, tangents, roots)
+            elif isinstance(step, DualStep):
+                form = next(forms)
+                if form is None:  # a line through 0
+                    pairs = replace(pairs, tangents=_square(step.activation) * pairs.tangents, roots=roots)
+                else:
+                    gammas, dots = form.duals(np.clip(pairs.gaps + shifts, 0.0, 2.0), pairs.opposite)
+                    pairs = _Pairs(gammas, np.zeros_like(gammas), dots * pairs.tangents, roots)
+            elif isinstance(step, ForkStep):
+                kept.append(pairs)
+            elif isinstance(step, JoinStep):
+                short = kept.pop()
+                gaps = gaps_of_sum(
+                    (short.roots, abs(step.scale) * pairs.roots), roots, (short.signed, pairs.signed), i, j
+                )
+                tangents = short.tangents + step.scale**2 * pairs.tangents
+                pairs = _Pairs(gaps, np.zeros_like(gaps), tangents, roots)
+            else:
+                assert isinstance(step, NormStep)
+                factor, center, _ = step.normal(below)
+                tangents = pairs.tangents * (factor[i] * factor[j])
+                if step.before:
+                    pairs = replace(pairs, tangents=tangents, roots=roots)
+                else:
+                    gaps = _centred(pairs, below.mean, center, roots / factor, i, j)
+                    pairs = _Pairs(gaps, np.zeros_like(gaps), tangents, roots)
+        raise AssertionError("a network ends in a weight layer")
+
+
+def _square(activation: Activation) -> float:
+    """The squared slope of a line through 0; 0 for every other phi."""
+    if activation.name == "identity":
+        return 1.0
+    is_line = activation.homogeneous and len(activation.parameters) == 2 and activation.parameters[1] == 0
+    return float(activation.parameters[0]) if is_line else 0.0
+
+
+def _gaps_above(op: LayerOperator, below: _Pairs, here: FloatArray, i: IntArray, j: IntArray) -> FloatArray:
+    """1 - rho (receiving, pairs) by products of matrices.
+
+    r / s - r' / s' = (r - r') / s + r' (1 / s - 1 / s'), of inputs that are first divided by the size of their own
+    signals: what is left is then as small as the difference of their profiles, and so are the squares.
+    """
+    size = np.sqrt((below.roots**2).sum(axis=0))
+    size = np.where(size > 0, size, 1.0)
+    roots = below.roots / size
+    inverse = np.divide(size, here, out=np.zeros_like(here), where=here > 0)
+    left, right, one, two = roots[:, i], roots[:, j], inverse[:, i], inverse[:, j]
+    moved, turned = left - right, one - two
+    squares = op.variance @ moved**2 * one**2 + turned * (
+        2.0 * one * (op.variance @ (moved * right)) + turned * (op.variance @ right**2)
+    )
+    gaps = 0.5 * squares + one * two * (op.variance @ (left * right * below.signed))
+    if op.bias:
+        plain = np.divide(1.0, here, out=np.zeros_like(here), where=here > 0)
+        gaps += 0.5 * op.bias * (plain[:, i] - plain[:, j]) ** 2
+    gaps[(here[:, i] == 0) | (here[:, j] == 0)] = 1.0  # a dead position, at a right angle to everything
+    return np.clip(gaps, 0.0, 2.0)
+
+
+def _centred(
+    below: _Pairs, mean: FloatArray, center: FloatArray, root: FloatArray, i: IntArray, j: IntArray
+) -> FloatArray:
+    """1 - rho (positions, pairs) of what is left of phi - M; ``root`` (positions, N): of its second moment."""
+    inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+    whole, means, centers = below.roots * inverse, mean * inverse, center * inverse
+    off = centers[:, i] - centers[:, j]
+    squares = (whole[:, i] - whole[:, j]) ** 2 + 2.0 * whole[:, i] * whole[:, j] * below.signed
+    gaps = 0.5 * (squares + off * (off - 2.0 * (means[:, i] - means[:, j])))
+    gaps[(root[:, i] == 0) | (root[:, j] == 0)] = 1.0
+    return np.clip(gaps, 0.0, 2.0)

@@ -1,0 +1,7 @@
+"""Limit kernels as scikit-learn estimators: the one wing that stands on scikit-learn (extra ``examples``)."""
+
+from graphon_theory.data.checks import check_installed
+
+check_installed(
+    "gt.GraphonKernelRegressor, GraphonKernelClassifier and GraphonKernel", {"scikit-learn": "sklearn"}, "examples"
+)

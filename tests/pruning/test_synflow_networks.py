@@ -1,0 +1,183 @@
+"""SynFlow's law: what must hold whatever finite networks say. Real masks stand in tests/validation."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import ndtri
+
+import graphon_theory as gt
+from graphon_theory.pruning.synflow_networks import _Fluctuations
+
+WIDTHS = (6, 200, 300, 200, 3)
+DENSE = gt.Network([1.0] * 4, outputs=3)
+
+
+def values(layer: gt.Connectivity) -> np.ndarray:
+    assert isinstance(layer.mask, gt.StepGraphon)
+    return layer.mask.values
+
+
+@pytest.mark.parametrize(("density", "rounds"), [(0.5, 1), (0.1, 1), (0.2, 7)])
+def test_the_threshold_keeps_the_density(density: float, rounds: int) -> None:
+    network = gt.synflow_network(DENSE, density, WIDTHS, rounds=rounds, positions=96)
+    sizes = [a * b for a, b in pairwise(WIDTHS)]
+    kept = sum(n * values(layer).mean() for n, layer in zip(sizes, network.layers, strict=True)) / sum(sizes)
+    assert kept == pytest.approx(density, rel=2e-3)
+    assert all(values(layer).max() <= 1 for layer in network.layers)
+
+
+def test_one_input_and_one_output_keep_the_same_units() -> None:
+    """The only path of a unit has one score in both layers, and its units are the best products |w_1 w_2|."""
+    network = gt.synflow_network(gt.Network([1.0, 1.0]), 0.3, (1, 500, 1), rounds=1, positions=400)
+    first, last = network.layers
+    np.testing.assert_array_equal(values(first)[:, 0], values(last)[0])
+    assert values(first).mean() == pytest.approx(0.3, abs=1 / 400)
+    products = first.variance.values[:, 0] * last.variance.values[0]  # type: ignore[attr-defined]
+    assert (products > 0).sum() == 120
+
+
+def test_a_network_of_one_layer_is_pruned_by_size() -> None:
+    (layer,) = gt.synflow_network(gt.Network([1.0], outputs=40), 0.25, (50, 40), rounds=3).layers
+    squares = layer.variance.values  # type: ignore[attr-defined]
+    assert values(layer).mean() == pytest.approx(0.25, abs=1e-3)
+    assert squares[squares > 0].min() == pytest.approx(ndtri(1 - 0.125) ** 2, rel=0.1)
+
+
+def test_without_end_the_middle_is_even_and_the_ends_are_dense() -> None:
+    wide = (6, *[math.inf] * 5, 3)
+    network = gt.synflow_network(gt.Network([1.0] * 6, outputs=3), 0.1, wide, rounds=1, positions=64)
+    first, *middle, last = map(values, network.layers)
+    assert first.min() == last.min() == 1.0
+    assert np.mean([layer.mean() for layer in middle]) == pytest.approx(0.1, rel=1e-5)
+    for even in middle[1:-1]:
+        assert np.ptp(even) < 1e-12
+    # positions next to the ends are told by the weights there: more mass, more connections
+    mass = np.sqrt(network.layers[0].variance.values).sum(1)  # type: ignore[attr-defined]
+    order = np.argsort(mass)
+    assert (np.diff(middle[0][0][order]) > 0).all()
+    # G of one round: T^2 at the density of the middle; the layers beyond it have thresholds that vary
+    t = ndtri(1 - middle[1][0, 0] / 2)
+    assert network.amplification.gains[1] == pytest.approx(t**2, rel=0.02)  # of labels drawn anew
+
+
+def test_wide_networks_come_to_the_limit_of_a_round() -> None:
+    dense = gt.Network([1.0] * 5, outputs=3)
+    far = gt.synflow_network(dense, 0.2, (6, *[10**14] * 4, 3), rounds=2, positions=48)
+    limit = gt.synflow_network(dense, 0.2, (6, *[math.inf] * 4, 3), rounds=2, positions=48)
+    assert values(far.layers[2]).std() < 1e-5
+    for one, other in zip(far.layers, limit.layers, strict=True):
+        assert values(one).mean() == pytest.approx(values(other).mean(), rel=0.05)  # labels are drawn
+
+
+def test_rounds_amplify() -> None:
+    def spread(rounds: int) -> float:
+        network = gt.synflow_network(gt.Network([1.0] * 6), 0.05, (6, *[2000] * 5, 1), rounds=rounds, positions=64)
+        w = values(network.layers[2])
+        return float(w.std() / w.mean())
+
+    assert spread(12) > 3 * spread(1)
+    gains = [
+        gt.synflow_network(gt.Network([1.0] * 6), 0.05, (6, *[2000] * 5, 1), rounds=r, positions=4).amplification.gain
+        for r in (1, 4, 12)
+    ]
+    assert gains == sorted(gains)
+    assert gains[2] > 100
+
+
+def test_what_synflow_does_not_see_changes_nothing() -> None:
+    other = gt.Network([1.0] * 4, "tanh", [1.0, 2.0, 3.0, 4.0], 0.3, outputs=3)
+    one = gt.synflow_network(DENSE, 0.2, WIDTHS, rounds=2, positions=16)
+    two = gt.synflow_network(other, 0.2, WIDTHS, rounds=2, positions=16)
+    assert one.layers == two.layers
+    assert (two.activation.name, two.weight_variance, two.bias_variance) == ("tanh", (1.0, 2.0, 3.0, 4.0), 0.3)
+    standard = gt.Network([1.0] * 4, parameterization="standard", widths=WIDTHS[:-1], outputs=3)
+    assert gt.synflow_network(standard, 0.2, WIDTHS, rounds=2, positions=16).layers == one.layers
+
+
+def test_the_seed_decides() -> None:
+    one, two, three = (gt.synflow_network(DENSE, 0.2, WIDTHS, rounds=2, positions=8, rng=s) for s in (0, 0, 1))
+    assert one == two
+    assert one.layers != three.layers
+
+
+def test_the_result_is_a_network_that_knows_its_rounds() -> None:
+    network = gt.synflow_network(DENSE, 0.2, WIDTHS, rounds=2, positions=8)
+    assert isinstance(network, gt.Network)
+    assert f"amplified {network.amplification.gain:.3g} times" in repr(network)
+    assert pickle.loads(pickle.dumps(network)) == network
+    changed = replace(network, bias_variance=0.1)
+    assert changed.bias_variance == 0.1
+    assert changed.amplification == network.amplification
+    assert gt.limit_kernel(network, np.eye(6)).ntk.shape == (3, 6, 6)
+
+
+def test_full_density_is_the_dense_network() -> None:
+    network = gt.synflow_network(DENSE, 1.0, WIDTHS, positions=8)
+    assert all((values(layer) == 1).all() for layer in network.layers)
+    assert network.amplification.gain == 1.0
+
+
+@pytest.mark.parametrize("power", [0, 1, 2])
+def test_fluctuations_are_those_of_drawn_weights(power: int) -> None:
+    """Deviation and correlation of sums of |w|^power over weights above two thresholds."""
+    units, count = 4000, 300
+    made = _Fluctuations(units, count, np.random.default_rng(1))
+    sizes = np.abs(np.random.default_rng(2).standard_normal((units, count)))
+    thresholds = (0.4, 1.3)
+    sums = np.array([np.where(sizes > t, sizes**power, 0.0).sum(1) for t in thresholds])
+    found = np.array([made.at(power, np.full((units, 1), t), np.ones(1)) for t in thresholds])
+    assert np.abs(found.std(1) - 1).max() < 4 * (2 * units) ** -0.5 + 0.01  # linear between edges loses a hundredth
+    want = np.corrcoef(sums)[0, 1]
+    assert abs(np.corrcoef(found)[0, 1] - want) < 4 * (1 - want**2) * (2 / units) ** 0.5
+    # counts, sizes and squares of one unit go together
+    both = np.corrcoef(made.at(0, np.full((units, 1), 1.3), np.ones(1)), found[1])[0, 1]
+    want = np.corrcoef((sizes > 1.3).sum(1), sums[1])[0, 1]
+    assert abs(both - want) < 4 * (1 - want**2) * (2 / units) ** 0.5 + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": gt.Network([1.0, 0.5, 1.0, 1.0], outputs=3)}, "expected a dense network, but layer 2 is"),
+        ({"network": 3}, "network: expected a Network"),
+        (
+            {
+                "network": gt.Network([1.0, gt.Residual(gt.Pointwise("relu"), 1.0), 1.0], outputs=3),
+                "widths": (6, 9, 9, 3),
+            },
+            "it has a Residual stage, for which this is not derived",
+        ),
+        (
+            {"network": gt.Network([1.0] * 2, parameterization="standard", widths=(6, 9), outputs=3)},
+            r"widths: expected 3 unit counts \(n_0, ..., n_2\)",
+        ),
+        (
+            {
+                "network": gt.Network([1.0] * 2, parameterization="standard", widths=(6, 9), outputs=3),
+                "widths": (6, 8, 3),
+            },
+            "widths: expected the network's own",
+        ),
+        ({"widths": (6, 200, 200, 200, 4)}, "widths: expected 5 unit counts"),
+        ({"widths": (6, math.inf, 200, math.inf, 3)}, "widths: expected 5 unit counts"),
+        ({"widths": (math.inf, 200, 200, 200, 3)}, "widths: expected 5 unit counts"),
+        ({"widths": "wide"}, "widths: expected 5 unit counts"),
+        ({"density": 0.0}, "density: expected a share"),
+        ({"density": 1e-5}, "density: "),
+        ({"rounds": 0}, "rounds: expected"),
+        ({"rounds": 2.5}, "rounds: expected"),
+        ({"positions": 0}, "positions: expected a positive whole number, got 0"),
+        ({"rng": "seed"}, "rng: expected a numpy Generator or a seed"),
+    ],
+)
+def test_refusals(change: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"network": DENSE, "density": 0.2, "widths": WIDTHS, "rounds": 2, "positions": 32}
+    with pytest.raises(gt.GraphonError, match=message):
+        gt.synflow_network(**(arguments | change))

@@ -1,0 +1,241 @@
+"""Keep what experiments found in docs/results, and write the page docs/results.md from it.
+
+    python -m tests.tools.results                 write the page from what is stored
+    python -m tests.tools.results DIR             first read what experiments wrote in DIR (--out DIR), and store it
+    python -m tests.tools.results --check         write nothing; say what disagrees, and exit with 1
+
+What stands between ``<!-- figures: NAME -->`` and ``<!-- /figures -->`` is written here; the rest of the page is prose
+without figures. Experiments take from minutes to hours, so they are run by hand; a test holds the page to the store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tests.tools import figures
+
+if TYPE_CHECKING:
+    from xarray import DataArray, Dataset
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+STORE, PAGE = "docs/results", "docs/results.md"
+LABELS = {
+    "erk": "ERK",
+    "snip": "SNIP",
+    "grasp": "GraSP",
+    "synflow": "SynFlow",
+    "ntk_sap": "NTK-SAP",
+    "imp": "iterative magnitude",
+}
+TASKS = ("relevant", "groups", "isotropic", "teacher", "breast_cancer", "digits")
+DIGITS = 6  # significant ones of every number that is stored: more than is printed
+
+Figures = Mapping[str, Any]
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _over_seeds(values: DataArray) -> list[float]:
+    """Mean and standard error; the error of one network alone is nothing."""
+    count = values.sizes["seed"]
+    mean = float(values.mean("seed"))
+    return [mean, float(values.std("seed", ddof=1)) / count**0.5] if count > 1 else [mean]
+
+
+def read_design(found: Dataset) -> dict[str, Any]:
+    """What ``design_experiment`` found, by method."""
+    methods = {}
+    for name in found.pruning.values:
+        one = found.sel(pruning=name)
+        law = float(one.predicted.min("time"))
+        methods[str(name)] = {
+            "predicted": None if math.isnan(law) else law,
+            "lazy": _over_seeds(one.lazy.min("time")),
+            "best": _over_seeds(one.test_error.min("time")),
+            "end": _over_seeds(one.test_error.isel(time=-1)),
+            "dead": float(one.dead.sum("hidden").mean()),
+        }
+    kept = ("task", "density", "width", "train", "steps", "share", "blocks", "starts", "iterations", "guess", "verdict")
+    return {
+        **{name: found.attrs[name] for name in kept},
+        "seeds": found.sizes["seed"],
+        "design": {name: float(found[name]) for name in ("design_value", "holdout", "gain", "gain_error")},
+        "methods": methods,
+    }
+
+
+def read_transfer(found: Dataset) -> dict[str, Any]:
+    """What ``transfer_experiment`` found: best rates over densities, and their drift, by optimizer, masks and rule."""
+    rates = np.exp(np.log(found.best_rate).mean("seed"))
+    drifts: dict[str, Any] = {}
+    for optimizer in found.optimizer.values:
+        for law in found.pruning.values:
+            for rule in found.rule.values:
+                at = {"optimizer": optimizer, "pruning": law, "rule": rule}
+                drifts.setdefault(str(optimizer), {}).setdefault(str(law), {})[str(rule)] = {
+                    "rates": rates.sel(at).values.tolist(),
+                    "drift": float(found.drift.sel(at)),
+                }
+    return {
+        **{name: found.attrs[name] for name in ("width", "steps", "train", "task", "verdict")},
+        "densities": found.density.values.tolist(),
+        "seeds": found.sizes["seed"],
+        "drifts": drifts,
+    }
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    if isinstance(value, np.generic):
+        return rounded(value.item())
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def keep(folder: Path) -> list[str]:
+    """Store what is in an experiment's folder; the names of what was stored."""
+    from graphon_theory.data.files import load_dataset
+
+    stored = []
+    for path in sorted(folder.glob("*.nc")):
+        read = read_design if path.name.startswith("design-") else read_transfer if path.stem == "transfer" else None
+        if read is not None:
+            text = json.dumps(rounded(read(load_dataset(path))), indent=1, ensure_ascii=False)
+            (ROOT / STORE).mkdir(exist_ok=True)
+            (ROOT / STORE / f"{path.stem}.json").write_text(text + "\n", encoding="utf-8")
+            stored.append(path.stem)
+    return stored
+
+
+def load() -> dict[str, Any]:
+    """All that is stored, by name."""
+    paths = sorted((ROOT / STORE).glob("*.json"))
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def designs(store: Figures) -> list[dict[str, Any]]:
+    """The stored designs in the order of the page: by task, dense to sparse."""
+    found = [one for name, one in store.items() if name.startswith("design-")]
+    return sorted(found, key=lambda one: (TASKS.index(one["task"]), -one["density"]))
+
+
+def _with_error(pair: Sequence[float]) -> str:
+    return " ± ".join(f"{value:.3g}" for value in pair) if len(pair) == 1 else f"{pair[0]:.3f} ± {pair[1]:.3f}"
+
+
+def _label(name: str) -> str:
+    return LABELS.get(name, name)
+
+
+def write_designed(store: Figures) -> str:
+    """A table of all methods for each of the two tasks that are built from groups of inputs."""
+    parts: list[str] = []
+    for one in designs(store):
+        if one["task"] not in ("relevant", "groups"):
+            continue
+        seeds = f"{one['seeds']} networks" if one["seeds"] > 1 else "one network"
+        parts += [
+            f"**{one['task']}**, density {one['density']:g}, width {one['width']:,}, {one['train']} inputs, {seeds} a "
+            f"method, {one['steps']} steps; the training mean alone: {one['guess']:.3f}.",
+            f"`{command(one)}`",
+            "| masks | predicted | own kernel | measured, best | at the end | dead units |\n|---|---|---|---|---|---|\n"
+            + "\n".join(_row(name, found) for name, found in one["methods"].items()),
+            f"{one['verdict']}",
+        ]
+    return "\n\n".join(parts)
+
+
+def _row(name: str, found: Figures) -> str:
+    law = "" if found["predicted"] is None else f"{found['predicted']:.3f}"
+    pairs = (_with_error(found[key]) for key in ("lazy", "best", "end"))
+    return f"| {_label(name)} | {law} | {' | '.join(pairs)} | {found['dead']:.0f} |"
+
+
+def write_tasks(store: Figures) -> str:
+    """Best test errors of all methods, a column for each task and density."""
+    found = [one for one in designs(store) if one["task"] not in ("relevant", "groups")]
+    names = list(dict.fromkeys(name for one in found for name in one["methods"]))
+    head = " | ".join(f"{one['task']} {one['density']:g}" for one in found)
+    rows = [f"| masks | {head} |", "|---|" + "---|" * len(found)]
+    for name in names:
+        cells = (_with_error(one["methods"][name]["best"]) if name in one["methods"] else "" for one in found)
+        rows.append(f"| {_label(name)} | {' | '.join(cells)} |")
+    predicted = (f"{one['methods']['designed']['predicted']:.3f}" for one in found)
+    rows.append(f"| designed, predicted | {' | '.join(predicted)} |")
+    gains = (f"{one['design']['gain']:.2f} ± {one['design']['gain_error']:.2f}" for one in found)
+    rows.append(f"| gain held out in the design | {' | '.join(gains)} |")
+    sizes = sorted({(one["width"], one["seeds"], one["steps"]) for one in found})
+    settings = "; ".join(f"width {w:,}, {s} {'network' if s == 1 else 'networks'}, {t} steps" for w, s, t in sizes)
+    return "\n".join(rows) + f"\n\nMeasured, best over time; {settings}."
+
+
+def write_transfer(store: Figures) -> str:
+    """Drift of the best rate by optimizer, masks and rule."""
+    one = store["transfer"]
+    span = f"{max(one['densities']):g} to {min(one['densities']):g}"
+    rules = list(next(iter(next(iter(one["drifts"].values())).values())))
+    rows = [f"| optimizer, masks | {' | '.join(rules)} |", "|---|" + "---|" * len(rules)]
+    names = {"gd": "gradient descent", "adam": "Adam"}
+    for optimizer, laws in one["drifts"].items():
+        for law, found in laws.items():
+            cells = " | ".join(f"{found[rule]['drift']:.3g}" for rule in rules)
+            rows.append(f"| {names[optimizer]}, {_label(law)} | {cells} |")
+    return (
+        "\n".join(rows)
+        + f"\n\nLargest over least best rate, densities {span}; width {one['width']:,}, {one['seeds']} "
+        + f"{'network' if one['seeds'] == 1 else 'networks'} each, {one['steps']} steps."
+    )
+
+
+def command(one: Figures) -> str:
+    """What made a stored design."""
+    usual = {"widths": (one["width"], 1024), "steps": (one["steps"], 200), "seeds": (one["seeds"], 5)}
+    changed = "".join(f" --{name} {value}" for name, (value, default) in usual.items() if value != default)
+    return f"python -m graphon_validation design --task {one['task']} --density {one['density']:g}{changed} --out DIR"
+
+
+WRITERS: dict[str, Callable[[Figures], str]] = {
+    "designed": write_designed,
+    "design-tasks": write_tasks,
+    "transfer": write_transfer,
+}
+
+
+def written(store: Figures) -> str:
+    """The page with what the store says between its markers."""
+    return figures.filled((ROOT / PAGE).read_text(encoding="utf-8"), lambda name: WRITERS[name](store))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.tools.results", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="what an experiment wrote")
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    chosen = parser.parse_args(arguments)
+    if chosen.folder is not None and not chosen.check:
+        print(f"results: stored {', '.join(keep(chosen.folder)) or 'nothing'}")
+    text = written(load())
+    if chosen.check:
+        same = text == (ROOT / PAGE).read_text(encoding="utf-8")
+        print("results: all agree" if same else f"{PAGE}: other figures than in {STORE}")
+        return 0 if same else 1
+    (ROOT / PAGE).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

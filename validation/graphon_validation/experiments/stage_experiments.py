@@ -1,0 +1,147 @@
+"""Networks with shortcuts and LayerNorm drawn from block graphons, against their limits (THEORY §11)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from xarray import Dataset
+
+from graphon_theory.arrays import FloatArray
+from graphon_theory.data.files import save_dataset
+from graphon_theory.engine.limits import limit_kernel
+from graphon_theory.networks.network import Network
+from graphon_theory.networks.stages import Dense, LayerNorm, Norm, Pointwise, Residual
+from graphon_theory.networks.unit_values import equal_widths
+from graphon_validation.experiments.summaries import comparison_tables, wide_console
+from graphon_validation.experiments.sweep_experiments import ENTRIES, gaussian_inputs, three_block_network
+from graphon_validation.networks.masked_mlps import MaskedMLP, Moments, build, layer_moments, run
+from graphon_validation.studies.sweep_comparisons import compare
+from graphon_validation.studies.sweeps import width_sweep
+
+TITLES = {
+    "residual": "shortcuts beside branches of three-block (W, V)",
+    "layer-norm": "LayerNorm before and behind activations, three-block (W, V)",
+}
+_HELD = 8  # networks in which moments are held still: differences within one network scatter little
+
+
+def staged_network(kind: str, *, scale: float = 0.7) -> Network:
+    """Of ``kind`` "residual": a branch of two layers, times ``scale``, and one of one layer; "layer-norm": three norms.
+
+    The graphons are those of :func:`three_block_network`, V unlike W; dense inputs, biases of their own for every
+    layer, an erf among the ReLUs, and one LayerNorm behind an activation.
+    """
+    _, hidden, turned, readout = three_block_network().layers
+    first, last = Dense(1.0, 1.5, 0.1), Dense(readout, 1.5, 0.1)
+    relu, erf = Pointwise("relu"), Pointwise("erf")
+    if kind == "residual":
+        two = Residual(relu, Dense(hidden, 1.5, 0.1), erf, Dense(turned, 1.5, 0.0), scale=scale)
+        return Network([first, two, Residual(relu, Dense(hidden, 1.5, 0.2), scale=0.5), relu, last])
+    norm = LayerNorm(1e-3)
+    return Network([first, norm, relu, Dense(hidden, 1.5, 0.1), erf, norm, Dense(turned, 1.5, 0.0), norm, relu, last])
+
+
+def stage_experiment(
+    out: Path, widths: Sequence[int], seeds: int, *, console: Console | None = None
+) -> dict[str, Dataset]:
+    """Drawn residual and LayerNorm networks against their limits, trace and three entries.
+
+    The residual networks are also held against the limit without the scale of their first shortcut, which must fail.
+    Of LayerNorm its own derivative, through M and q, is measured: what it moves the kernel of a network by, which the
+    limit leaves out as O(1/n) (``own_derivative`` over ("width", "network")).
+
+    Writes ``stages-NAME.nc``. Returns the comparisons by name.
+    """
+    console = console or wide_console()
+    x = gaussian_inputs()
+    networks = {kind: staged_network(kind) for kind in TITLES}
+    drawn = {kind: width_sweep(one, x, widths=widths, seeds=range(seeds)) for kind, one in networks.items()}
+    found: dict[str, Dataset] = {}
+    for name, kind, title, theory in (
+        *((kind, kind, title, networks[kind]) for kind, title in TITLES.items()),
+        (
+            "scale-1",
+            "residual",
+            "the residual networks against scale 1: must fail",
+            staged_network("residual", scale=1),
+        ),
+    ):
+        one = compare(drawn[kind], limit_kernel(theory, x), ENTRIES)
+        if kind == "layer-norm":
+            one["own_derivative"] = (("width", "network"), own_derivative(theory, x, widths, min(seeds, _HELD)))
+        found[name] = one.assign(ntk=drawn[kind].ntk).assign_attrs({**drawn[kind].attrs, **one.attrs})
+        save_dataset(found[name], out / f"stages-{name}.nc")
+        for table in comparison_tables(found[name], title):
+            console.print(table)
+    console.print(_derivative_table(found["layer-norm"]))
+    return found
+
+
+def own_derivative(network: Network, x: FloatArray, widths: Sequence[int], seeds: int) -> FloatArray:
+    """What the derivative of LayerNorm through M and q moves kernels by, relative, in Frobenius norm: (widths, seeds).
+
+    Of the networks that :func:`width_sweep` draws with these widths and seeds.
+    """
+    rows = []
+    for width in widths:
+        for seed in range(seeds):
+            model = build(network, equal_widths(network, x.shape[1], width), np.random.SeedSequence([seed, width]))
+            whole, still = (kernel_through(model, x, moments) for moments in (layer_moments, _still_moments))
+            rows.append(np.linalg.norm(whole - still) / np.linalg.norm(whole))
+    return np.reshape(rows, (len(widths), seeds))
+
+
+def kernel_through(model: MaskedMLP, x: FloatArray, moments: Moments) -> FloatArray:
+    """The tangent kernel (N, N) of few inputs and one output, with ``moments`` of LayerNorms as torch sees them.
+
+    NTK_l = scale^2 sum_ij M_ij (g_i g'_i) (a_j a'_j) + bias_scale^2 sum_i g_i g'_i, pair by pair.
+    """
+    signals: list[Tensor] = []
+    puts_out: list[Tensor] = []
+
+    def linear(index: int, a: Tensor) -> Tensor:
+        layer = model.linears[index]
+        with torch.no_grad():
+            weight = layer.effective_weight()
+        h = weight @ a
+        if layer.bias is not None:
+            h = h + layer.bias_scale * layer.bias.detach()[:, None]
+        if not h.requires_grad:
+            h.requires_grad_()
+        signals.append(a.detach())
+        puts_out.append(h)
+        return h
+
+    with torch.enable_grad():
+        said = run(model.outline, torch.from_numpy(x).T.contiguous(), linear, 0, moments)
+    gradients = torch.autograd.grad(said[0].sum(), puts_out)
+    total = torch.zeros(len(x), len(x), dtype=torch.float64)
+    for layer, g, a in zip(model.linears, gradients, signals, strict=True):
+        pairs, products = ((s[:, :, None] * s[:, None, :]).flatten(1) for s in (g, a))
+        reached = layer.mask.to(torch.float64) @ products
+        total += layer.scale**2 * (pairs * reached).sum(0).reshape(len(x), -1)
+        if layer.bias is not None:
+            total += layer.bias_scale**2 * pairs.sum(0).reshape(len(x), -1)
+    return np.asarray(total.numpy())
+
+
+def _still_moments(part: Norm, x: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
+    mean, deviation = layer_moments(part, x, axis)
+    return mean.detach(), deviation.detach()
+
+
+def _derivative_table(found: Dataset) -> Table:
+    table = Table(title="what LayerNorm's derivative through M and q moves kernels by, relative")
+    for heading in ("width", "moved ± error", "times the width"):
+        table.add_column(heading, justify="right")
+    moved = found["own_derivative"]
+    for width, row in zip(found["width"].values, moved.values, strict=True):
+        error = row.std(ddof=1) / len(row) ** 0.5
+        table.add_row(f"{int(width):,}", f"{row.mean():.5f} ± {error:.5f}", f"{width * row.mean():.2f}")
+    return table
