@@ -403,11 +403,11 @@ def _task(
     rng: np.random.Generator,
     threads: int | None,
 ) -> Task:
-    count = 0
-    if holdout and y.shape[1]:
-        count = int(share_kept("holdout", holdout, expected="a share of the inputs, in [0, 1)") * len(x))
+    count, share = 0, positive_number("holdout", holdout, zero=True, expected="a share of the inputs, in [0, 1)")
+    if share and y.shape[1]:
+        count = int(share_kept("holdout", share, expected="a share of the inputs, in [0, 1)") * len(x))
         if len(x) - count < 2:
-            raise InputError(f"holdout: {holdout:g} of {len(x)} inputs leaves fewer than two to design by.")
+            raise InputError(f"holdout: {share:g} of {len(x)} inputs leaves fewer than two to design by.")
     if count < _LEAST_JUDGED:
         count = 0
     order = rng.permutation(len(x)) if count else np.arange(len(x))
