@@ -28,7 +28,7 @@ def test_verdicts_follow_from_what_is_stored() -> None:
     for one in stored:
         designed = one["methods"]["designed"]
         measured, predicted = designed["best"][0], designed["predicted"]
-        said = re.match(r"designed ([\d.]+)(?: ± [\d.e-]+)?, predicted ([\d.]+) \(([+-]\d+)%\)", one["verdict"])
+        said = re.match(r"designed ([\d.]+)(?: ± [\d.e-]+)?, predicted ([\d.]+) \(([+-]\d+)%\),", one["verdict"])
         assert said is not None
         assert float(said[1]) == pytest.approx(measured, rel=0.01)
         assert float(said[2]) == pytest.approx(predicted, rel=0.01)

@@ -35,6 +35,7 @@ LABELS = {
     "ntk_sap": "NTK-SAP",
     "imp": "iterative magnitude",
 }
+CONTENDERS = ("designed", "random", "magnitude", "dense", *LABELS)
 TASKS = ("relevant", "groups", "isotropic", "teacher", "breast_cancer", "digits")
 DIGITS = 6  # significant ones of every number that is stored: more than is printed
 
@@ -56,9 +57,9 @@ def read_design(found: Dataset) -> dict[str, Any]:
     methods = {}
     for name in found.pruning.values:
         one = found.sel(pruning=name)
-        law = float(one.predicted.min("time"))
+        laws = {kind: float(one[kind].min("time")) for kind in ("predicted", "predicted_rows")}
         methods[str(name)] = {
-            "predicted": None if math.isnan(law) else law,
+            **{kind: None if math.isnan(law) else law for kind, law in laws.items()},
             "lazy": _over_seeds(one.lazy.min("time")),
             "best": _over_seeds(one.test_error.min("time")),
             "end": _over_seeds(one.test_error.isel(time=-1)),
@@ -130,11 +131,11 @@ def load() -> dict[str, Any]:
 def designs(store: Figures) -> list[dict[str, Any]]:
     """The stored designs in the order of the page: by task, dense to sparse."""
     found = [one for name, one in store.items() if name.startswith("design-")]
-    return sorted(found, key=lambda one: (TASKS.index(one["task"]), -one["density"]))
+    return sorted(found, key=lambda one: (TASKS.index(one["task"]), -one["density"], len(one["methods"])))
 
 
 def _with_error(pair: Sequence[float]) -> str:
-    return " ± ".join(f"{value:.3g}" for value in pair) if len(pair) == 1 else f"{pair[0]:.3f} ± {pair[1]:.3f}"
+    return " ± ".join(f"{value:.3f}" for value in pair)
 
 
 def _label(name: str) -> str:
@@ -152,17 +153,17 @@ def write_designed(store: Figures) -> str:
             f"**{one['task']}**, density {one['density']:g}, width {one['width']:,}, {one['train']} inputs, {seeds} a "
             f"method, {one['steps']} steps; the training mean alone: {one['guess']:.3f}.",
             f"`{command(one)}`",
-            "| masks | predicted | own kernel | measured, best | at the end | dead units |\n|---|---|---|---|---|---|\n"
-            + "\n".join(_row(name, found) for name, found in one["methods"].items()),
+            "| masks | predicted | with rows | own kernel | measured, best | at the end | dead units |\n"
+            "|---|---|---|---|---|---|---|\n" + "\n".join(_row(name, found) for name, found in one["methods"].items()),
             f"{one['verdict']}",
         ]
     return "\n\n".join(parts)
 
 
 def _row(name: str, found: Figures) -> str:
-    law = "" if found["predicted"] is None else f"{found['predicted']:.3f}"
+    laws = ("" if found[kind] is None else f"{found[kind]:.3f}" for kind in ("predicted", "predicted_rows"))
     pairs = (_with_error(found[key]) for key in ("lazy", "best", "end"))
-    return f"| {_label(name)} | {law} | {' | '.join(pairs)} | {found['dead']:.0f} |"
+    return f"| {_label(name)} | {' | '.join(laws)} | {' | '.join(pairs)} | {found['dead']:.0f} |"
 
 
 def write_tasks(store: Figures) -> str:
@@ -205,6 +206,8 @@ def command(one: Figures) -> str:
     """What made a stored design."""
     usual = {"widths": (one["width"], 1024), "steps": (one["steps"], 200), "seeds": (one["seeds"], 5)}
     changed = "".join(f" --{name} {value}" for name, (value, default) in usual.items() if value != default)
+    if len(one["methods"]) < len(CONTENDERS):
+        changed += f" --methods {' '.join(one['methods'])}"
     return f"python -m graphon_validation design --task {one['task']} --density {one['density']:g}{changed} --out DIR"
 
 

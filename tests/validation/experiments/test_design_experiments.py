@@ -12,12 +12,13 @@ import xarray as xr
 from rich.console import Console
 
 import graphon_theory as gt
+import graphon_validation as gv
 from graphon_theory.errors import InputError
 from graphon_validation.commands import main
 from graphon_validation.experiments import design_experiments
 from graphon_validation.experiments.contenders import CONTENDERS, Arena, balance, contender, dead_units
 from graphon_validation.experiments.design_experiments import design_experiment, moments
-from graphon_validation.experiments.tasks import TASKS, task
+from graphon_validation.experiments.tasks import TASKS, Task, task
 
 SMALL: dict[str, Any] = {**design_experiments.QUICK, "width": 24, "steps": 12, "train": 30, "progress": False}
 METHODS = ("designed", "magnitude", "snip")
@@ -107,6 +108,19 @@ def test_predictions_are_gradient_descent_in_the_limit(whole: xr.Dataset) -> Non
             y_test=one.y_test[:, 0],
         )
         np.testing.assert_allclose(whole.predicted.sel(pruning=method), 2 * curve.test_loss, rtol=1e-10)
+
+
+def test_rows_are_where_wide_networks_of_few_inputs_tend() -> None:
+    """Of a designed-like mask whose units hear one or two of eight inputs: by the kernel of a wide network."""
+    x = np.random.default_rng(0).standard_normal((12, 8))
+    one = Task("some", x, x[:, :1], x, x[:, :1])
+    arena = Arena(one, 2048, 0.2, steps=2, share=0.5)
+    first = gt.StepGraphon([[0.95, 0.2, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.9, 0.3, 0.1, 0.2]])
+    law = arena.balanced([first, 1.0, 1.0])
+    real = gv.empirical_kernel(contender("designed", arena, 0, law), x).ntk.values
+    rows, means = (gt.limit_kernel(network, x).ntk.values for network in (arena.with_rows(law), law))
+    apart = [float(np.linalg.norm(real - kernel) / np.linalg.norm(real)) for kernel in (rows, means)]
+    assert apart[0] < 0.5 * apart[1]
 
 
 def test_the_command_prints_all_methods_and_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from graphon_theory.signals.block_maps import Moments
 from graphon_validation.experiments.tasks import Task
 from graphon_validation.networks.masked_mlps import MaskedMLP, build
 from graphon_validation.pruning.pruners import prune
+from graphon_validation.studies.protocols import mixture
 
 CONTENDERS = ("designed", "random", "erk", "magnitude", "snip", "grasp", "synflow", "ntk_sap", "imp", "dense")
 ONE_SHOT = ("random", "erk", "magnitude", "snip", "grasp", "synflow", "ntk_sap")  # masks at the start, none designed
@@ -39,13 +40,14 @@ LABELS = {
 @dataclass(frozen=True)
 class Arena:
     """What all contenders share: task, width of the two hidden ReLU layers, density; steps of gradient descent, and at
-    which ``share`` of the critical rate."""
+    which ``share`` of the critical rate; how many ``rows`` of the input mask predictions draw."""
 
     task: Task
     width: int
     density: float
     steps: int
     share: float
+    rows: int = 512
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -70,6 +72,11 @@ class Arena:
         if method == "magnitude":
             return self.balanced([gt.magnitude_pruning(self.density)] * (HIDDEN + 1))
         return self.balanced([1.0] * (HIDDEN + 1)) if method == "dense" else None
+
+    def with_rows(self, law: Network) -> Network:
+        """The law with drawn rows of its input mask as positions, each balanced: where wide networks of so few inputs
+        tend, which is not the limit of the means (THEORY §9). Given its mask a row's weights are taken as Gaussian."""
+        return gt.balanced(mixture(law, self.widths[0], self.rows), self.task.mean_square, by="position")
 
 
 def contender(method: str, arena: Arena, seed: int, designed: Network | None = None) -> MaskedMLP:

@@ -28,7 +28,7 @@ from graphon_validation.networks.masked_mlps import as_tensor
 from graphon_validation.training.trainers import train
 
 RECORDED = 20  # moments of every curve
-QUICK = {"width": 48, "steps": 60, "train": 60, "iterations": 8, "starts": 1, "seeds": 2}
+QUICK = {"width": 48, "steps": 60, "train": 60, "iterations": 8, "starts": 1, "seeds": 2, "rows": 32}
 
 
 def design_experiment(
@@ -45,6 +45,7 @@ def design_experiment(
     blocks: int = 8,
     starts: int = 3,
     iterations: int = 100,
+    rows: int = 512,
     console: Console | None = None,
     progress: bool = True,
 ) -> Dataset:
@@ -56,19 +57,20 @@ def design_experiment(
     ``share`` of the critical rate of their own kernel at the start. Test errors are means of squares, summed over
     targets, at other inputs.
 
-    Three figures stand side by side, each as the best over time and at the end: ``predicted``, gradient descent with
-    the limit kernel of the method's law, where it has one; ``lazy``, with the network's own kernel at the start; and
-    ``test_error``, measured. Their differences are finite width, and the motion of the kernel.
+    Four figures stand side by side, each as the best over time and at the end: ``predicted``, gradient descent with
+    the limit kernel of the method's law, where it has one; ``predicted_rows``, of the design with ``rows`` drawn from
+    the input mask as positions, where wide networks of so few inputs tend (``gv.mixture``); ``lazy``, with the
+    network's own kernel at the start; and ``test_error``, measured. Their differences are few inputs, finite width, and
+    the motion of the kernel.
 
     Every network is kept as it finishes (``parts`` in the folder), so that a run that was killed goes on; seeds are
     0, 1, ..., and the task's inputs are the same for all. Prints a table and a verdict, writes ``design-TASK-DENSITY``
     as ``.nc`` and ``.png``.
 
-    Returns a Dataset over "pruning", "seed" and "time" (steps): ``loss``, ``test_error``, ``lazy`` and ``predicted``;
-    ``rate``, ``kept`` ("layer"), the density of every layer, ``dead`` ("hidden"), units that receive or send nothing;
-    of the design ``design_value``, ``holdout``, ``gain`` and ``gain_error`` (NaN where too few inputs to hold some
-    out), its ``input_mask`` ("u", "v");
-    attrs: the design as TOML, the verdict, and all settings.
+    Returns a Dataset over "pruning", "seed" and "time" (steps): ``loss``, ``test_error``, ``lazy``, ``predicted`` and
+    ``predicted_rows``; ``rate``, ``kept`` ("layer"), the density of every layer, ``dead`` ("hidden"), units that hear
+    or send nothing; of the design ``design_value``, ``holdout``, ``gain`` and ``gain_error`` (NaN where too few inputs
+    to hold some out), its ``input_mask`` ("u", "v"); attrs: the design as TOML, the verdict, and all settings.
 
     Raises InputError for unknown or repeated methods, and what ``gt.design`` raises.
     """
@@ -76,12 +78,12 @@ def design_experiment(
     check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
     console = console or wide_console()
     density = share_kept("density", density)
-    for name, value in (("width", width), ("steps", steps), ("seeds", seeds)):
+    for name, value in (("width", width), ("steps", steps), ("seeds", seeds), ("rows", rows)):
         whole_number(name, value, 1)
     positive_number("share", share)
     truth("progress", progress)
     methods = different("methods", methods, CONTENDERS)
-    arena = Arena(named_task(task, train=train), width, density, steps, share)
+    arena = Arena(named_task(task, train=train), width, density, steps, share, rows)
     settings = {"task": task, "train": train, "width": width, "density": density}
     options = {"blocks": blocks, "starts": starts, "iterations": iterations}
     parts = Parts(folder, "design", {**settings, **options})
@@ -91,7 +93,8 @@ def design_experiment(
     laws = {method: law for method in methods if (law := arena.law(method, designed)) is not None}
 
     def predicted(one: Mapping[str, Any]) -> Dataset:
-        return _predicted(arena, laws[one["pruning"]])
+        law = laws[one["pruning"]]
+        return _predicted(arena, arena.with_rows(law) if one["what"] == "rows" else law)
 
     def measured(one: Mapping[str, Any]) -> Dataset:
         return _measured(arena, one["pruning"], one["seed"], designed)
@@ -100,12 +103,14 @@ def design_experiment(
     over: dict[str, Sequence[Any]] = {"seed": range(seeds), "pruning": methods}
     asked = [{**one, **training} for one in every(over)]
     table = gathered(parts.all(asked, measured, progress=progress), over).transpose("pruning", "seed", ...)
-    curves = xr.full_like(table.test_error.isel(seed=0, drop=True), np.nan)
+    curves = {name: xr.full_like(table.test_error.isel(seed=0, drop=True), np.nan) for name in ("law", "rows")}
     asked = [{"what": "law", "pruning": method, **training} for method in laws]
-    for method, curve in zip(laws, parts.all(asked, predicted, progress=progress), strict=True):
-        curves.loc[{"pruning": method}] = curve.predicted.values
+    if "designed" in laws:
+        asked.append({"what": "rows", "pruning": "designed", **training, "rows": rows})
+    for one, curve in zip(asked, parts.all(asked, predicted, progress=progress), strict=True):
+        curves[one["what"]].loc[{"pruning": one["pruning"]}] = curve.predicted.values
     of_design = {name: found[name] for name in ("design_value", "holdout", "gain", "gain_error", "input_mask")}
-    result = table.assign({"predicted": curves, **of_design})
+    result = table.assign({"predicted": curves["law"], "predicted_rows": curves["rows"], **of_design})
     result.attrs = {**settings, **options, **training, "guess": arena.task.guess, "network": found.attrs["network"]}
     result.attrs["verdict"] = verdict(result)
     name = f"design-{task}-{density:g}"
@@ -135,9 +140,10 @@ def verdict(found: Dataset) -> str:
         return "nothing designed"
     own = found.sel(pruning="designed")
     measured, error = mean_and_error(best(own.test_error))
-    claimed = float(best(own.predicted))
+    claimed, rows = float(best(own.predicted)), float(best(own.predicted_rows))
     spread = f" ± {error:.1g}" if np.isfinite(error) else ""
     text = f"designed {measured:.3g}{spread}, predicted {claimed:.3g} ({measured / claimed - 1:+.0%})"
+    text += f", with rows of the input mask {rows:.3g} ({measured / rows - 1:+.0%})"
     rivals = {name: mean_and_error(best(found.sel(pruning=name).test_error))[0] for name in methods if name in ONE_SHOT}
     if rivals:
         least = min(rivals, key=rivals.__getitem__)
@@ -152,18 +158,28 @@ def verdict(found: Dataset) -> str:
 
 def design_table(found: Dataset) -> Table:
     """One row a method."""
-    heads = ("method", "predicted", "own kernel", "measured, best", "at the end", "train", "best at", "dead units")
+    heads = (
+        "method",
+        "predicted",
+        "with rows",
+        "own kernel",
+        "measured, best",
+        "at the end",
+        "train",
+        "best at",
+        "dead units",
+    )
     title = f"test error, task {found.attrs['task']}, density {found.attrs['density']:g}, "
     table = Table(title=f"{title}width {found.attrs['width']:,}, {found.sizes['seed']} seeds")
     for head in heads:
         table.add_column(head, justify="left" if head == "method" else "right")
     for name in found.pruning.values:
         one = found.sel(pruning=name)
-        law = float(best(one.predicted))
+        laws = (float(best(one[name])) for name in ("predicted", "predicted_rows"))
         when = one.time.values[one.test_error.argmin("time").values]
         table.add_row(
             LABELS.get(str(name), str(name)),
-            "" if np.isnan(law) else f"{law:.3f}",
+            *("" if np.isnan(law) else f"{law:.3f}" for law in laws),
             _cell(best(one.lazy)),
             _cell(best(one.test_error)),
             _cell(one.test_error.isel(time=-1)),
