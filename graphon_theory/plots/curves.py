@@ -48,7 +48,7 @@ def spectrum(modes: xr.Dataset | Mapping[str, xr.Dataset], *, ax: Where = None) 
     Returns the Axes. Raises InputError for anything else.
     """
     several = _each_output(by_name("modes", modes))
-    axes = axes_of(ax, (4.6, 3.4))
+    axes = axes_of(ax, (4.6 if len(several) == 1 else 6.2, 3.4))
     kinds = set()
     for (name, one), style in zip(several.items(), line_styles(len(several)), strict=True):
         kinds.add(_draw_modes(axes, one, name, style))
