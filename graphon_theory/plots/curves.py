@@ -42,13 +42,15 @@ def spectrum(modes: xr.Dataset | Mapping[str, xr.Dataset], *, ax: Where = None) 
 
     Args:
         modes: what :func:`spectrum`, :func:`graphon_spectrum` (its singular values), :func:`zonal_spectrum` (by degree)
-            or :func:`spectrum_path` (a line a time) returns; or a dict of such by name.
+            or :func:`spectrum_path` (a line a time) returns, a line an output where these have kernels of their own;
+            or a dict of such by name.
         ax: matplotlib Axes, or an empty Figure, which gets a size that suits; a pyplot figure of its own if left out.
 
     Returns the Axes. Raises InputError for anything else.
     """
-    several = _each_output(by_name("modes", modes))
-    axes = axes_of(ax, (4.6 if len(several) == 1 else 6.2, 3.4))
+    several = by_name("modes", modes)
+    many = len(several) > 1 or any(OUTPUT in getattr(one, "sizes", ()) for one in several.values())
+    axes = axes_of(ax, (6.2 if many else 4.6, 3.4))
     kinds = set()
     for (name, one), style in zip(several.items(), line_styles(len(several)), strict=True):
         kinds.add(_draw_modes(axes, one, name, style))
@@ -287,6 +289,14 @@ def _draw_modes(axes: Axes, one: Any, name: str, style: dict[str, Any]) -> str:
         for place, line in zip(chosen, line_styles(len(chosen)), strict=True):
             at = np.arange(1.0, values.sizes[MODE] + 1)
             _marked(axes, at, values.values[place], line, f"{name} time {times[place]:g}".strip(), 0.0)
+        return "kernel"
+    if values.dims == (OUTPUT, MODE):
+        levels = numbers_of("modes.rounding_level", one["rounding_level"]) if "rounding_level" in one else None
+        chosen = np.unique(np.linspace(0, len(values) - 1, min(len(values), len(LINES) - 1)).astype(int))
+        for place, line in zip(chosen, line_styles(len(chosen)), strict=True):
+            at = np.arange(1.0, values.sizes[MODE] + 1)
+            level = 0.0 if levels is None else float(levels[place])
+            _marked(axes, at, values.values[place], line, f"{name} output {place}".strip(), level)
         return "kernel"
     if values.dims != (MODE,):
         raise InputError(f"modes: expected {which} over modes, got it over {values.dims}.")
