@@ -37,6 +37,7 @@ class Entry:
     returns: tuple[type, ...]
     loose: frozenset[str] = field(default=frozenset())
     kept: tuple[str, ...] = ()  # arguments that are not spoilt
+    slow: bool = False  # the plain call takes more than some tenths of a second
 
 
 @cache
@@ -202,6 +203,53 @@ def _theory() -> list[Entry]:
             "dtype": "float64",
             "threads": 1,
             "progress": False,
+        },
+    )
+    entry(
+        "nystrom_kernel",
+        lambda **arguments: np.array([gt.nystrom_kernel(**arguments).error]),
+        (np.ndarray,),
+        lambda: {
+            "network": _network(),
+            "x": X.copy(),
+            "landmarks": 1,
+            "kernel": "nngp",
+            "pairs": 4,
+            "rng": 0,
+            "rtol": 1e-8,
+            "dtype": "float64",
+            "threads": 1,
+        },
+    )
+    entry(
+        "sweep",
+        gt.sweep,
+        _DATASET,
+        lambda: {
+            "networks": {"one": _network()},
+            "x": X.copy(),
+            "parameters": None,
+            "x2": None,
+            "measure": None,
+            "count": 2,
+            "kernel": "ntk",
+            "rtol": 1e-8,
+            "dtype": "float64",
+        },
+    )
+    entry(
+        "kernel_operator",
+        lambda **arguments: gt.kernel_operator(**arguments).dense(),
+        (np.ndarray,),
+        lambda: {
+            "network": _network(),
+            "x": X.copy(),
+            "x2": NEW.copy(),
+            "kernel": "nngp",
+            "memory": 1e9,
+            "rtol": 1e-8,
+            "dtype": "float64",
+            "threads": 1,
         },
     )
     entry(
