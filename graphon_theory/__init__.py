@@ -208,7 +208,7 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """What users call; wings and modules are there by their names all the same."""
-    return list(__all__)
+    return sorted({*__all__, *_HOME})
 
 
 if TYPE_CHECKING:

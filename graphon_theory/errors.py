@@ -72,6 +72,9 @@ def shown(value: Any, length: int = 80) -> str:
     """
     if hasattr(type(value), "free_symbols"):
         return f"a SymPy {type(value).__name__}"
+    if isinstance(value, list | tuple) and any(hasattr(type(one), "free_symbols") for one in value[:length]):
+        text = ", ".join(shown(one, length) for one in value[:length])
+        return shown_text(f"[{text}]" if isinstance(value, list) else f"({text})", length)
     try:
         text = repr(value[:length] if isinstance(value, str | bytes) else value)
     except Exception:

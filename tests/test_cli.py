@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 import xarray as xr
 from numpy.typing import NDArray
 
+import graphon_theory
 import graphon_theory as gt
+from graphon_theory import __main__ as entry
 from graphon_theory import cli
-from graphon_theory.cli.applications import FAILED
-from graphon_theory.cli.sources import read_array
+from graphon_theory.cli import kernel_commands
+from graphon_theory.cli.exits import FAILED
+from graphon_theory.data.array_files import read_array
 from graphon_theory.data.files import load_dataset, save_dataset, whole_file
 from graphon_theory.reports import quickstart
 
@@ -237,6 +241,80 @@ def test_interruption(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     monkeypatch.setattr(quickstart, "run", interrupted)
     assert run("quickstart") == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_an_interrupt_while_a_file_is_written_leaves_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def half(data: xr.Dataset, path: Path) -> None:
+        with whole_file(path) as part:
+            part.write_bytes(b"CDF")
+            raise KeyboardInterrupt
+
+    before = sorted(folder.iterdir())
+    monkeypatch.setattr(kernel_commands, "save_dataset", half)
+    assert run("kernel", folder / "net.toml", "--inputs", folder / "x.npy", "--out", folder / "kernel.nc") == 130
+    assert capsys.readouterr().err == "graphon-theory: interrupted\n"
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_signal_and_an_interrupted_import_end_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The signal that Ctrl-C sends, in the midst of a command; and while the commands themselves are imported."""
+    monkeypatch.setattr(kernel_commands, "save_dataset", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert run("kernel", folder / "net.toml", "--inputs", folder / "x.npy", "--out", folder / "kernel.nc") == 130
+    assert capsys.readouterr().err == "graphon-theory: interrupted\n"
+
+    class Interrupts:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "graphon_theory.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "meta_path", [Interrupts, *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "graphon_theory.cli")
+    monkeypatch.delattr(graphon_theory, "cli")
+    assert entry.main() == 130
+    assert capsys.readouterr().err == "graphon-theory: interrupted\n"
+
+
+@pytest.mark.parametrize("bad", ["a\0b.nc", "", " ", "\ud800.nc"])
+def test_paths_that_no_file_system_takes_are_refused(
+    folder: Path, bad: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"spec": folder / "net.toml", "--inputs": folder / "x.npy", "--out": folder / "made.nc"}
+    for name in given:
+        words = [str(bad if key == name else one) for key, one in given.items()]
+        assert run("kernel", words[0], "--inputs", words[1], "--out", words[2]) == 2
+        assert "expected the path of a" in capsys.readouterr().err
+    with pytest.raises(gt.InputError, match="path: expected the path of a file"):
+        save_dataset(xr.Dataset(), bad)
+    with pytest.raises(gt.InputError, match="path: expected the path of a file"):
+        load_dataset(bad)
+    assert sorted(path.name for path in folder.iterdir()) == ["net.toml", "x.npy", "y.npy"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("weight_varianse = 1.0", "did you mean weight_variance for weight_varianse?"),
+        ("activation = 'relo'", "relu"),
+        ("outputs = 1e9", "outputs"),
+        ("a = " + "[" * 5_000, "net.toml"),
+    ],
+)
+def test_faults_of_a_specification_name_its_file_and_what_is_near(
+    folder: Path, line: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = line.partition(" ")[0]
+    kept = [one for one in NETWORK.to_toml().splitlines() if not one.startswith(f"{name} ")]
+    (folder / "net.toml").write_text("\n".join([line, *kept]), encoding="utf-8")
+    assert run("kernel", folder / "net.toml", "--inputs", folder / "x.npy", "--out", folder / "made.nc") == FAILED
+    message = capsys.readouterr().err
+    assert str(folder / "net.toml") in message
+    assert told in message
+    assert len(message) < 600
 
 
 def test_as_a_program(folder: Path) -> None:

@@ -25,7 +25,7 @@ def names(package: Any) -> set[str]:
 
 def test_every_public_name_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    called = {name.split(".")[0] for name in entries() if not name.startswith(("gv.", "command "))}
+    called = {name.split(".")[0] for name in entries() if not name.startswith(("gv.", "command ", "experiment "))}
     assert names(gt) <= called
     finite = {name.removeprefix("gv.") for name in entries() if name.startswith("gv.")}
     if finite:  # torch is installed
@@ -34,10 +34,11 @@ def test_every_public_name_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert names(gv) <= finite
 
 
-def test_plain_calls_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_plain_calls_work(slow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is spoilt elsewhere is right as it stands."""
     monkeypatch.chdir(tmp_path)
-    found = {name: fuzz._outcome(entry, entry.plain()) for name, entry in entries().items()}
+    found = {name: fuzz._outcome(one, one.plain()) for name, one in entries().items() if one.slow == slow}
     assert {name: outcome for name, outcome in found.items() if outcome[0] != "result"} == {}
 
 
@@ -57,9 +58,10 @@ def refused_everywhere(entry: Entry, values: tuple[Any, ...]) -> dict[str, tuple
     return wrong
 
 
-def test_code_is_run_by_no_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_code_is_run_by_no_argument(slow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    wrong = {name: refused_everywhere(entry, RUN) for name, entry in entries().items()}
+    wrong = {name: refused_everywhere(entry, RUN) for name, entry in entries().items() if entry.slow == slow}
     assert {name: found for name, found in wrong.items() if found} == {}
     assert not Path(MARK).exists()
 

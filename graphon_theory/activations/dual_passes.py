@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphon_theory.activations.closed.closed_duals import ClosedForm
+from graphon_theory.activations.closed.closed_duals import ClosedForm, on_pairs
 from graphon_theory.arrays import EPS, FloatArray
 
 
@@ -51,12 +51,7 @@ def closed_pass(closed: ClosedForm) -> DualPass:
         mu = np.broadcast_to(np.asarray(mean, dtype=float), q.shape)
         if not mu.any():
             return closed.moments(q, q, q)
-        state = np.ones((q.size, 2, 1, 1))
-        state[:, 0, 0, 0] = q.ravel()
-        out, none = np.empty_like(state), np.zeros((q.size, 1, 1))
-        f = np.ascontiguousarray(closed.features(mu.reshape(-1, 1), q.reshape(-1, 1)))
-        closed.block(state, none, False, 0.0, 0.0, f, f, 0, 0, out, np.array([4 * EPS, *closed.parameters]))
-        return out[:, 0].reshape(q.shape), out[:, 1].reshape(q.shape)
+        return on_pairs(closed, mu, mu, q, q, q)
 
     def mean_of(mean: ArrayLike, q: FloatArray) -> FloatArray:
         return np.asarray(closed.mean(np.asarray(mean, dtype=float), q))

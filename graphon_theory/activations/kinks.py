@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import islice
 
 import numpy as np
 import sympy as sp
@@ -14,13 +15,16 @@ from graphon_theory.numerics import expressions
 
 _RANGE = 1e6  # kinks of an expression are looked for in [-_RANGE, _RANGE]
 _MOST_KINKS = 64
+_MOST_GIVEN = 10_000  # of a callable
 
 
 def sorted_kinks(kinks: Iterable[float]) -> tuple[float, ...]:
     try:
-        places = sorted({float(k) for k in kinks})
+        places = sorted({float(k) for k in islice(kinks, _MOST_GIVEN + 1)})
     except Exception:  # other libraries' numbers raise what they like
         raise ActivationError(f"kinks: expected numbers, got {shown(kinks)}.") from None
+    if len(places) > _MOST_GIVEN:
+        raise ActivationError(f"kinks: expected at most {_MOST_GIVEN:,} places, got more.")
     if not all(map(math.isfinite, places)):
         raise ActivationError(f"kinks: expected finite places, got {places}.")
     return tuple(places)

@@ -1,4 +1,4 @@
-"""Expressions whose duals have a closed form: gain f(stretch z) + offset for an f that has one (THEORY §4)."""
+"""Expressions whose duals have a closed form: gain f(stretch z + shift) + offset for an f with one (THEORY §4)."""
 
 from __future__ import annotations
 
@@ -38,31 +38,38 @@ def variant_of(expr: sp.Expr, phi: Function) -> Variant | None:
         gain, offset, core, before = gain * factor, offset + gain * added, rest, core
         if core == before:
             break
-    found = _core(core, z)
+    found = _sum_of_waves(core, z) if core.is_Add else _core(core, z)
     if found is None:
         return None
-    form, more, stretch = found
-    numbers = float(gain) * more, stretch, float(offset)
+    form, more, stretch, shift = found
+    numbers = float(gain) * more, stretch, float(offset), shift
     if not all(map(math.isfinite, numbers)) or not numbers[0] or not stretch:
         return None
-    if numbers == (1.0, 1.0, 0.0) and form is not closed_duals.GROWING:
+    if numbers == (1.0, 1.0, 0.0, 0.0) and form is not closed_duals.GROWING:
         return Variant(form)
     return Variant(affine(form, phi, *numbers, imaginary=form is closed_duals.GROWING))
 
 
-def _core(core: sp.Expr, z: sp.Symbol) -> tuple[ClosedForm, float, float] | None:
-    """(f, gain, stretch) of an expression without factors or terms of its own."""
+def _core(core: sp.Expr, z: sp.Symbol) -> tuple[ClosedForm, float, float, float] | None:
+    """(f, gain, stretch, shift) of an expression without factors or terms of its own."""
     if core.func in _WAVES:
+        form = _WAVES[core.func]
         powers = _powers(core.args[0], z)
-        return None if powers is None or powers[2] or powers[0] else (_WAVES[core.func], 1.0, powers[1])
+        if powers is None or powers[2] or (powers[0] and not form.takes_means):
+            return None
+        return form, 1.0, powers[1], powers[0]
     if isinstance(core, sp.exp):
         powers = _powers(core.args[0], z)
-        if powers is None or (powers[1] and powers[2]) or powers[0] > 700:
+        if powers is None or (powers[1] and powers[2] > 0) or powers[0] > 700:
             return None
-        if powers[1]:
-            return closed_duals.EXP, math.exp(powers[0]), powers[1]
-        form = closed_duals.GAUSSIAN if powers[2] < 0 else closed_duals.GROWING
-        return form, math.exp(powers[0]), math.sqrt(2 * abs(powers[2]))
+        if not powers[2]:
+            return closed_duals.EXP, math.exp(powers[0]), powers[1], 0.0
+        stretch = math.sqrt(2 * abs(powers[2]))
+        if powers[2] > 0:
+            return closed_duals.GROWING, math.exp(powers[0]), stretch, 0.0
+        shift = -powers[1] / stretch  # a + b z - (s z)^2 / 2 is a + b^2 / 2 s^2 - (s z - b / s)^2 / 2
+        top = powers[0] + 0.5 * shift * shift
+        return (closed_duals.GAUSSIAN, math.exp(top), stretch, shift) if top < 700 else None
     if (
         isinstance(core, sp.Mul) and len(core.args) == 2 and z in core.args
     ):  # z (1 + erf(a z / sqrt 2)) is 2 gelu(a z) / a
@@ -72,8 +79,30 @@ def _core(core: sp.Expr, z: sp.Symbol) -> tuple[ClosedForm, float, float] | None
             powers = _powers(error.args[0], z)
             if powers is not None and powers[1] and not powers[0] and not powers[2]:
                 stretch = math.sqrt(2) * powers[1]
-                return closed_duals.GELU, 2 / stretch, stretch
+                return closed_duals.GELU, 2 / stretch, stretch, 0.0
     return None
+
+
+def _sum_of_waves(total: sp.Expr, z: sp.Symbol) -> tuple[ClosedForm, float, float, float] | None:
+    """Sines and cosines of one frequency are one sine: Im exp(i s z) sum g exp(i t) of all g sin(s z + t)."""
+    frequency, phasor = None, 0j
+    for term in total.args:
+        gain, rest = term.as_independent(z, as_Add=False)
+        if rest.func not in (sp.sin, sp.cos):
+            return None
+        powers = _powers(rest.args[0], z)
+        if powers is None or powers[2] or not powers[1] or abs(powers[1]) != (frequency or abs(powers[1])):
+            return None
+        frequency, sign = abs(powers[1]), math.copysign(1.0, powers[1])
+        # cos x = sin(x + pi / 2), and cosines are even, sines odd in the sign of z
+        turn = powers[0] if rest.func is sp.sin else sign * powers[0] + 0.5 * math.pi
+        size = float(gain)
+        if rest.func is sp.sin:
+            turn, size = sign * turn, sign * size
+        phasor += size * complex(math.cos(turn), math.sin(turn))
+    if frequency is None or not phasor:
+        return None
+    return closed_duals.SIN, abs(phasor), frequency, math.atan2(phasor.imag, phasor.real)
 
 
 def _powers(expr: sp.Expr, z: sp.Symbol) -> tuple[float, float, float] | None:

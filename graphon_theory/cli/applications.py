@@ -11,12 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from graphon_theory.cli import kernel_commands, network_commands, result_commands, self_checks
+from graphon_theory.cli.exits import Interrupted, exit_status
 from graphon_theory.cli.options import Many
 from graphon_theory.data.versions import __version__
-from graphon_theory.errors import GraphonError
-
-FAILED = 1  # what was asked for cannot be done: GraphonError, files, memory
-INTERRUPTED = 130
 
 _EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
     result_commands.quickstart: ("graphon-theory quickstart --out results",),
@@ -51,10 +48,6 @@ _EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
 }
 
 
-class _Interrupted(BaseException):
-    """Ctrl-C, past a parser that would say something else."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
@@ -62,25 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     after Ctrl-C. Errors are one line on standard error.
     """
     words = None if arguments is None else list(arguments)
-    try:
+
+    def run() -> None:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             _program().main(args=words, prog_name="graphon-theory")
+
+    try:
+        return exit_status("graphon-theory", run)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
-    except GraphonError as error:
-        print(f"graphon-theory: {error}", file=sys.stderr)
-        return FAILED
-    except OSError as error:
-        print(f"graphon-theory: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
-        return FAILED
-    except MemoryError as error:
-        print(f"graphon-theory: {error or 'there is not enough memory'}; take fewer inputs.", file=sys.stderr)
-        return FAILED
-    except (KeyboardInterrupt, _Interrupted):
-        print("graphon-theory: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    return 0
 
 
 def _program() -> Any:
@@ -118,7 +102,7 @@ def _interruptible(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(*args, **kwargs)
         except KeyboardInterrupt:
-            raise _Interrupted from None
+            raise Interrupted from None
 
     return command
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +11,8 @@ import typer
 from typer.core import TyperCommand
 
 from graphon_theory.data.array_files import TABLES
+from graphon_theory.data.files import file_path
+from graphon_theory.errors import InputError
 
 FIGURES = (".png", ".svg", ".pdf")
 NETWORKS = (".toml", ".npz")
@@ -67,14 +68,11 @@ def _is_option(word: str) -> bool:
 
 
 def path_of(text: str) -> Path:
-    """A path: not empty (the folder one is in), and without NUL, which no file system takes."""
+    """A path as the parser reads it."""
     try:
-        held = bool(text.strip()) and b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:  # a name that no file system has
-        held = False
-    if not held:
-        raise typer.BadParameter(f"expected the path of a file, got {text!r:.80}")
-    return Path(text)
+        return file_path("path", text)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def written_as(*suffixes: str) -> Callable[[str], Path]:

@@ -7,12 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from graphon_theory.cli.options import Kind, Parameterization
 from graphon_theory.data.archives import is_archive
-from graphon_theory.data.array_files import ARRAYS, read_arrays
+from graphon_theory.data.array_files import ARRAYS, read_array
 from graphon_theory.data.files import load_dataset
 from graphon_theory.errors import InputError
 
@@ -22,17 +19,6 @@ if TYPE_CHECKING:
     from graphon_theory.networks.network import Network
 
 SOURCE = "a network (.toml, with --inputs) or a kernel file (.nc) written by `graphon-theory kernel`"
-
-
-def read_array(path: Path, *names: str) -> NDArray[Any]:
-    """An array of a file: its only one, or the first of ``names`` ("x") there is."""
-    arrays, names = read_arrays(path), names or ("x",)
-    wanted = [name for name in names if name in arrays]
-    if not wanted and len(arrays) != 1:
-        raise InputError(
-            f"{path}: expected one array, or one named {' or '.join(names)}, got {', '.join(arrays) or 'none'}."
-        )
-    return np.asarray(arrays[wanted[0]] if wanted else next(iter(arrays.values())))
 
 
 def is_network(path: Path) -> bool:

@@ -62,6 +62,17 @@ def _check_unpacked(content: bytes) -> None:
         raise ValueError(f"it unpacks to {size:,} bytes, and {_UNPACKED:,} are allowed")
 
 
+def read_array(path: Path, *names: str) -> NDArray[Any]:
+    """An array of a file: its only one, or the first of ``names`` ("x") there is."""
+    arrays, names = read_arrays(path), names or ("x",)
+    wanted = [name for name in names if name in arrays]
+    if not wanted and len(arrays) != 1:
+        raise InputError(
+            f"{path}: expected one array, or one named {' or '.join(names)}, got {', '.join(arrays) or 'none'}."
+        )
+    return np.asarray(arrays[wanted[0]] if wanted else next(iter(arrays.values())))
+
+
 def _numbers(text: str) -> NDArray[Any]:
     """Numbers in rows, below a line of headings if the first holds none."""
     lines = [line for line in text.splitlines() if line.strip()]

@@ -138,6 +138,14 @@ def _is_formula(value: Any) -> bool:
     return False
 
 
+def axes_of(value: Any) -> int:
+    """How many axes a value has as an array; -1 of what is none, such as ragged lists and Datasets."""
+    try:
+        return np.ndim(value)
+    except Exception:  # other libraries raise what they like
+        return -1
+
+
 def as_generator(
     rng: Any, *, error: Error = InputError, expected: str = "a numpy Generator or a seed", name: str = "rng"
 ) -> np.random.Generator:
@@ -316,6 +324,9 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
         )
     refuse_infinite(name, matrix, "recompute the kernel", what="entries ", error=KernelError)
     if square:
+        largest = float(np.abs(matrix).max())
+        if largest > _LARGEST:
+            raise KernelError(f"{name}: its largest entry, {largest:.3g}, is too large to be squared; divide by it.")
         refuse_other_labels(Labels(name, labels_of(kernel)), Labels("its columns", labels_of(kernel, 1)), "rows")
     return matrix
 
@@ -351,7 +362,7 @@ def checked_dtype(dtype: Any) -> Any:
     """float64 or float32 as a NumPy dtype. Raises InputError otherwise."""
     try:
         found = np.dtype(dtype) if isinstance(dtype, str | type | np.dtype) else None
-    except TypeError:  # a name of none
+    except (TypeError, ValueError):  # a name of none
         found = None
     if found not in (np.float64, np.float32):
         raise InputError(f"dtype: expected float64 or float32, got {shown(dtype) if found is None else found}.")

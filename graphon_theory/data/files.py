@@ -32,10 +32,22 @@ _TEXTS = "json_attributes"  # attribute that names the attributes that stand in 
 _EXACT = 2**53  # whole numbers up to here are exact in float64
 
 
+def file_path(name: str, value: Any) -> Path:
+    """A path that a file system takes: not empty, which is the folder one is in, and without NUL. Raises InputError."""
+    try:
+        text = os.fspath(value)
+        os.fsencode(text)  # surrogates are no characters
+    except (TypeError, ValueError):
+        text = ""
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise InputError(f"{name}: expected the path of a file, got {shown(value)}.")
+    return Path(text)
+
+
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a name beside ``path`` to write to: it becomes ``path`` if the block ends well, else it goes."""
-    final = Path(path)
+    final = file_path("path", path)
     final.parent.mkdir(parents=True, exist_ok=True)
     part = final.with_name(f".{final.stem}.{os.getpid()}.part{final.suffix}")
     try:
@@ -69,8 +81,9 @@ def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     """
     import xarray as xr
 
+    place = file_path("path", path)
     try:
-        content = Path(path).read_bytes()
+        content = place.read_bytes()
         size = len(_SEAL) + 64
         if content[-size:].startswith(_SEAL):
             content, seal = content[:-size], content[-size:]
@@ -82,7 +95,7 @@ def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
             return _rebuilt(xr.load_dataset(io.BytesIO(content), engine="scipy", **plain), _restored, _restored_attrs)
     except Exception as error:  # a damaged file can break its readers anywhere
         raise InputError(
-            f"{os.fspath(path)}: expected a netCDF-3 file written by graphon-theory, but it cannot be read "
+            f"{place}: expected a netCDF-3 file written by graphon-theory, but it cannot be read "
             f"({error or type(error).__name__})."
         ) from None
 

@@ -248,14 +248,18 @@ def _budgets(
 ) -> list[tuple[list[int], float]]:
     """Which free layers share a budget, and the connections it leaves them."""
     if not isinstance(density, (int, float)):
-        return [([k], density[layer.number] * layer.size) for k, layer in enumerate(free)]
+        budgets = [([k], density[layer.number] * layer.size) for k, layer in enumerate(free)]
+        for (k,), kept in budgets:
+            if kept < 1:
+                raise InputError(f"density: of layer {free[k].number + 1} not one connection is kept; raise it.")
+        return budgets
     numbers = [layer.number for layer in free]
     fixed = sum(size * network.layers[n].mask.mean() for n, size in enumerate(sizes) if n not in numbers)
     left, room = density * sum(sizes) - fixed, sum(sizes[n] for n in numbers)
-    if not 0 < left <= room:
+    if not 1 <= left <= room:
         raise InputError(
             f"density: {density:g} of {sum(sizes)} connections cannot be met: the layers that are not free hold "
-            f"{fixed:.6g}, and the free ones can hold from 0 to {room}; change density, or free other layers."
+            f"{fixed:.6g}, and the free ones can hold from 1 to {room}; change density, or free other layers."
         )
     return [(list(range(len(free))), left)]
 

@@ -17,6 +17,7 @@ from graphon_theory.networks.network import Network
 
 _RIDGED = ("leave_one_out", "k_fold", "complexity")  # objectives that take the ridge
 _TARGETLESS = ("energy", "spectrum")
+_MOST_BLOCKS = 1_024  # of one layer: beyond, the tables alone outgrow what a design can move
 
 
 def checked_widths(network: Network, widths: Sequence[int], d: int) -> tuple[int, ...]:
@@ -91,10 +92,9 @@ def checked_blocks(blocks: Any, depth: int) -> tuple[int, ...]:
     if depth == 1:
         return ()
     if not isinstance(blocks, Iterable) or isinstance(blocks, str):
-        return (whole_number("blocks", blocks, expected='a positive number, one a hidden layer, or "auto"'),) * (
-            depth - 1
-        )
-    many = whole_numbers("blocks", blocks)
+        expected = f'a positive number up to {_MOST_BLOCKS:,}, one a hidden layer, or "auto"'
+        return (whole_number("blocks", blocks, 1, _MOST_BLOCKS, expected=expected),) * (depth - 1)
+    many = whole_numbers("blocks", blocks, 1, _MOST_BLOCKS)
     if len(many) != depth - 1:
         raise InputError(f"blocks: expected one number, or one a hidden layer, that is {depth - 1}, got {len(many)}.")
     return many

@@ -98,6 +98,8 @@ def marginals(density: xr.Dataset) -> xr.Dataset:
     values = density.density.transpose(U, V).values
     refuse_infinite("density", values, "recompute it")
     u_weight, v_weight = density.u_weight.values, density.v_weight.values
+    refuse_infinite("density: u_weight", u_weight, "recompute it")
+    refuse_infinite("density: v_weight", v_weight, "recompute it")
     receiving, sending = values @ v_weight, u_weight @ values
     total = float(u_weight @ receiving)
     scale = 1 / total if total else np.nan

@@ -14,7 +14,7 @@ from graphon_theory.data.checks import MOST_DRAWS, as_generator, whole_number
 from graphon_theory.errors import GraphonError, shown
 from graphon_theory.estimation.cut_norms import bound_cut_norm
 from graphon_theory.estimation.masks import Mask, PackedMask, as_array, as_mask
-from graphon_theory.graphons.conversions import as_graphon
+from graphon_theory.graphons.conversions import as_graphon, check_squares
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
 from graphon_theory.values import comparable, sealed
 
@@ -168,7 +168,7 @@ def align(a: Any, b: Any, *, sweeps: int = 50) -> Alignment:
 
     ``a`` and ``b`` are masks or step graphons with equally many equal blocks. Raises GraphonError otherwise.
     """
-    whole_number("sweeps", sweeps, 1, MOST_DRAWS)
+    sweeps = whole_number("sweeps", sweeps, 1, MOST_DRAWS)
     first, second = _equal_blocks(a, b)
     x, y = first.values, second.values
     best: tuple[float, IntArray, IntArray] | None = None
@@ -252,9 +252,10 @@ def _side(name: str, obj: Any) -> Graphon:
     if hasattr(obj, "detach"):
         obj = as_array(obj, name)
     try:
-        return as_graphon(obj)
+        graphon = as_graphon(obj)
     except GraphonError as error:
         raise type(error)(f"{name}: {error}") from None
+    return check_squares(graphon, name)
 
 
 def _difference(a: StepGraphon, b: StepGraphon | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:

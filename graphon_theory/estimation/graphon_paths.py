@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import checked_clock
+from graphon_theory.data.checks import axes_of, checked_clock
 from graphon_theory.data.labels import TIME, U, V, dataset
 from graphon_theory.errors import InputError, shown
 from graphon_theory.estimation.distances import cut_norm
@@ -41,7 +41,7 @@ def graphon_path(
     ``masks`` are of one shape, in any format; ``times`` increase (0, 1, ... if left out); ``bins`` as in
     :func:`estimate_graphon`. Raises InputError otherwise, and for a mask of density 0. THEORY §8.
     """
-    if not isinstance(masks, Sequence | np.ndarray) or (isinstance(masks, str | np.ndarray) and np.ndim(masks) != 3):
+    if not isinstance(masks, Sequence | np.ndarray) or (isinstance(masks, str | np.ndarray) and axes_of(masks) != 3):
         raise InputError("masks: expected a sequence of masks, one a time.")
     layers = [as_mask(mask, f"masks[{t}]") for t, mask in enumerate(masks)]
     if not layers:

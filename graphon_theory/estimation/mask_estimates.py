@@ -107,11 +107,12 @@ def estimate_graphon(
     p = refuse_dead(checked, "mask") / (checked.shape[0] * checked.shape[1])
     shape = check_bins(bins, checked.shape)
     one_of("method", method, _METHODS)
-    positive_number("smoothing", smoothing, zero=True, expected="a weight >= 0 of the total variation")
+    expected = "a weight >= 0 of the total variation"
+    smoothing = positive_number("smoothing", smoothing, zero=True, expected=expected)
     by_degrees = method == "sas" and not smoothing
     count = (_DRAWS if by_degrees else _FEW) if draws is None else draws
     expected = f"0 for no null, or at least 2 (and at most {MOST_DRAWS:,}) random masks"
-    whole_number("draws", count, 0, MOST_DRAWS, expected=expected)
+    count = whole_number("draws", count, 0, MOST_DRAWS, expected=expected)
     if count == 1:
         raise InputError(f"draws: expected {expected}, got 1.")
     generator = as_generator(rng)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import gammainccinv, gammaincinv, ndtri
 
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
-from graphon_theory.data.checks import as_generator, positive_number, truth, whole_number
+from graphon_theory.data.checks import as_generator, axes_of, positive_number, truth, whole_number
 from graphon_theory.errors import InputError, shown
 from graphon_theory.estimation.clusters import HeldOut, Seen, compress, find_partition
 from graphon_theory.estimation.coherences import Coherence, CoherenceWarning, layer_coherence
@@ -21,11 +21,14 @@ from graphon_theory.estimation.masks import Ends, Mask, add_by, as_ends, as_mask
 from graphon_theory.estimation.units import UnitReport, trace
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
+from graphon_theory.networks.stage_tables import stage_table
+from graphon_theory.networks.stages import Dense
 from graphon_theory.values import Record
 
 _STARTS = 1_000  # random partitions that are improved, each for itself; four usually end alike
 _CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _FAR = 2.0  # factor beyond what pruning makes of unit variance: no rule leaves smaller weights, tails may be heavier
+_LARGEST = 1e150  # of a deviation, whose square has to be a number
 _RARE = 1e-6  # of means of squares by chance
 
 
@@ -70,6 +73,10 @@ class NetworkEstimate(Record, Sequence[Connectivity]):
     drift: tuple[DriftEstimate, ...] | None
     held_out: Mapping[int, float] | None
     log_likelihood: float
+
+    def _repr_html_(self) -> str:
+        """A table of the layers, with small heat maps, as HTML and inline SVG."""
+        return stage_table(f"NetworkEstimate: {len(self)} weight layers", [Dense(one) for one in self.layers])
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -183,7 +190,7 @@ def estimate_together(
     A unit is in a block of dead ones if it is on no path at any time; ``blocks="auto"`` asks the last time's masks.
     """
     truth("drift", drift)
-    whole_number("starts", starts, 1, _STARTS)
+    starts = whole_number("starts", starts, 1, _STARTS)
     given_ends = as_ends(places)
     history = [as_masks(one, given_ends) for one in masks]
     _refuse_other_shapes(history)
@@ -414,11 +421,15 @@ def _as_weights(weights: Any, layers: list[Mask]) -> list[Any]:
 def _as_scales(dense_std: Any, depth: int) -> list[float]:
     given = [1.0] * depth if dense_std is None else dense_std
     given = [given] * depth if isinstance(given, Real) else given
-    listed = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes) and np.ndim(given) > 0
+    listed = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str | bytes) and axes_of(given) > 0
     if not listed or len(given) != depth:
         raise InputError(f"dense_std: expected one positive number, or {depth} (one a layer), got {shown(dense_std)}.")
     expected = "positive deviations of the dense weights"
-    return [positive_number("dense_std", scale, expected=expected) for scale in given]
+    scales = [positive_number("dense_std", scale, expected=expected) for scale in given]
+    for scale in scales:
+        if not 1 / _LARGEST <= scale <= _LARGEST:
+            raise InputError(f"dense_std: expected {expected}, got {scale:.3g}, whose square is no number.")
+    return scales
 
 
 def _warn_of_scales(layers: list[Mask], weights: list[Any]) -> None:

@@ -39,6 +39,12 @@ class Moments(Record):
     profile: sp.Expr
 
 
+def _refuse_endless(name: str, expr: sp.Expr) -> None:
+    """Refuse an expression that takes for ever to walk through: shared parts double its terms at every level."""
+    if len(list(islice(sp.preorder_traversal(expr), _NODES))) == _NODES:
+        raise ClosedFormError(f"{name}: expected a kernel of this form, got more than {_NODES:,} terms.")
+
+
 @dataclass(frozen=True, eq=False)
 class ClosedForm(Record):
     """The kernels of a network as expressions in named quantities.
@@ -64,6 +70,8 @@ class ClosedForm(Record):
             several = kernel if isinstance(kernel, list | tuple) else [kernel]
             if not all(isinstance(one, sp.Expr) for one in several) or len(several) != self.outputs:
                 raise ClosedFormError(f"{title}: expected a SymPy expression for each output, got {shown(kernel)}.")
+            for one in several:
+                _refuse_endless(title, one)
         kinds = {"moments": (self.moments, Moments), "reduction": ([self.reduction], ScalarReduction | None)}
         for title, (held, kind) in kinds.items():
             if not isinstance(held, list | tuple) or not all(isinstance(one, kind) for one in held):
@@ -80,8 +88,7 @@ class ClosedForm(Record):
                 f"expr: expected a SymPy expression, got {type(expr).__name__}; pass form.ntk or form.nngp (one of "
                 "them, for several outputs)."
             )
-        if len(list(islice(sp.preorder_traversal(expr), _NODES))) == _NODES:
-            raise ClosedFormError(f"expr: expected a kernel of this form, got more than {_NODES:,} terms.")
+        _refuse_endless("expr", expr)
         try:
             for name, meaning in reversed(list(self.definitions.items())):
                 expr = expr.subs(name, meaning)

@@ -51,7 +51,7 @@ class FunctionGraphon(Graphon):
 
     @cached_property
     def _features(self) -> SampledFeatures:
-        return SampledFeatures(self.f)
+        return SampledFeatures(self.f, diagonal=self.diagonal)
 
     @cached_property
     def _marks(self) -> tuple[FloatArray, FloatArray]:

@@ -15,6 +15,8 @@ from graphon_theory.graphons.callables import FunctionGraphon
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
 from graphon_theory.graphons.positions import real_positions
 
+_LARGEST = 1e150  # of values whose squares are integrated
+
 
 def as_graphon(obj: object) -> Graphon:
     """A Graphon from a number, a 2-D array, a SymPy expression, its text, a callable, or a Graphon itself.
@@ -36,3 +38,13 @@ def as_graphon(obj: object) -> Graphon:
         f"expected a number, a 2-D array, a SymPy expression or its text, a callable or a Graphon, got "
         f"{type(obj).__name__}."
     )
+
+
+def check_squares(graphon: Graphon, name: str) -> Graphon:
+    """Refuse values so large that integrals of their squares are no numbers; return the graphon."""
+    largest = max(map(abs, graphon.extremes()))
+    if largest > _LARGEST:
+        raise GraphonError(
+            f"{name}: values of size {largest:.3g}, whose squares are no numbers; divide the graphon by them."
+        )
+    return graphon

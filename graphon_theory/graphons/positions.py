@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import Error, real_array
+from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.errors import GraphonError
 
 SLACK = 1e-12  # how far a density may leave [0, 1]
@@ -17,11 +18,15 @@ SLACK = 1e-12  # how far a density may leave [0, 1]
 
 def together(u: ArrayLike, v: ArrayLike) -> tuple[FloatArray, ...]:
     """Positions as float64 arrays of one shape."""
+    uu, vv = _as_float(u, "u"), _as_float(v, "v")
     try:
-        return np.broadcast_arrays(*(np.asarray(p, dtype=np.float64) for p in (u, v)))
-    except Exception:  # looked at again, for what the matter is
-        uu, vv = real_positions(u, "u"), real_positions(v, "v")
+        uu, vv = np.broadcast_arrays(uu, vv)
+    except ValueError:
         raise GraphonError(f"u, v: expected shapes that broadcast, got {uu.shape} and {vv.shape}.") from None
+    refuse_beyond_memory(
+        "u, v", 16.0 * uu.size, f"{uu.size:,} values", "pass fewer positions at a time", error=GraphonError
+    )
+    return uu, vv
 
 
 def edges_of(edges: ArrayLike | None, blocks: int | None, name: str) -> FloatArray:
@@ -47,8 +52,12 @@ def cells_of(edges: ArrayLike, name: str) -> FloatArray:
 
 def real_positions(obj: object, name: str) -> FloatArray:
     """A float64 copy."""
+    return _as_float(obj, name).copy()
+
+
+def _as_float(obj: object, name: str) -> FloatArray:
     expected = "an array of real numbers"
-    return real_array(name, obj, objects=True, error=GraphonError, expected=expected).astype(float)
+    return real_array(name, obj, objects=True, error=GraphonError, expected=expected).astype(float, copy=False)
 
 
 def overlaps(cells: FloatArray, blocks: FloatArray) -> FloatArray:

@@ -18,6 +18,9 @@ from graphon_theory.values import Value
 _ZERO = ConstantGraphon(0.0)
 
 
+_MOST_PROFILES = 10_000  # coordinates that positions tell of
+
+
 class Known(Value):
     """What a position tells of the parameters of the unit there: some linear combinations of them (THEORY §10).
 
@@ -205,6 +208,8 @@ def _named(name: str, obj: object) -> Graphon:
 def _all_named(name: str, many: object) -> tuple[Graphon, ...]:
     if isinstance(many, str) or not isinstance(many, Sequence):
         raise ConnectivityError(f"{name}: expected a list of graphons, got {type(many).__name__}.")
+    if len(many) > _MOST_PROFILES:
+        raise ConnectivityError(f"{name}: expected at most {_MOST_PROFILES:,} graphons, got {len(many):,}.")
     return tuple(_named(f"{name}[{r}]", one) for r, one in enumerate(many))
 
 

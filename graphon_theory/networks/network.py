@@ -12,7 +12,7 @@ import numpy as np
 import tomli_w
 
 from graphon_theory.activations.activation import Activation, as_activation
-from graphon_theory.data.checks import whole_number
+from graphon_theory.data.checks import axes_of, whole_number
 from graphon_theory.errors import GraphonError, NetworkError, SpecError, shown
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity, as_connectivity
@@ -413,7 +413,7 @@ def _with_scales(
         if any(getattr(stage, name) is None for stage in dense_stages(stages)):
             raise NetworkError(f"{name}: expected one number or {depth} (one per layer), got {changed}.")
         return stages
-    several = np.ndim(value) == 1 and not isinstance(value, str)
+    several = axes_of(value) == 1 and not isinstance(value, str)
     many = value if several else [value] * depth
     if len(many) != depth:
         raise NetworkError(f"{name}: expected one number or {depth} (one per layer), got {len(many)}.")
@@ -460,7 +460,7 @@ def _widths(widths: Any, outline: Outline, depth: int, parameterization: str) ->
                 f'widths: parameterization="standard" needs the {depth} fan-ins (n_0, ..., n_{depth - 1}), got none.'
             )
         return None
-    if not isinstance(widths, (Sequence, np.ndarray)) or np.ndim(widths) != 1 or len(widths) != depth:
+    if not isinstance(widths, (Sequence, np.ndarray)) or axes_of(widths) != 1 or len(widths) != depth:
         raise NetworkError(f"widths: expected {depth} fan-ins (n_0, ..., n_{depth - 1}), got {shown(widths)}.")
     checked = tuple(whole_number("widths", n, error=NetworkError) for n in widths)
     units: dict[int, tuple[int, int]] = {}  # of every layer of units: who read it first, and its width

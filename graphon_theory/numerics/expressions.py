@@ -20,6 +20,8 @@ from scipy.special import erf as _erf
 from sympy.functions.elementary.piecewise import ExprCondPair
 
 from graphon_theory.errors import ExpressionError
+from graphon_theory.numerics import wide_numbers
+from graphon_theory.numerics.wide_numbers import Wide
 
 MAX_TEXT = 2_000  # characters of a text
 MAX_DEPTH = 60  # nesting of an expression
@@ -56,6 +58,15 @@ _FOLDS: dict[Any, Callable[..., Any]] = {
     sp.Max: np.maximum,
     sp.And: np.logical_and,
     sp.Or: np.logical_or,
+}
+_WIDE: dict[Any, Callable[..., Any]] = {  # others need not be told from infinity
+    sp.Add: wide_numbers.add,
+    sp.Mul: wide_numbers.multiply,
+    sp.exp: wide_numbers.exp,
+    sp.log: wide_numbers.log,
+    sp.sinh: wide_numbers.sinh,
+    sp.cosh: wide_numbers.cosh,
+    sp.Abs: wide_numbers.absolute,
 }
 _NUMBERS = (sp.Integer, sp.Rational, sp.Float, *(type(n) for n in (sp.Rational(1, 2), *map(sp.Integer, (-1, 0, 1)))))
 _CONSTANTS = (type(sp.pi), type(sp.E), type(sp.true), type(sp.false))
@@ -165,6 +176,15 @@ def _beyond(exponent: Any) -> bool:
         return True
 
 
+def _exact_terms(exponent: Any) -> Any:
+    """The exponent with its constant as a fraction: of exp(3000*u - 2331.0) SymPy makes exp(-2331.0) exp(3000*u)."""
+    if not (isinstance(exponent, sp.Add) and any(term.is_Float for term in exponent.args)):
+        return exponent
+    terms = [sp.Rational(repr(float(term))) if term.is_Float else term for term in exponent.args]
+    large = any(isinstance(term, sp.Rational) and max(abs(term.p), term.q) > MAX_INTEGER for term in terms)
+    return exponent if large else sp.Add(*terms)
+
+
 class _Builder:
     """Build a SymPy expression from text, one whitelisted syntax node at a time."""
 
@@ -252,6 +272,8 @@ class _Builder:
         return down(node.elts[0]), down(node.elts[1])
 
     def apply(self, function: Callable[..., Any], *args: Any) -> Any:
+        if function is sp.exp or (function is operator.pow and args[0] == sp.E):
+            args = (*args[:-1], _exact_terms(args[-1]))
         try:
             return self.bounded(function(*args))
         except ExpressionError:
@@ -341,12 +363,15 @@ def evaluate(expr: sp.Basic, values: Mapping[str, Any]) -> Any:
 
 
 class Program:
-    """A checked expression as a list of NumPy functions, each applied to results before it: :func:`evaluate`, often."""
+    """A checked expression as a list of NumPy functions, each applied to results before it: :func:`evaluate`, often.
+
+    Where the result is not finite, it is taken again by numbers that do not overflow on the way (``wide_numbers``).
+    """
 
     def __init__(self, expr: sp.Basic) -> None:
         self._start: list[Any] = []  # constants, in the places of their results
         self._symbols: list[tuple[int, str]] = []
-        self._steps: list[tuple[int, Callable[..., Any], tuple[int, ...]]] = []
+        self._steps: list[tuple[int, Callable[..., Any], Callable[..., Any], tuple[int, ...]]] = []
         self._places: dict[Any, int] = {}
         self._result = self._place(expr)
 
@@ -355,9 +380,28 @@ class Program:
         for place, name in self._symbols:
             results[place] = values[name]
         with np.errstate(all="ignore"):
-            for place, function, args in self._steps:
+            for place, function, _, args in self._steps:
                 results[place] = function(*[results[arg] for arg in args])
-        return results[self._result]
+            found = results[self._result]
+            if not self._steps or np.isfinite(found).all():
+                return found
+            names = [name for _, name in self._symbols]
+            whole, *given = np.broadcast_arrays(found, *(values[name] for name in names))
+            wrong = ~np.isfinite(whole)
+            again = self._widely({name: one[wrong] for name, one in zip(names, given, strict=True)})
+        out = np.array(whole, dtype=float)
+        out[wrong] = again
+        return out if out.ndim else out[()]
+
+    def _widely(self, values: Mapping[str, Any]) -> Any:
+        """The same by wide numbers, which take longer."""
+        results: list[Any] = [one if isinstance(one, bool) or one is None else Wide.of(one) for one in self._start]
+        for place, name in self._symbols:
+            results[place] = Wide.of(values[name])
+        for place, _, wide, args in self._steps:
+            results[place] = wide(*[results[arg] for arg in args])
+        found = results[self._result]
+        return found.plain if isinstance(found, Wide) else found
 
     def _place(self, node: Any) -> int:
         if node not in self._places:
@@ -373,29 +417,36 @@ class Program:
         elif node.is_Atom:
             self._start.append(float(node))
         else:
-            function, inner = _step(node)
+            function, wide, inner = _step(node)
             args = tuple(self._place(arg) for arg in inner)
             self._start.append(None)
-            self._steps.append((len(self._start) - 1, function, args))
+            self._steps.append((len(self._start) - 1, function, wide, args))
         return len(self._start) - 1
 
 
-def _step(node: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """The NumPy function of a node, and the nodes that it takes."""
+def _step(node: Any) -> tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]:
+    """The NumPy function of a node, the same of wide numbers, and the nodes that it takes."""
     if isinstance(node, sp.Pow):
-        if node.exp == sp.Rational(1, 2):
-            return np.sqrt, (node.base,)
-        if node.exp == sp.Rational(-1, 2):
-            return lambda base: 1.0 / np.sqrt(base), (node.base,)
         if node.exp.is_Integer:
-            return partial(_whole_power, exponent=int(node.exp)), (node.base,)
-        return lambda base, exponent: np.power(np.asarray(base, dtype=float), exponent), node.args
+            n = int(node.exp)
+            return partial(_whole_power, exponent=n), partial(wide_numbers.whole_power, n=n), (node.base,)
+        if node.exp == sp.Rational(1, 2):
+            return np.sqrt, wide_numbers.root, (node.base,)
+        if node.exp == sp.Rational(-1, 2):
+            return lambda base: 1.0 / np.sqrt(base), wide_numbers.inverse_root, (node.base,)
+        return lambda base, exponent: np.power(np.asarray(base, dtype=float), exponent), wide_numbers.power, node.args
     if isinstance(node, sp.Piecewise):
-        return _pieces, tuple(part for piece in node.args for part in piece.args)
+        return _pieces, wide_numbers.pieces, tuple(part for piece in node.args for part in piece.args)
     if node.func in _FOLDS:
         fold = _FOLDS[node.func]
-        return lambda *args: reduce(fold, args), node.args
-    return _NUMPY[node.func], node.args
+
+        def folded(*args: Any) -> Any:
+            return reduce(fold, args)
+
+        wide = wide_numbers.folded(_WIDE[node.func]) if node.func in _WIDE else wide_numbers.plainly(folded)
+        return folded, wide, node.args
+    plain = _NUMPY[node.func]
+    return plain, _WIDE.get(node.func) or wide_numbers.plainly(plain), node.args
 
 
 def _whole_power(base: Any, exponent: int) -> Any:

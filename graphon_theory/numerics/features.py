@@ -28,6 +28,7 @@ _LINES = np.array([0.0731, 0.1873, 0.2917, 0.4139, 0.5261, 0.6373, 0.7349, 0.846
 _CONSTANT = 1e-7  # how far a curve may move from line to line and still lie at one position
 _OUTSTANDING = 30.0  # times the median of its line that the bend at a feature exceeds
 _BEND = 1e-9  # and this share of the largest value
+_ON_LINE = 2.2  # steps from a line within which bends of a kink along it lie: four neighbours enter one
 _THINNED = 6  # of so many points one enters the median
 _BISECTIONS = 46  # to a jump
 _JUMP = 0.3  # share of a step that is left of it there
@@ -67,7 +68,8 @@ class SteepPart:
         a: Switch = self if of_v else transposed(self)
 
         def slope(x: FloatArray, y: FloatArray) -> FloatArray:
-            return a(x, y + _STEP) - a(x, y - _STEP)
+            with np.errstate(invalid="ignore"):  # bases of powers may overflow
+                return a(x, y + _STEP) - a(x, y - _STEP)
 
         levels = roots_on_unit(a, x, grid) if self.levels else np.zeros((len(x), 0))
         extremes = roots_on_unit(slope, x, grid)
@@ -170,12 +172,15 @@ def _inside(marks: FloatArray) -> FloatArray:
 
 
 class SampledFeatures:
-    """Marks of a function of (u, v) of which only values are known, by samples on a grid."""
+    """Marks of a function of (u, v) of which only values are known, by samples on a grid.
 
-    def __init__(self, f: Callable[[FloatArray, FloatArray], FloatArray], values: FloatArray | None = None) -> None:
-        self.f = f
+    ``diagonal``: it is known not to be smooth along u = v, so that marks which mean this line are left out.
+    """
+
+    def __init__(self, f: Callable[[FloatArray, FloatArray], FloatArray], *, diagonal: bool = False) -> None:
+        self.f, self.diagonal = f, diagonal
         self.u, self.v = ((np.arange(SAMPLED) + shift) / SAMPLED for shift in (0.5, 0.618))
-        self.values = self._at(self.u[:, None], self.v) if values is None else values
+        self.values = self._at(self.u[:, None], self.v)
         self.size = float(np.abs(self.values).max())
 
     def _at(self, u: FloatArray, v: FloatArray) -> FloatArray:
@@ -188,15 +193,19 @@ class SampledFeatures:
     @cached_property
     def _rows(self) -> tuple[NDArray[np.intp], FloatArray]:
         """Marked rows and the v at which they are marked, where that is not the same v for most of them."""
-        found = _outstanding(self.values, self.size)
-        row, k = np.nonzero(found & (found.mean(axis=0) < 0.6))
-        return row, self.v[k]
+        return self._moving(self.values, self.u, self.v)
 
     @cached_property
     def _columns(self) -> tuple[NDArray[np.intp], FloatArray]:
-        found = _outstanding(self.values.T, self.size)
-        column, k = np.nonzero(found & (found.mean(axis=0) < 0.6))
-        return column, self.u[k]
+        return self._moving(self.values.T, self.v, self.u)
+
+    def _moving(self, values: FloatArray, lines: FloatArray, along: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
+        found = _outstanding(values, self.size)
+        found = found & (found.mean(axis=0) < 0.6)
+        if self.diagonal:
+            found = found & (np.abs(lines[:, None] - along) > _ON_LINE / SAMPLED)
+        row, k = np.nonzero(found)
+        return row, along[k]
 
     @property
     def any_curves(self) -> bool:

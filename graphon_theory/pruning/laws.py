@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 from scipy.stats import beta, chi2
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import positive_number, real_array, share_kept, whole_number, whole_numbers
+from graphon_theory.data.checks import axes_of, positive_number, real_array, share_kept, whole_number, whole_numbers
 from graphon_theory.errors import ConnectivityError, GraphonError, shown
 from graphon_theory.graphons.analytic import AnalyticGraphon
 from graphon_theory.graphons.callables import FunctionGraphon, OfOne
@@ -137,7 +137,7 @@ def unit_pruning(rows: float = 1.0, columns: float = 1.0, fan_in: int | None = N
     mask[0, 0] = 1.0
     factor = 1.0
     if fan_in is not None and kept < 1.0:
-        n = whole_number("fan_in", fan_in, error=ConnectivityError)
+        n = whole_number("fan_in", fan_in, 1, 2**53, error=ConnectivityError)
         factor = float(chi2.sf(chi2.isf(kept, n), n + 2)) / kept
     graphon = StepGraphon(mask, u_edges, v_edges)
     return Connectivity(graphon, None if factor == 1.0 else StepGraphon(factor * mask, u_edges, v_edges))
@@ -381,7 +381,7 @@ def _as_factor(name: str, factor: Any, position: str) -> Graphon:
         if values.ndim != 1:
             raise ConnectivityError(f"expected values on equal blocks as a 1-D array, got shape {values.shape}")
         return StepGraphon(values[:, None] if rows else values[None, :])
-    except (GraphonError, TypeError, ValueError) as error:
+    except (GraphonError, OverflowError, TypeError, ValueError) as error:
         raise ConnectivityError(f"{name}: {str(error).rstrip('.')}.") from None
 
 
@@ -390,6 +390,6 @@ def _density(density: float, name: str = "density") -> float:
 
 
 def _widths(widths: Any) -> tuple[int, ...]:
-    if isinstance(widths, str) or not isinstance(widths, (Sequence, np.ndarray)) or len(widths) < 2:
+    if isinstance(widths, str) or axes_of(widths) != 1 or len(widths) < 2:
         raise ConnectivityError(f"widths: expected all unit counts (n_0, ..., n_L), at least two, got {shown(widths)}.")
     return tuple(whole_number("widths", n, error=ConnectivityError) for n in widths)

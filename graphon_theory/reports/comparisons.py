@@ -15,6 +15,7 @@ from graphon_theory.data.checks import (
     as_inputs,
     checked_dataset,
     checked_targets,
+    one_of,
     positive_number,
     whole_number,
 )
@@ -110,8 +111,7 @@ def compare_networks(
     generator = as_generator(rng)
     if (x_test is None) != (y_test is None):
         raise InputError("x_test, y_test: give both, or neither.")
-    if kind not in ("ntk", "nngp"):
-        raise InputError(f'kind: expected "ntk" or "nngp", got {shown(kind)}.')
+    kind = one_of("kind", kind, ("ntk", "nngp"))
     share = positive_number("level", level)
     delta = positive_number("ridge", ridge, zero=True)
     inputs = as_inputs(x)
@@ -242,10 +242,10 @@ def _members(networks: Any) -> dict[str, list[Network]]:
     for name, given in networks.items():
         many = list(given) if isinstance(given, list | tuple) else [given]
         if not many:
-            raise InputError(f"networks[{name!r}]: expected a Network, or one a seed, got none.")
+            raise InputError(f"networks[{shown(name)}]: expected a Network, or one a seed, got none.")
         for one in many:
             if not isinstance(one, Network):
-                raise NetworkError(f"networks[{name!r}]: expected a Network, got {shown(one)}.")
+                raise NetworkError(f"networks[{shown(name)}]: expected a Network, got {shown(one)}.")
         members[name] = many
     return members
 
@@ -299,7 +299,7 @@ def _problem(name: str, kernel: xr.DataArray, targets: FloatArray) -> LinearTrai
     try:
         return LinearTraining.of(kernel, targets)
     except InputError as error:
-        raise InputError(f"networks[{name!r}]: {error}") from None
+        raise InputError(f"networks[{shown(name)}]: {error}") from None
 
 
 def _complexity(problem: LinearTraining, delta: float) -> float:

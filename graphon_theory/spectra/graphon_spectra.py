@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from graphon_theory.arrays import EPS, FloatArray
 from graphon_theory.data.checks import real_array, whole_number
 from graphon_theory.data.labels import MODE, U, V, Variables, dataset
 from graphon_theory.errors import GraphonError, InputError, QuadratureError, shown
-from graphon_theory.graphons.conversions import as_graphon
+from graphon_theory.graphons.conversions import as_graphon, check_squares
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
@@ -40,6 +40,7 @@ _TAIL = 4 * EPS  # wanted of the last coefficients, relative to the largest func
 _PROMISING = 1e-9  # tails below which more nodes do better than another map
 _NOISE = 4e-13  # below this a panel of the highest order counts as resolved to the rounding of its integrals
 _ROUNDS = 40
+_MOST_PARTS = 10_000  # of a list of layers, or rows of a table
 _NODES = 1_000  # of one side
 _EDGES = 200  # of one side at the start
 _CHECK = 7  # nodes a panel by which the check's rule differs
@@ -80,7 +81,7 @@ def graphon_spectrum(
     QuadratureError when the functions cannot be resolved: kinks along straight lines are, curves that fold back
     (|v - (u - 1/2)^2|) may not be.
     """
-    chain = _chain(graphon)
+    chain = tuple(check_squares(one, "graphon") for one in _chain(graphon))
     count = whole_number("count", count, expected="a positive whole number of modes")
     if not (isinstance(rtol, float | int | np.floating) and 1e-14 <= rtol < 1):
         raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {shown(rtol)}.")
@@ -362,9 +363,9 @@ def _chain(graphon: object) -> tuple[Graphon, ...]:
     if isinstance(graphon, Connectivity):
         return (graphon.mask,)
     if isinstance(graphon, Iterable) and not isinstance(graphon, str | Graphon) and not hasattr(graphon, "__array__"):
-        parts = list(graphon)
-        if not parts:
-            raise InputError("graphon: expected at least one layer, got an empty list.")
+        parts = list(islice(graphon, _MOST_PARTS + 1))
+        if not 0 < len(parts) <= _MOST_PARTS:
+            raise InputError(f"graphon: expected from 1 to {_MOST_PARTS:,} layers or rows, got {shown(graphon)}.")
         if not all(_is_row(part) for part in parts):  # rows of numbers are one step graphon
             return tuple(layer for part in parts for layer in _chain(part))
         graphon = parts

@@ -10,7 +10,14 @@ from numpy.typing import ArrayLike
 from scipy.linalg import norm
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_cross_kernel, as_kernel, checked_count, checked_weights, positive_number
+from graphon_theory.data.checks import (
+    as_cross_kernel,
+    as_kernel,
+    checked_count,
+    checked_weights,
+    positive_number,
+    refuse_infinite,
+)
 from graphon_theory.data.fingerprints import is_as_made
 from graphon_theory.data.labels import MODE, OUTPUT, Labels, Variables, X, dataset, inputs_of, labels_of
 from graphon_theory.data.output_kernels import each_kernel
@@ -324,12 +331,13 @@ def parts_of(modes: xr.Dataset) -> tuple[FloatArray, FloatArray, FloatArray]:
         raise InputError(
             "modes: expected the Dataset that spectrum() returns; pass it unchanged or with modes selected."
         )
-    if not modes.eigenvalue.size or X not in modes.eigenfunction.dims:
+    if not modes.eigenfunction.size or X not in modes.eigenfunction.dims:
         raise InputError('modes: expected at least one mode, over inputs "x", as spectrum() returns them.')
     if any(modes[one].dtype.kind != "f" for one in ("eigenvalue", "eigenfunction")):
         raise InputError(f"modes: expected real eigenvalues and eigenfunctions, got {modes.eigenfunction.dtype}.")
     values = np.atleast_1d(modes.eigenvalue.values)
     functions = modes.eigenfunction.values.reshape(-1, len(values))
+    refuse_infinite("modes", functions, "compute the spectrum again")
     law = modes.weight.values if "weight" in modes else np.full(len(functions), 1 / len(functions))
     return values, functions, law
 

@@ -21,8 +21,10 @@ import numpy as np
 from graphon_theory.arrays import EPS, FloatArray
 from graphon_theory.data.checks import one_of, positive_number, whole_number
 from graphon_theory.data.labels import DEGREE, RADIAL, Variables, dataset
+from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import ConvergenceError, InputError, NetworkError
+from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.graphons.positions import between
 from graphon_theory.networks.network import Network
 from graphon_theory.numerics.quadratures import gauss
@@ -73,26 +75,27 @@ def zonal_spectrum(
     """
     if not isinstance(network, Network):
         raise NetworkError(f"network: expected a Network, got {type(network).__name__}.")
-    for name, value, least in (("dimension", dimension, 2), ("count", count, 1), ("radial", radial, 1)):
+    d, count, radial = (
         whole_number(name, value, least, _MOST, expected=f"a whole number of at least {least} (and at most {_MOST:,})")
+        for name, value, least in (("dimension", dimension, 2), ("count", count, 1), ("radial", radial, 1))
+    )
     for name, choice, choices in (("law", law, ("sphere", "gaussian")), ("kind", kind, ("ntk", "nngp"))):
         one_of(name, choice, choices)
-    whole_number("output", output, 0, network.outputs - 1, expected=f"0..{network.outputs - 1}")
-    check_zonal(network, int(dimension))
+    output = whole_number("output", output, 0, network.outputs - 1, expected=f"0..{network.outputs - 1}")
+    check_zonal(network, d)
 
-    d = int(dimension)
     copies = [_multiplicity(d, k) for k in range(count)]
     # netCDF-3 holds integers of 32 bits, and those of 64 end soon in high dimensions
     multiplicity = np.array(copies, dtype=np.int64 if max(copies) < 2**31 else np.float64)
     rtol = positive_number("rtol", (1e-10 if law == "sphere" else 1e-7) if rtol is None else rtol)
-    rules, kept = (_SPHERE, 1) if law == "sphere" else (_GAUSSIAN, int(radial))
+    rules, kept = (_SPHERE, 1) if law == "sphere" else (_GAUSSIAN, radial)
     if kept > rules[0][1]:
         raise InputError(f"radial: at most {rules[0][1]} modes of one degree are computed, got {radial}.")
     previous: FloatArray | None = None
     for angles, radii in rules:
         r, weights = (np.array([np.sqrt(d)]), np.ones(1)) if law == "sphere" else _chi_rule(d, radii)
         theta, measure = _angle_rule(angles, d)
-        kernel, trace, error = _between(network, r, theta, kind, int(output), d, rtol)
+        kernel, trace, error = _between(network, r, theta, kind, output, d, rtol)
         harmonics = _gegenbauer(np.cos(theta), d, count) * measure
         root = np.sqrt(weights)
         parts = np.einsum("kt,ijt->kij", harmonics, kernel) * (root[:, None] * root)
@@ -146,6 +149,8 @@ def check_zonal(network: Network, dimension: int) -> None:
         )
     cells = np.linspace(0.0, 1.0, dimension + 1)
     for name, graphon in (("mask", first.mask), ("variance", first.variance)):
+        if _same_over_inputs(graphon):
+            continue
         plain = graphon.constant_in_u and not graphon.switches
         points = between([graphon.u_breaks], plain)
         rows = (
@@ -164,16 +169,25 @@ def check_zonal(network: Network, dimension: int) -> None:
             )
 
 
+def _same_over_inputs(graphon: Graphon) -> bool:
+    """Whether every row is known to be one number."""
+    return graphon.constant_in_v and len(graphon.v_breaks) == 2 and not graphon.switches
+
+
 def _between(
     network: Network, r: FloatArray, theta: FloatArray, kind: str, output: int, d: int, rtol: float
 ) -> tuple[FloatArray, FloatArray, float]:
     """K(r_i, r_j, theta_t) (i, j, t), K(x, x) at the radii, and the kernel's relative error."""
-    x = np.zeros((len(r), d))
-    x[:, 0] = r
-    x2 = np.zeros((len(r), len(theta) + 1, d))
-    angles = np.concatenate([theta, [0.0]])
-    x2[..., 0], x2[..., 1] = np.outer(r, np.cos(angles)), np.outer(r, np.sin(angles))
-    found = limit_kernel(network, x, x2.reshape(-1, d), rtol=min(rtol, 1e-10))
+    first = network.layers[0]
+    plane = first.known is None and _same_over_inputs(first.mask) and _same_over_inputs(first.variance)
+    inputs = 2 if plane else d  # x and x' span a plane: where all inputs are alike, those of the plane will do
+    radius, angles = r * np.sqrt(inputs / d), np.concatenate([theta, [0.0]])
+    count = len(r) * (len(angles) + 1)
+    refuse_beyond_memory("dimension", 8.0 * count * inputs, f"{count} vectors of {d:,} inputs", "take fewer inputs")
+    x, x2 = np.zeros((len(r), inputs)), np.zeros((len(r), len(angles), inputs))
+    x[:, 0] = radius
+    x2[..., 0], x2[..., 1] = np.outer(radius, np.cos(angles)), np.outer(radius, np.sin(angles))
+    found = limit_kernel(network, x, x2.reshape(-1, inputs), rtol=min(rtol, 1e-10))
     kernel = found[kind] if network.outputs == 1 else found[kind].isel(output=output)
     values = kernel.values.reshape(len(r), len(r), -1)
     trace = np.diagonal(values[..., -1]).copy()

@@ -103,9 +103,10 @@ def eigenlearning(
             "the spectrum, or a ridge."
         )
     kappa = np.array([_kappa(values, copies, int(n), n * delta) for n in counts])
-    learned = values / (values + kappa[:, None])
-    overfitting = counts / (counts - learned**2 @ copies)
-    noisy = overfitting * ((1 - learned) ** 2 @ power + sigma2)
+    learned, missed = values / (values + kappa[:, None]), kappa[:, None] / (values + kappa[:, None])
+    # n - sum L^2 without cancellation, by n = sum L + n ridge / kappa
+    overfitting = counts / ((learned * missed) @ copies + counts * (delta / kappa))
+    noisy = overfitting * (missed**2 @ power + sigma2)
     variables: Variables = {
         "test_error": ((SIZE,), noisy - sigma2),
         "train_error": ((SIZE,), (delta / kappa) ** 2 * noisy),
@@ -221,12 +222,15 @@ def measured_learning_curve(
     delta = positive_number("ridge", ridge, zero=True)
     repeats = whole_number("repeats", repeats, 2, MOST_DRAWS)
     random = as_generator(rng, expected="a seed or a numpy Generator")
+    beside = counts * delta
+    if not np.isfinite(beside).all():
+        raise InputError(f"ridge: {delta:.3g} times {counts.max()} inputs is beyond the largest number; lower it.")
     errors = np.empty((2, len(counts), repeats))
     for row, n in enumerate(counts.tolist()):
         for repeat in range(repeats):
             order = random.permutation(size)
             train, test = order[:n], order[n:]
-            own = matrix[np.ix_(train, train)] + n * delta * np.eye(n)
+            own = matrix[np.ix_(train, train)] + beside[row] * np.eye(n)
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("error", LinAlgWarning)

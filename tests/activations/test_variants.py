@@ -22,6 +22,12 @@ SMOOTH = {  # and a variance to which they are taken
     "exp(3*z + 1) - 2": 0.2,
     "exp(z**2/8)": 0.4,
     "z*(1 + erf(0.7*z))/2": 2.0,
+    "sin(z + 1)": 1.0,
+    "2*cos(1 - 3*z) - 1": 0.3,
+    "cos(z) + sin(z)": 1.5,
+    "3*sin(2*z - 1) - cos(2 - 2*z)/2 + sin(2 - 2*z)": 0.5,
+    "exp(-(z - 1)**2/2)": 2.0,
+    "1 - 3*exp(z - 2*z**2)": 1.5,
 }
 BENT = ["2*Heaviside(z) - 1", "sign(z)", "3*Max(z, 0) - 1", "2 - Max(-z, z/10)", "Piecewise((1, z > 0), (-2, True))"]
 MEANS = {text: text not in ("exp(z**2/8)",) and "erf" not in text for text in SMOOTH}
@@ -129,5 +135,14 @@ def test_variants_are_values() -> None:
 
 
 def test_what_is_no_variant_goes_another_way() -> None:
-    for text in ("tanh(2*z)", "z**2", "Max(z - 1, 0)", "erf(z)**2", "sin(z) + cos(z)", "3 + 0*z", "z*erf(z) + z**2"):
+    for text in (
+        "tanh(2*z)",
+        "z**2",
+        "Max(z - 1, 0)",
+        "erf(z)**2",
+        "sin(z) + cos(2*z)",
+        "erf(z - 1)",
+        "3 + 0*z",
+        "z*erf(z) + z**2",
+    ):
         assert gt.Activation(text).route != "closed form"

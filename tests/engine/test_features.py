@@ -169,3 +169,16 @@ def test_rows_that_are_small_differences_settle() -> None:
 def test_rows_that_are_small_differences_settle_below_what_vanishes() -> None:
     text = "0.5 + 0.5*tanh(50*(u - v))"
     assert gt.limit_kernel(gt.Network(["u*v", text, text, 1.0]), X).attrs["quadrature_error"] <= 1e-10
+
+
+def test_a_declared_diagonal_is_not_found_again() -> None:
+    """What is declared costs nothing more; what else there is beside it is still found."""
+    declared, told = (gt.FunctionGraphon(lambda u, v: 1 - np.abs(u - v), diagonal=one) for one in (True, False))
+    assert declared._features.any_curves is False
+    assert told._features.any_curves is True
+    both = gt.FunctionGraphon(lambda u, v: np.where(v > 0.3 + 0.5 * u, 1.0, 0.5) - 0.2 * np.abs(u - v), diagonal=True)
+    lines = np.array([0.1, 0.45, 0.9])
+    found = both.creases(lines)
+    for line, row in zip(lines, found, strict=True):
+        for place in (line, 0.3 + 0.5 * line):
+            assert np.nanmin(np.abs(row - place)) < 1e-9

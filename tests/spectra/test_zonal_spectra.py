@@ -173,3 +173,11 @@ def test_as_many_inputs_as_pixels(tmp_path: Path) -> None:
     assert 0.9 < float(found.energy[-1]) <= 1 + 1e-12
     save_dataset(found, tmp_path / "modes.nc")
     assert load_dataset(tmp_path / "modes.nc").multiplicity.equals(found.multiplicity)
+
+
+def test_many_inputs_need_no_more_than_a_plane_of_them() -> None:
+    """Where rows are one number two inputs do for all: as with a row of equal numbers, which is not known to be one."""
+    for dimension in (5, 30):
+        known = zonal_spectrum(Network([0.5, 1.0], "erf"), dimension, 4)
+        met = zonal_spectrum(Network([[[0.5, 0.5]], 1.0], "erf"), dimension, 4)
+        np.testing.assert_allclose(known.eigenvalue, met.eigenvalue, rtol=1e-10, atol=1e-14)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from graphon_theory.errors import GraphonError
 from tests.tools.fuzz_entries import NEW, STEP, Entry, X, Y
 
 FOLDER = Path("files")
+_IMAGES = 300
 
 
 @cache
@@ -37,6 +39,10 @@ def _files() -> dict[str, bytes]:
     rng = np.random.default_rng(0)
     masks = [rng.random(shape) < 0.7 for shape in ((6, 2), (6, 6), (1, 6))]
     np.savez(FOLDER / "masks.npz", *masks)
+    images, labels = rng.integers(0, 256, (_IMAGES, 3, 3), dtype=np.uint8), np.arange(_IMAGES) % 3
+    for name, array in (("train-images-idx3-ubyte", images), ("train-labels-idx1-ubyte", labels.astype(np.uint8))):
+        head = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+        (FOLDER / name).write_bytes(head + array.tobytes())
     return {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir())}
 
 
@@ -97,6 +103,10 @@ def _at(name: str) -> str:
 
 
 def commands() -> list[Entry]:
+    return [*_of_theory(), *_of_experiments()]
+
+
+def _of_theory() -> list[Entry]:
     out: list[Entry] = []
     main = partial(_run, cli.main, (0, 1, 2))
 
@@ -183,3 +193,66 @@ def commands() -> list[Entry]:
         "net.toml",
     )
     return out
+
+
+def _of_experiments() -> list[Entry]:
+    try:
+        from graphon_validation import commands as experiments
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return []
+    main = partial(_run, experiments.main, (0, 1, 2))
+    on_images = {"--data": f"idx:{FOLDER}"}
+    images = {f"file {name}": name for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")}
+    given: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+        "quickstart-sweep": (
+            {"--network": _at("net.toml"), "--inputs": _at("x.npy")},
+            {"file net.toml": "net.toml", "file x.npy": "x.npy"},
+        ),
+        "width-sweep": ({}, {}),
+        "three-blocks": ({}, {}),
+        "magnitude-gap": ({"--widths": ["24"]}, {}),
+        "protocols": (
+            {"--method": "magnitude", "--density": "0.5", "--blocks": "2", "--hidden": "2", **on_images},
+            images,
+        ),
+        "saliency": (
+            {
+                "--density": "0.8",
+                "--loss": "squared",
+                "--activation": "relu",
+                "--bias-variance": "0.1",
+                "--hidden": "2",
+                "--positions": "8",
+                **on_images,
+            },
+            images,
+        ),
+        "sign-scores": (on_images, images),
+        "sign-test": ({"--methods": ["magnitude"], "--densities": ["0.5"], "--hidden": ["2"], **on_images}, images),
+        "path-sums": ({"--method": "magnitude", **on_images}, images),
+        "upstream": ({"--densities": ["0.5"], "--positions": "8", **on_images}, images),
+        "training": (
+            {
+                "--methods": ["magnitude"],
+                "--densities": ["0.5"],
+                "--learning-rate": "0.001",
+                "--init": "he",
+                "--hidden": "2",
+                **on_images,
+            },
+            images,
+        ),
+    }
+    slow = {"magnitude-gap", "protocols", "saliency", "path-sums", "training"}
+
+    def plain(name: str) -> dict[str, Any]:
+        options, files = given[name]
+        content = {key: _files()[one] for key, one in files.items()}
+        return {"command": name, "--out": "made", "--widths": ["8"], "--seeds": "3", **options, **content}
+
+    return [
+        Entry(f"experiment {name}", main, partial(plain, name), (str,), kept=("command",), slow=name in slow)
+        for name in given
+    ]

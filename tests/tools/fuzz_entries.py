@@ -37,6 +37,7 @@ class Entry:
     returns: tuple[type, ...]
     loose: frozenset[str] = field(default=frozenset())
     kept: tuple[str, ...] = ()  # arguments that are not spoilt
+    slow: bool = False  # the plain call takes more than some tenths of a second
 
 
 @cache

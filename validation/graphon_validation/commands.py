@@ -8,9 +8,12 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from graphon_theory.data.checks import whole_numbers
-from graphon_theory.errors import GraphonError, InputError
+from graphon_theory.cli.exits import exit_status
+from graphon_theory.data.checks import MOST_DRAWS, axes_of, whole_number, whole_numbers
+from graphon_theory.data.files import file_path
+from graphon_theory.errors import InputError
 from graphon_validation.experiments import design_experiments, spectrum_experiments, transfer_experiments
 from graphon_validation.experiments.contenders import CONTENDERS
 from graphon_validation.experiments.idx_data import load_data
@@ -28,31 +31,39 @@ from graphon_validation.experiments.sweep_experiments import (
 )
 from graphon_validation.experiments.synflow_experiments import synflow_law_experiment
 from graphon_validation.experiments.tasks import TASKS
+from graphon_validation.experiments.training_experiments import HELD_OUT, training_experiment
 from graphon_validation.experiments.training_experiments import METHODS as TRAINED
-from graphon_validation.experiments.training_experiments import training_experiment
 from graphon_validation.experiments.upstream_experiments import upstream_experiment
 from graphon_validation.pruning.scores import METHODS
 from graphon_validation.studies.checkpoint_estimates import estimate_checkpoint
 from graphon_validation.training.trainers import OPTIMIZERS
 
+_IMAGES = 300  # for the batch and the inputs of kernels
+_MOST_LAYERS = 1_000
+_LEAST_DENSITY = 1e-6
 ONE_SHOT = sorted(set(METHODS) - {"imp"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     chosen = _parser().parse_args(arguments)
-    try:
+
+    def run() -> None:
         if hasattr(chosen, "widths"):
-            whole_numbers("widths", chosen.widths, distinct=True)
-            if chosen.seeds < chosen.least_seeds:
-                raise InputError(
-                    f"--seeds: expected at least {chosen.least_seeds} networks for errors, got {chosen.seeds}."
-                )
+            whole_numbers("--widths", chosen.widths, distinct=True)
+            expected = f"{chosen.least_seeds} to {MOST_DRAWS:,} networks"
+            whole_number("--seeds", chosen.seeds, chosen.least_seeds, MOST_DRAWS, expected=expected)
+        for density in [*getattr(chosen, "densities", []), getattr(chosen, "density", 1.0)]:
+            if not _LEAST_DENSITY <= density <= 1:
+                raise InputError(f"--density: expected a share kept, {_LEAST_DENSITY:g} to 1, got {density:g}.")
+        densities = getattr(chosen, "densities", [])
+        if len(set(densities)) < len(densities):
+            raise InputError(f"--densities: expected different ones, got {densities}.")
+        if hasattr(chosen, "hidden"):
+            whole_numbers("--hidden", chosen.hidden if axes_of(chosen.hidden) else [chosen.hidden], 1, _MOST_LAYERS)
         chosen.run(chosen)
-    except GraphonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status("error", run)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         name: str, text: str, run: Callable[[argparse.Namespace], object], widths: list[int], seeds: int, least: int = 3
     ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text)
-        made.add_argument("--out", type=Path, required=True, help="folder for the results")
+        made.add_argument("--out", type=_path, required=True, help="folder for the results")
         made.add_argument("--widths", type=int, nargs="+", default=widths, help="hidden widths")
         made.add_argument("--seeds", type=int, default=seeds, help=f"networks per width (at least {least})")
         made.set_defaults(run=run, least_seeds=least)
@@ -79,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     text = "eigenvalues under magnitude pruning over those under random"
     command("magnitude-gap", text, lambda c: magnitude_gap_experiment(c.out, c.widths, c.seeds), [1024], 24)
     quick = command("quickstart-sweep", "a short sweep of a network given as TOML", _quickstart, [64, 256], 8)
-    quick.add_argument("--network", type=Path, required=True, help="TOML file of the network")
-    quick.add_argument("--inputs", type=Path, required=True, help=".npy file of inputs (samples, inputs)")
+    quick.add_argument("--network", type=_path, required=True, help="TOML file of the network")
+    quick.add_argument("--inputs", type=_path, required=True, help="(samples, inputs) as .npy, .npz, .csv or .txt")
 
     text = "pruned networks: four protocols against every theory"
     protocols = command("protocols", text, _protocols, [256, 512, 1024], 8)
@@ -115,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     upstream = command("upstream", text, _upstream, [1024], 8)
     upstream.add_argument("--densities", type=float, nargs="+", default=[DENSITY, 0.05])
     upstream.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
+    upstream.add_argument("--hidden", type=int, default=3, help="hidden layers")
+    upstream.add_argument("--networks", action="store_true", help="draw and prune as many networks, and compare")
 
     text = "networks pruned by SynFlow against gt.synflow_network"
     synflow = command("synflow-law", text, _synflow_law, [256, 512, 1024, 2048], 4)
@@ -158,9 +171,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _path(text: str) -> Path:
+    try:
+        return file_path("path", text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _add_estimate(command: argparse.ArgumentParser) -> None:
-    command.add_argument("source", type=Path, help=".pt, .pth or .safetensors")
-    command.add_argument("--out", type=Path, required=True, help="network to write, .toml or .npz")
+    command.add_argument("source", type=_path, help=".pt, .pth or .safetensors")
+    command.add_argument("--out", type=_path, required=True, help="network to write, .toml or .npz")
     command.add_argument("--blocks", default="16", help='blocks a hidden layer, or "auto"')
     command.add_argument("--inputs", type=int, help="group the inputs, in their order")
     command.add_argument("--no-drift", action="store_true", help="leave the drift D out")
@@ -198,14 +218,14 @@ def _protocols(chosen: argparse.Namespace) -> None:
     if chosen.hidden < 2 and not chosen.prune_input:
         raise InputError("--hidden: with one hidden layer only the input layer is left to prune; add --prune-input.")
     options = {"blocks": chosen.blocks, "hidden": chosen.hidden, "prune_input": chosen.prune_input}
-    data = load_data(chosen.data)
+    data = load_data(chosen.data, least=_IMAGES)
     protocol_experiment(chosen.out, chosen.method, chosen.density, chosen.widths, chosen.seeds, data=data, **options)
 
 
 def _saliency(chosen: argparse.Namespace) -> None:
     names = ("hidden", "activation", "bias_variance", "loss", "positions")
     options = {name: getattr(chosen, name) for name in names}
-    data = load_data(chosen.data)
+    data = load_data(chosen.data, least=_IMAGES)
     saliency_experiment(chosen.out, chosen.density, chosen.widths, chosen.seeds, data=data, **options)
 
 
@@ -213,7 +233,7 @@ def _synflow_law(chosen: argparse.Namespace) -> None:
     for name in ("rounds", "hidden", "inputs"):
         whole_numbers(name, getattr(chosen, name), distinct=True)
     if chosen.quick:
-        small = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
+        small: dict[str, Any] = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
         synflow_law_experiment(chosen.out, [256], 3, **small)
         return
     names = ("densities", "rounds", "hidden", "inputs", "positions")
@@ -221,27 +241,30 @@ def _synflow_law(chosen: argparse.Namespace) -> None:
 
 
 def _sign_scores(chosen: argparse.Namespace) -> None:
-    sign_score_experiment(chosen.out, chosen.widths, chosen.seeds, data=load_data(chosen.data))
+    sign_score_experiment(chosen.out, chosen.widths, chosen.seeds, data=load_data(chosen.data, least=_IMAGES))
 
 
 def _sign_test(chosen: argparse.Namespace) -> None:
     whole_numbers("hidden", chosen.hidden, distinct=True)
     over = (chosen.methods, chosen.densities, chosen.widths, chosen.hidden)
-    sign_test_experiment(chosen.out, *over, chosen.seeds, data=load_data(chosen.data))
+    sign_test_experiment(chosen.out, *over, chosen.seeds, data=load_data(chosen.data, least=_IMAGES))
 
 
 def _path_sums(chosen: argparse.Namespace) -> None:
-    path_sum_experiment(chosen.out, chosen.widths, chosen.seeds, method=chosen.method, data=load_data(chosen.data))
+    path_sum_experiment(
+        chosen.out, chosen.widths, chosen.seeds, method=chosen.method, data=load_data(chosen.data, least=_IMAGES)
+    )
 
 
 def _upstream(chosen: argparse.Namespace) -> None:
-    options = {"positions": chosen.positions, "data": load_data(chosen.data)}
+    options = {name: getattr(chosen, name) for name in ("positions", "hidden", "networks")}
+    options |= {"data": load_data(chosen.data, least=_IMAGES)}
     upstream_experiment(chosen.out, chosen.densities, chosen.widths, chosen.seeds, **options)
 
 
 def _training(chosen: argparse.Namespace) -> None:
     options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init")}
-    options |= {"data": load_data(chosen.data, 200 if chosen.quick else None), "source": chosen.data}
+    options |= {"data": load_data(chosen.data, 200 if chosen.quick else None, 2 * HELD_OUT), "source": chosen.data}
     widths, seeds = ([32], 2) if chosen.quick else (chosen.widths, chosen.seeds)
     if chosen.quick:
         options |= {"hidden": 2, "source": f"{chosen.data}, 200"}
@@ -266,7 +289,7 @@ def _spectrum(chosen: argparse.Namespace) -> None:
     options = {"width": _one_width(chosen), "seeds": chosen.seeds, "hidden": chosen.hidden, "samples": chosen.samples}
     if chosen.quick:
         options |= spectrum_experiments.QUICK
-    data = load_data(chosen.data)
+    data = load_data(chosen.data, least=_IMAGES)
     spectrum_experiments.spectrum_experiment(
         chosen.out, chosen.methods, chosen.densities, data=data, source=chosen.data, **options
     )

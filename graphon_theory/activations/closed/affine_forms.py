@@ -1,10 +1,11 @@
-"""Duals of phi(z) = gain f(stretch z) + offset from the closed form of f (THEORY §4).
+"""Duals of phi(z) = gain f(stretch z + shift) + offset from the closed form of f (THEORY §4).
 
-With a = stretch^2 and m_f = E[f],
+With a = stretch^2 and m_f = E[f], f taken about stretch mu + shift,
 
     C = gain^2 C_f(a Q) + gain offset (m_f + m'_f) + offset^2,   Cdot = gain^2 a Cdot_f(a Q)
 
-so that phi's block is that of f between two scalings. An imaginary stretch, a < 0, makes exp(z^2 / 2) of exp(-z^2 / 2).
+so that phi's block is that of f between two scalings. An imaginary stretch, a < 0, makes exp(z^2 / 2) of exp(-z^2 / 2);
+a shift needs an f whose block takes means.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphon_theory.activations.closed.closed_duals import ClosedForm
+from graphon_theory.activations.closed.closed_duals import ClosedForm, on_pairs
 from graphon_theory.arrays import FloatArray, Function
 
 
@@ -28,10 +29,15 @@ class _Affine:
     stretch: float  # its size where it is imaginary
     square: float  # stretch^2
     offset: float
+    shift: float = 0.0
+
+    def centre(self, mean: ArrayLike) -> FloatArray:
+        """The mean of what f is applied to."""
+        return self.stretch * np.asarray(mean, dtype=float) + self.shift
 
     def inner_mean(self, mean: ArrayLike, q: FloatArray) -> FloatArray:
         """E[f]."""
-        return np.asarray(self.form.mean(self.stretch * np.asarray(mean, dtype=float), self.square * q), dtype=float)
+        return np.asarray(self.form.mean(self.centre(mean), self.square * q), dtype=float)
 
     def mean(self, mean: ArrayLike, q: FloatArray) -> FloatArray:
         """E[phi]."""
@@ -40,7 +46,7 @@ class _Affine:
 
     def mean_slopes(self, mean: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The derivatives of E[phi] in q and in the mean."""
-        in_q, in_mean = self.form.mean_slopes(self.stretch * mean, self.square * q)
+        in_q, in_mean = self.form.mean_slopes(self.centre(mean), self.square * q)
         return self.gain * self.square * in_q, self.gain * self.stretch * in_mean
 
     def _half(self, mean: ArrayLike, q: FloatArray) -> FloatArray:
@@ -50,7 +56,7 @@ class _Affine:
     def features(self, mean: ArrayLike, q: FloatArray) -> FloatArray:
         """(P, F, N): those of f; what the offset adds, after its slopes in q and mu; E[phi]; and 1 where q = 0."""
         mu = np.broadcast_to(np.asarray(mean, dtype=float), q.shape)
-        inner = self.form.features(self.stretch * mu, self.square * q)
+        inner = self.form.features(self.centre(mu), self.square * q)
         in_q, in_mean = self.mean_slopes(mu, q)
         more = np.stack(
             [self.offset * in_q, self.offset * in_mean, self._half(mu, q), self.mean(mu, q), (q == 0).astype(float)],
@@ -61,7 +67,11 @@ class _Affine:
     def moments(self, q12: FloatArray, q11: FloatArray, q22: FloatArray) -> tuple[FloatArray, FloatArray]:
         """C and Cdot about zero."""
         a, squared = self.square, self.gain * self.gain
-        c, dot = self.form.moments(a * q12, a * q11, a * q22)
+        if self.shift:
+            centre = np.full(q12.shape, self.shift)
+            c, dot = on_pairs(self.form, centre, centre, a * q12, a * q11, a * q22)
+        else:
+            c, dot = self.form.moments(a * q12, a * q11, a * q22)
         zero = np.zeros_like(q12)
         means = self.mean(zero, q11) * self.mean(zero, q22)
         c = np.where((q11 > 0) & (q22 > 0), squared * c + (self._half(zero, q11) + self._half(zero, q22)), means)
@@ -131,10 +141,20 @@ class _Affine:
 
 
 def affine(
-    form: ClosedForm, phi: Function, gain: float, stretch: float, offset: float, *, imaginary: bool = False
+    form: ClosedForm,
+    phi: Function,
+    gain: float,
+    stretch: float,
+    offset: float,
+    shift: float = 0.0,
+    *,
+    imaginary: bool = False,
 ) -> ClosedForm:
-    """The closed form of ``phi`` = gain f(stretch z) + offset from that of f (``imaginary``: of f(i stretch z))."""
-    one = _Affine(form, phi, gain, stretch, -stretch * stretch if imaginary else stretch * stretch, offset)
+    """The closed form of ``phi`` = gain f(stretch z + shift) + offset from that of f (``imaginary``: f(i stretch z)).
+
+    A ``shift`` needs a form that takes means.
+    """
+    one = _Affine(form, phi, gain, stretch, -stretch * stretch if imaginary else stretch * stretch, offset, shift)
     about = form.about_means
     return replace(
         form,
@@ -144,6 +164,6 @@ def affine(
         mean=one.mean,
         back=one.back,
         mean_slopes=one.mean_slopes,
-        about_means=None if about is None else affine(about, phi, gain, stretch, offset, imaginary=imaginary),
+        about_means=None if about is None else affine(about, phi, gain, stretch, offset, shift, imaginary=imaginary),
         stretch=abs(stretch),
     )

@@ -21,7 +21,7 @@ from graphon_theory.activations.closed import bivariate_normals as bivariate
 from graphon_theory.activations.closed import rectifier_blocks as rectified
 from graphon_theory.activations.closed import slope_blocks as slopes
 from graphon_theory.activations.closed import smooth_blocks as blocks
-from graphon_theory.arrays import FloatArray
+from graphon_theory.arrays import EPS, FloatArray
 from graphon_theory.numerics import determinants
 
 Moments = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
@@ -56,6 +56,21 @@ class ClosedForm:
         """Whether E[phi^2] is finite for means and variances up to these."""
         shift = self.stretch * mean if self.takes_means else 0.0
         return math.isinf(self.largest) or shift + self.stretch**2 * variance < self.largest
+
+
+def on_pairs(
+    form: ClosedForm, mean1: FloatArray, mean2: FloatArray, q12: FloatArray, q11: FloatArray, q22: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """C and Cdot of single pairs, arrays of one shape, by the compiled block: every pair a position of its own."""
+    shape, count = q12.shape, q12.size
+    state = np.ones((count, 2, 1, 1))
+    state[:, 0, 0, 0] = q12.ravel()
+    out, none = np.empty_like(state), np.zeros((count, 1, 1))
+    f1, f2 = (
+        np.ascontiguousarray(form.features(m.reshape(-1, 1), q.reshape(-1, 1))) for m, q in ((mean1, q11), (mean2, q22))
+    )
+    form.block(state, none, False, 0.0, 0.0, f1, f2, 0, 0, out, np.array([4 * EPS, *form.parameters]))
+    return out[:, 0].reshape(shape), out[:, 1].reshape(shape)
 
 
 def determinant(q12: FloatArray, q11: FloatArray, q22: FloatArray) -> FloatArray:

@@ -219,3 +219,31 @@ def test_scores_that_are_not_finite_are_refused() -> None:
     model.weights[1].data[0, 0] = np.nan
     with pytest.raises(InputError, match="not finite in layer 1"):
         gv.prune(model, "magnitude", 0.5)
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_derivatives_are_taken_where_they_are_turned_off(context: Any) -> None:
+    """Masks by every method, a tangent kernel and a training curve are the same bit by bit."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((6, 3)), rng.standard_normal(6)
+    options: dict[str, dict[str, Any]] = {
+        "imp": {"steps": 2, "learning_rate": 0.1, "loss": "squared"},
+        **{name: {"loss": "squared"} for name in ("snip", "grasp")},
+    }
+
+    def made() -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
+        masks = []
+        for name, method in METHODS.items():
+            model = gv.dense((3, 8, 8, 1), 0, activation="tanh")
+            data = (x, y) if method.needs_data else None
+            gv.prune(model, name, 0.5, data, rounds=2, rng=0, **options.get(name, {}))
+            masks += model.masks
+        losses = gv.train(model, (x, y), steps=3, learning_rate=0.1, progress=False).loss.values
+        return masks, gv.empirical_kernel(model, x).ntk.values, losses
+
+    wanted = made()
+    with context():
+        found = made()
+    assert all(torch.equal(one, other) for one, other in zip(found[0], wanted[0], strict=True))
+    np.testing.assert_array_equal(found[1], wanted[1])
+    np.testing.assert_array_equal(found[2], wanted[2])

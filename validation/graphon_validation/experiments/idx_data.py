@@ -14,14 +14,14 @@ from graphon_validation.training.losses import Data
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 
-def load_data(source: str, count: int | None = None) -> Data:
+def load_data(source: str, count: int | None = None, least: int = 1) -> Data:
     """ "digits", or "idx:FOLDER" for the images and labels in a folder, plain or gzipped, under their usual names.
 
     Inputs are centred by their mean over all pixels, each of mean square 1, in a fixed random order, as
     :func:`graphon_validation.experiments.digits.digits` has them; ``count`` of them, or all.
 
-    Raises InputError for another source, and files that are missing, of another format, cut short or do not fit on each
-    other.
+    Raises InputError for another source, fewer images than ``least``, and files that are missing, of another format,
+    cut short or do not fit on each other.
     """
     if source == "digits":
         x, labels = digits()
@@ -32,6 +32,8 @@ def load_data(source: str, count: int | None = None) -> Data:
     images, labels = (bytes_of(_found(Path(folder), name), "data") for name in (IMAGES, LABELS))
     if images.ndim < 2 or labels.ndim != 1 or len(images) != len(labels) or not len(labels):
         raise InputError(f"data: {folder} has images of shape {images.shape} and labels of shape {labels.shape}.")
+    if len(images) < least:
+        raise InputError(f"data: expected at least {least} images, {folder} has {len(images)}.")
     chosen = np.random.default_rng(0).permutation(len(images))[:count]
     x = images.reshape(len(images), -1)[chosen] - images.mean(dtype=np.float64)
     size = np.sqrt((x**2).mean(1, keepdims=True))

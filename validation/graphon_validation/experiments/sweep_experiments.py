@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from xarray import Dataset
 
+from graphon_theory.data.array_files import read_array
+from graphon_theory.data.checks import as_inputs
 from graphon_theory.data.files import save_dataset
 from graphon_theory.engine.limits import limit_kernel
-from graphon_theory.errors import InputError, SpecError
+from graphon_theory.errors import SpecError
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
@@ -168,7 +170,7 @@ def magnitude_gap_experiment(
 
 
 def quickstart_sweep(network: Path, inputs: Path, widths: Sequence[int], seeds: int, out: Path) -> Dataset:
-    """A short sweep of the network in a TOML file on the inputs in a .npy file, for the quickstart's table.
+    """A short sweep of the network in a TOML file on the inputs in another file, for the quickstart's table.
 
     Writes ``quickstart-sweep.nc``: the kernels and their comparison with the limit. Raises SpecError or
     InputError when a file cannot be read.
@@ -177,10 +179,7 @@ def quickstart_sweep(network: Path, inputs: Path, widths: Sequence[int], seeds: 
         text = network.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"--network: cannot read {network}: {error}.") from None
-    try:
-        x = np.load(inputs, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--inputs: cannot read {inputs} as .npy: {error}.") from None
+    x = as_inputs(read_array(inputs))
     net = Network.from_toml(text)
     real = width_sweep(net, x, widths=widths, seeds=range(seeds))
     result = _merged(real, compare(real, limit_kernel(net, x)))

@@ -16,11 +16,13 @@ from graphon_theory.data import labels
 from graphon_theory.data.checks import real_array, truth, whole_number, whole_numbers
 from graphon_theory.errors import InputError, shown
 from graphon_validation.kernels.grams import Side, masked_gram
+from graphon_validation.networks.masked_layers import autograd
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model, run
 
 OUTPUT2 = "output2"  # outputs, columns of a kernel between outputs
 
 
+@autograd()
 def empirical_kernel(
     model: MaskedMLP,
     x: ArrayLike | DataArray,
@@ -56,7 +58,7 @@ def empirical_kernel(
     """
     checked_model(model)
     truth("per_layer", per_layer)
-    whole_number("memory", memory, expected="a positive number of bytes")
+    memory = whole_number("memory", memory, expected="a positive number of bytes")
     every = isinstance(outputs, str) and outputs == "all"
     if isinstance(outputs, str) and not every:
         raise InputError(f'outputs: expected indices of outputs, "all" or None, got {shown(outputs)}.')
@@ -211,9 +213,7 @@ class _Pass:
             puts_out.append(h)
             return h
 
-        with torch.enable_grad():
-            found = run(model.outline, x.T.contiguous(), linear, axis=0)
-        return cls(signals, puts_out, found)
+        return cls(signals, puts_out, run(model.outline, x.T.contiguous(), linear, axis=0))
 
     def gradients(self, outputs: Sequence[int]) -> list[Tensor]:
         """d f_o / d h^l of every weight layer l: (len(outputs), n_l, N)."""

@@ -7,7 +7,6 @@ import pickle
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn.utils import prune
 
 from graphon_theory.activations.activation import as_activation
 from graphon_theory.data import checks
+from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError, NetworkError, shown, shown_text
 from graphon_theory.networks.stages import Fork, Norm, Outline, Phi, Weights
 from graphon_theory.pruning.laws import INITS
@@ -251,7 +251,7 @@ def _of_state(state: Mapping[Any, Any]) -> Iterator[_Part]:
 
 
 def _read(path: str | os.PathLike[str]) -> Mapping[str, Tensor]:
-    place = Path(path)
+    place = file_path("source", path)
     kind = place.suffix.lower()
     if kind not in (".pt", ".pth", ".safetensors"):
         raise InputError(f"source: expected a file that ends in .pt, .pth or .safetensors, got {shown(str(path))}.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -18,6 +20,21 @@ LAWS = ("normal", "uniform")
 
 # Weights drawn at a time.
 _CHUNK = 1 << 21
+
+
+@contextmanager
+def autograd() -> Iterator[None]:
+    """With derivatives, also where the caller has turned them off by torch.no_grad or torch.inference_mode."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def _differentiable(tensor: Tensor) -> Tensor:
+    """The tensor itself; a copy of one made under torch.inference_mode, which would have no derivatives for ever."""
+    if not tensor.is_inference():
+        return tensor
+    with autograd():
+        return tensor.clone()
 
 
 class MaskedLinear(nn.Module):
@@ -68,11 +85,14 @@ class MaskedLinear(nn.Module):
                 raise NetworkError(f"{name}: expected a dense tensor, got {tensor.dtype} of layout {tensor.layout}.")
             if tensor is not None and name != "mask" and not tensor.is_floating_point():
                 raise NetworkError(f"{name}: expected a tensor of real numbers, got {tensor.dtype}.")
-        for name, variance, least in (("weight", weight_variance, "positive"), ("bias", bias_variance, "at least 0")):
-            expected = f"a finite number, {least}"
-            checks.positive_number(
-                f"{name}_variance", variance, zero=name == "bias", error=NetworkError, expected=expected
-            )
+            if tensor is not None and tensor.device != weight.device:
+                raise NetworkError(f"{name}: expected a tensor on {weight.device}, as weight, got {tensor.device}.")
+        weight_variance = checks.positive_number(
+            "weight_variance", weight_variance, error=NetworkError, expected="a finite number, positive"
+        )
+        bias_variance = checks.positive_number(
+            "bias_variance", bias_variance, zero=True, error=NetworkError, expected="a finite number, at least 0"
+        )
         if weight.ndim != 2:
             raise NetworkError(f"weight: expected shape (out, in), got {tuple(weight.shape)}.")
         if mask is None:
@@ -87,7 +107,7 @@ class MaskedLinear(nn.Module):
         checks.one_of("parameterization", parameterization, PARAMETERIZATIONS, error=NetworkError)
         if trained_bias_variance is None:
             trained_bias_variance = bias_variance if parameterization == "ntk" else float(bias_variance > 0)
-        checks.positive_number(
+        trained_bias_variance = checks.positive_number(
             "trained_bias_variance",
             trained_bias_variance,
             zero=True,
@@ -102,13 +122,15 @@ class MaskedLinear(nn.Module):
             )
         self.law = checks.one_of("law", law, LAWS, error=NetworkError)
         self.bias_law = checks.one_of("bias_law", bias_law, LAWS, error=NetworkError)
-        self.weight_variance = float(weight_variance)
-        self.bias_variance = float(bias_variance)
-        self.trained_bias_variance = float(trained_bias_variance)
+        self.weight_variance = weight_variance
+        self.bias_variance = bias_variance
+        self.trained_bias_variance = trained_bias_variance
         self.parameterization = parameterization
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(bias, requires_grad=trained_bias_variance > 0) if bias is not None else None
-        self.register_buffer("mask", mask)
+        self.weight = nn.Parameter(_differentiable(weight))
+        self.bias = None
+        if bias is not None:
+            self.bias = nn.Parameter(_differentiable(bias), requires_grad=trained_bias_variance > 0)
+        self.register_buffer("mask", _differentiable(mask))
 
     @property
     def scale(self) -> float:

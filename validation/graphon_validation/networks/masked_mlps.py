@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from xarray import DataArray
 from graphon_theory.activations.activation import as_activation
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data import checks
+from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.errors import ConnectivityError, InputError, NetworkError, shown, shown_text
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
@@ -296,6 +297,9 @@ def build(
     given = _given_masks(masks, network.depth)
     streams = checks.as_generator(seed, name="seed").spawn(3 * network.depth)
     dtype = checked_place(device, dtype)
+    _refuse_weights_beyond_memory(
+        (counts[part.place], counts[part.source]) for part in network.outline if isinstance(part, Weights)
+    )
     layers = []
     parts = [part for part in network.outline if isinstance(part, Weights)]
     for index, (part, connectivity) in enumerate(zip(parts, network.layers, strict=True)):
@@ -363,6 +367,7 @@ def dense(
     law, deviation = INITS[checks.one_of("init", init, INITS, error=NetworkError)]
     dtype = checked_place(device, dtype)
     own = bias_variance is None
+    _refuse_weights_beyond_memory(itertools.pairwise(counts))
     starts = _bias_variances(0.0 if bias_variance is None else bias_variance, len(counts) - 1)
     layers = []
     for rng, (n_in, n_out), start in zip(
@@ -385,8 +390,14 @@ def dense(
     return MaskedMLP(layers, activation)
 
 
+def _refuse_weights_beyond_memory(shapes: Iterable[tuple[int, int]]) -> None:
+    """Weights are drawn in float64, beside masks of a byte."""
+    count = sum(one * other for one, other in shapes)
+    refuse_beyond_memory("widths", 9.0 * count, f"{count:,} weights and masks", "take fewer units", error=NetworkError)
+
+
 def _bias_variances(given: Any, depth: int) -> list[float]:
-    values = list(given) if isinstance(given, list | tuple | np.ndarray) else [given] * depth
+    values = list(given) if checks.axes_of(given) == 1 else [given] * depth
     if len(values) != depth:
         raise NetworkError(f"bias_variance: expected one number or {depth}, one per layer, got {len(values)}.")
     return [checks.positive_number("bias_variance", one, zero=True, error=NetworkError) for one in values]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphon_theory.activations.activation import Activation, as_activation
-from graphon_theory.errors import ActivationError
+from graphon_theory.errors import ActivationError, shown
 
 TorchActivation = Callable[[Tensor], Tensor]
 
@@ -53,6 +53,6 @@ def torch_activation(activation: Any) -> TorchActivation:
     name = activation if isinstance(activation, str) else getattr(activation, "name", None)
     if name not in TABLE or (isinstance(activation, Activation) and activation is not as_activation(name)):
         raise ActivationError(
-            f"activation: no torch function for {activation!r:.80}; finite networks know {', '.join(sorted(TABLE))}."
+            f"activation: no torch function for {shown(activation)}; finite networks know {', '.join(sorted(TABLE))}."
         )
     return TABLE[name]

@@ -15,6 +15,7 @@ from torch import Tensor
 from graphon_theory.data.checks import as_generator, one_of, share_kept, whole_number, whole_numbers
 from graphon_theory.errors import InputError, shown
 from graphon_theory.networks.stages import Fork, Join, Weights
+from graphon_validation.networks.masked_layers import autograd
 from graphon_validation.networks.masked_mlps import MaskedMLP, Seed, checked_model
 from graphon_validation.networks.selections import Cut, keep_best
 from graphon_validation.pruning.scores import METHODS, Method
@@ -195,7 +196,8 @@ def _scores(
     rng: np.random.Generator,
     options: dict[str, Any],
 ) -> list[Tensor]:
-    scores = chosen.score(model, data, rng, **options)
+    with autograd():
+        scores = chosen.score(model, data, rng, **options)
     for index, score in enumerate(scores):
         if not all(map(math.isfinite, torch.aminmax(score))):  # a NaN anywhere makes both NaN
             raise InputError(

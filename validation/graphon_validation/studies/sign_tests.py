@@ -110,8 +110,8 @@ def applicability(
     """
     checked_model(model)
     expected = "a whole number of at least 8, for a variance and a skewness,"
-    whole_number("redraws", redraws, 8, MOST_DRAWS, expected=expected)
-    whole_number("seed", seed, 0, 2**63 - 1)
+    redraws = whole_number("redraws", redraws, 8, MOST_DRAWS, expected=expected)
+    seed = whole_number("seed", seed, 0, 2**63 - 1)
     if other is not None:
         checked_model(other, "other")
     found = layer_signals(model, x, redraws, seed)

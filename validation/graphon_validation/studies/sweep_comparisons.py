@@ -151,6 +151,8 @@ def _arrays(real: Dataset, kern: Dataset) -> tuple[FloatArray, FloatArray, tuple
     for name in found.dims if paired else dims:
         if name in found.coords and name in limit.coords and not np.array_equal(found[name].values, limit[name].values):
             raise InputError(f"kern: coordinate {name!r} differs from real's; use the same inputs in both.")
+    if 0 in found.shape:
+        raise InputError(f"real: expected at least one width and one input, got shape {found.shape}.")
     if found.sizes["seed"] < 3:
         raise InputError(f"real: expected at least 3 seeds for standard errors, got {found.sizes['seed']}.")
     sample, value = found.values.astype(float), limit.values.astype(float)

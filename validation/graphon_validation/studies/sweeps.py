@@ -67,14 +67,14 @@ def width_sweep(
     seeds = list(checks.whole_numbers("seeds", seeds, 0, distinct=True))
     checked_network(network)
     checked_place(device, dtype)
-    checks.whole_number("memory", memory)
+    memory = checks.whole_number("memory", memory)
     if network.parameterization == "standard":
         raise NetworkError(
             "network: the standard parameterization's kernel grows with the width, so a sweep has no limit; "
             'use parameterization="ntk".'
         )
     if workers is not None:
-        checks.whole_number("workers", workers)
+        workers = checks.whole_number("workers", workers)
     inputs = checks.as_inputs(x).shape[1]
     if prune is not None and not (isinstance(prune, Mapping) and all(isinstance(key, str) for key in prune)):
         example = '{"method": "magnitude", "density": 0.2}'

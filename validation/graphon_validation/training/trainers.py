@@ -19,7 +19,8 @@ from xarray import Dataset
 
 from graphon_theory.data import files, labels
 from graphon_theory.data.checks import checked_dataset, one_of, positive_number, truth, whole_number
-from graphon_theory.errors import InputError, shown
+from graphon_theory.errors import InputError
+from graphon_validation.networks.masked_layers import autograd
 from graphon_validation.networks.masked_mlps import MaskedMLP, checked_model
 from graphon_validation.training.losses import Data, as_data, loss_sum
 from graphon_validation.training.rewirings import Rewiring, check_rewiring, rewire
@@ -27,6 +28,7 @@ from graphon_validation.training.rewirings import Rewiring, check_rewiring, rewi
 OPTIMIZERS = ("gd", "adam")
 
 
+@autograd()
 def train(
     model: MaskedMLP,
     data: Data | None,
@@ -78,7 +80,7 @@ def train(
     checked_model(model)
     _check(steps, optimizer, batch_size, record, checkpoint_every)
     rates = _rates(learning_rate, len(model.linears))
-    whole_number("seed", seed, 0)
+    seed = whole_number("seed", seed, 0)
     truth("predictions", predictions)
     if rewiring is not None:
         check_rewiring(model, rewiring)
@@ -95,9 +97,7 @@ def train(
     engine = torch.optim.SGD(groups) if optimizer == "gd" else torch.optim.Adam(groups)
     interval = record or max(1, steps // 100)
     state = _State(model, engine)
-    if not (checkpoint is None or isinstance(checkpoint, str | os.PathLike)) or "\0" in str(checkpoint or ""):
-        raise InputError(f"checkpoint: expected the path of a file, got {shown(checkpoint)}.")
-    path = None if checkpoint is None else Path(checkpoint)
+    path = None if checkpoint is None else files.file_path("checkpoint", checkpoint)
     options = (rates, loss, optimizer, size, seed, rewiring, record, predictions)
     mark = "" if path is None else _fingerprint(model, [inputs, targets, *(held_out or ())], options)
     if path is not None and path.exists():
