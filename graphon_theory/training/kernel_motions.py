@@ -26,8 +26,7 @@ def kernel_change(
 
     ``units`` of the last hidden layer that an output reads.
     """
-    whole_number("depth", depth)
-    positive_number("width", units)
+    depth, units = whole_number("depth", depth), positive_number("width", units)
     variance, trace = as_kernel(nngp, "nngp"), float(problem.values.sum())
     if len(variance) != problem.size:
         raise InputError(f"nngp: expected the NNGP of the same {problem.size} inputs, got shape {variance.shape}.")
