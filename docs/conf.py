@@ -42,7 +42,6 @@ nb_merge_streams = True
 autosummary_generate = True
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 default_role = "code"  # a name in single quotes of a docstring
 napoleon_use_rtype = False
 napoleon_preprocess_types = False
@@ -62,6 +61,7 @@ sphinx_gallery_conf = {
 }
 
 _SECTIONS = re.compile(r"^(Args|Arguments|Parameters|Attributes|Returns|Raises|Yields|Notes?|Examples?):?$")
+_PROSE = ("Returns", "Raises", "Notes")  # sections that are underlined and hold sentences
 _VERBATIM = re.compile(r"(``.+?``|:\w+:`[^`]+`|`[^`]+`)")
 
 
@@ -69,21 +69,29 @@ def read_plainly(app: Any, what: str, name: str, thing: Any, options: Any, lines
     """Docstrings are written to be read in a terminal: their formulas become blocks, their stars and bars stay such."""
     out: list[str] = []
     formula = section = False
-    for line in lines:
+    for number, line in enumerate(lines):
         text, indent = line.strip(), len(line) - len(line.lstrip())
         if not text:
             out.append(line)
             continue
         if indent == 0:
             formula = False
-            stays = section and (set(text) <= {"-"} or text.endswith(":"))
+            underlined = set(text) <= {"-"}
+            stays = section and (underlined or text.endswith(":"))
             if section and not stays and not _SECTIONS.match(text):
                 out.append("")  # two blank lines end a section that is underlined
             section = bool(_SECTIONS.match(text)) or stays
+            if text in _PROSE and set((lines[number + 1 : number + 2] or [""])[0].strip()) == {"-"}:
+                out += ["", f".. rubric:: {text}"]
+                section = False
+                continue
+            if underlined and not section:
+                out.append("")
+                continue
         after_blank = len(out) > 1 and not out[-1].strip()
         before = next((one for one in reversed(out) if one.strip()), "")
         if indent >= 4 and not formula and not section and after_blank and not before.startswith((" ", "-", "..")):
-            out += ["::", ""]
+            out += [".. code-block:: text", ""]
             formula = True
         out.append(line if formula and indent else _escaped(line))
     lines[:] = out
@@ -94,5 +102,11 @@ def _escaped(line: str) -> str:
     return "".join(part if k % 2 else re.sub(r"([*|\\]|_(?!\w))", r"\\\1", part) for k, part in enumerate(parts))
 
 
+def is_left_out(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """scikit-learn's routing of metadata, which it gives to every estimator, is told by its own pages."""
+    return True if str(getattr(thing, "__module__", "")).startswith("sklearn.") else None
+
+
 def setup(app: Any) -> None:
+    app.connect("autodoc-skip-member", is_left_out)
     app.connect("autodoc-process-docstring", read_plainly, priority=100)

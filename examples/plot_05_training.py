@@ -11,8 +11,8 @@ import graphon_theory as gt
 
 rng = np.random.default_rng(0)
 x, x_new = rng.standard_normal((100, 5)), rng.standard_normal((200, 5))
-noise = 0.3 * rng.standard_normal(100)
-y, y_new = np.sin(2 * x[:, 0]) + noise, np.sin(2 * x_new[:, 0])
+target, y_new = (np.sin(2 * one[:, 0]) + one[:, 1] for one in (x, x_new))
+y = target + rng.standard_normal(100)
 
 network = gt.Network([1.0, gt.magnitude_pruning(0.3), 1.0], bias_variance=0.1)
 kernel = gt.limit_kernel(network, x).ntk

@@ -77,7 +77,9 @@ _MODULES = {
         "kernel_density",
         "marginals",
     ),
+    "engine.kernel_operators": ("kernel_operator",),
     "engine.limits": ("limit_kernel",),
+    "engine.nystrom_kernels": ("nystrom_kernel",),
     "pruning.laws": (
         "Saliency",
         "erk_densities",
@@ -159,6 +161,7 @@ _MODULES = {
         "compare_networks",
         "comparison_table",
     ),
+    "reports.parameter_sweeps": ("sweep",),
 }
 # They load scikit-learn, an extra: `from graphon_theory import *` does without.
 _WITH_SCIKIT_LEARN = {
@@ -172,6 +175,7 @@ _HOME = {name: module for table in (_MODULES, _WITH_SCIKIT_LEARN) for module, na
 _WINGS = (
     "errors",
     "plots",
+    "datasets",
     "activations",
     "data",
     "designs",
@@ -189,7 +193,7 @@ _WINGS = (
     "training",
 )
 
-__all__ = [*sorted(name for names in _MODULES.values() for name in names), "__version__", "plots"]
+__all__ = [*sorted(name for names in _MODULES.values() for name in names), "__version__", "datasets", "plots"]
 
 
 def __getattr__(name: str) -> object:
@@ -204,7 +208,7 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """What users call; wings and modules are there by their names all the same."""
-    return list(__all__)
+    return sorted({*__all__, *_HOME})
 
 
 if TYPE_CHECKING:
@@ -227,7 +231,9 @@ if TYPE_CHECKING:
     from graphon_theory.designs.transfers import transfer as transfer
     from graphon_theory.engine.densities import kernel_density as kernel_density
     from graphon_theory.engine.densities import marginals as marginals
+    from graphon_theory.engine.kernel_operators import kernel_operator as kernel_operator
     from graphon_theory.engine.limits import limit_kernel as limit_kernel
+    from graphon_theory.engine.nystrom_kernels import nystrom_kernel as nystrom_kernel
     from graphon_theory.errors import ActivationError as ActivationError
     from graphon_theory.errors import ClosedFormError as ClosedFormError
     from graphon_theory.errors import ConnectivityError as ConnectivityError
@@ -291,6 +297,7 @@ if TYPE_CHECKING:
     from graphon_theory.pruning.synflow_networks import synflow_network as synflow_network
     from graphon_theory.reports.comparisons import compare_networks as compare_networks
     from graphon_theory.reports.comparisons import comparison_table as comparison_table
+    from graphon_theory.reports.parameter_sweeps import sweep as sweep
     from graphon_theory.signals.initialisations import balanced as balanced
     from graphon_theory.signals.variance_maps import criticality as criticality
     from graphon_theory.spectra.alignments import target_alignment as target_alignment

@@ -36,6 +36,7 @@ def python_blocks(page: Path) -> list[tuple[int, str]]:
         "docs/design_a_mask.md",
         "docs/activations.md",
         "docs/estimation.md",
+        "docs/scale.md",
         "docs/validation.md",
         "docs/pruned_torch_model.md",
         "docs/own_graphon.md",

@@ -20,14 +20,19 @@ DOCS = ROOT / "docs"
 EXAMPLES = sorted(ROOT.glob("examples/plot_*.py"))
 
 
+FOR_SCIKIT_LEARN = [name for names in gt._WITH_SCIKIT_LEARN.values() for name in names]
+
+
 def public() -> dict[str, Any]:
     """Public things by full name."""
-    packages: list[Any] = [gt, gt.plots]
+    packages: list[Any] = [gt, gt.plots, gt.datasets]
     if find_spec("torch") is not None:
         import graphon_validation as gv
 
         packages.append(gv)
     named = {f"{package.__name__}.{name}": getattr(package, name) for package in packages for name in package.__all__}
+    missing = () if find_spec("sklearn") is not None else FOR_SCIKIT_LEARN
+    named |= {f"graphon_theory.{name}": getattr(gt, name) for name in dir(gt) if name not in missing}
     return {name: thing for name, thing in named.items() if not inspect.ismodule(thing) and not isinstance(thing, str)}
 
 
@@ -51,6 +56,8 @@ def test_every_public_name_stands_in_the_api_once() -> None:
     others = (
         {name for name in listed if name.startswith("graphon_validation.")} if find_spec("torch") is None else set()
     )
+    if find_spec("sklearn") is None:
+        others |= {f"graphon_theory.{name}" for name in FOR_SCIKIT_LEARN}
     assert set(listed) - others == set(PUBLIC)
 
 
@@ -94,7 +101,7 @@ def test_settings_load_and_docstrings_become_blocks() -> None:
     wanted = [
         r"Sum of \|x\|, with T\*:",
         "",
-        "::",
+        ".. code-block:: text",
         "",
         "    f = a * |b|",
         "",
@@ -103,6 +110,10 @@ def test_settings_load_and_docstrings_become_blocks() -> None:
         "Args:",
     ]
     assert lines == [*wanted, r"    x: a \* b"]
+    lines = ["Short.", "", "Parameters", "----------", "x:", "    inputs", "", "Returns", "-------", "A * b."]
+    conf.read_plainly(None, "function", "f", None, None, lines)
+    assert lines[:6] == ["Short.", "", "Parameters", "----------", "x:", "    inputs"]
+    assert [line for line in lines[6:] if line] == [".. rubric:: Returns", r"A \* b."]
 
 
 def test_examples_have_a_title_and_are_short() -> None:

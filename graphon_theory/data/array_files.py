@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from graphon_theory.errors import InputError, shown_text
 
 _TEXT = (".csv", ".tsv", ".txt", ".dat")
 TABLES = (".npy", ".npz", ".csv", ".txt")  # of those that are read, the ones that people are told of
+_UNPACKED = 1 << 32  # bytes that an archive may unpack to
 ARRAYS = (".npy", ".npz", *_TEXT, ".pt", ".pth", ".safetensors")
 _OTHERS = {
     **dict.fromkeys((".pt", ".pth"), "a file of torch; numpy.save(path, tensor.detach().cpu().numpy()) makes a .npy"),
@@ -41,12 +43,23 @@ def read_arrays(path: Path, expected: str = "numbers as .npy, .npz or .csv") -> 
             warnings.simplefilter("ignore")  # what comes out is looked at
             if suffix in _TEXT:
                 return {"x": _numbers(content.decode("utf-8-sig"))}
+            _check_unpacked(content)
             loaded = np.load(io.BytesIO(content), allow_pickle=False)
             arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"x": loaded}
             return {"x": _sparse(content)} if {"format", "shape", "data"} <= set(arrays) else arrays
     except Exception as error:  # a damaged file can break its readers anywhere
         reason = shown_text(str(error) or type(error).__name__)
         raise InputError(f"{path}: expected {expected}, but reading it fails: {reason}") from None
+
+
+def _check_unpacked(content: bytes) -> None:
+    """Refuse an archive that says it unpacks to more than is sensible; a member never unpacks to more than it says."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > _UNPACKED:
+        raise ValueError(f"it unpacks to {size:,} bytes, and {_UNPACKED:,} are allowed")
 
 
 def read_array(path: Path, *names: str) -> NDArray[Any]:

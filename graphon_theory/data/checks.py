@@ -302,6 +302,8 @@ def as_kernel(kernel: ArrayLike | xr.DataArray, name: str = "kernel", *, square:
     if hasattr(kernel, "data_vars"):
         has = ", ".join(map(str, kernel.data_vars))
         raise KernelError(f"{name}: expected one kernel, got a Dataset of {has}; pass one of them, as in kern.ntk.")
+    if hasattr(kernel, "matvec"):
+        raise KernelError(f"{name}: got a linear operator where every entry is read; pass the matrix (limit_kernel).")
     dims = getattr(kernel, "dims", None)
     kernel = by_kernel(kernel)
     try:
@@ -354,6 +356,17 @@ def check_installed(what: str, modules: Mapping[str, str], extra: str) -> None:
         raise GraphonError(
             f"{what}: needs {' and '.join(missing)}, not installed here; run: pip install 'graphon-theory[{extra}]'."
         )
+
+
+def checked_dtype(dtype: Any) -> Any:
+    """float64 or float32 as a NumPy dtype. Raises InputError otherwise."""
+    try:
+        found = np.dtype(dtype) if isinstance(dtype, str | type | np.dtype) else None
+    except (TypeError, ValueError):  # a name of none
+        found = None
+    if found not in (np.float64, np.float32):
+        raise InputError(f"dtype: expected float64 or float32, got {shown(dtype) if found is None else found}.")
+    return found
 
 
 def checked_clock(times: Sequence[float] | None, count: int) -> FloatArray:

@@ -35,6 +35,7 @@ X_TEST = "x_test"  # new inputs, rows of a test kernel
 X_TEST2 = "x_test2"  # new inputs, columns of a covariance between them
 DEGREE = "degree"  # of spherical harmonics, from 0
 RADIAL = "radial"  # eigenmodes of one degree, counted 1.. from the largest
+RIDGE = "ridge"  # of kernel regression
 SIZE = "size"  # of a training set
 ITERATION = "iteration"  # of an optimiser
 

@@ -137,7 +137,8 @@ def _within(p: FloatArray, form: _Pattern, number: int) -> FloatArray:
         )
     padded = np.zeros((rows, len(starts) * form.group))
     padded[:, :columns] = p
-    groups = padded.reshape(-1, form.group)
+    # blocks of a step graphon have few groups that differ
+    groups, which, counts = np.unique(padded.reshape(-1, form.group), axis=0, return_inverse=True, return_counts=True)
     with np.errstate(divide="ignore"):
         logits = np.minimum(np.log(groups) - np.log1p(-groups), _FARTHEST / 2)
     highest = _shifts_to(logits, form.most)
@@ -146,11 +147,11 @@ def _within(p: FloatArray, form: _Pattern, number: int) -> FloatArray:
         return expit(logits + np.minimum(shift, highest)[:, None])
 
     def excess(shift: float) -> float:
-        return float(at(shift).sum()) - total
+        return float(counts @ at(shift).sum(axis=1)) - total
 
     ends = -2 * _FARTHEST, 2 * _FARTHEST
     shift = ends[1] if excess(ends[1]) <= 0 else brentq(excess, *ends, xtol=1e-13)
-    return at(shift).reshape(rows, -1)[:, :columns]
+    return at(shift)[which.ravel()].reshape(rows, -1)[:, :columns]
 
 
 def _shifts_to(logits: FloatArray, most: int) -> FloatArray:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +34,7 @@ from graphon_theory.designs.problems import (
     free_layers,
     targets_of,
 )
-from graphon_theory.designs.searches import HALVES, Report, Search, Step, Task, patient, pick
+from graphon_theory.designs.searches import ALL, HALVES, Report, Search, Step, Task, patient, pick
 from graphon_theory.errors import InputError
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.network import Network
@@ -106,6 +107,10 @@ class Design(Record):
     ) -> list[BoolArray]:
         """Masks (n_l, n_(l-1)) of every layer with exact budgets; see :func:`sample_masks`."""
         return sample_masks(self.network, self.widths if widths is None else widths, rng, pattern=pattern)
+
+    def _repr_html_(self) -> str:
+        """The repr above the table of the designed network's stages."""
+        return f"<div><code>{escape(repr(self))}</code>{self.network._repr_html_()}</div>"
 
     def __repr__(self) -> str:
         held = "nothing held out"
@@ -253,16 +258,16 @@ class _Run:
         further: list[Search] = []
         judged: tuple[float, float, float, float] | None = None
         if len(task.held):
-            tried = [
-                (which, search)
+            tried = {
+                which: found
                 for which in range(len(self.cells))
-                for search in self._descents(0, task, which, origins[which], length)[:_KEPT]
-            ]
+                if (found := self._descents(0, task, which, origins[which], length)[:_KEPT])
+            }
             if tried:
-                step = pick([step for _, search in tried for step in search.steps])
-                chosen, best = next((k, search) for k, search in tried if step in search.steps)
-                judged = self._judged(task, [search for _, search in tried], even)
-                if judged[2] > _CLEAR * judged[3] and step is not best.steps[-1]:
+                paths = {which: [search.steps for search in found] for which, found in tried.items()}
+                chosen, step = _choice(paths, ALL)
+                judged = self._judged(task, paths, even)
+                if judged[2] > _CLEAR * judged[3] and all(step is not search.steps[-1] for search in tried[chosen]):
                     length = max(1, step.iteration)
                 # what was found without the inputs held out goes on with them
                 further = self._descents(1, everything, chosen, [step.z], max(1, length - step.iteration))
@@ -299,15 +304,20 @@ class _Run:
                 self._run(search, search.steps[-1].z)
         return searches
 
-    def _judged(self, task: Task, searches: Sequence[Search], even: Network) -> tuple[float, float, float, float]:
+    def _judged(
+        self, task: Task, paths: dict[int, list[list[Step]]], even: Network
+    ) -> tuple[float, float, float, float]:
         """Errors of what was found and of even masks, the gain and its standard error.
 
         At the inputs held out: each half of them judges the step that the other has chosen.
         """
         own, plain = np.empty(len(task.held)), task.errors(even, task.held)
         for chooses, judges in (HALVES, HALVES[::-1]):
-            steps = [step for search in searches for step in patient(search.steps, self.limits["patience"], chooses)]
-            own[judges] = pick(steps, chooses).errors[judges]
+            seen = {
+                which: [patient(steps, self.limits["patience"], chooses) for steps in many]
+                for which, many in paths.items()
+            }
+            own[judges] = _choice(seen, chooses)[1].errors[judges]
         apart, scale = plain - own, float(plain.mean())
         error = float(apart.std(ddof=1)) / np.sqrt(len(apart)) / scale
         return float(own.mean()), scale, float(apart.mean()) / scale, error
@@ -355,6 +365,13 @@ class _Run:
 def _lowest_degree(graphon: Graphon) -> float:
     edges = graphon.u_breaks
     return float(graphon.degrees(1)((edges[:-1] + edges[1:]) / 2).min())
+
+
+def _choice(paths: Mapping[int, Sequence[Sequence[Step]]], rows: slice) -> tuple[int, Step]:
+    """A number of blocks, and a step of its searches: values with more blocks are less by chance, errors are not."""
+    picked = {which: pick([step for steps in many for step in steps], rows) for which, many in paths.items()}
+    chosen = min(picked, key=lambda which: float(picked[which].errors[rows].mean()))
+    return chosen, picked[chosen]
 
 
 def _history(searches: list[tuple[int, Search]]) -> xr.Dataset:

@@ -147,7 +147,7 @@ def waiting(steps: Sequence[Step], rows: slice = ALL) -> int:
     return sound(steps, rows)[::-1].index(True)
 
 
-def patient(steps: Sequence[Step], patience: int, rows: slice) -> Sequence[Step]:
+def patient(steps: list[Step], patience: int, rows: slice) -> list[Step]:
     """The steps that a search would have taken with these inputs alone to stop it."""
     for count in range(patience + 1, len(steps)):
         if waiting(steps[:count], rows) >= patience:

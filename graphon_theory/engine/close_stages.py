@@ -1,7 +1,7 @@
 """Pairs of close inputs by their angles in networks of stages, as ``close_loops.close_pairs`` takes them in plain ones.
 
 Every step carries 1 - rho of a batch of pairs as a sum of squares, from the roots of what each input has alone
-(THEORY §4, §11):
+(THEORY §4, §11), and 1 + rho in the same way, since shortcuts and lines hand near-opposite signals on:
 
     weights       (1/2) [int V (r / s - r' / s')^2 + sigma_b^2 (1 / s - 1 / s')^2] + int V r r' gamma / (s s')
     activation    gamma and Cdot at the angle; lines through 0 leave it as it is
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,22 +31,36 @@ from graphon_theory.engine.steps import DenseStep, DualStep, Field, InputStep
 _VALUES = 1 << 20  # numbers of a tangent held at a time
 
 
+class _Sides(NamedTuple):
+    """1 - rho and 1 + rho (positions, pairs), each right to rounding of itself."""
+
+    minus: FloatArray
+    plus: FloatArray
+
+    @classmethod
+    def of(cls, gaps: FloatArray, opposite: FloatArray) -> _Sides:
+        """From 1 - |rho|, and 1 where rho is negative."""
+        rest = 2.0 - gaps
+        return cls(np.where(opposite > 0, rest, gaps), np.where(opposite > 0, gaps, rest))
+
+    @property
+    def near(self) -> tuple[FloatArray, FloatArray]:
+        """1 - |rho|, and 1.0 where rho is negative."""
+        return np.minimum(self.minus, self.plus), (self.plus < self.minus).astype(float)
+
+
 @dataclass(frozen=True)
 class _Pairs:
-    """A batch of pairs: 1 - |rho| (positions, pairs), 1 where rho is negative, tangents (parts, positions, pairs).
-
-    ``roots`` (positions, N): of K or C of every input of either side.
+    """A batch of pairs: correlations, tangents (parts, positions, pairs), and of every input of either side the roots
+    (positions, N) of K or C.
     """
 
-    gaps: FloatArray
-    opposite: FloatArray
+    sides: _Sides
     tangents: FloatArray
     roots: FloatArray
 
-    @property
-    def signed(self) -> FloatArray:
-        """1 - rho."""
-        return np.where(self.opposite > 0, 2.0 - self.gaps, self.gaps)
+    def second(self, i: IntArray, j: IntArray) -> FloatArray:
+        return self.roots[:, i] * self.roots[:, j] * (1.0 - self.sides.minus)
 
 
 class AngularStages:
@@ -100,54 +115,51 @@ class AngularStages:
     ) -> tuple[FloatArray, FloatArray]:
         kept: list[_Pairs] = []
         forms = iter(self.forms)
-        pairs = _Pairs(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0)))
-        last = len(self.recursion.operators)
+        none = np.zeros((0, 0))
+        pairs = _Pairs(_Sides(none, none), np.zeros((0, 0, 0)), none)
         for step, below, above in zip(self.recursion.steps, fields, fields[1:], strict=False):
             roots = np.sqrt(np.maximum(above.second, 0.0))
             if isinstance(step, InputStep | DenseStep):
-                op, number = step.operator, step.number
+                op = step.operator
                 if isinstance(step, InputStep):
                     second = (x[i] * x[j]).T
                     tangents = np.zeros((parts, len(op.variance), len(i)))
                 else:
-                    second = pairs.roots[:, i] * pairs.roots[:, j] * (1.0 - pairs.signed)
+                    second = pairs.second(i, j)
                     tangents = np.matmul(op.variance, pairs.tangents)
-                tangents[number - 1 if parts > 1 else 0] += op.mask_matrix @ second + op.trained_bias
-                if number == last:
+                tangents[step.number - 1 if parts > 1 else 0] += op.mask_matrix @ second + op.trained_bias
+                if step.number == len(self.recursion.operators):
                     return op.variance @ second + op.bias, tangents
                 if isinstance(step, InputStep):
-                    gaps, opposite = first_gaps(op, x, i, j)
-                    dead = (roots[:, i] == 0) | (roots[:, j] == 0)
-                    gaps[dead], opposite[dead] = 1.0, 0.0
+                    sides = _Sides.of(*first_gaps(op, x, i, j))
                 else:
-                    gaps = _gaps_above(op, pairs, roots, i, j)
-                    opposite = np.zeros_like(gaps)
-                pairs = _Pairs(gaps, opposite, tangents, roots)
+                    sides = _above(op, pairs, roots, i, j)
+                pairs = _Pairs(_living(sides, roots, i, j), tangents, roots)
             elif isinstance(step, DualStep):
                 form = next(forms)
                 if form is None:  # a line through 0
                     pairs = replace(pairs, tangents=_square(step.activation) * pairs.tangents, roots=roots)
                 else:
-                    gammas, dots = form.duals(np.clip(pairs.gaps + shifts, 0.0, 2.0), pairs.opposite)
-                    pairs = _Pairs(gammas, np.zeros_like(gammas), dots * pairs.tangents, roots)
+                    gaps, opposite = pairs.sides.near
+                    gammas, dots = form.duals(np.clip(gaps + shifts, 0.0, 2.0), opposite)
+                    pairs = _Pairs(_Sides(gammas, 2.0 - gammas), dots * pairs.tangents, roots)
             elif isinstance(step, ForkStep):
                 kept.append(pairs)
             elif isinstance(step, JoinStep):
-                short = kept.pop()
-                gaps = gaps_of_sum(
-                    (short.roots, abs(step.scale) * pairs.roots), roots, (short.signed, pairs.signed), i, j
+                short, size = kept.pop(), abs(step.scale)
+                both = short.roots, size * pairs.roots
+                sides = _Sides(
+                    *(gaps_of_sum(both, roots, two, i, j) for two in zip(short.sides, pairs.sides, strict=True))
                 )
-                tangents = short.tangents + step.scale**2 * pairs.tangents
-                pairs = _Pairs(gaps, np.zeros_like(gaps), tangents, roots)
+                pairs = _Pairs(sides, short.tangents + size**2 * pairs.tangents, roots)
             else:
                 assert isinstance(step, NormStep)
                 factor, center, _ = step.normal(below)
                 tangents = pairs.tangents * (factor[i] * factor[j])
-                if step.before:
-                    pairs = replace(pairs, tangents=tangents, roots=roots)
-                else:
-                    gaps = _centred(pairs, below.mean, center, roots / factor, i, j)
-                    pairs = _Pairs(gaps, np.zeros_like(gaps), tangents, roots)
+                sides = pairs.sides
+                if not step.before:
+                    sides = _living(_centred(pairs, below.mean, center, roots / factor, i, j), roots, i, j)
+                pairs = _Pairs(sides, tangents, roots)
         raise AssertionError("a network ends in a weight layer")
 
 
@@ -159,8 +171,14 @@ def _square(activation: Activation) -> float:
     return float(activation.parameters[0]) if is_line else 0.0
 
 
-def _gaps_above(op: LayerOperator, below: _Pairs, here: FloatArray, i: IntArray, j: IntArray) -> FloatArray:
-    """1 - rho (receiving, pairs) by products of matrices.
+def _living(sides: _Sides, roots: FloatArray, i: IntArray, j: IntArray) -> _Sides:
+    """Dead positions at a right angle to everything."""
+    dead = (roots[:, i] == 0) | (roots[:, j] == 0)
+    return _Sides(*(np.clip(np.where(dead, 1.0, side), 0.0, 2.0) for side in sides))
+
+
+def _above(op: LayerOperator, below: _Pairs, here: FloatArray, i: IntArray, j: IntArray) -> _Sides:
+    """Behind a weight layer, by products of matrices.
 
     r / s - r' / s' = (r - r') / s + r' (1 / s - 1 / s'), of inputs that are first divided by the size of their own
     signals: what is left is then as small as the difference of their profiles, and so are the squares.
@@ -168,28 +186,36 @@ def _gaps_above(op: LayerOperator, below: _Pairs, here: FloatArray, i: IntArray,
     size = np.sqrt((below.roots**2).sum(axis=0))
     size = np.where(size > 0, size, 1.0)
     roots = below.roots / size
-    inverse = np.divide(size, here, out=np.zeros_like(here), where=here > 0)
+    inverse, plain = (np.divide(one, here, out=np.zeros_like(here), where=here > 0) for one in (size, 1.0))
     left, right, one, two = roots[:, i], roots[:, j], inverse[:, i], inverse[:, j]
     moved, turned = left - right, one - two
     squares = op.variance @ moved**2 * one**2 + turned * (
         2.0 * one * (op.variance @ (moved * right)) + turned * (op.variance @ right**2)
     )
-    gaps = 0.5 * squares + one * two * (op.variance @ (left * right * below.signed))
-    if op.bias:
-        plain = np.divide(1.0, here, out=np.zeros_like(here), where=here > 0)
-        gaps += 0.5 * op.bias * (plain[:, i] - plain[:, j]) ** 2
-    gaps[(here[:, i] == 0) | (here[:, j] == 0)] = 1.0  # a dead position, at a right angle to everything
-    return np.clip(gaps, 0.0, 2.0)
+    ends = (plain[:, i] - plain[:, j], plain[:, i] + plain[:, j])
+    return _Sides(
+        *(
+            0.5 * (squares + op.bias * end**2) + one * two * (op.variance @ (left * right * side))
+            for side, end in zip(below.sides, ends, strict=True)
+        )
+    )
 
 
-def _centred(
-    below: _Pairs, mean: FloatArray, center: FloatArray, root: FloatArray, i: IntArray, j: IntArray
-) -> FloatArray:
-    """1 - rho (positions, pairs) of what is left of phi - M; ``root`` (positions, N): of its second moment."""
+def _centred(below: _Pairs, mean: FloatArray, center: FloatArray, root: FloatArray, i: IntArray, j: IntArray) -> _Sides:
+    """Of what is left of phi - M; ``root`` (positions, N): of its second moment."""
     inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
-    whole, means, centers = below.roots * inverse, mean * inverse, center * inverse
-    off = centers[:, i] - centers[:, j]
-    squares = (whole[:, i] - whole[:, j]) ** 2 + 2.0 * whole[:, i] * whole[:, j] * below.signed
-    gaps = 0.5 * (squares + off * (off - 2.0 * (means[:, i] - means[:, j])))
-    gaps[(root[:, i] == 0) | (root[:, j] == 0)] = 1.0
-    return np.clip(gaps, 0.0, 2.0)
+    whole, means, centers = (
+        (one[:, i], one[:, j]) for one in (below.roots * inverse, mean * inverse, center * inverse)
+    )
+    squares = (whole[0] - whole[1]) ** 2
+    return _Sides(
+        *(
+            0.5 * (squares + 2.0 * whole[0] * whole[1] * side + off * (off - 2.0 * moved))
+            for side, off, moved in zip(
+                below.sides,
+                (centers[0] - centers[1], centers[0] + centers[1]),
+                (means[0] - means[1], means[0] + means[1]),
+                strict=True,
+            )
+        )
+    )

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from graphon_theory.arrays import EPS, FloatArray
-from graphon_theory.data.checks import as_inputs, truth
+from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import as_inputs, checked_dtype, truth
+from graphon_theory.data.fingerprints import fingerprint
 from graphon_theory.data.labels import LAYER, OUTPUT, X2, Variables, X, coords_of_inputs, dataset
 from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.engine.adjoint import layer_contributions
-from graphon_theory.engine.close_pairs import ClosePairs
-from graphon_theory.engine.discretisation import FLOOR, check_problem, discretise
-from graphon_theory.engine.recursion import Recursion, kernels
-from graphon_theory.engine.reductions import reduced_operators
-from graphon_theory.engine.samples import distinct
-from graphon_theory.engine.spreads import spread
-from graphon_theory.engine.threads import Progress, checked_threads, single_threaded_blas
-from graphon_theory.engine.zonal import ZonalKernel
-from graphon_theory.errors import InputError, shown
+from graphon_theory.engine.discretisation import check_problem
+from graphon_theory.engine.kernel_stores import filled_store
+from graphon_theory.engine.lazy_kernels import cut, lazy_kernels, row_chunks
+from graphon_theory.engine.prepared_kernels import PreparedKernel
+from graphon_theory.engine.threads import Progress, ProgressBar, checked_threads
+from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
 
 if TYPE_CHECKING:
     import xarray as xr
-
-_ZONAL = 100_000  # pairs from which tabulating the network pays
-_SPREAD = 4.0  # times an error of the duals of one layer is taken at the least; it may grow more on its way: spreads
-_RECOMPUTED = 10_000_000_000  # multiplications that all pairs by their angles may cost
-_PATIENCE = 2.0  # seconds from which progress is shown, whatever they are spent on
 
 
 def limit_kernel(
@@ -43,6 +36,9 @@ def limit_kernel(
     dtype: DTypeLike = np.float64,
     threads: int | None = None,
     progress: bool | Progress | None = None,
+    store: str | os.PathLike[str] | None = None,
+    tile: int | None = None,
+    chunks: int | None = None,
 ) -> xr.Dataset:
     """NNGP and NTK of the infinitely wide masked network, for all pairs of inputs.
 
@@ -72,6 +68,16 @@ def limit_kernel(
     progress:
         Show a progress bar on standard error; by default one that comes after two seconds, on a terminal. Or a function
         that is called with the pairs done and those in all.
+    store, tile:
+        The path of a folder, as in "kernel.zarr": tiles of ``tile`` rows and columns (2,048) are written there as they
+        are done, and the results read them when they are asked for, so that memory holds no more than a tile for each
+        thread. After any end of a run the same call goes on where it was: tiles that are whole, by their digests, are
+        not computed again, others are. A store of another network, other inputs, another dtype, rtol, tile or version
+        is refused. Both kernels take 2 N N2 numbers of disk. Needs the extra "scale".
+    chunks:
+        Give Dask arrays in blocks of so many inputs, computed when they are asked for by whatever scheduler Dask has;
+        Dask-backed ``x`` give them in their own blocks. The inputs themselves are read here, and go to every worker.
+        Every block runs on one thread, also on a cluster (dask.distributed). Needs the extra "scale".
 
     Returns
     -------
@@ -87,50 +93,52 @@ def limit_kernel(
     first = as_inputs(x, "x")
     second = None if x2 is None else as_inputs(x2, "x2", like=x)
     check_problem(network, first, second, rtol)
-    dtype, threads = _checked_dtype(dtype), checked_threads(threads)
+    dtype, threads = checked_dtype(dtype), checked_threads(threads)
     truth("contributions", contributions)
-    _check_memory(network, first, second, dtype, contributions)
+    if store is not None and contributions:
+        raise InputError("contributions: a store holds both kernels alone; leave out one of the two.")
+    if tile is not None and store is None:
+        raise InputError("tile: tiles are those of a store; give one, or leave it out.")
+    own = row_chunks(x), None if x2 is None else row_chunks(x2)
+    lazy = chunks is not None or any(own)
+    if lazy and (store is not None or contributions):
+        raise InputError(
+            "chunks: Dask arrays hold both kernels alone, and no store; leave out store and contributions."
+        )
+    if store is None and not lazy:
+        _check_memory(network, first, second, dtype, contributions)
     if progress is not None and not callable(progress):
         truth("progress", progress)
-    with single_threaded_blas():
-        everything = first if second is None else np.concatenate([first, second])
-        grid = discretise(network, distinct(everything), float(rtol))
-        reduced = reduced_operators(network, grid.operators)
-        recursion = Recursion(reduced or grid.operators, network.outline, everything, dtype, grid.weights)
-        pairs = len(first) * len(first if second is None else second)
-        zonal = ZonalKernel.of(recursion, everything) if pairs >= _ZONAL else None
-        with _Bar(progress) as report:
-            if zonal is None:
-                nngp, ntk = kernels(recursion, first, second, threads=threads, progress=report)
-            else:
-                nngp, ntk = zonal.kernels(recursion, first, second, threads=threads, progress=report)
-            layers = layer_contributions(recursion, first, second, threads=threads) if contributions else None
-            close = ClosePairs(recursion, first, second)
-            rounding = close.left_over()
-            duals = recursion.dual_error
-            if duals:
-                duals = max(_SPREAD * duals, spread(recursion, distinct(everything)))
-            if rounding > rtol and close.angular and pairs * recursion.work <= _RECOMPUTED:
-                close, rounding = ClosePairs(recursion, first, second, radius=np.pi), 0.0
-            close.refine(nngp, ntk, layers, threads=threads)
+    ready = PreparedKernel.of(network, first, second, float(rtol), dtype)
+
+    def shares() -> FloatArray:
+        return layer_contributions(ready.recursion, first, second, threads=threads)
+
     single = network.outputs == 1
     dims: tuple[str, ...] = (X, X2) if single else (OUTPUT, X, X2)
     pick = 0 if single else slice(None)
-    mean = recursion.means(first)
-    variables: Variables = {"nngp": (dims, nngp[pick]), "ntk": (dims, ntk[pick]), "mean": (dims[:-1], mean[pick])}
     coords = coords_of_inputs(x, x2)
+    if lazy:
+        rows, columns = (cut(chunks, len(one), had) for one, had in zip((first, ready.columns), own, strict=True))
+        mean = ready.recursion.means(first)
+        parts = [(dims, one[pick]) for one in lazy_kernels(ready, rows, columns)]
+        blocks = {"nngp": parts[0], "ntk": parts[1], "mean": (dims[:-1], mean[pick])}
+        return dataset(blocks, coords, ready.attrs)
+
+    with ProgressBar(progress) as report:
+        if store is not None:
+            return filled_store(ready, store, tile, threads, report).dataset(coords)
+        nngp, ntk, layers = ready.whole(shares if contributions else None, threads=threads, progress=report)
+    mean = ready.recursion.means(first)
+    variables: Variables = {"nngp": (dims, nngp[pick]), "ntk": (dims, ntk[pick]), "mean": (dims[:-1], mean[pick])}
     if layers is not None:
         variables["ntk_layer"] = ((LAYER, *dims), layers[:, pick])
         coords[LAYER] = np.arange(1, network.depth + 1)
-    error = max(grid.error, rounding, 0.0 if zonal is None else zonal.error, recursion.norm_error) + duals
-    attrs = {
-        "network": network.describe(),
-        "quadrature_error": max(error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS),
-        "nodes": list(grid.sizes),
-        "rtol": float(rtol),
-        "route": "zonal" if zonal is not None else "scalar" if reduced is not None else "general",
-    }
-    return dataset(variables, coords, attrs)
+    made = dataset(variables, coords, ready.attrs)
+    if second is None:
+        for name in ("nngp", "ntk"):
+            made[name].attrs.update(fingerprint(made[name].values))
+    return made
 
 
 def _check_memory(
@@ -146,47 +154,3 @@ def _check_memory(
         f"{kernels} kernels of {rows:,} x {columns:,} inputs and {network.outputs:,} outputs",
         f"take fewer inputs,{half} or pass blocks of inputs as x and x2",
     )
-
-
-def _checked_dtype(dtype: Any) -> Any:
-    try:
-        found = np.dtype(dtype) if isinstance(dtype, str | type | np.dtype) else None
-    except (TypeError, ValueError):  # a name of none
-        found = None
-    if found not in (np.float64, np.float32):
-        raise InputError(f"dtype: expected float64 or float32, got {shown(dtype) if found is None else found}.")
-    return found
-
-
-class _Bar:
-    """A rich progress bar over pairs on standard error: at once (True), never (False), or after a while (None).
-
-    Entering gives the function to report to, which may be the caller's own.
-    """
-
-    def __init__(self, shown: bool | Progress | None) -> None:
-        self.shown = shown
-        self.bar: Any = None
-        self.began = time.perf_counter()
-
-    def __enter__(self) -> Progress | None:
-        if callable(self.shown):
-            return self.shown
-        return None if self.shown is False else self._report
-
-    def _report(self, done: int, total: int) -> None:
-        if self.bar is None:
-            if self.shown is None and time.perf_counter() - self.began < _PATIENCE:
-                return
-            from rich.console import Console
-            from rich.progress import Progress as RichProgress
-
-            where = Console(stderr=True)
-            self.bar = RichProgress(console=where, transient=True, disable=not (self.shown or where.is_terminal))
-            self.bar.add_task("limit kernel", total=1.0)
-            self.bar.start()
-        self.bar.update(self.bar.task_ids[0], completed=done / max(total, 1))
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()

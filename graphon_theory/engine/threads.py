@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
@@ -16,6 +17,7 @@ from graphon_theory.data.checks import whole_number
 from graphon_theory.engine.tile_loops import default_threads
 
 _MOST = 1024  # threads: those of the largest machines; a million would take all the memory for their stacks
+_PATIENCE = 2.0  # seconds from which progress is shown, whatever they are spent on
 Progress = Callable[[int, int], None]  # pairs done, pairs in all
 
 
@@ -105,3 +107,37 @@ def run_tiles(
         for other in unfinished:
             other.result()
     return done
+
+
+class ProgressBar:
+    """A rich progress bar over pairs on standard error: at once (True), never (False), or after a while (None).
+
+    Entering gives the function to report to, which may be the caller's own.
+    """
+
+    def __init__(self, shown: bool | Progress | None) -> None:
+        self.shown = shown
+        self.bar: Any = None
+        self.began = time.perf_counter()
+
+    def __enter__(self) -> Progress | None:
+        if callable(self.shown):
+            return self.shown
+        return None if self.shown is False else self._report
+
+    def _report(self, done: int, total: int) -> None:
+        if self.bar is None:
+            if self.shown is None and time.perf_counter() - self.began < _PATIENCE:
+                return
+            from rich.console import Console
+            from rich.progress import Progress as RichProgress
+
+            where = Console(stderr=True)
+            self.bar = RichProgress(console=where, transient=True, disable=not (self.shown or where.is_terminal))
+            self.bar.add_task("limit kernel", total=1.0)
+            self.bar.start()
+        self.bar.update(self.bar.task_ids[0], completed=done / max(total, 1))
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()

@@ -21,6 +21,8 @@ from graphon_theory.estimation.masks import Ends, Mask, add_by, as_ends, as_mask
 from graphon_theory.estimation.units import UnitReport, trace
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
+from graphon_theory.networks.stage_tables import stage_table
+from graphon_theory.networks.stages import Dense
 from graphon_theory.values import Record
 
 _STARTS = 1_000  # random partitions that are improved, each for itself; four usually end alike
@@ -71,6 +73,10 @@ class NetworkEstimate(Record, Sequence[Connectivity]):
     drift: tuple[DriftEstimate, ...] | None
     held_out: Mapping[int, float] | None
     log_likelihood: float
+
+    def _repr_html_(self) -> str:
+        """A table of the layers, with small heat maps, as HTML and inline SVG."""
+        return stage_table(f"NetworkEstimate: {len(self)} weight layers", [Dense(one) for one in self.layers])
 
     def __len__(self) -> int:
         return len(self.layers)

@@ -113,7 +113,7 @@ def _of_dataset(result: Any, held: set[str], dims: set[str]) -> Callable[..., Ax
         ({"value", "limit"} <= held and "quantity" in dims, curves.comparison),
         (NETWORK in dims and "loss" in held, curves.comparison),
         ("density" in held and {"u_weight", "v_weight"} <= held, heat_maps.density),
-        ("ntk_layer" in held and result["ntk_layer"].ndim == 3 if "ntk_layer" in held else False, curves.contributions),
+        ("ntk_layer" in held, curves.contributions),
         (bool({"ntk", "nngp"} & held) and X in dims, heat_maps.kernel),
         ("eigenvalue" in held and "energy" in held and TIME in dims, curves.energy),
         (bool({"eigenvalue", "singular_value"} & held), curves.spectrum),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import checked_dataset, finite_number, whole_numbers
-from graphon_theory.data.labels import DEGREE, LAYER, MODE, NETWORK, RADIAL, SIZE, TIME, WIDTH
+from graphon_theory.data.checks import checked_dataset, finite_number, whole_number, whole_numbers
+from graphon_theory.data.labels import DEGREE, LAYER, MODE, NETWORK, OUTPUT, RADIAL, SIZE, TIME, WIDTH
 from graphon_theory.errors import InputError, shown
 from graphon_theory.plots.styles import (
     FAINT,
@@ -42,12 +42,13 @@ def spectrum(modes: xr.Dataset | Mapping[str, xr.Dataset], *, ax: Where = None) 
 
     Args:
         modes: what :func:`spectrum`, :func:`graphon_spectrum` (its singular values), :func:`zonal_spectrum` (by degree)
-            or :func:`spectrum_path` (a line a time) returns; or a dict of such by name.
+            or :func:`spectrum_path` (a line a time) returns, a line an output where these have kernels of their own;
+            or a dict of such by name.
         ax: matplotlib Axes, or an empty Figure, which gets a size that suits; a pyplot figure of its own if left out.
 
     Returns the Axes. Raises InputError for anything else.
     """
-    several = by_name("modes", modes)
+    several = _each_output(by_name("modes", modes))
     axes = axes_of(ax, (4.6, 3.4))
     kinds = set()
     for (name, one), style in zip(several.items(), line_styles(len(several)), strict=True):
@@ -82,14 +83,16 @@ def energy(
 
     Returns the Axes. Raises InputError for anything else.
     """
+    if OUTPUT in getattr(found, "sizes", ()):
+        found = _each_output({"": found})
     data: Any = found
     counts = whole_numbers("modes", modes, 1, distinct=True)
     if isinstance(found, Mapping) and not hasattr(found, "data_vars"):
-        several = by_name("found", found)
+        several = _each_output(by_name("found", found))
         for one in several.values():
             checked_dataset("found", one, {"energy": (MODE,)}, "gt.spectrum")
         keys = list(found)
-        if all(isinstance(key, int | float | np.number) for key in keys):
+        if len(keys) == len(several) and all(isinstance(key, int | float | np.number) for key in keys):
             order = np.argsort(np.array(keys, dtype=float))
             at = np.array(keys, dtype=float)[order]
             ordered = [list(several.values())[k] for k in order]
@@ -141,7 +144,7 @@ def comparison(found: xr.Dataset, *, ax: Where = None) -> Axes:
     checked_dataset("found", found, wanted, "gv.compare or gt.compare_networks")
     if WIDTH not in found.coords or "quantity" not in found.coords or found.value.dims != (WIDTH, "quantity"):
         raise InputError("found: expected what gv.compare returns, value over width and quantity.")
-    axes = axes_of(ax, (4.8, 3.5))
+    axes = axes_of(ax, (5.4, 3.4))
     widths = numbers_of("found.width", found[WIDTH])
     axes.axhline(0.0, color=FAINT, linewidth=0.9)
     names = [str(one) for one in found["quantity"].values]
@@ -161,25 +164,30 @@ def comparison(found: xr.Dataset, *, ax: Where = None) -> Axes:
     seeds = found.attrs.get("seeds")
     over = f", mean of {seeds}" if seeds else ""
     name_axes(axes, "Finite networks against the limit", "hidden width", f"off the limit by (%){over}")
-    axes.legend()
+    put_legend(axes)
     return axes
 
 
 @styled
-def contributions(kernels: xr.Dataset, *, ax: Where = None) -> Axes:
+def contributions(kernels: xr.Dataset, *, ax: Where = None, output: int = 0) -> Axes:
     """Each layer's share of the tangent kernel's trace, and of its mean over pairs of different inputs.
 
     What differs between the two bars is told apart by that layer: off the diagonal lies what inputs share.
 
     Args:
-        kernels: ``limit_kernel(network, x, contributions=True)`` of a network with one output.
-        ax: as in :func:`spectrum`.
+        kernels: ``limit_kernel(network, x, contributions=True)``.
+        ax: as in :func:`spectrum`; output: which, where there are several.
 
     Returns the Axes. Raises InputError for anything else.
     """
-    if "ntk_layer" not in getattr(kernels, "data_vars", ()) or kernels.ntk_layer.ndim != 3:
-        raise InputError("kernels: expected limit_kernel(network, x, contributions=True) of one output.")
-    shares = kernels.ntk_layer.values
+    if "ntk_layer" not in getattr(kernels, "data_vars", ()):
+        raise InputError("kernels: expected limit_kernel(network, x, contributions=True).")
+    held = kernels.ntk_layer
+    if OUTPUT in held.dims:
+        held = held.isel({OUTPUT: whole_number("output", output, 0, held.sizes[OUTPUT] - 1)})
+    if held.dims[0] != LAYER or held.ndim != 3:
+        raise InputError(f"kernels: expected ntk_layer as limit_kernel returns it, got it over {held.dims}.")
+    shares = held.values
     layers, size, columns = shares.shape
     if size != columns or not np.allclose(shares, shares.swapaxes(1, 2), rtol=1e-6, atol=1e-9 * np.abs(shares).max()):
         raise InputError("kernels: expected those of inputs with themselves, limit_kernel(network, x), without x2.")
@@ -225,6 +233,18 @@ def learning_curve(found: xr.Dataset | Mapping[str, xr.Dataset], *, ax: Where = 
     return axes
 
 
+def _each_output(several: dict[str, Any]) -> dict[str, Any]:
+    """Spectra of networks whose outputs have kernels of their own, one by one."""
+    out = {}
+    for name, one in several.items():
+        if OUTPUT in getattr(one, "sizes", ()) and hasattr(one, "data_vars"):
+            for place in range(one.sizes[OUTPUT]):
+                out[f"{name} output {place}".strip()] = one.isel({OUTPUT: place}, drop=True)
+        else:
+            out[name] = one
+    return out
+
+
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
@@ -268,6 +288,14 @@ def _draw_modes(axes: Axes, one: Any, name: str, style: dict[str, Any]) -> str:
         for place, line in zip(chosen, line_styles(len(chosen)), strict=True):
             at = np.arange(1.0, values.sizes[MODE] + 1)
             _marked(axes, at, values.values[place], line, f"{name} time {times[place]:g}".strip(), 0.0)
+        return "kernel"
+    if values.dims == (OUTPUT, MODE):
+        levels = numbers_of("modes.rounding_level", one["rounding_level"]) if "rounding_level" in one else None
+        chosen = np.unique(np.linspace(0, len(values) - 1, min(len(values), len(LINES) - 1)).astype(int))
+        for place, line in zip(chosen, line_styles(len(chosen)), strict=True):
+            at = np.arange(1.0, values.sizes[MODE] + 1)
+            level = 0.0 if levels is None else float(levels[place])
+            _marked(axes, at, values.values[place], line, f"{name} output {place}".strip(), level)
         return "kernel"
     if values.dims != (MODE,):
         raise InputError(f"modes: expected {which} over modes, got it over {values.dims}.")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from graphon_theory.plots.styles import Where
 
 FINE = 160  # cells a side of graphons that are no step functions
-_ACROSS = 4  # layers beside each other
+_ACROSS = 5  # layers beside each other at most
 _NAMED = 40  # inputs whose names stand on an axis: of more, every few
 _KINDS = {"mask": "density of connections $W$", "variance": "weight variance $V$", "drift": "drift $D$"}
 _SYMBOLS = {"mask": "W", "variance": "V", "drift": "D"}
@@ -74,8 +74,8 @@ def graphon(graphon: object, *, ax: Where = None, limits: tuple[float, float] | 
 def connectivity(layers: object, *, ax: Where = None) -> Axes:
     """The graphons of one layer or of all: W, V where it is not W, and D where there is drift.
 
-    Layers stand beside each other, four in a line; each kind has one colour bar, so that its layers can be compared.
-    Above each map stands its mean.
+    Layers stand beside each other, at most five in a line; each kind has one colour bar, so that its layers can be
+    compared. Above each map stands its mean.
 
     Args:
         layers: a :class:`Connectivity`, a :class:`Network`, a :class:`Design`, or a list of Connectivity such as
@@ -88,8 +88,8 @@ def connectivity(layers: object, *, ax: Where = None) -> Axes:
     kinds = ["mask"]
     kinds += ["variance"] if any(one.variance is not one.mask for one in found) else []
     kinds += ["drift"] if any(one.has_drift and not one.drift.is_zero for one in found) else []
-    across = min(len(found), _ACROSS)
-    lines = -(-len(found) // across)
+    lines = -(-len(found) // _ACROSS)
+    across = -(-len(found) // lines)
     if len(found) == 1:
         holder, panels = panels_of(ax, 1, len(kinds), (3.3 * len(kinds), 2.9))
     else:

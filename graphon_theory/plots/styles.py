@@ -49,7 +49,7 @@ RC: Any = {
     "axes.axisbelow": True,
     "lines.linewidth": 1.8,
     "legend.frameon": False,
-    "figure.dpi": 150,
+    "figure.dpi": 110,
     "savefig.dpi": 150,
     "svg.hashsalt": "graphon-theory",  # the same figure is the same file
 }
@@ -66,8 +66,13 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
         check_installed(f"plots.{function.__name__}", {"matplotlib": "matplotlib"}, "examples")
         import matplotlib as mpl
 
-        with mpl.rc_context(RC):
+        # not rc_context, which would put back what a notebook's backend sets when the first figure loads it
+        yours = {name: mpl.rcParams[name] for name in RC}
+        mpl.rcParams.update(RC)
+        try:
             return function(*args, **kwargs)
+        finally:
+            mpl.rcParams.update(yours)
 
     return drawn
 
@@ -162,5 +167,9 @@ def numbers_of(name: str, values: Any) -> FloatArray:
 
 
 def put_legend(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[0]:
+    """Within the axes; of more than three entries, beside them."""
+    entries = len(axes.get_legend_handles_labels()[0])
+    if entries > 3:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
+    elif entries:
         axes.legend()

@@ -41,8 +41,8 @@ def training(
         path: what :func:`gradient_flow`, :func:`gradient_descent`, :func:`training_ensemble`, ``gv.train`` or
             ``gv.trained_ensemble`` returns; or a dict of such by name.
         ax: as in :func:`spectrum`.
-        quantity: "loss" or "prediction", on training inputs, or "test_prediction". If left out, "test_prediction" or
-            "prediction" of what has bands, else "loss".
+        quantity: "loss", "accuracy" (of labels), "prediction", on training inputs, or "test_prediction". If left out,
+            "test_prediction" or "prediction" of what has bands, else "loss".
         inputs: which inputs' predictions, from 0; the first three if left out.
 
     Returns the Axes. Raises InputError for anything else.
@@ -56,15 +56,16 @@ def training(
     if quantity is None:
         banded = "std" in first or (SEED in first.dims and "loss" not in first)
         quantity = "loss" if not banded else "test_prediction" if "test_mean" in first else "prediction"
-    one_of("quantity", quantity, ("loss", "prediction", "test_prediction"))
+    one_of("quantity", quantity, ("loss", "accuracy", "prediction", "test_prediction"))
     axes = axes_of(ax, (4.8, 3.4))
     every = np.concatenate([numbers_of("path.time", one[TIME]) for one in several.values()])
-    if quantity == "loss":
+    if quantity in ("loss", "accuracy"):
         styles = line_styles(len(several), len(axes.lines))
         for (name, one), style in zip(several.items(), styles, strict=True):
-            _draw_losses(axes, one, name, style)
-        name_axes(axes, "Training", _when(several), "loss")
-        _loss_axis(axes)
+            _draw_losses(axes, one, name, style, quantity)
+        name_axes(axes, "Training", _when(several), "loss" if quantity == "loss" else "share of inputs told right")
+        if quantity == "loss":
+            _loss_axis(axes)
     else:
         _draw_predictions(axes, several, quantity, inputs)
         name_axes(axes, "Predictions", _when(several), "prediction")
@@ -76,20 +77,19 @@ def training(
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
-def _draw_losses(axes: Axes, one: Any, name: str, style: dict[str, Any]) -> None:
-    checked_dataset("path", one, ("loss",), "gt.gradient_flow")
+def _draw_losses(axes: Axes, one: Any, name: str, style: dict[str, Any], quantity: str) -> None:
+    checked_dataset("path", one, (quantity,), "gt.gradient_flow")
     times = numbers_of("path.time", one[TIME])
-    both = "test_loss" in one
-    for which, line in (("loss", {**style, "linestyle": "-"}), ("test_loss", {**style, "linestyle": (0, (4, 1.5))})):
+    both = f"test_{quantity}" in one
+    for which, kind, dashes in ((quantity, "training", "-"), (f"test_{quantity}", "test", (0, (4, 1.5)))):
         if which not in one:
             continue
-        label = (f"{name}, test" if which == "test_loss" else name) if name else (which[:4] if both else None)
-        label = "training" if label == "loss" else label
+        label = (f"{name}, test" if kind == "test" else name) if name else (kind if both else None)
         spread = [dim for dim in one[which].dims if dim != TIME]
         values = one[which].transpose(*spread, TIME).values.reshape(-1, len(times))
         mean = values.mean(axis=0)
         deviation = values.std(axis=0, ddof=1) if len(values) > 1 else None
-        _line(axes, times, mean, deviation, line, label)
+        _line(axes, times, mean, deviation, {**style, "linestyle": dashes}, label)
 
 
 def _draw_predictions(axes: Axes, several: dict[str, Any], quantity: str, inputs: Sequence[int] | None) -> None:
@@ -166,10 +166,11 @@ def _time_axis(axes: Axes, times: FloatArray) -> None:
 
 
 def _when(several: dict[str, Any]) -> str:
-    if any({"rate", "floor"} <= set(one.data_vars) or not one.attrs.get("descent", 1) for one in several.values()):
+    flows = ({"rate", "floor"} <= set(one.data_vars) or "integration_error" in one.attrs for one in several.values())
+    if any(flows) or any(not one.attrs.get("descent", 1) for one in several.values()):
         return r"training time (learning rate $\times$ steps)" if _unit_rate(several) else "training time (steps)"
     return "step"
 
 
 def _unit_rate(several: dict[str, Any]) -> bool:
-    return all(float(one.attrs.get("learning_rate", 0.0)) == 1.0 for one in several.values())
+    return all(bool(np.all(np.equal(one.attrs.get("learning_rate", 0.0), 1.0))) for one in several.values())

@@ -88,7 +88,7 @@ def _of_dataset(data: xr.Dataset) -> Any:
     for name, one in data.data_vars.items():
         if one.ndim == 1:
             by_dim.setdefault(str(one.dims[0]), []).append(str(name))
-    for dim, names in by_dim.items():
+    for dim, names in sorted(by_dim.items(), key=lambda item: data.sizes[item[0]]):  # what is short comes first
         yield f"<h2>Over {escape(dim)}</h2>" + _over(data, dim, names)
     large = [
         [str(name), " x ".join(f"{data.sizes[d]} {d}" for d in map(str, one.dims)), str(one.dtype)]

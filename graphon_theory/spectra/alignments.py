@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 from graphon_theory.data.checks import as_kernel, checked_count, checked_targets, checked_weights, truth
 from graphon_theory.data.labels import MODE, OUTPUT, Variables, by_rows, dataset, inputs_of
 from graphon_theory.data.output_kernels import each_kernel
-from graphon_theory.errors import InputError
+from graphon_theory.errors import InputError, KernelError
 from graphon_theory.spectra.kernel_spectra import modes_of, precision_of, spectrum
+from graphon_theory.spectra.linear_operators import as_operator, is_operator
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,8 +32,9 @@ def target_alignment(
         alignment = <K, y y^T> / (|K| |y y^T|)    in Frobenius products (Cristianini et al. 2001).
 
     Args:
-        kernel: (N, N); y: (N,) or (N, k); count: modes computed, all if left out. Where outputs have kernels of their
-            own, column o of y (N, k) goes with the kernel of output o.
+        kernel: (N, N), or a linear operator such as `kernel_operator` makes, which is not centred; y: (N,) or (N, k);
+            count: modes computed, all if left out. Where outputs have kernels of their own, column o of y (N, k) goes
+            with the kernel of output o.
         centred: take means out of kernel (on both sides) and targets first (Cortes et al. 2012).
         weights: (N,), the sample's law as in `spectrum`: w_n in place of every 1/N above, and in means and products.
 
@@ -46,9 +48,17 @@ def target_alignment(
     if len(kernels) > 1:
         return _of_outputs(kernels, y, count, centred, weights)
     kernel = kernels[0]
-    matrix = as_kernel(kernel)
-    size = len(matrix)
-    inputs = inputs_of(kernel)
+    if is_operator(kernel):
+        operator = as_operator(kernel)
+        if truth("centred", centred):
+            raise KernelError(
+                "centred: got a linear operator as kernel, whose means are not taken out; leave it out, or pass the "
+                "matrix (limit_kernel)."
+            )
+        size, inputs = operator.shape[0], operator.inputs
+    else:
+        matrix = as_kernel(kernel)
+        size, inputs = len(matrix), inputs_of(kernel)
     targets = checked_targets(y, size, inputs=inputs).reshape(size, -1)
     law = None if weights is None else checked_weights(weights, size, inputs)
     w = np.full(size, 1 / size) if law is None else law
@@ -69,9 +79,14 @@ def target_alignment(
         modes = modes_of(matrix, wanted, law, eps, {}, floor=floor)
     weighted = w[:, None] * targets
     power = np.sum((modes.eigenfunction.values.T @ weighted) ** 2, axis=1)
-    inner = float(np.sum(weighted * (matrix @ weighted)))
+    image, squares = (
+        (operator.product(weighted), operator.squares(w))
+        if is_operator(kernel)
+        else (matrix @ weighted, w @ matrix**2 @ w)
+    )
+    inner = float(np.sum(weighted * image))
     among = np.linalg.norm(weighted.T @ targets)
-    alignment = inner / float(np.sqrt(w @ matrix**2 @ w) * among)
+    alignment = inner / float(np.sqrt(squares) * among)
     return dataset(
         {
             "eigenvalue": ((MODE,), modes.eigenvalue.values),

@@ -7,7 +7,8 @@ of found modes from coming back.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +21,31 @@ _LANCZOS_SIZE = 1000
 _LANCZOS_SHARE = 20
 _BLOCK = 16
 _CONVERGED = 1e-11  # residuals wanted, relative to the largest eigenvalue
-_PROBE = 4  # blocks that a fresh block may grow before it is asked whether it brought anything new
+_PROBE = 64  # dimensions that a fresh block may grow before it is asked whether it brought anything new
 _STRIDE = 1.4  # by which factor the space may grow, at most, between two looks at the residuals
 _STRIP = 256  # rows compared at a time
 
 LANCZOS, LAPACK = "lanczos", "lapack"
 
 
-def largest_eigenpairs(matrix: FloatArray, count: int) -> tuple[FloatArray, FloatArray, str]:
-    """The ``count`` largest eigenvalues, falling, their orthonormal vectors (N, count), and which solver found them."""
+def largest_eigenpairs(matrix: FloatArray, count: int, eps: float = 0.0) -> tuple[FloatArray, FloatArray, str]:
+    """The ``count`` largest eigenvalues, falling, their orthonormal vectors (N, count), and which solver found them.
+
+    ``eps``: the unit of rounding of the entries, beyond which nothing is looked for.
+    """
     size = len(matrix)
-    if size >= _LANCZOS_SIZE and count * _LANCZOS_SHARE <= size:
-        found = _lanczos(matrix, count)
+    if is_large(size, count):
+        rows = matrix if matrix.flags.c_contiguous else matrix.T  # symmetric: either order is the matrix
+        # long rows by the matrix: twice as fast as the matrix by columns
+        found = lanczos(lambda block: (block.T @ rows).T, size, count, eps=eps)
         if found is not None:
-            return (*found, LANCZOS)
+            return found.values, found.vectors, LANCZOS
     return (*_lapack(matrix, count), LAPACK)
+
+
+def is_large(size: int, count: int) -> bool:
+    """Whether Lanczos beats LAPACK."""
+    return size >= _LANCZOS_SIZE and count * _LANCZOS_SHARE <= size
 
 
 def check_symmetric(matrix: FloatArray, eps: float) -> None:
@@ -130,59 +141,112 @@ def _lapack(matrix: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
     return values[: -count - 1 : -1], vectors[:, : -count - 1 : -1]
 
 
-def _lanczos(matrix: FloatArray, count: int) -> tuple[FloatArray, FloatArray] | None:
+class KrylovSpace:
+    """A space grown block by block from a symmetric matrix's images, orthonormal to rounding, and the matrix in it.
+
+    ``small`` is the matrix between the ``dim`` vectors of ``basis``; what the last block's image adds to the space is
+    ``block @ rest``, ``block`` orthonormal. ``image_of``: products of the matrix with blocks of vectors.
+    """
+
+    def __init__(self, image_of: Callable[[FloatArray], FloatArray], start: FloatArray, room: int, most: int) -> None:
+        self.image_of, self.block, self.most = image_of, start, most
+        self.room = np.empty((len(start), min(most, room)), order="F")
+        self.matrix = np.zeros((self.room.shape[1], self.room.shape[1]))
+        self.rest = np.zeros((start.shape[1], start.shape[1]))
+        self.dim, self.largest, self.products, self.reaches_all = 0, 0.0, 0, False
+
+    @property
+    def basis(self) -> FloatArray:
+        return self.room[:, : self.dim]
+
+    @property
+    def small(self) -> FloatArray:
+        return self.matrix[: self.dim, : self.dim]
+
+    @property
+    def is_full(self) -> bool:
+        return self.dim + self.block.shape[1] > self.most
+
+    def grow(self) -> None:
+        """Take the block in, and look at its image."""
+        width, dim = self.block.shape[1], self.dim
+        end = dim + width
+        if end > self.room.shape[1]:
+            self.room, self.matrix = _grown(self.room, self.matrix, self.most)
+        self.room[:, dim:end] = self.block
+        image = self.image_of(self.room[:, dim:end])
+        # the image of a block reaches the block, the one before and what is new, until a fresh block joins
+        near = 0 if self.reaches_all else max(0, dim - width)
+        self.dim, self.products = end, self.products + 1
+        self.matrix[:end, dim:end] = share = _orthogonalise(image, self.basis, near)
+        self.matrix[dim:end, :end] = share.T
+        self.largest = max(self.largest, float(np.abs(share).max()))  # the scale; the block's own may be rounding
+        self.block, self.rest = _next_block(image, self.basis, self.largest)
+
+    def join(self, fresh: FloatArray) -> None:
+        """Go on from a block that no image leads to."""
+        self.block, _ = _next_block(fresh, self.basis, np.inf)
+        self.reaches_all = True
+
+    def missed(self, turns: FloatArray) -> FloatArray:
+        """What images of the space's vectors ``basis @ turns`` have outside of it, in the block."""
+        return np.asarray(self.rest @ turns[self.dim - self.rest.shape[1] :])
+
+
+class Found(NamedTuple):
+    """What Lanczos found: the largest eigenvalues and their vectors, and the least value of the space it looked at."""
+
+    values: FloatArray
+    vectors: FloatArray
+    lowest: float
+    products: int  # of blocks
+
+
+def lanczos(
+    image_of: Callable[[FloatArray], FloatArray], size: int, count: int, *, width: int = _BLOCK, eps: float = 0.0
+) -> Found | None:
     """Block Lanczos with full orthogonalisation and Rayleigh-Ritz; None where half the space does not suffice.
 
-    A block of b random vectors sees at most b copies of one eigenvalue. Before modes count as found, a fresh random
-    block joins the space; only if it changes nothing is the search over.
+    ``image_of``: products of the symmetric matrix with blocks of ``width`` vectors. Residuals are wanted below 1e-11 of
+    the largest eigenvalue, or the rounding ``eps`` of the matrix's entries. A block of b random vectors sees at most b
+    copies of one eigenvalue. Before modes count as found, a fresh random block joins the space; only if it changes
+    nothing is the search over.
     """
-    size, most = len(matrix), len(matrix) // 2
-    rows = matrix if matrix.flags.c_contiguous else matrix.T  # symmetric: either order is the matrix
+    converged = max(_CONVERGED, eps)
     random = np.random.default_rng(0)  # the same numbers in every run
-    basis = np.empty((size, min(most, 8 * count + 20 * _BLOCK)), order="F")
-    small = np.zeros((basis.shape[1], basis.shape[1]))
-    dim, look, largest = 0, 2 * count, 0.0
+    start = np.linalg.qr(random.standard_normal((size, width)))[0]
+    space = KrylovSpace(image_of, start, 8 * count + 20 * _BLOCK, size // 2)
+    look = 2 * count
     before: tuple[int, float] | None = None  # the last look: dimension and log of the residual
     accepted: FloatArray | None = None
-    block = np.linalg.qr(random.standard_normal((size, _BLOCK)))[0]
-    while dim + _BLOCK <= most:
-        end = dim + _BLOCK
-        if end > basis.shape[1]:
-            basis, small = _grown(basis, small, most)
-        basis[:, dim:end] = block
-        image = (basis[:, dim:end].T @ rows).T  # long rows by the matrix: twice as fast as the matrix by columns
-        # the image of a block reaches the block, the one before and what is new, until a fresh block joins
-        near = max(0, dim - _BLOCK) if accepted is None else 0
-        small[:end, dim:end] = share = _orthogonalise(image, basis[:, :end], near)
-        small[dim:end, :end] = share.T
-        largest = max(largest, float(np.abs(share).max()))  # the matrix's scale; the block's own may be rounding
-        block, rest = _next_block(image, basis[:, :end], largest)
-        dim = end
-        if dim < look:
+    while not space.is_full:
+        space.grow()
+        if space.dim < look:
             continue
-        values, turns = _lapack(small[:dim, :dim], count)
+        values, turns = _lapack(space.small, count)
         scale = float(np.abs(values[0]))
-        residual = float(np.linalg.norm(rest @ turns[dim - _BLOCK :], axis=0).max()) / scale
-        if accepted is not None and np.abs(values - accepted).max() <= 1e-12 * scale:
-            return values, basis[:, :dim] @ turns
-        if residual <= _CONVERGED:
+        residual = float(np.linalg.norm(space.missed(turns), axis=0).max()) / scale
+        if accepted is not None and np.abs(values - accepted).max() <= 0.1 * converged * scale:
+            lowest = -float(_lapack(-space.small, 1)[0][0])
+            return Found(values, space.basis @ turns, lowest, space.products)
+        if residual <= converged:
             accepted = values
-            block, _ = _next_block(random.standard_normal((size, _BLOCK)), basis[:, :dim], np.inf)
-            look = dim + _PROBE * _BLOCK
+            space.join(random.standard_normal((size, width)))
+            look = space.dim + _PROBE
         else:
-            now = dim, float(np.log(residual))
-            look, before = _next_look(before, now), now
+            now = space.dim, float(np.log(residual))
+            look, before = _next_look(before, now, float(np.log(converged))), now
     return None
 
 
-def _next_look(before: tuple[int, float] | None, now: tuple[int, float]) -> int:
+def _next_look(before: tuple[int, float] | None, now: tuple[int, float], wanted: float) -> int:
     """At which dimension residuals will have converged if they go on falling as they did; 1.4 times as far at most."""
     dim, log_residual = now
     farthest = int(_STRIDE * dim)
     if before is None or log_residual >= before[1]:
         return farthest
     slope = (before[1] - log_residual) / (dim - before[0])
-    return min(farthest, dim + int((log_residual - np.log(_CONVERGED)) / slope))
+    return min(farthest, dim + int((log_residual - wanted) / slope))
 
 
 def _orthogonalise(block: FloatArray, basis: FloatArray, near: int = 0) -> FloatArray:

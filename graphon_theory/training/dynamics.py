@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,10 +19,12 @@ from graphon_theory.data.checks import (
     truth,
 )
 from graphon_theory.data.labels import MODE, TIME, Variables
-from graphon_theory.errors import ConvergenceError, InputError, shown, shown_text
+from graphon_theory.errors import ConvergenceError, InputError, KernelError, shown, shown_text
 from graphon_theory.spectra.kernel_spectra import spectrum
+from graphon_theory.spectra.linear_operators import is_operator
 from graphon_theory.training.kernel_motions import kernel_change, squared_distance
-from graphon_theory.training.linear_training import LinearTraining, NewInputs, momentum_matrices
+from graphon_theory.training.krylov_training import grid_of, problem_of
+from graphon_theory.training.linear_training import Learned, LinearTraining, NewInputs, momentum_matrices
 from graphon_theory.training.loss_flows import LossTraining
 from graphon_theory.training.output_losses import Loss
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _PER_DECADE = 50  # moments looked at for the best one
+_EARLY = 1e-3  # share of the fastest mode's time from which errors of a Krylov space are looked at
 _NOISE = 64  # roundings of a test kernel below which a null mode has nothing of it
 
 
@@ -64,12 +67,18 @@ def gradient_flow(
 
     Args:
         kernel: (N, N), symmetric positive semi-definite: ``limit_kernel(network, x).ntk``. With a leading "output"
-            it is one kernel where the outputs share it, else column o of ``y`` goes with the kernel of output o.
+            it is one kernel where the outputs share it, else column o of ``y`` goes with the kernel of output o. Or a
+            linear operator such as `kernel_operator` makes: then "modes" are those of the Krylov space of the targets,
+            grown until predictions at the training inputs are known to 1e-8 of what is left to learn at all ``times``
+            (attrs ``krylov_error``, a bound, in units of the targets, and ``products``); at a new input x the error is
+            at most (Theta(x, x) eta t)^1/2 times that, or (Theta(x, x) / ridge)^1/2 if that is less. Without a ridge
+            late times take many products, and ``inf`` mostly more than 2,000 dimensions, which are refused.
         y: training targets (N,), or (N, k) for k outputs that share the kernel or have k kernels; the loss sums over
             them.
         times: increasing, not negative, ``inf`` allowed; a unit of time is one small step of gradient descent
             at that learning rate.
-        test_kernel: (M, N), new inputs by training inputs: ``limit_kernel(network, x_new, x).ntk``.
+        test_kernel: (M, N), new inputs by training inputs: ``limit_kernel(network, x_new, x).ntk``, or such an
+            operator.
         learning_rate: eta > 0.
         ridge: weight of 1/2 |theta - theta_0|^2 beside the loss; ``loss`` is reported without it.
         initial, test_initial: f_0 at the training inputs, shaped like ``y``, and at the new ones; 0 if left out.
@@ -106,7 +115,7 @@ def gradient_flow(
     predictions of T times take T * N * k numbers. attrs: ``learning_rate``, ``ridge``, ``null_modes`` (how many).
 
     Raises KernelError (either kernel) and InputError (all else; also where labels differ, and where losses or
-    predictions are beyond the largest number).
+    predictions are beyond the largest number), and for operators ConvergenceError.
     """
     eta, delta = positive_number("learning_rate", learning_rate), positive_number("ridge", ridge, zero=True)
     moments = checked_times(times)
@@ -118,12 +127,18 @@ def gradient_flow(
         betas, error = training.flow(moments, eta, delta)
         attrs = {"learning_rate": eta, "ridge": delta, "integration_error": error}
         return training.dataset(moments, betas, attrs)
-    problem = LinearTraining.of(kernel, y, initial)
+    if moved and is_operator(kernel):
+        raise KernelError(f"{moved[0]}: the kernel's change takes all modes; pass the matrix (limit_kernel) as kernel.")
+
+    def course(problem: LinearTraining) -> Learned:
+        return problem.flow(grid_of(moments, _EARLY / (eta * float(problem.rates(delta)[0]))), eta, delta)
+
+    problem, said = problem_of(kernel, y, initial, course)
     variables: Variables = {
         "rate": ((MODE,), eta * problem.rates(delta)),
         "floor": ((MODE,), 1 - problem.share(delta)),
     }
-    attrs = {"learning_rate": eta, "ridge": delta}
+    attrs = {"learning_rate": eta, "ridge": delta, **said}
     learned = problem.flow(moments, eta, delta)
     if moved:
         if width is None or nngp is None or depth is None:
@@ -170,6 +185,8 @@ def gradient_descent(
     there is the ``multiplier``, the largest modulus of what one step multiplies e_i by (below 1: stable). attrs:
     ``learning_rate``, ``momentum``, ``nesterov``, ``ridge``, ``null_modes``.
 
+    A linear operator in place of the kernel is taken as there, without momentum and at rates that do not diverge.
+
     Raises as `gradient_flow`, and ConvergenceError where the numbers overflow.
     """
     counts = checked_steps(steps)
@@ -180,7 +197,12 @@ def gradient_descent(
         found = training.descent(counts, eta, delta, beta, nesterov)
         given = {"learning_rate": eta, "momentum": beta, "nesterov": int(nesterov), "ridge": delta}
         return training.dataset(counts, found, given)
-    problem = LinearTraining.of(kernel, y, initial)
+    factor = _growth(kernel, eta, delta, beta) if is_operator(kernel) else 1.0
+
+    def course(problem: LinearTraining) -> Learned:
+        return problem.descent(grid_of(counts, 1.0, whole=True), eta, delta)
+
+    problem, said = problem_of(kernel, y, initial, course, factor=factor)
     learned = problem.descent(counts, eta, delta, beta, nesterov)
     with np.errstate(over="ignore", invalid="ignore"):
         held = np.isfinite((1 - learned.fraction) ** 2 @ problem.power + np.abs(learned.response).sum(axis=1))
@@ -190,8 +212,24 @@ def gradient_descent(
             f"below critical_learning_rate = {_critical(float(problem.values[0]) + delta, beta, nesterov):.6g}."
         )
     variables: Variables = {"multiplier": ((MODE,), _moduli(eta * problem.rates(delta), beta, nesterov))}
-    attrs = {"learning_rate": eta, "momentum": beta, "nesterov": int(nesterov), "ridge": delta}
+    attrs = {"learning_rate": eta, "momentum": beta, "nesterov": int(nesterov), "ridge": delta, **said}
     return problem.dataset(counts, learned, variables, attrs, test_kernel, test_initial, y_test)
+
+
+def _growth(kernel: Any, eta: float, ridge: float, beta: float) -> float:
+    """By how much steps may magnify what the Krylov space misses; refuses momentum and rates that diverge."""
+    if beta:
+        raise KernelError(
+            "momentum: got a linear operator as kernel, for which errors of descent with momentum are not bounded; "
+            "leave momentum out, or pass the matrix (limit_kernel)."
+        )
+    top = float(spectrum(kernel, 1).eigenvalue[0])
+    if eta * (top + ridge) >= 2:
+        raise ConvergenceError(
+            "learning_rate: gradient descent diverges; stay below critical_learning_rate = "
+            f"{_critical(top + ridge, 0.0, False):.6g}."
+        )
+    return max(1.0, eta * top / (2 - eta * (top + ridge)))
 
 
 def critical_learning_rate(

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_kernel, positive_number, whole_number
+from graphon_theory.data.output_kernels import shared_kernel
 from graphon_theory.errors import InputError, KernelError
 from graphon_theory.training.linear_training import Learned, LinearTraining
 
@@ -27,7 +28,9 @@ def kernel_change(
     ``units`` of the last hidden layer that an output reads.
     """
     depth, units = whole_number("depth", depth), positive_number("width", units)
-    variance, trace = as_kernel(nngp, "nngp"), float(problem.values.sum())
+    if problem.outputs is not None:
+        raise KernelError("width: outputs have kernels of their own, which move each in its way; select one output.")
+    variance, trace = as_kernel(shared_kernel(nngp, "nngp"), "nngp"), float(problem.values.sum())
     if len(variance) != problem.size:
         raise InputError(f"nngp: expected the NNGP of the same {problem.size} inputs, got shape {variance.shape}.")
     if not np.trace(variance) > 0:

@@ -48,6 +48,7 @@ from graphon_theory.data.labels import (
 from graphon_theory.data.output_kernels import each_kernel
 from graphon_theory.errors import InputError
 from graphon_theory.spectra.kernel_spectra import spectrum
+from graphon_theory.spectra.linear_operators import as_cross_operator, is_operator
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -65,6 +66,25 @@ class NewInputs(NamedTuple):
 
     projections: FloatArray
     inputs: Labels
+
+
+class Targets(NamedTuple):
+    """Checked targets, (N,) or (N, k), and the labels of their columns."""
+
+    values: FloatArray
+    columns: Labels
+
+
+def checked_problem(
+    size: int, inputs: Labels, y: ArrayLike | xr.DataArray, initial: ArrayLike | xr.DataArray | None
+) -> tuple[Labels, Targets, FloatArray | None]:
+    """The labels of the inputs, the targets and the start of training, for a kernel of ``size`` ``inputs``."""
+    y = by_rows(y)
+    targets = checked_targets(y, size, inputs=inputs)
+    inputs = Labels("y", labels_of(y)) if inputs.values is None else inputs
+    columns = Labels("y", labels_of(y, 1)) if targets.ndim == 2 else UNLABELLED
+    start = None if initial is None else checked_like(initial, targets.shape, "initial", inputs, columns)
+    return inputs, Targets(targets, columns), start
 
 
 @dataclass(frozen=True)
@@ -108,15 +128,16 @@ class LinearTraining:
             return cls._of_each(kernels, y, initial)
         kernel = kernels[0]
         size = len(as_kernel(kernel))
-        inputs = inputs_of(kernel)
-        y = by_rows(y)
-        targets = checked_targets(y, size, inputs=inputs)
-        inputs = Labels("y", labels_of(y)) if inputs.values is None else inputs
-        columns = Labels("y", labels_of(y, 1)) if targets.ndim == 2 else UNLABELLED
-        start = None if initial is None else checked_like(initial, targets.shape, "initial", inputs, columns)
+        inputs, targets, start = checked_problem(size, inputs_of(kernel), y, initial)
         modes = spectrum(kernel)
+        return cls.in_modes(modes, inputs, targets, start)
+
+    @classmethod
+    def in_modes(cls, modes: xr.Dataset, inputs: Labels, targets: Targets, start: FloatArray | None) -> LinearTraining:
+        """Of modes as `spectrum` returns them, all of those that the targets have a part of."""
         values, functions = modes.eigenvalue.values, modes.eigenfunction.values
-        left = targets if start is None else targets - start
+        left = targets.values if start is None else targets.values - start
+        size = len(functions)
         return cls(
             modes,
             values,
@@ -124,9 +145,9 @@ class LinearTraining:
             values > modes.attrs["rounding_level"],
             functions.T @ left.reshape(size, -1) / size,
             None if start is None else start.reshape(size, -1),
-            targets.shape[1:],
+            targets.values.shape[1:],
             inputs,
-            columns,
+            targets.columns,
         )
 
     @classmethod
@@ -175,6 +196,11 @@ class LinearTraining:
     @property
     def size(self) -> int:
         return len(self.functions)
+
+    @property
+    def null_modes(self) -> int:
+        """How many modes are at rounding level."""
+        return int((~self.learns).sum())
 
     @property
     def of_output(self) -> FloatArray:
@@ -303,10 +329,15 @@ class LinearTraining:
                     out["test_loss"] = ((TIME,), np.sum(errors**2, axis=1) / (2 * len(wanted)))
         for name in {"loss", "prediction", "test_prediction", "test_loss"} & set(out):
             refuse_overflow(out[name][1], name)
-        return dataset(out, coords=coords, attrs={**attrs, "null_modes": int((~self.learns).sum())})
+        return dataset(out, coords=coords, attrs={**attrs, "null_modes": self.null_modes})
 
     def at_new(self, test_kernel: ArrayLike | xr.DataArray, name: str = "test_kernel") -> NewInputs:
         """The modes at new inputs."""
+        if is_operator(test_kernel):
+            if self.outputs is not None:
+                raise InputError(f"{name}: expected the kernels of {len(self.parts)} outputs, got one linear operator.")
+            between, inputs = as_cross_operator(test_kernel, name, self.inputs, self.size)
+            return NewInputs(between @ self.functions / self.size, inputs)
         kernels = each_kernel(test_kernel, name, square=False, outputs=max(len(self.parts), 1))
         found = [as_cross_kernel(one, name, self.inputs, self.size) for one in kernels]
         inputs = found[0][1]

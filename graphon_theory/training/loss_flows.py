@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_cross_kernel, as_kernel, refuse_overflow
 from graphon_theory.data.labels import TARGET, TIME, X_TEST, Labels, Variables, X, dataset, inputs_of
+from graphon_theory.data.output_kernels import each_kernel, shared_kernel
 from graphon_theory.errors import ConvergenceError, InputError
 from graphon_theory.training.output_losses import Objective, objective, start_of
 
@@ -41,6 +42,7 @@ class LossTraining:
         test_initial: ArrayLike | xr.DataArray | None,
         y_test: ArrayLike | xr.DataArray | None,
     ) -> None:
+        kernel = shared_kernel(kernel)
         self.kernel = as_kernel(kernel)
         self.inputs: Labels = inputs_of(kernel)
         size = len(self.kernel)
@@ -54,6 +56,7 @@ class LossTraining:
                     "test_kernel: expected the kernel of new by training inputs with what is said of them."
                 )
             return
+        (test_kernel,) = each_kernel(test_kernel, "test_kernel", square=False, outputs=1)
         self.cross, self.new = as_cross_kernel(test_kernel, "test_kernel", self.inputs, size)
         if (test_initial is None) != (initial is None):
             given, missing = ("initial", "test_initial") if test_initial is None else ("test_initial", "initial")

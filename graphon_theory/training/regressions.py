@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,9 +10,12 @@ from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_kernel, checked_like, positive_number, refuse_overflow, truth
-from graphon_theory.data.labels import TARGET, X_TEST, X_TEST2, Labels, Variables, X, dataset
+from graphon_theory.data.grids import Axis, on_grid
+from graphon_theory.data.labels import RIDGE, TARGET, X_TEST, X_TEST2, Labels, Variables, X, dataset
 from graphon_theory.errors import InputError, KernelError
+from graphon_theory.spectra.linear_operators import is_operator
 from graphon_theory.training.linear_training import LinearTraining, NewInputs
+from graphon_theory.training.operator_regressions import checked_ridges, mean_by_products, regression_by_products
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,9 +26,10 @@ def kernel_regression(
     y: ArrayLike | xr.DataArray,
     test_kernel: ArrayLike | xr.DataArray,
     *,
-    ridge: float = 0.0,
+    ridge: float | Sequence[float] = 0.0,
     covariance: bool = False,
     test_variance: ArrayLike | xr.DataArray | None = None,
+    tolerance: float = 1e-8,
 ) -> xr.Dataset:
     """Kernel (ridge) regression: where `gradient_flow` from f_0 = 0 ends.
 
@@ -35,23 +40,51 @@ def kernel_regression(
 
     Args:
         kernel: (N, N); y: (N,) or (N, k); test_kernel: (M, N), new by training inputs. Outputs with kernels of their
-            own as in `gradient_flow`.
-        ridge: at least 0, in units of the operator (Theta / N), as in `gradient_flow`.
+            own as in `gradient_flow`. Either may be a linear operator such as `kernel_operator` makes.
+        ridge: at least 0, in units of the operator (Theta / N), as in `gradient_flow`; or a list of them, which then
+            is the leading dimension "ridge" of all results.
         covariance: also what the Gaussian process of this kernel, with noise N ridge on its targets, leaves open:
             Theta(x, x') - Theta(x, X) (Theta + N ridge)^-1 Theta(X, x'). ``test_variance`` is then Theta (M, M) of the
             new inputs. Of a trained network it is no variance: that is `training_ensemble`.
+        tolerance: where the kernel is an operator, |y - (Theta + N ridge) alpha| / |y| that is left.
 
     Returns a Dataset: ``prediction`` ("x"[, "target"]), ``test_prediction`` ("x_test"[, "target"]), and
     ``left_out`` ("x"[, "target"]), what the regression on the N - 1 other inputs predicts at each one (for the cost of
     none: y_i - [A^-1 y]_i / [A^-1]_ii with A = Theta + (N - 1) ridge; NaN where A is singular); with ``covariance``
     also ``test_covariance`` ("x_test", "x_test2").
 
-    Raises KernelError and InputError as `gradient_flow`.
+    With an operator as kernel the ridge is positive, and conjugate gradients solve all targets and ridges at once,
+    preconditioned by a partial pivoted Cholesky factor of 4 sqrt(N) columns. There is no ``left_out`` then, which takes
+    the inverse's diagonal, and no covariance; ``residual`` and ``iterations`` (["target"]) say what was reached, by the
+    last product.
+
+    Raises KernelError and InputError as `gradient_flow`, ConvergenceError where conjugate gradients do not converge.
     """
+    if is_operator(kernel):
+        if truth("covariance", covariance) or test_variance is not None:
+            raise KernelError(
+                "covariance: got a linear operator as kernel, with which there are predictions alone (covariances take "
+                "a system for every new input); leave it out, or pass the matrix (limit_kernel)."
+            )
+        return regression_by_products(kernel, y, test_kernel, ridge, tolerance)
+    deltas = checked_ridges(ridge)
     problem = LinearTraining.of(kernel, y)
-    delta = positive_number("ridge", ridge, zero=True)
-    learned = problem.at_the_end(delta)
     new = problem.at_new(test_kernel)
+    each = [_regressed(problem, new, delta, covariance, test_variance) for delta in deltas]
+    if not np.ndim(ridge):
+        return each[0]
+    return on_grid(each, [Axis(RIDGE, deltas)], {"null_modes": problem.null_modes})
+
+
+def _regressed(
+    problem: LinearTraining,
+    new: NewInputs,
+    delta: float,
+    covariance: bool,
+    test_variance: ArrayLike | xr.DataArray | None,
+) -> xr.Dataset:
+    """`kernel_regression` at one ridge."""
+    learned = problem.at_the_end(delta)
     variables: Variables = {
         "prediction": ((X, *problem.tail), _over_modes(problem.functions, learned.fraction, problem)),
         "test_prediction": ((X_TEST, *problem.tail), _over_modes(new.projections, learned.response, problem)),
@@ -64,7 +97,7 @@ def kernel_regression(
         variables["test_covariance"] = ((X_TEST, X_TEST2), explained(prior, new, learned.response))
     elif test_variance is not None:
         raise InputError("test_variance: of use with covariance=True only.")
-    attrs = {"ridge": delta, "null_modes": int((~problem.learns).sum())}
+    attrs = {"ridge": delta, "null_modes": problem.null_modes}
     return dataset(variables, {**problem.coords, **_coords(new.inputs)}, attrs)
 
 
@@ -86,10 +119,11 @@ def nngp_posterior(
     nngp: ArrayLike | xr.DataArray,
     y: ArrayLike | xr.DataArray,
     test_nngp: ArrayLike | xr.DataArray,
-    test_variance: ArrayLike | xr.DataArray,
+    test_variance: ArrayLike | xr.DataArray | None = None,
     *,
     noise: float = 0.0,
     covariance: bool = False,
+    tolerance: float = 1e-8,
 ) -> xr.Dataset:
     """Posterior of the Gaussian process that the wide network is before training, given noisy targets.
 
@@ -100,9 +134,11 @@ def nngp_posterior(
     Args:
         nngp: K (N, N); y: (N,) or (N, k) targets less the prior mean; test_nngp: (M, N), new by training inputs.
         test_variance: (M,), K(x, x) of the new inputs: ``np.diagonal(limit_kernel(network, x_new).nngp)``; (M, k) where
-            outputs have kernels of their own (``axis1=1, axis2=2``, transposed).
+            outputs have kernels of their own (``axis1=1, axis2=2``, transposed); the mean alone if left out.
         noise: variance of the targets' noise, at least 0 (a number; for 0 the pseudo-inverse).
         covariance: also between new inputs; ``test_variance`` is then K (M, M) of the new inputs.
+        tolerance: as in `kernel_regression`, where ``nngp`` is a linear operator: then the noise is positive and there
+            is the mean alone, with its ``residual`` and ``iterations``.
 
     Returns a Dataset: ``mean`` ("x_test"[, "target"]) and ``variance`` ("x_test",), the same for all targets that share
     the kernel, else ("x_test", "target"), of the function without noise, with ``covariance`` also ``covariance``
@@ -111,6 +147,9 @@ def nngp_posterior(
     Raises KernelError (also for a ``test_variance`` below what the data explain: kernels that do not belong together)
     and InputError.
     """
+    if is_operator(nngp):
+        wanted = True if truth("covariance", covariance) else test_variance
+        return mean_by_products(nngp, y, test_nngp, wanted, noise, tolerance)
     problem = LinearTraining.of(nngp, y)
     level = positive_number("noise", noise, zero=True) / problem.size
     new = problem.at_new(test_nngp, "test_nngp")
@@ -118,20 +157,17 @@ def nngp_posterior(
     response = problem.at_the_end(level).response
     mean = _over_modes(new.projections, response, problem)
     refuse_overflow(mean, "mean")
+    variables: Variables = {"mean": ((X_TEST, *problem.tail), mean)}
     if truth("covariance", covariance):
         whole = explained(prior_of_new(test_variance, new, problem), new, response)
-        variance = np.diagonal(whole).copy()
-    else:
+        variables["variance"] = ((X_TEST,), np.maximum(np.diagonal(whole), 0.0))  # rounding below zero only
+        variables["covariance"] = ((X_TEST, X_TEST2), whole)
+    elif test_variance is not None:
         shape = (len(new.projections), *problem.shape) if own else (len(new.projections),)
         prior = checked_like(test_variance, shape, "test_variance", new.inputs)
         variance = prior - (new.projections**2 @ (response[:, None] * problem.of_output)).reshape(shape)
         refuse_negative(variance, prior)
-    variables: Variables = {
-        "mean": ((X_TEST, *problem.tail), mean),
-        "variance": ((X_TEST, TARGET) if own else (X_TEST,), np.maximum(variance, 0.0)),  # rounding below zero only
-    }
-    if covariance:
-        variables["covariance"] = ((X_TEST, X_TEST2), whole)
+        variables["variance"] = ((X_TEST, TARGET) if own else (X_TEST,), np.maximum(variance, 0.0))
     attrs: dict[str, float] = {"noise": level * problem.size}
     if problem.ridged(level):
         scale = problem.size * problem.rates(level)

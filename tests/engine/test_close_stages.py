@@ -90,3 +90,23 @@ def test_smooth_networks_and_drift_are_not_taken() -> None:
     ):
         grid = discretise(network, x, 1e-10)
         assert AngularStages.of(Recursion(grid.operators, network.outline, x, weights=grid.weights)) is None
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-7, 1e-10])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_lines_and_shortcuts_hand_on_what_is_close_and_what_is_opposite(sign: float, size: float) -> None:
+    """Of linear stages K2 = g K1 and T2 = h K1: the plain network of K2, its carried tangent h / g times as large."""
+    a, side = np.random.default_rng(4).standard_normal((2, 6))
+    x = np.array([a, sign * (a + size * side)])
+    line, bent, last = gt.Pointwise("identity"), gt.Pointwise("relu"), gt.Dense(1.0)
+    for middle, g, h in (
+        ([line, gt.Dense(1.0, 1.5)], 1.5, 3.0),
+        ([gt.Residual(line, gt.Dense(1.0, 1.5), scale=-2.0)], 7.0, 13.0),
+        ([gt.Residual(line, gt.Dense(1.0, 0.5)), line, gt.Dense(1.0, 2.0)], 3.0, 7.0),
+    ):
+        found = gt.limit_kernel(gt.Network([gt.Dense(1.0, 0.8), *middle, bent, last]), x)
+        plain = gt.limit_kernel(gt.Network([gt.Dense(1.0, 0.8 * g), bent, last]), x)
+        scale = float(np.sqrt(plain.nngp[0, 0] * plain.nngp[1, 1]))
+        np.testing.assert_allclose(found.nngp, plain.nngp, rtol=0, atol=2e-15 * scale)
+        carried, expected = (kern.ntk - kern.nngp for kern in (found, plain))
+        np.testing.assert_allclose(carried, h / g * expected, rtol=0, atol=2e-14 * scale)

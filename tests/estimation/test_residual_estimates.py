@@ -9,7 +9,7 @@ import pytest
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray, IntArray
-from graphon_theory.estimation.masks import Ends
+from graphon_theory.estimation.masks import Ends, as_mask
 from graphon_theory.estimation.units import trace
 
 PLACES = [(0, 1), (1, 2), (2, 1), (1, 1), (1, 3)]
@@ -38,8 +38,8 @@ def test_units_of_a_stream_have_one_block_in_all_layers() -> None:
     for layer, p, (a, b) in zip(found, densities, PLACES, strict=True):
         values = layer.mask.values  # type: ignore[attr-defined]
         counts = np.outer(np.bincount(blocks[b]), np.bincount(blocks[a]))[np.ix_(names[b], names[a])]
-        true = p[np.ix_(names[b], names[a])]
-        z = (values - true) / np.sqrt(true * (1 - true) / counts)
+        chance = p[np.ix_(names[b], names[a])]
+        z = (values - chance) / np.sqrt(chance * (1 - chance) / counts)
         assert np.abs(z).max() < 4.5
     dense = [gt.Dense(layer) for layer in found]
     relu = gt.Pointwise("relu")
@@ -66,7 +66,7 @@ def test_what_one_layer_reaches_is_reached() -> None:
     """The stream's second unit hears its branch alone, the third speaks to nobody."""
     masks = [np.array([[1], [0], [1]]), np.array([[1, 0, 0]]), np.array([[0], [1], [0]]), np.array([[1, 1, 0]])]
     ends = [Ends(*pair) for pair in ((0, 1), (1, 2), (2, 1), (1, 3))]
-    report = trace([gt.estimation.masks.as_mask(mask.astype(bool)) for mask in masks], ends)
+    report = trace([as_mask(mask.astype(bool)) for mask in masks], ends)
     assert [one.tolist() for one in report.reached] == [[True], [True, True, True], [True], [True]]
     assert [one.tolist() for one in report.heard] == [[True], [True, True, False], [True], [True]]
     assert report.effective_density == pytest.approx((1 / 3, 1 / 3, 1 / 3, 2 / 3))

@@ -91,6 +91,7 @@ def test_maps_have_one_range_where_they_are_compared() -> None:
         gt.Network([1.0, LAYER, 1.0]),
         gt.Network([gt.Dense(1.0), gt.Residual(gt.Pointwise(), gt.Dense(STEP)), gt.LayerNorm(), gt.Dense(1.0)]),
         gt.StepGraphon(np.random.default_rng(0).random((200, 100))),
+        gt.estimate_network([STEP.sample(30, 20, 0), STEP.sample(10, 30, 1)], blocks=2),
     ],
     ids=lambda one: type(one).__name__,
 )

@@ -120,6 +120,17 @@ def test_runs_by_name_share_the_axes() -> None:
     assert len({line.get_color() for line in axes.lines[:2]}) == 2
 
 
+def test_accuracy_in_time() -> None:
+    labels, new = (X[:, 0] > 0).astype(int), (NEW[:, 0] > 0).astype(int)
+    flow = gt.gradient_flow(
+        KERNELS.ntk, labels, [0.1, 1.0, 10.0], loss="cross_entropy", test_kernel=CROSS.ntk, y_test=new
+    )
+    axes = plots.training(flow, ax=Figure(), quantity="accuracy")
+    np.testing.assert_array_equal(y_of(axes.lines[0]), flow.accuracy)
+    np.testing.assert_array_equal(y_of(axes.lines[1]), flow.test_accuracy)
+    assert "learning rate" in axes.get_xlabel()
+
+
 def test_energy_against_sparsity() -> None:
     path = [gt.Network([1.0, gt.random_pruning(p), 1.0], bias_variance=0.1) for p in (1.0, 0.5, 0.2)]
     found = gt.spectrum_path(path, X)
@@ -186,6 +197,17 @@ def test_contributions_are_shares_of_the_whole() -> None:
     assert len(plots.contributions(alone, ax=Figure()).patches) == 2
 
 
+def test_outputs_with_kernels_of_their_own() -> None:
+    kernels = gt.limit_kernel(gt.Network([1.0, STEP], outputs=2), X[:6], contributions=True)
+    modes = gt.spectrum(kernels.ntk)
+    for axes in (plots.spectrum(modes, ax=Figure()), plots.energy(modes, ax=Figure())):
+        assert labels_of(axes) == ["output 0", "output 1"]
+    np.testing.assert_array_equal(y_of(plots.spectrum(modes, ax=Figure()).lines[1]), modes.eigenvalue[1])
+    bars = heights_of(plots.contributions(kernels, ax=Figure(), output=1), 2)
+    traces = np.trace(kernels.ntk_layer.values[:, 1], axis1=1, axis2=2)
+    np.testing.assert_allclose(bars[0], 100 * traces / traces.sum(), rtol=1e-12)
+
+
 def test_learning_curves() -> None:
     curve, truth = (f(KERNELS.ntk, Y, [5, 20]) for f in (gt.learning_curve, gt.measured_learning_curve))
     axes = plots.learning_curve({"predicted": curve, "measured": truth}, ax=Figure())
@@ -199,7 +221,7 @@ def test_learning_curves() -> None:
         (lambda: plots.spectrum(KERNELS, ax=Figure()), "modes: expected the Dataset that gt.spectrum"),
         (lambda: plots.spectrum({}), "modes: expected at least one"),
         (lambda: plots.training(MODES), "path: expected what gt.gradient_flow"),
-        (lambda: plots.training(FLOW, quantity="accuracy"), "quantity: expected one of"),
+        (lambda: plots.training(FLOW, quantity="accuracies"), "quantity: expected one of"),
         (lambda: plots.training(FLOW, quantity="prediction", inputs=[40], ax=Figure()), "inputs: "),
         (lambda: plots.training(3), "path: expected the Dataset"),  # type: ignore[arg-type]
         (lambda: plots.energy(KERNELS), "found: expected the Dataset"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import pickle
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -112,7 +111,7 @@ def test_the_result_is_a_network_that_knows_its_rounds() -> None:
     assert isinstance(network, gt.Network)
     assert f"amplified {network.amplification.gain:.3g} times" in repr(network)
     assert pickle.loads(pickle.dumps(network)) == network
-    changed = replace(network, bias_variance=0.1)
+    changed: Any = network.changed(bias_variance=0.1)
     assert changed.bias_variance == 0.1
     assert changed.amplification == network.amplification
     assert gt.limit_kernel(network, np.eye(6)).ntk.shape == (3, 6, 6)

@@ -206,6 +206,53 @@ def _theory() -> list[Entry]:
         },
     )
     entry(
+        "nystrom_kernel",
+        lambda **arguments: np.array([gt.nystrom_kernel(**arguments).error]),
+        (np.ndarray,),
+        lambda: {
+            "network": _network(),
+            "x": X.copy(),
+            "landmarks": 1,
+            "kernel": "nngp",
+            "pairs": 4,
+            "rng": 0,
+            "rtol": 1e-8,
+            "dtype": "float64",
+            "threads": 1,
+        },
+    )
+    entry(
+        "sweep",
+        gt.sweep,
+        _DATASET,
+        lambda: {
+            "networks": {"one": _network()},
+            "x": X.copy(),
+            "parameters": None,
+            "x2": None,
+            "measure": None,
+            "count": 2,
+            "kernel": "ntk",
+            "rtol": 1e-8,
+            "dtype": "float64",
+        },
+    )
+    entry(
+        "kernel_operator",
+        lambda **arguments: gt.kernel_operator(**arguments).dense(),
+        (np.ndarray,),
+        lambda: {
+            "network": _network(),
+            "x": X.copy(),
+            "x2": NEW.copy(),
+            "kernel": "nngp",
+            "memory": 1e9,
+            "rtol": 1e-8,
+            "dtype": "float64",
+            "threads": 1,
+        },
+    )
+    entry(
         "kernel_density",
         gt.kernel_density,
         _DATASET,

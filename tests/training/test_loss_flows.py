@@ -33,7 +33,7 @@ def slope(f: Array) -> Array:
     return found / len(f)
 
 
-def value(f: Array, labels: Array) -> float:
+def value(f: Array, labels: NDArray[np.int64]) -> float:
     return float(
         np.mean([-np.log(np.exp(row)[label] / np.exp(row).sum()) for row, label in zip(f, labels, strict=True)])
     )
@@ -80,7 +80,13 @@ def squared(f: Array, y: Array) -> tuple[float, Array]:
 @pytest.mark.parametrize("targets", [(), (2,)])
 def test_a_squared_loss_that_is_written_out_is_the_closed_form(targets: tuple[int, ...]) -> None:
     y, f0, g0 = (RNG.standard_normal((n, *targets)) for n in (10, 10, 4))
-    given = {"test_kernel": CROSS, "ridge": 0.01, "learning_rate": 0.6, "initial": f0, "test_initial": g0}
+    given: dict[str, Any] = {
+        "test_kernel": CROSS,
+        "ridge": 0.01,
+        "learning_rate": 0.6,
+        "initial": f0,
+        "test_initial": g0,
+    }
     for one, two in (
         (
             gt.gradient_flow(KERNEL, y, [0.5, 30], loss=squared, **given),

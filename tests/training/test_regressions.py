@@ -203,11 +203,10 @@ def test_ensemble_refuses_priors_that_are_none(data: dict[str, Any]) -> None:
 # --- covariances ------------------------------------------------------------------------------------------------------
 
 
-def among(seed: int = 11) -> tuple[gt.Network, np.ndarray, np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return gt.Network([1.0, 1.0, 1.0], bias_variance=0.1), *(
-        rng.standard_normal(shape) for shape in ((7, 3), (4, 3), 7)
-    )
+def among() -> tuple[gt.Network, np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(11)
+    network = gt.Network([1.0, 1.0, 1.0], bias_variance=0.1)
+    return network, rng.standard_normal((7, 3)), rng.standard_normal((4, 3)), rng.standard_normal(7)
 
 
 def test_posterior_covariance_is_that_of_the_gaussian() -> None:

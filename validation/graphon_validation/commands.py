@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from graphon_theory.cli.exits import exit_status
 from graphon_theory.data.checks import MOST_DRAWS, axes_of, whole_number, whole_numbers
@@ -15,7 +16,7 @@ from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError
 from graphon_validation.experiments import design_experiments, spectrum_experiments, transfer_experiments
 from graphon_validation.experiments.contenders import CONTENDERS
-from graphon_validation.experiments.idx_files import load_data
+from graphon_validation.experiments.idx_data import load_data
 from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
 from graphon_validation.experiments.saliency_experiments import saliency_experiment
@@ -125,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     upstream = command("upstream", text, _upstream, [1024], 8)
     upstream.add_argument("--densities", type=float, nargs="+", default=[DENSITY, 0.05])
     upstream.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
+    upstream.add_argument("--hidden", type=int, default=3, help="hidden layers")
+    upstream.add_argument("--networks", action="store_true", help="draw and prune as many networks, and compare")
 
     text = "networks pruned by SynFlow against gt.synflow_network"
     synflow = command("synflow-law", text, _synflow_law, [256, 512, 1024, 2048], 4)
@@ -230,7 +233,7 @@ def _synflow_law(chosen: argparse.Namespace) -> None:
     for name in ("rounds", "hidden", "inputs"):
         whole_numbers(name, getattr(chosen, name), distinct=True)
     if chosen.quick:
-        small = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
+        small: dict[str, Any] = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
         synflow_law_experiment(chosen.out, [256], 3, **small)
         return
     names = ("densities", "rounds", "hidden", "inputs", "positions")
@@ -254,7 +257,8 @@ def _path_sums(chosen: argparse.Namespace) -> None:
 
 
 def _upstream(chosen: argparse.Namespace) -> None:
-    options = {"positions": chosen.positions, "data": load_data(chosen.data, least=_IMAGES)}
+    options = {name: getattr(chosen, name) for name in ("positions", "hidden", "networks")}
+    options |= {"data": load_data(chosen.data, least=_IMAGES)}
     upstream_experiment(chosen.out, chosen.densities, chosen.widths, chosen.seeds, **options)
 
 

@@ -20,6 +20,7 @@ from graphon_validation.experiments.design_experiments import design_experiment,
 from graphon_validation.experiments.tasks import TASKS, task
 
 SMALL: dict[str, Any] = {**design_experiments.QUICK, "width": 24, "steps": 12, "train": 30, "progress": False}
+METHODS = ("designed", "magnitude", "snip")
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +57,20 @@ def test_balance_leaves_masks_and_receivers_without_connections(arena: Arena) ->
     assert all(torch.equal(a, b) for a, b in zip(model.masks, masks, strict=True))
 
 
-def test_the_experiment_ends_alike_when_it_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    methods, quiet = ("designed", "magnitude", "snip"), Console(quiet=True)
-    whole = design_experiment(tmp_path / "whole", "groups", 0.4, methods=methods, console=quiet, **SMALL)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
+    folder = tmp_path_factory.mktemp("whole")
+    return design_experiment(folder, "groups", 0.4, methods=METHODS, console=Console(quiet=True), **SMALL)
+
+
+def test_the_experiment_ends_alike_when_it_was_killed(
+    whole: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert whole.test_error.dims == ("pruning", "seed", "time")
     assert list(whole.time.values) == moments(12)
     np.testing.assert_allclose(whole.test_error.isel(time=0), whole.attrs["guess"], rtol=1e-5)  # f(0) is taken off
-    assert np.isnan(whole.predicted.sel(pruning="snip")).all()
     assert not np.array_equal(whole.loss.isel(seed=0), whole.loss.isel(seed=1))
-    made = design_experiments._measured
+    made, quiet = design_experiments._measured, Console(quiet=True)
     count = 0
 
     def dies(*arguments: Any) -> xr.Dataset:
@@ -76,33 +82,31 @@ def test_the_experiment_ends_alike_when_it_was_killed(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(design_experiments, "_measured", dies)
     with pytest.raises(KeyboardInterrupt):
-        design_experiment(tmp_path / "killed", "groups", 0.4, methods=methods, console=quiet, **SMALL)
-    assert not list((tmp_path / "killed").glob("design-*"))
-    again = design_experiment(tmp_path / "killed", "groups", 0.4, methods=methods, console=quiet, **SMALL)
+        design_experiment(tmp_path, "groups", 0.4, methods=METHODS, console=quiet, **SMALL)
+    assert not list(tmp_path.glob("design-*"))
+    again = design_experiment(tmp_path, "groups", 0.4, methods=METHODS, console=quiet, **SMALL)
     assert count == 7  # three before it died, three after
     assert again.identical(whole)
     for name in ("design-groups-0.4.nc", "design-groups-0.4.png"):
-        assert (tmp_path / "killed" / name).exists()
+        assert (tmp_path / name).exists()
 
 
-def test_predictions_are_gradient_descent_in_the_limit(tmp_path: Path) -> None:
-    options = {**SMALL, "seeds": 1, "steps": 6}
-    quiet = Console(quiet=True)
-    found = design_experiment(tmp_path, "relevant", 0.5, methods=("designed", "random"), console=quiet, **options)
-    one = task("relevant", train=30)
-    q = float((one.x**2).mean())
-    even = gt.balanced(gt.Network([0.5, 0.5, 0.5], bias_variance=0.1), q, by="position")
-    for method, law in (("random", even), ("designed", gt.Network.from_toml(found.attrs["network"]))):
-        kernel, crossed = gt.limit_kernel(law, one.x).ntk, gt.limit_kernel(law, one.x_test, one.x).ntk
+def test_predictions_are_gradient_descent_in_the_limit(whole: xr.Dataset) -> None:
+    assert np.isnan(whole.predicted.sel(pruning="snip")).all()
+    one = task("groups", train=30)
+    law = gt.magnitude_pruning(0.4)
+    magnitude = gt.balanced(gt.Network([law, law, law], bias_variance=0.1), one.mean_square, by="position")
+    for method, network in (("magnitude", magnitude), ("designed", gt.Network.from_toml(whole.attrs["network"]))):
+        kernel, crossed = gt.limit_kernel(network, one.x).ntk, gt.limit_kernel(network, one.x_test, one.x).ntk
         curve = gt.gradient_descent(
             kernel,
             one.y[:, 0],
-            range(7),
+            moments(12),
             learning_rate=0.8 * gt.critical_learning_rate(kernel),
             test_kernel=crossed,
             y_test=one.y_test[:, 0],
         )
-        np.testing.assert_allclose(found.predicted.sel(pruning=method), 2 * curve.test_loss, rtol=1e-10)
+        np.testing.assert_allclose(whole.predicted.sel(pruning=method), 2 * curve.test_loss, rtol=1e-10)
 
 
 def test_the_command_prints_all_methods_and_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

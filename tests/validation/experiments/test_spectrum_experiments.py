@@ -6,19 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 import graphon_theory as gt
 import graphon_validation as gv
+from graphon_theory.data.files import load_dataset
 from graphon_theory.errors import InputError
 from graphon_validation.commands import main
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.spectrum_experiments import BATCH, QUICK, spectrum_experiment
+from graphon_validation.experiments.spectrum_experiments import BATCH, spectrum_experiment
 
 
-def test_finite_and_limit_are_those_of_the_networks(tmp_path: Path) -> None:
-    options = {**QUICK, "progress": False, "console": Console(quiet=True)}
-    found = spectrum_experiment(tmp_path, ("random", "snip"), (0.5, 0.2), **options)
+def test_the_command_gives_spectra_of_networks_and_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["spectrum", "--quick", "--out", str(tmp_path), "--methods", "random", "snip", "--densities", "0.2"]
+    assert main(arguments) == 0
+    assert "top-10 energy, finite against limit" in " ".join(capsys.readouterr().out.split())
+    found = load_dataset(tmp_path / "spectrum.nc")
     assert found.log_eigenvalue.dims == ("pruning", "density", "seed", "side", "mode")
     x, labels = digits()
     model = gv.dense((64, 32, 32, 10), [1, 32])
@@ -33,14 +35,15 @@ def test_finite_and_limit_are_those_of_the_networks(tmp_path: Path) -> None:
         assert float(one.energy10) == pytest.approx(values[:10].sum() / values.sum(), rel=1e-10)
         assert float(one.effective_rank) == pytest.approx(values.sum() / values[0], rel=1e-10)
         assert float(one.gap) == pytest.approx(values[0] / values[1], rel=1e-10)
-    again = spectrum_experiment(tmp_path, ("random", "snip"), (0.5, 0.2), **options)
-    assert again.identical(found)
-
-
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--quick", "--methods", "magnitude", "--densities", "0.3"]
-    assert main(["spectrum", "--out", str(tmp_path), *options]) == 0
-    assert "top-10 energy, finite against limit" in capsys.readouterr().out
+    files = sorted((tmp_path / "parts").iterdir())
+    assert len(files) == 4
+    assert main(arguments) == 0
+    assert load_dataset(tmp_path / "spectrum.nc").identical(found)
     assert (tmp_path / "spectrum.png").exists()
+
+
+def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="densities: expected at least one, all different"):
         spectrum_experiment(tmp_path, densities=[0.3, 0.3])
+    with pytest.raises(InputError, match="methods: expected at least one, all different"):
+        spectrum_experiment(tmp_path, ["snip", "snip"])

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 import graphon_theory as gt
+from graphon_theory.data.files import load_dataset
 from graphon_theory.errors import InputError
+from graphon_validation.commands import main
 from graphon_validation.experiments.transfer_experiments import (
     DENSITIES,
     LAWS,
     QUICK,
+    RULES,
     _Setting,
     best_rate,
     transfer_experiment,
@@ -65,18 +67,20 @@ def test_rules_by_hand(law: str) -> None:
     assert all(np.isfinite(factors))
 
 
-def test_the_experiment_finds_what_is_kept(tmp_path: Path) -> None:
-    quiet = Console(quiet=True)
-    options = {**QUICK, "laws": ["magnitude"], "rules": ["none"], "optimizers": ["gd"], "progress": False}
-    found = transfer_experiment(tmp_path, console=quiet, **options)
+def test_the_command_finds_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["transfer", "--quick", "--out", str(tmp_path), "--laws", "magnitude", "--optimizers", "gd"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "gradient descent: largest drift by rule: none" in " ".join(printed.split())
+    found = load_dataset(tmp_path / "transfer.nc")
     assert found.best_rate.dims == ("optimizer", "rule", "pruning", "density", "seed")
     rates = found.best_rate.isel(optimizer=0, pruning=0, seed=0)
     np.testing.assert_allclose(found.drift.isel(optimizer=0, pruning=0), rates.max("density") / rates.min("density"))
     assert (found.best_loss < 0.5).all()  # half the mean square of the targets, which are of variance 1
     files = sorted((tmp_path / "parts").iterdir())
-    assert len(files) == 2
-    again = transfer_experiment(tmp_path, console=quiet, **options)
-    assert again.identical(found)
+    assert len(files) == len(RULES) * len(QUICK["densities"])
+    assert main(arguments) == 0
+    assert load_dataset(tmp_path / "transfer.nc").identical(found)
     assert sorted((tmp_path / "parts").iterdir()) == files
     assert (tmp_path / "transfer.png").exists()
 

@@ -72,3 +72,12 @@ def test_the_experiment_gives_what_the_channel_adds(tmp_path: Path) -> None:
     assert found.added.dims == ("density", "width", "seed")
     assert (found.factor.sel(layer=4) == 1).all()
     assert (np.abs(found.added) < 0.5).all()
+
+
+@pytest.mark.slow
+def test_deep_networks_have_the_channel_in_every_hidden_layer(tmp_path: Path) -> None:
+    """Four hidden layers: without it the layers below lack a third to a half of their trace, with it a tenth."""
+    found = upstream_experiment(tmp_path, [0.1], [512], 6, hidden=4, networks=True, positions=256)
+    low = found.isel(density=0, width=0).sel(layer=slice(1, 2))
+    assert (low.ratio > 1.1 * low.ratio_with).all()
+    assert (np.abs(low.ratio_with - 1) < 0.1 + 3 * low.ratio_with_error).all()

@@ -241,4 +241,8 @@ def test_a_default_torch_network_has_its_limit() -> None:
     limit = gt.limit_kernel(network, x).ntk.values
     kernels = np.stack(drawn)
     error = kernels.std(axis=0, ddof=1) / 32**0.5
-    assert np.abs((kernels.mean(axis=0) - limit) / error).max() < 5
+    z = (kernels.mean(axis=0) - limit) / error
+    assert np.abs(z).max() < 5
+    assert max(abs(float(z[pair])) for pair in PAIRS) < 3
+    traces = np.trace(kernels, axis1=1, axis2=2)
+    assert abs(traces.mean() - np.trace(limit)) < 3 * traces.std(ddof=1) / 32**0.5

@@ -10,7 +10,7 @@ import torch
 
 import graphon_theory as gt
 import graphon_validation as gv
-from graphon_validation.experiments.synflow_experiments import mask_figures
+from graphon_validation.experiments.synflow_experiments import drawn_densities, mask_figures
 
 
 def figures(masks: Sequence[np.ndarray], counts: Sequence[int]) -> np.ndarray:
@@ -25,7 +25,7 @@ def scores(counts: tuple[int, ...], density: float, rounds: int, seeds: int, pos
     law, real = [], []
     for seed in range(seeds):
         found = gt.synflow_network(dense, density, counts, rounds=rounds, positions=positions, rng=seed)
-        law.append(figures([layer.mask.values for layer in found.layers], counts))  # type: ignore[attr-defined]
+        law.append(figures(drawn_densities(found), counts))
         model = gv.dense(counts, [seed, 1], dtype=torch.float32)
         gv.prune(model, "synflow", density, rounds=rounds)
         real.append(figures([mask.double().numpy() for mask in model.masks], counts))
@@ -63,7 +63,7 @@ def test_densities_and_kernels_of_wide_networks() -> None:
         law = gt.synflow_network(dense, density, counts, rng=seed)
         model = gv.dense(counts, [seed, 1], dtype=torch.float32)
         gv.prune(model, "synflow", density)
-        pair = [layer.mask.values for layer in law.layers], [mask.double().numpy() for mask in model.masks]
+        pair = drawn_densities(law), [mask.double().numpy() for mask in model.masks]
         both = [mask_figures(masks, counts) for masks in pair]
         kept.append([one[0] for one in both])
         alive.append([one[4] for one in both])
@@ -73,7 +73,8 @@ def test_densities_and_kernels_of_wide_networks() -> None:
         energy.append([one[:10].sum() / one.sum() for one in modes])
     of_law, of_masks = np.mean(kept, 0)
     np.testing.assert_allclose(of_law, of_masks, rtol=0.1)
-    np.testing.assert_allclose(*np.mean(alive, 0), atol=0.05)
+    alive_of_law, alive_of_masks = np.mean(alive, 0)
+    np.testing.assert_allclose(alive_of_law, alive_of_masks, atol=0.05)
     error = np.std(np.divide(*np.array(trace).T), ddof=1) / 2
     assert abs(np.divide(*np.mean(trace, 0)) - 1) < 0.1 + 2 * error
     assert abs(np.subtract(*np.mean(energy, 0))) < 0.02

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from torch.nn.utils import prune
 import graphon_theory as gt
 import graphon_validation as gv
 from graphon_theory import cli
+from graphon_validation import commands
 from graphon_validation.studies.checkpoint_estimates import estimate_checkpoint
 
 
@@ -51,10 +54,32 @@ def test_the_commands_do_the_same(
     assert "Estimated network" in capsys.readouterr().out
     estimate_checkpoint(folder / "model.pt", tmp_path / "here.npz", blocks=3, activations=["tanh"])
     assert gt.Network.load(out) == gt.Network.load(tmp_path / "here.npz")
-    assert cli.main(words[:4] + words[6:]) == 1
-    assert "model.pt: activations: the source does not say" in capsys.readouterr().err
     assert cli.main([*words, "--dense-std", "1"]) == 1
     assert "a model holds its masks, weights, widths and scales" in capsys.readouterr().err
+
+
+def test_what_the_other_process_says_is_passed_on(
+    pruned: tuple[nn.Sequential, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, folder = pruned
+    words = ["estimate", str(folder / "model.pt"), "--out", str(tmp_path / "net.npz")]
+
+    def here(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        """The same in this process, whose torch is there already."""
+        assert command[:3] == [sys.executable, "-m", "graphon_validation"]
+        status = commands.main(command[3:])
+        told = capsys.readouterr()
+        return subprocess.CompletedProcess(command, status, told.out, told.err)
+
+    monkeypatch.setattr(subprocess, "run", here)
+    assert cli.main(words) == 1
+    assert "model.pt: activations: the source does not say" in capsys.readouterr().err
+    assert cli.main([*words, "--activation", "tanh", "--blocks", "2", "--init", "0.3", "--zeros-pruned"]) == 0
+    assert capsys.readouterr().err == ""
+    assert gt.Network.load(tmp_path / "net.npz").weight_variance == pytest.approx((12 * 0.09, 40 * 0.09, 40 * 0.09))
 
 
 def test_what_is_no_model_is_refused(pruned: tuple[nn.Sequential, Path], tmp_path: Path) -> None:

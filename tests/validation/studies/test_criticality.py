@@ -129,7 +129,8 @@ def _block_layer() -> gt.Connectivity:
 def _drawn_variances(network: gt.Network, x: NDArray[np.float64], width: int, seed: int) -> NDArray[np.float64]:
     """Mean h^2 over the blocks behind every inner weight layer or join, (L - 1, 3), one layer drawn after the other."""
     signal = torch.from_numpy(x).to(torch.float32)
-    rows, kept = [], []
+    rows: list[torch.Tensor] = []
+    kept: list[torch.Tensor] = []
     for part in network.outline[:-1]:
         if isinstance(part, Weights):
             n = len(signal)
@@ -148,7 +149,8 @@ def _drawn_variances(network: gt.Network, x: NDArray[np.float64], width: int, se
             signal = kept.pop() + part.scale * signal
             rows[-1] = signal
     edges = np.round(width * np.cumsum(BLOCKS)).astype(int)[:-1]
-    return np.array([[float((one.double() ** 2).mean()) for one in np.split(row, edges)] for row in rows])
+    parts = [torch.tensor_split(row, edges.tolist()) for row in rows]
+    return np.array([[float((one.double() ** 2).mean()) for one in row] for row in parts])
 
 
 @pytest.mark.slow

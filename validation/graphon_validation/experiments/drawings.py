@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from xarray import Dataset
@@ -74,7 +75,7 @@ def transfer_figure(found: Dataset, path: Path) -> None:
             axes.legend(fontsize=7, title="rule: drift", title_fontsize=7)
         row[0].set(ylabel="best rate" if optimizer == "gd" else "best rate of Adam")
     for axes in panels[-1]:
-        axes.set(xlabel="density")
+        _over_densities(axes, found)
     save_figure(figure, path)
 
 
@@ -98,8 +99,9 @@ def spectrum_figure(found: Dataset, path: Path) -> None:
             axes.plot(found.density, real[figures], "o", ms=4, color=style["color"])
         modes.plot(found.mode, limit.log_eigenvalue.sel(density=least), **style)
         modes.plot(found.mode, real.log_eigenvalue.sel(density=least), "o", ms=4, color=style["color"])
-    energy.set(xscale="log", xlabel="density", ylabel="top-10 energy")
-    rank.set(xscale="log", xlabel="density", ylabel="effective rank")
+    for axes, label in ((energy, "top-10 energy"), (rank, "effective rank")):
+        axes.set(xscale="log", ylabel=label)
+        _over_densities(axes, found)
     modes.set(xlabel="mode", ylabel="ln of the eigenvalue", title=f"density {least:g}")
     energy.legend(fontsize=7)
     save_figure(figure, path)
@@ -127,5 +129,13 @@ def training_figure(found: Dataset, path: Path) -> None:
         last.loglog(found.density, one.sel(pruning=name, rate=rates[0]).isel(step=-1), marker="o", ms=4, **style)
     panels[0].set(ylabel="loss")
     panels[0].legend(fontsize=7)
-    last.set(xlabel="density", ylabel=f"loss after {int(found.step[-1])} steps", title=f"rate {rates[0]:g}")
+    _over_densities(last, found)
+    last.set(ylabel=f"loss after {int(found.step[-1])} steps", title=f"rate {rates[0]:g}")
     save_figure(figure, path)
+
+
+def _over_densities(axes: Any, found: Dataset) -> None:
+    """The densities themselves below a logarithmic axis."""
+    axes.set_xticks(found.density.values, [f"{density:g}" for density in found.density.values])
+    axes.minorticks_off()
+    axes.set(xlabel="density")

@@ -14,7 +14,9 @@ from xarray import Dataset
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.files import save_dataset
+from graphon_theory.data.labels import Variables
 from graphon_theory.errors import InputError
+from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.summaries import wide_console
@@ -77,8 +79,8 @@ def synflow_law_experiment(
             prune(model, "synflow", density, rounds=count)
             estimated = theories(model, blocks=BLOCKS, names=["(W, V)"], input_rows=True)["(W, V)"]
             drawn = [mask.double().numpy() for mask in model.masks]
-            for k, found in ((0, drawn), (1, [np.asarray(layer.mask.values) for layer in law.layers])):
-                masks[:, i, k, seed, : depth + 1] = mask_figures(found, counts)
+            for k, one in ((0, drawn), (1, drawn_densities(law))):
+                masks[:, i, k, seed, : depth + 1] = mask_figures(one, counts)
             exact = empirical_kernel(model.double(), x), gt.limit_kernel(law, x), gt.limit_kernel(estimated, x)
             for k, kernel in enumerate(exact):
                 values = np.linalg.eigvalsh(kernel.ntk.mean("output").values)[::-1]
@@ -88,7 +90,7 @@ def synflow_law_experiment(
         )
     over = ("setting", "kind", "seed")
     names = ("kept", "inner", "row_spread", "column_spread", "alive")
-    variables = {name: ((*over, "layer"), values) for name, values in zip(names, masks, strict=True)}
+    variables: Variables = {name: ((*over, "layer"), values) for name, values in zip(names, masks, strict=True)}
     variables |= {name: (over, values) for name, values in zip(("trace", "energy"), kernels, strict=True)}
     axes = dict(zip(("inputs", "hidden", "width", "density", "rounds"), zip(*settings, strict=True), strict=True))
     found = Dataset(
@@ -98,6 +100,11 @@ def synflow_law_experiment(
     )
     save_dataset(found, out / "synflow-law.nc")
     return found
+
+
+def drawn_densities(network: Network) -> list[FloatArray]:
+    """W of every layer between drawn positions."""
+    return [layer.mask.values for layer in network.layers if isinstance(layer.mask, StepGraphon)]
 
 
 def mask_figures(masks: Sequence[FloatArray], counts: Sequence[int]) -> FloatArray:

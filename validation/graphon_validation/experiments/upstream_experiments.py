@@ -18,6 +18,9 @@ from graphon_theory.networks.network import Network
 from graphon_theory.pruning.saliency_networks import Labels, labelled_network
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.kernels.empirical_kernels import empirical_kernel
+from graphon_validation.networks.masked_mlps import dense
+from graphon_validation.pruning.pruners import prune
 from graphon_validation.training.losses import Data
 
 BATCH, PROBES, HIDDEN = 200, 40, 3
@@ -106,40 +109,56 @@ def upstream_experiment(
     widths: Sequence[int],
     seeds: int,
     *,
+    hidden: int = HIDDEN,
+    networks: bool = False,
     positions: int = 512,
     data: Data | None = None,
     console: Console | None = None,
 ) -> Dataset:
     """What the channel upstream adds to the trace of ``gt.saliency_network``, which has it at the last layer alone.
 
-    Bias-free ReLU with three hidden layers pruned on 200 digits, cross-entropy, kernels of 40 others; ``seeds`` limits
-    with positions of their own for each width and density. Prints a table, writes ``upstream.nc``.
+    Bias-free ReLU with ``hidden`` hidden layers pruned on 200 digits, cross-entropy, kernels of 40 others; ``seeds``
+    limits with positions of their own for each width and density. Prints a table, writes ``upstream.nc``.
 
     Returns a Dataset over "density", "width" and "seed": ``added``, the share of the trace that the channel adds;
-    and with "layer" ``factor``, what it multiplies the layer's own trace by.
+    and with "layer" ``factor``, what it multiplies the layer's own trace by. With ``networks`` as many are drawn and
+    pruned, and over "density", "width" and "layer" there are ``ratio``, their mean trace over that of limits without
+    the channel, ``ratio_with`` over that with it, and the errors ``ratio_error`` and ``ratio_with_error``.
     """
     console = console or wide_console()
     x, labels = digits() if data is None else data
     batch, probe = x[:BATCH], x[BATCH : BATCH + PROBES]
     classes = int(labels.max()) + 1
-    unpruned = Network([1.0] * (HIDDEN + 1), outputs=classes)
-    both = np.empty((2, len(densities), len(widths), seeds, HIDDEN + 1))
+    unpruned = Network([1.0] * (hidden + 1), outputs=classes)
+    both = np.empty((2, len(densities), len(widths), seeds, hidden + 1))
+    own = np.empty(both.shape[1:])
     for where in np.ndindex(*both.shape[1:4]):
         density, width, seed = densities[where[0]], widths[where[1]], where[2]
-        counts = (x.shape[1], *[width] * HIDDEN, classes)
+        counts = (x.shape[1], *[width] * hidden, classes)
         rng = np.random.default_rng([seed, width])
         limit, drawn = labelled_network(unpruned, batch, labels[:BATCH], density, counts, positions=positions, rng=rng)
         both[(slice(None), *where)] = [traces(limit, drawn, probe, channel=channel) for channel in (False, True)]
+        if networks:
+            model = prune(dense(counts, [seed, width]), "snip", density, (batch, labels[:BATCH]))
+            kernels = empirical_kernel(model, probe, per_layer=True).ntk_layer.transpose("layer", "output", "x", "x2")
+            own[where] = np.einsum("loii->l", kernels.values) / classes
     over = ("density", "width", "seed")
     without, with_it = both.sum(-1)
     found = Dataset(
         {"added": (over, with_it / without - 1), "factor": ((*over, "layer"), both[1] / both[0])},
-        {"density": list(densities), "width": list(widths), "layer": range(1, HIDDEN + 2)},
-        {"positions": positions},
+        {"density": list(densities), "width": list(widths), "layer": range(1, hidden + 2)},
+        {"positions": positions, "hidden": hidden},
     )
+    if networks:
+        for name, limits in (("ratio", both[0]), ("ratio_with", both[1])):
+            ratio, error = ratios(own, limits)
+            found[name], found[f"{name}_error"] = (
+                (("density", "width", "layer"), ratio),
+                (("density", "width", "layer"), error),
+            )
     save_dataset(found, out / "upstream.nc")
     table = Table(title=f"the channel upstream, {seeds} limits each", caption="added to the trace; factor by layer")
-    for heading in ("density", "width", "added ± error", *(f"layer {n}" for n in range(1, HIDDEN + 2))):
+    for heading in ("density", "width", "added ± error", *(f"layer {n}" for n in range(1, hidden + 2))):
         table.add_column(heading, justify="right")
     for density in densities:
         for width in widths:
@@ -147,5 +166,15 @@ def upstream_experiment(
             error = float(row.added.std("seed", ddof=1)) / seeds**0.5
             cells = [f"{factor:.3f}" for factor in row.factor.mean("seed").values]
             table.add_row(f"{density:g}", f"{width:,}", f"{float(row.added.mean()):+.2%} ± {error:.2%}", *cells)
+            for name, title in (("ratio", "own / limit"), ("ratio_with", "with the channel")) if networks else ():
+                pairs = zip(row[name].values, row[f"{name}_error"].values, strict=True)
+                table.add_row("", "", title, *(f"{value:.2f} ± {error:.2f}" for value, error in pairs))
     console.print(table)
     return found
+
+
+def ratios(own: FloatArray, limits: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean over mean over seeds, the axis before the last, and its error."""
+    ratio = own.mean(-2) / limits.mean(-2)
+    parts = [values.std(-2, ddof=1) / values.mean(-2) / np.sqrt(values.shape[-2]) for values in (own, limits)]
+    return ratio, np.abs(ratio) * np.hypot(*parts)

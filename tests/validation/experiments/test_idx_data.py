@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from graphon_theory.data.idx_files import bytes_of
 from graphon_theory.errors import InputError
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.idx_files import IMAGES, LABELS, load_data, read_idx
+from graphon_validation.experiments.idx_data import IMAGES, LABELS, load_data
 
 
 def write(path: Path, values: NDArray[np.uint8]) -> None:
@@ -31,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_inputs_are_centred_and_scaled_and_keep_their_labels(folder: Path) -> None:
     x, labels = load_data(f"idx:{folder}")
-    raw = read_idx(folder / f"{IMAGES}.gz").reshape(6, -1).astype(float)
+    raw = bytes_of(folder / f"{IMAGES}.gz", "data").reshape(6, -1).astype(float)
     assert x.shape == (6, 6)
     assert sorted(labels) == list(range(6))
     np.testing.assert_allclose((x**2).mean(1), 1)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import math
-import struct
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from graphon_theory.data.idx_files import bytes_of
 from graphon_theory.errors import InputError, shown
 from graphon_validation.experiments.digits import digits
 from graphon_validation.training.losses import Data
 
-_UNSIGNED_BYTE = 8
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 
@@ -33,7 +29,7 @@ def load_data(source: str, count: int | None = None, least: int = 1) -> Data:
     kind, _, folder = source.partition(":")
     if kind != "idx" or not folder:
         raise InputError(f'data: expected "digits" or "idx:FOLDER", got {shown(source)}.')
-    images, labels = (read_idx(_found(Path(folder), name)) for name in (IMAGES, LABELS))
+    images, labels = (bytes_of(_found(Path(folder), name), "data") for name in (IMAGES, LABELS))
     if images.ndim < 2 or labels.ndim != 1 or len(images) != len(labels) or not len(labels):
         raise InputError(f"data: {folder} has images of shape {images.shape} and labels of shape {labels.shape}.")
     if len(images) < least:
@@ -44,25 +40,6 @@ def load_data(source: str, count: int | None = None, least: int = 1) -> Data:
     if not size.all():
         raise InputError(f"data: {folder} has images that are zero once the mean is taken off.")
     return x / size, labels[chosen].astype(np.int64)
-
-
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """The array of unsigned bytes in an IDX file. Raises InputError."""
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise InputError(f"data: cannot read {path}: {error}.") from None
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE:
-        raise InputError(f"data: {path} is no IDX file of unsigned bytes (it starts with {content[:4].hex()}).")
-    start = 4 + 4 * content[3]
-    if len(content) < start:
-        raise InputError(f"data: {path} ends within its header.")
-    shape = struct.unpack(f">{content[3]}I", content[4:start])
-    if len(content) != start + math.prod(shape):
-        raise InputError(
-            f"data: {path} should hold {math.prod(shape)} bytes of shape {shape}, got {len(content) - start}."
-        )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def _found(folder: Path, name: str) -> Path:
