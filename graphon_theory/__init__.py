@@ -212,6 +212,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from graphon_theory import datasets as datasets
     from graphon_theory import plots as plots
     from graphon_theory.activations.activation import Activation as Activation
     from graphon_theory.activations.activation import as_activation as as_activation

@@ -25,7 +25,8 @@ from graphon_theory.cli.options import (
     path_of,
     written_as,
 )
-from graphon_theory.cli.sources import chosen_kernel, read_array, read_network_as
+from graphon_theory.cli.sources import chosen_kernel, read_network_as
+from graphon_theory.data.array_files import read_array
 from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
 

@@ -9,8 +9,8 @@ import typer
 
 from graphon_theory.cli.displays import console, print_json, say, working
 from graphon_theory.cli.options import FIGURES, Json, path_of, written_as
-from graphon_theory.cli.sources import is_network, read_array
-from graphon_theory.data.array_files import ARRAYS
+from graphon_theory.cli.sources import is_network
+from graphon_theory.data.array_files import ARRAYS, read_array
 from graphon_theory.data.checks import check_installed
 from graphon_theory.data.files import load_dataset, whole_file
 

@@ -98,9 +98,9 @@ def _kept_code() -> str:
     """Where Numba keeps what it compiles, of the package's own functions."""
     from graphon_theory.engine import tile_loops
 
-    stats = (getattr(one, "stats", None) for one in vars(tile_loops).values())
-    kept = next((str(one.cache_path) for one in stats if getattr(one, "cache_path", None)), None)
-    return kept or "kept nowhere: every process compiles anew"
+    stats = [getattr(one, "stats", None) for one in vars(tile_loops).values()]
+    kept = [path for one in stats if (path := getattr(one, "cache_path", None))]
+    return str(kept[0]) if kept else "kept nowhere: every process compiles anew"
 
 
 def _gpu() -> str:

@@ -115,8 +115,8 @@ def share_kept(name: str, value: Any, *, error: Error = InputError, expected: st
 
 def _number(value: Any) -> float:
     """The real number that a value is; NaN for text, truth values, complex numbers, arrays and anything else."""
-    if _is_formula(value):
-        return math.nan
+    if hasattr(type(value), "free_symbols") and type(value).__module__ != "sympy.core.numbers":
+        return math.nan  # formulas, whose value could take for ever, and classes with methods of their own
     try:
         array = np.asarray(value)
         if array.ndim or array.dtype.kind not in "fiuO" or np.ma.is_masked(value):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _SEAL = b"graphon-theory sha256 "
 _DTYPE = "original_dtype"  # attribute of a variable that stands in a file as another type
 _TEXTS = "json_attributes"  # attribute that names the attributes that stand in a file as JSON
+_LONGEST = 255  # characters of a name that file systems take
 _EXACT = 2**53  # whole numbers up to here are exact in float64
 
 
@@ -39,7 +40,8 @@ def file_path(name: str, value: Any) -> Path:
         os.fsencode(text)  # surrogates are no characters
     except (TypeError, ValueError):
         text = ""
-    if not isinstance(text, str) or not text.strip() or "\0" in text:
+    long = isinstance(text, str) and any(len(part) > _LONGEST for part in text.split(os.sep))
+    if not isinstance(text, str) or not text.strip() or "\0" in text or long:
         raise InputError(f"{name}: expected the path of a file, got {shown(value)}.")
     return Path(text)
 

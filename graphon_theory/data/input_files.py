@@ -32,7 +32,8 @@ def npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     rest = length - array.offset - array.nbytes
     if rest:
         raise InputError(f"path: {shown_text(str(place))} holds {rest:,} bytes more than its header says.")
-    return _matrix(array, place)
+    mapped: NDArray[Any] = _matrix(array, place)
+    return mapped
 
 
 def zarr(path: str | os.PathLike[str], name: str | None = None) -> Any:
@@ -44,6 +45,8 @@ def zarr(path: str | os.PathLike[str], name: str | None = None) -> Any:
     check_installed("zarr", {"zarr": "zarr", "dask": "dask"}, "scale")
     import dask.array as da
     import zarr as library
+
+    found: Any
 
     place = _path(path, "a Zarr store")
     try:
@@ -63,7 +66,7 @@ def zarr(path: str | os.PathLike[str], name: str | None = None) -> Any:
     except Exception as error:  # a damaged store can break its readers anywhere
         raise InputError(f"path: cannot read {shown_text(str(place))}: {shown_text(str(error))}.") from None
     _matrix(found, place)
-    if any(size > 1 << 31 for size in (8 * int(np.prod(found.chunks)),)):
+    if 8 * int(np.prod(found.chunks)) > 1 << 31:
         raise InputError(f"path: {shown_text(str(place))} has chunks of {found.chunks}, more than 2 GiB; cut it finer.")
     return da.from_zarr(found)
 
@@ -107,10 +110,10 @@ def _path(path: Any, what: str) -> Path:
     return place
 
 
-def _matrix(array: Any, place: Path) -> NDArray[Any]:
+def _matrix(array: Any, place: Path) -> Any:
     if len(array.shape) != 2 or 0 in array.shape or np.dtype(array.dtype).kind not in "fiub":
         raise InputError(
             f"path: expected inputs (samples, inputs) of real numbers, got shape {tuple(array.shape)} of {array.dtype} "
             f"in {shown_text(str(place))}."
         )
-    return array  # type: ignore[no-any-return]
+    return array

@@ -246,7 +246,7 @@ def _both_products(
     for start in range(0, len(tile), _ROWS):
         rows = slice(start, start + _ROWS)
         strip = tile[rows].astype(np.float64, copy=False)
-        if there is not None:
+        if there is not None and right is not None:
             np.matmul(strip, right, out=there[rows])
         if back is not None and left is not None:
             back += strip.T @ left[rows]

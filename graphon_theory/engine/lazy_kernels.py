@@ -42,15 +42,15 @@ def cut(chunks: Any, size: int, own: tuple[int, ...] | None) -> tuple[int, ...]:
 def lazy_kernels(ready: PreparedKernel, rows: tuple[int, ...], columns: tuple[int, ...]) -> tuple[Any, Any]:
     """NNGP and NTK (outputs, N, N2) as Dask arrays; blocks below the diagonal are those above, turned."""
     check_installed("chunks", {"dask": "dask"}, "scale")
-    import dask
     import dask.array as da
+    from dask.delayed import delayed
 
     symmetric, outputs, dtype = ready.x2 is None, ready.recursion.outputs, ready.recursion.dtype
     if symmetric:
         columns = rows
     name = ready.identity()[:16]
-    network = dask.delayed(ready, name=f"network-{name}", traverse=False)
-    block = dask.delayed(_block, pure=True)
+    network = delayed(ready, name=f"network-{name}", traverse=False)
+    block = delayed(_block, pure=True)
     starts, ends = np.cumsum((0, *rows)), np.cumsum((0, *columns))
     found: dict[tuple[int, int], Any] = {}
     for i, n in enumerate(rows):

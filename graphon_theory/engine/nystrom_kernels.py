@@ -133,7 +133,7 @@ def nystrom_kernel(
     one_of("kernel", kernel, ("ntk", "nngp"))
     random = as_generator(rng, expected="a seed or a numpy Generator")
     refuse_beyond_memory("landmarks", 16.0 * size * count, f"a factor of {size:,} x {count:,}", "take fewer of them")
-    options = {"kernel": kernel, "rtol": rtol, "dtype": dtype, "threads": threads}
+    options: dict[str, Any] = {"kernel": kernel, "rtol": rtol, "dtype": dtype, "threads": threads}
     order = random.permutation(size)
     chosen, rest = np.sort(order[:count]), order[count:]
     among = _columns(network, first[chosen], first[chosen], options)

@@ -136,7 +136,7 @@ class PreparedKernel:
         found = hashlib.sha256()
         recursion = self.recursion
         words = (__version__, self.network.describe(), str(recursion.dtype), self.route, repr(self.rtol))
-        words = (*words, self.close.neighbours.radius)
+        found.update(repr(self.close.neighbours.radius).encode())
         found.update(repr(words).encode())
         for op in recursion.operators:
             known = op.conditioning

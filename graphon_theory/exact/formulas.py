@@ -91,7 +91,7 @@ class ClosedForm(Record):
         _refuse_endless("expr", expr)
         try:
             for name, meaning in reversed(list(self.definitions.items())):
-                expr = expr.subs(name, meaning)
+                expr = expr.xreplace({name: meaning})
         except RecursionError:
             raise ClosedFormError("expr: expected a kernel of this form, got one that is nested too deep.") from None
         return expr

@@ -412,6 +412,8 @@ class ConstantGraphon(StepGraphon):
             value = float(p)
         except OverflowError:
             value = np.inf
+        except Exception:  # classes of others raise what they like
+            raise GraphonError(f"p: expected a number, got {shown(p)}.") from None
         if not np.isfinite(value):
             raise GraphonError(f"p: expected a finite number, got {value}.")
         super().__init__([[value]])

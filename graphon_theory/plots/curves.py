@@ -48,8 +48,9 @@ def spectrum(modes: xr.Dataset | Mapping[str, xr.Dataset], *, ax: Where = None) 
 
     Returns the Axes. Raises InputError for anything else.
     """
-    several = _each_output(by_name("modes", modes))
-    axes = axes_of(ax, (4.6, 3.4))
+    several = by_name("modes", modes)
+    many = len(several) > 1 or any(OUTPUT in getattr(one, "sizes", ()) for one in several.values())
+    axes = axes_of(ax, (6.2 if many else 4.6, 3.4))
     kinds = set()
     for (name, one), style in zip(several.items(), line_styles(len(several)), strict=True):
         kinds.add(_draw_modes(axes, one, name, style))

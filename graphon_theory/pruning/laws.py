@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import sympy as sp
@@ -374,7 +374,7 @@ def _as_factor(name: str, factor: Any, position: str) -> Graphon:
                 raise ConnectivityError(f"expected an expression in {position} alone, got {shown(factor)}")
             return ConstantGraphon(float(made(0.5, 0.5))) if made.constant_in_u and made.constant_in_v else made
         if isinstance(factor, Real) and not isinstance(factor, bool):
-            return ConstantGraphon(float(factor))
+            return ConstantGraphon(cast(float, factor))
         if callable(factor):
             return FunctionGraphon(OfOne(factor, of_v=not rows))
         values = real_array("values", factor, objects=True, error=ConnectivityError)

@@ -128,7 +128,7 @@ def compare_networks(
             raise InputError(f"y_test: expected targets like y's {targets.shape[1:]}, got {wanted.shape[1:]} each.")
 
     if width is not None:
-        whole_number("width", width)
+        width = whole_number("width", width)
         if kind != "ntk":
             raise InputError("width: the NNGP trains the last layer alone, whose kernel stands still; leave it out.")
     kept = {name: many for name, many in members.items() if said.get(name) != _NO_LIMIT}

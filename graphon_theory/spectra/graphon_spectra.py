@@ -83,6 +83,8 @@ def graphon_spectrum(
     """
     chain = tuple(check_squares(one, "graphon") for one in _chain(graphon))
     count = whole_number("count", count, expected="a positive whole number of modes")
+    if count > _NODES:
+        raise InputError(f"count: at most {_NODES:,} modes are computed, got {count:,}.")
     if not (isinstance(rtol, float | int | np.floating) and 1e-14 <= rtol < 1):
         raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {shown(rtol)}.")
     places = [None if p is None else _positions(p, name) for p, name in ((u, "u"), (v, "v"))]

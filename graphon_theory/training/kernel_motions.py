@@ -27,8 +27,7 @@ def kernel_change(
 
     ``units`` of the last hidden layer that an output reads.
     """
-    whole_number("depth", depth)
-    positive_number("width", units)
+    depth, units = whole_number("depth", depth), positive_number("width", units)
     if problem.outputs is not None:
         raise KernelError("width: outputs have kernels of their own, which move each in its way; select one output.")
     variance, trace = as_kernel(shared_kernel(nngp, "nngp"), "nngp"), float(problem.values.sum())

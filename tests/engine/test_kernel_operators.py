@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -91,6 +93,24 @@ def test_the_numbers_depend_on_neither_threads_nor_memory() -> None:
     assert (kept.kept_share, none.kept_share) == (1, 0)
     assert 5 <= some.kept_share * 21 < 7
     assert none.pairs_computed == 2 * kept.pairs_computed
+
+
+def test_the_bound_of_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_operators, "_SIDES", (256, 128))
+    x, v = inputs(1000), np.ones((1000, 2))
+    gt.kernel_operator(BLOCKS, x[:300], memory=1e9) @ v[:300]  # compiled code is loaded
+    shares = []
+    for bound in (11.5e6, 14e6, 40e6):
+        operator = gt.kernel_operator(BLOCKS, x, memory=bound, threads=1)
+        tracemalloc.start()
+        for _ in range(2):
+            operator @ v
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak <= bound
+        shares.append(operator.kept_share)
+    assert shares[0] < 1
+    assert shares[-1] == 1
 
 
 def test_labels_and_errors() -> None:

@@ -15,7 +15,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import graphon_theory as gt
-from graphon_theory.data import tile_stores
 from graphon_theory.data.tile_stores import TileStore
 from graphon_theory.engine.prepared_kernels import PreparedKernel
 
@@ -99,7 +98,8 @@ def test_tiles_that_are_whole_are_not_computed_again(tmp_path: Path, monkeypatch
 
 
 def test_what_is_not_written_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, written = tmp_path / "kernel.zarr", []
+    store = tmp_path / "kernel.zarr"
+    written: list[tuple[int, int]] = []
     write = TileStore.write
 
     def two(self: TileStore, i: int, j: int, parts: tuple[Array, Array]) -> None:
@@ -171,7 +171,11 @@ def test_a_store_of_another_problem_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(gt.InputError, match=r"store: .* another network, other inputs"):
             call()
-    one, other = (gt.Network([gt.FunctionGraphon(lambda u, v, k=k: k + 0 * u), 0.5]) for k in (0.3, 0.4))
+
+    def constant(value: float) -> gt.Network:
+        return gt.Network([gt.FunctionGraphon(lambda u, v: value + 0 * u), 0.5])
+
+    one, other = constant(0.3), constant(0.4)
     assert one.describe() == other.describe()
     gt.limit_kernel(one, X[:20], store=tmp_path / "named.zarr")
     with pytest.raises(gt.InputError, match="another network"):
@@ -200,7 +204,7 @@ def test_paths_that_are_no_stores_are_refused(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(gt.InputError, match="tile"):
         gt.limit_kernel(NETWORK, X, store=tmp_path / "new.zarr", tile=0)
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(tile_stores.shutil, "disk_usage", lambda _: usage._replace(free=1 << 20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 20))
     with pytest.raises(gt.InputError, match=r"0\.0 GiB are free"):
         gt.limit_kernel(NETWORK, X, store=tmp_path / "large.zarr")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "folder", "kernel.zarr"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -56,13 +58,14 @@ def test_what_takes_kernels_takes_it() -> None:
 
 
 def test_refuses() -> None:
-    for options, message in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"landmarks": 0}, "landmarks"),
         ({"landmarks": 199}, "landmarks: 199 leave fewer than 2"),
         ({"pairs": 1}, "pairs"),
         ({"kernel": "both"}, "kernel"),
         ({"rng": -1}, "rng"),
         ({"dtype": "float16"}, "dtype"),
-    ):
+    )
+    for options, message in cases:
         with pytest.raises(gt.InputError, match=message):
             gt.nystrom_kernel(NETWORK, X, **{"landmarks": 5, **options})

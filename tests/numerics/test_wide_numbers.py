@@ -73,3 +73,17 @@ def test_steep_edges_are_written_as_they_are_meant(k: float) -> None:
     found = gt.limit_kernel(gt.Network([graphon, 1.0], "identity", weight_variance=1.0), x)
     error = np.abs(found.nngp.values - want * x @ x.T / 2).max()
     assert error <= found.attrs["quadrature_error"] * 2.5 <= 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("z/(1 + exp(-z))", "silu"), ("log(1 + exp(z))", "softplus"), ("1/(1 + exp(-z))", "sigmoid")],
+)
+def test_text_forms_of_named_activations_take_any_input(text: str, name: str) -> None:
+    """One input of size 1e6 among ordinary ones: the kernel of the named one, to rounding."""
+    x = np.array([[1.0, 0.5], [0.3, -0.2], [1e6, 0.0]])
+    found, wanted = (
+        gt.limit_kernel(gt.Network([1.0, 1.0, 1.0], one, 1.5, 0.1), x).ntk.values for one in (gt.Activation(text), name)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=2e-12)

@@ -12,7 +12,7 @@ import xarray as xr
 import graphon_theory as gt
 
 X = np.random.default_rng(0).standard_normal((12, 3))
-PARAMETERS = {"density": [0.2, 0.7], "depth": [2, 3, 4], "phi": ["relu", "erf"]}
+PARAMETERS: dict[str, list[Any]] = {"density": [0.2, 0.7], "depth": [2, 3, 4], "phi": ["relu", "erf"]}
 
 
 def made(density: float, depth: int, phi: str) -> gt.Network:

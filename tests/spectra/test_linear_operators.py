@@ -142,7 +142,8 @@ def test_small_kernels_carry_no_fingerprint(x: Array) -> None:
 @pytest.mark.parametrize("weighted", [False, True])
 def test_alignments_with_operators(x: Array, weighted: bool) -> None:
     rng = np.random.default_rng(2)
-    y, options = rng.standard_normal((SIZE, 2)), {"weights": rng.random(SIZE) + 0.5} if weighted else {}
+    y = rng.standard_normal((SIZE, 2))
+    options: dict[str, Any] = {"weights": rng.random(SIZE) + 0.5} if weighted else {}
     matrix = gt.limit_kernel(NETWORK, x).ntk
     expected = gt.target_alignment(matrix, y, 5, **options)
     for operator in (gt.kernel_operator(NETWORK, x), Plain(matrix.values)):

@@ -205,6 +205,7 @@ def _of_experiments() -> list[Entry]:
     main = partial(_run, experiments.main, (0, 1, 2))
     on_images = {"--data": f"idx:{FOLDER}"}
     images = {f"file {name}": name for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")}
+    # magnitude-gap and stages have the options of width-sweep; design, transfer and spectrum are called by name
     given: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         "quickstart-sweep": (
             {"--network": _at("net.toml"), "--inputs": _at("x.npy")},
@@ -212,7 +213,6 @@ def _of_experiments() -> list[Entry]:
         ),
         "width-sweep": ({}, {}),
         "three-blocks": ({}, {}),
-        "magnitude-gap": ({"--widths": ["24"]}, {}),
         "protocols": (
             {"--method": "magnitude", "--density": "0.5", "--blocks": "2", "--hidden": "2", **on_images},
             images,
@@ -245,7 +245,7 @@ def _of_experiments() -> list[Entry]:
             images,
         ),
     }
-    slow = {"magnitude-gap", "protocols", "saliency", "path-sums", "training"}
+    slow = {"protocols", "saliency", "path-sums", "training"}
 
     def plain(name: str) -> dict[str, Any]:
         options, files = given[name]

@@ -71,6 +71,28 @@ class Lied(Exception):
     """What a hostile callable raises: whoever calls it may let it through."""
 
 
+class OwnInteger(sp.Integer):
+    """A class of SymPy's with methods of its own, where a number is due."""
+
+    def __float__(self) -> float:
+        raise ZeroDivisionError("a method of its own")
+
+    __int__ = __index__ = __bool__ = __len__ = __array__ = __float__  # type: ignore[assignment]
+
+    def _eval_evalf(self, *_: Any) -> Any:
+        raise ZeroDivisionError("a method of its own")
+
+
+class OwnSymbol(sp.Symbol):
+    """The same of a symbol."""
+
+    def __float__(self) -> float:
+        raise ZeroDivisionError("a method of its own")
+
+    def __iter__(self) -> Any:
+        raise ZeroDivisionError("a method of its own")
+
+
 def _symbols() -> tuple[Any, ...]:
     deep, shared = _U, _U
     for _ in range(300):
@@ -107,6 +129,11 @@ def _symbols() -> tuple[Any, ...]:
         sp.Piecewise((1, _U > 0)),
         sp.MatrixSymbol("u", 2, 2),
         sp.IndexedBase("u")[0],
+        OwnSymbol("u", real=True),
+        sp.sin(OwnSymbol("u")),
+        sp.Integer.__new__(OwnInteger, 3),
+        sp.Pow(sp.Integer(2), sp.Pow(sp.Integer(2), sp.Pow(9, 9, evaluate=False), evaluate=False), evaluate=False),
+        sp.exp(sp.exp(sp.exp(sp.exp(9)))),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -32,7 +34,8 @@ def test_flow_in_the_krylov_space(data: tuple[Array, Array, Array], ridge: float
     x, new, y = data
     y = y[:, :columns]
     times = [0.0, 0.3, 5.0, 200.0, *([np.inf] if ridge else [])]
-    options = {"ridge": ridge, "learning_rate": 0.7, "initial": 0.1 * y, "test_initial": np.zeros((20, columns))}
+    start, new_start = 0.1 * y, np.zeros((20, columns))
+    options: dict[str, Any] = {"ridge": ridge, "learning_rate": 0.7, "initial": start, "test_initial": new_start}
     kernel, cross = gt.limit_kernel(NETWORK, x).ntk, gt.limit_kernel(NETWORK, new, x).ntk
     expected = gt.gradient_flow(kernel, y, times, test_kernel=cross, **options)
     operator, between = gt.kernel_operator(NETWORK, x), gt.kernel_operator(NETWORK, new, x)

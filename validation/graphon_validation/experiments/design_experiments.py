@@ -78,9 +78,9 @@ def design_experiment(
     check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
     console = console or wide_console()
     density = share_kept("density", density)
-    for name, value in (("width", width), ("steps", steps), ("seeds", seeds), ("rows", rows)):
-        whole_number(name, value, 1)
-    positive_number("share", share)
+    counts = (("width", width), ("steps", steps), ("seeds", seeds), ("rows", rows))
+    width, steps, seeds, rows = (whole_number(name, value, 1) for name, value in counts)
+    share = positive_number("share", share)
     truth("progress", progress)
     methods = different("methods", methods, CONTENDERS)
     arena = Arena(named_task(task, train=train), width, density, steps, share, rows)

@@ -59,10 +59,12 @@ def empirical_kernel(
     checked_model(model)
     truth("per_layer", per_layer)
     memory = whole_number("memory", memory, expected="a positive number of bytes")
-    every = isinstance(outputs, str) and outputs == "all"
-    if isinstance(outputs, str) and not every:
-        raise InputError(f'outputs: expected indices of outputs, "all" or None, got {shown(outputs)}.')
-    chosen = _checked_outputs(None if every else outputs, model.widths[-1])
+    every = isinstance(outputs, str)
+    if isinstance(outputs, str):
+        if outputs != "all":
+            raise InputError(f'outputs: expected indices of outputs, "all" or None, got {shown(outputs)}.')
+        outputs = None
+    chosen = _checked_outputs(outputs, model.widths[-1])
     left = as_tensor(model, x, "x")
     right = None if x2 is None else as_tensor(model, x2, "x2", x)
     if every:
