@@ -198,7 +198,7 @@ def write_transfer(store: Figures) -> str:
     return (
         "\n".join(rows)
         + f"\n\nLargest over least best rate, densities {span}; width {one['width']:,}, {one['seeds']} "
-        + f"{'network' if one['seeds'] == 1 else 'networks'} each, {one['steps']} steps."
+        + f"{'network' if one['seeds'] == 1 else 'networks'} each, {one['train']} inputs, {one['steps']} steps."
     )
 
 

@@ -157,6 +157,8 @@ def _parser() -> argparse.ArgumentParser:
     transfers = command("transfer", text, _transfer, [512], 2, least=1)
     transfers.add_argument("--laws", nargs="+", choices=transfer_experiments.LAWS, default=transfer_experiments.LAWS)
     transfers.add_argument("--densities", type=float, nargs="+", default=transfer_experiments.DENSITIES)
+    transfers.add_argument("--steps", type=int, default=40, help="of training at every rate")
+    transfers.add_argument("--train", type=int, default=200, help="inputs to train on")
     transfers.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
     text = "spectra of pruned networks' kernels over densities, beside their limits"
     spectra = command("spectrum", text, _spectrum, [512], 3, least=1)
@@ -279,7 +281,8 @@ def _design(chosen: argparse.Namespace) -> None:
 
 
 def _transfer(chosen: argparse.Namespace) -> None:
-    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "densities": chosen.densities}
+    names = ("seeds", "densities", "steps", "train")
+    options = {"width": _one_width(chosen), **{name: getattr(chosen, name) for name in names}}
     if chosen.quick:
         options |= transfer_experiments.QUICK
     transfer_experiments.transfer_experiment(chosen.out, laws=chosen.laws, optimizers=chosen.optimizers, **options)
