@@ -69,8 +69,9 @@ class Activation(Value):
     ) -> None:
         if not (name is None or isinstance(name, str)):
             raise ActivationError(f"name: expected text or None, got {shown(name)}.")
+        places = sorted_kinks(kinks)
         if isinstance(function, (str, sp.Basic)):
-            if tuple(kinks) or derivative is not None:
+            if places or derivative is not None:
                 raise ActivationError(
                     "kinks, derivative: an expression's own are found; leave them out, or pass a callable."
                 )
@@ -81,7 +82,7 @@ class Activation(Value):
             for what, one in (("function", function), ("derivative", derivative)):
                 if one is not None:
                     check_elementwise(what, one, _PROBES, ActivationError)
-            parts = _of_callable(function, derivative, sorted_kinks(kinks), name)
+            parts = _of_callable(function, derivative, places, name)
         else:
             raise ActivationError(
                 f"function: expected a SymPy expression in z, its text, or a callable, got {type(function).__name__}."
