@@ -77,7 +77,7 @@ class OwnInteger(sp.Integer):
     def __float__(self) -> float:
         raise ZeroDivisionError("a method of its own")
 
-    __int__ = __index__ = __bool__ = __len__ = __array__ = __float__  # type: ignore[assignment]
+    __int__ = __index__ = __bool__ = __len__ = __array__ = __float__
 
     def _eval_evalf(self, *_: Any) -> Any:
         raise ZeroDivisionError("a method of its own")
