@@ -134,6 +134,10 @@ NOT_IN_THE_OLDEST = {
     "ruff",
     "mypy",
     "import-linter",
+    "sphinx",
+    "myst-nb",
+    "sphinx-gallery",
+    "furo",
 }  # `make test-oldest` tests the theory, and tests only
 
 

@@ -141,7 +141,7 @@ def cut_norm(a: Any, b: Any = None, *, starts: int = 64, rng: np.random.Generato
     Raises GraphonError for what is no graphon, and InputError for fewer than one start.
     """
     starts = whole_number("starts", starts, 1, MOST_DRAWS)
-    sides = [_side("a", a)] + ([] if b is None else [_side("b", b)])
+    sides = [_side("a", a, squared=False)] + ([] if b is None else [_side("b", b, squared=False)])
     rest = 0.0
     if not all(isinstance(side, StepGraphon) for side in sides):
         other = ConstantGraphon(0.0) if b is None else sides[1]
@@ -245,8 +245,8 @@ def _mean_square(a: Graphon, b: Graphon) -> tuple[float, float]:
     return _Square(a, b, lift).mean() - lift, 1e-13 * lift
 
 
-def _side(name: str, obj: Any) -> Graphon:
-    """A graphon from what :func:`as_graphon` takes, or from a mask in any format."""
+def _side(name: str, obj: Any, *, squared: bool = True) -> Graphon:
+    """A graphon from what :func:`as_graphon` takes, or from a mask in any format; ``squared``: its values will be."""
     if isinstance(obj, (Mask, PackedMask)) or hasattr(obj, "tocsr"):
         return StepGraphon(as_mask(obj, name).dense())
     if hasattr(obj, "detach"):
@@ -255,7 +255,7 @@ def _side(name: str, obj: Any) -> Graphon:
         graphon = as_graphon(obj)
     except GraphonError as error:
         raise type(error)(f"{name}: {error}") from None
-    return check_squares(graphon, name)
+    return check_squares(graphon, name) if squared or not isinstance(graphon, StepGraphon) else graphon
 
 
 def _difference(a: StepGraphon, b: StepGraphon | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -148,6 +148,6 @@ def test_without_the_examples_extra_it_says_what_to_install(
 @pytest.mark.usefixtures("small")
 def test_a_failing_sweep_is_an_error_not_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quickstart, "WIDTHS", (0,))
-    with pytest.raises(gt.GraphonError, match=r"the finite networks failed \(exit 1\):\nerror: widths"):
+    with pytest.raises(gt.GraphonError, match=r"the finite networks failed \(exit 1\):\nerror: --widths"):
         do(tmp_path)
     assert not (tmp_path / "quickstart.nc").exists()

@@ -204,6 +204,7 @@ def finite_networks() -> list[Entry]:
             "steps": 2,
             "share": 0.5,
         },
+        *("predicted", "predicted_rows"),  # of laws that have a limit of this form
     )
     entry(
         "empirical_kernel",

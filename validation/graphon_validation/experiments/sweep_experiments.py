@@ -15,7 +15,7 @@ from graphon_theory.data.array_files import read_array
 from graphon_theory.data.checks import as_inputs
 from graphon_theory.data.files import save_dataset
 from graphon_theory.engine.limits import limit_kernel
-from graphon_theory.errors import SpecError
+from graphon_theory.errors import InputError, SpecError
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
@@ -179,7 +179,10 @@ def quickstart_sweep(network: Path, inputs: Path, widths: Sequence[int], seeds: 
         text = network.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"--network: cannot read {network}: {error}.") from None
-    x = as_inputs(read_array(inputs))
+    try:
+        x = as_inputs(read_array(inputs), "--inputs")
+    except OSError as error:
+        raise InputError(f"--inputs: cannot read {inputs}: {error}.") from None
     net = Network.from_toml(text)
     real = width_sweep(net, x, widths=widths, seeds=range(seeds))
     result = _merged(real, compare(real, limit_kernel(net, x)))
