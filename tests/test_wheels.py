@@ -130,6 +130,7 @@ def core_commands(files: Path) -> Iterator[list[str]]:
     yield ["doctor"]
 
 
+@pytest.mark.slow
 def test_every_command_but_those_that_draw_needs_no_extra(alone: Environment, files: Path, tmp_path: Path) -> None:
     told = alone.run("graphon-theory", "--help", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
@@ -170,6 +171,7 @@ def test_commands_say_in_one_line_what_they_lack(alone: Environment, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_torch_alone_has_no_digits(wheel: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     environment = Environment(tmp_path / "environment", wheel, "validation")

@@ -82,7 +82,7 @@ def test_brute_force(name: str, largest: float) -> None:
     assert bound <= 1e-11
 
 
-@pytest.mark.parametrize("name", ["relu", "silu"])
+@pytest.mark.parametrize("name", [pytest.param("relu", marks=pytest.mark.slow), "silu"])
 def test_brute_force_about_means(name: str) -> None:
     """Two pairs of means, variances 1e-12 to 9: within 1e-11 of the scale and within the reported bound."""
     worst, bound = table_of_errors(name, False, 9)

@@ -109,6 +109,7 @@ def test_piecewise_linear_expressions_are_the_closed_form() -> None:
     assert not gt.Activation("tanh(z)").homogeneous
 
 
+@pytest.mark.slow
 def test_expression_and_callable_agree() -> None:
     z = sp.Symbol("z")
     expression = gt.Activation(z * sp.tanh(z) + sp.Abs(z))
@@ -159,6 +160,7 @@ def test_a_zero_input_without_bias_settles() -> None:
     assert float(kernel.nngp[0, 0]) > 0.1
 
 
+@pytest.mark.slow
 def test_a_custom_activation_goes_through_a_network() -> None:
     """A rectifier written three ways gives one kernel; a softened one is close to it."""
     x = np.random.default_rng(2).standard_normal((6, 3))
@@ -183,6 +185,7 @@ def test_activations_of_expressions_are_written_to_files() -> None:
     assert "tanh" in gt.Network([0.5, 1.0], gt.Activation(np.tanh)).describe()
 
 
+@pytest.mark.slow
 def test_sparse_coding_activations_go_through_a_network() -> None:
     """Soft threshold as an expression and as a callable: one kernel, the plain loop over layers by brute force."""
     rng = np.random.default_rng(0)

@@ -43,7 +43,9 @@ def test_wider_networks_keep_more_of_their_ends() -> None:
     assert wide.layers[1].mask.mean() == pytest.approx(0.1, rel=0.2)  # ends are a vanishing share
 
 
-@pytest.mark.parametrize(("activation", "bias"), [("relu", 0.0), ("relu", 0.4), ("erf", 0.4)])
+@pytest.mark.parametrize(
+    ("activation", "bias"), [("relu", 0.0), ("relu", 0.4), pytest.param("erf", 0.4, marks=pytest.mark.slow)]
+)
 def test_labels_that_are_not_used_change_nothing(activation: str, bias: float) -> None:
     """At density 1 positions tell of their units and nothing is pruned: on average over them, the dense kernel."""
     dense = gt.Network([1.0] * 4, activation, 2.0, bias, outputs=3)
@@ -75,6 +77,7 @@ def test_outputs_on_the_batch_are_what_was_drawn(bias: float, monkeypatch: pytes
     assert float(np.abs(found.nngp).max()) < 1e-10
 
 
+@pytest.mark.slow
 def test_fewer_modes_leave_outputs_to_vary() -> None:
     network = gt.saliency_network(DENSE, X, LABELS, 1.0, WIDTHS, positions=512, modes=512)
     found = gt.limit_kernel(network, X)

@@ -44,6 +44,7 @@ def test_an_estimate_is_the_theory_of_the_model(pruned: tuple[nn.Sequential, Pat
     np.testing.assert_allclose([row["density"] for row in rows], kept, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_commands_do_the_same(
     pruned: tuple[nn.Sequential, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -122,6 +122,7 @@ def expected_over_signs(model: gv.MaskedMLP, x: np.ndarray) -> float:
     return total
 
 
+@pytest.mark.slow
 def test_dense_layers_have_the_variance_that_masks_know() -> None:
     """SynFlow keeps more connections of units with large dense weights: V = 1 in dense layers misses percents."""
     off, without, sampled = [], [], []
@@ -183,6 +184,7 @@ def test_a_masked_input_layer_tends_to_the_mixture_and_not_to_the_kernel_of_the_
     assert gv.mixture(full, 5) is full
 
 
+@pytest.mark.slow
 def test_a_magnitude_mask_on_few_inputs_tends_to_rows_of_weights_and_not_of_masks() -> None:
     """Surviving weights are not Gaussian, and neither are sums of one or two of them."""
     law = gt.magnitude_pruning(0.2)

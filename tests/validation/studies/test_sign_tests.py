@@ -39,7 +39,7 @@ PROBE = clusters(40, seed=1)[0]
 
 
 @pytest.mark.parametrize("width", [128, 256])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_verdicts_of_the_named_methods(width: int, seed: int) -> None:
     for method in ("random", "magnitude", "synflow"):
         found = gv.applicability(pruned(method, width, seed), PROBE)

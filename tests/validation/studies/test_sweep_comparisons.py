@@ -90,6 +90,7 @@ def test_scale_and_shape_intervals_cover(seeds: int) -> None:
     assert np.mean(inside["shape"]) < 1  # the interval is not all there is
 
 
+@pytest.mark.slow
 def test_the_shape_interval_leaves_zero_where_the_shape_differs_and_only_there() -> None:
     turned = LIMIT + np.array([[0.0, 0.4, 0.0], [0.4, 0.0, 0.0], [0.0, 0.0, 0.0]])
     scale = (LIMIT * turned).sum() / (turned**2).sum()
@@ -136,6 +137,7 @@ def test_the_slope_of_the_spread_is_recovered(exponent: float) -> None:
     assert (np.abs(found.spread - expected) < 4 * found.spread_error).all()
 
 
+@pytest.mark.slow
 def test_the_spread_error_is_that_of_repeated_sweeps() -> None:
     repeats = [gv.compare(sweep(seeds=30, seed=seed), limit()) for seed in range(100)]
     scatter = np.std([one.spread.values for one in repeats], axis=0)

@@ -224,7 +224,11 @@ def test_sampled_rows_do_not_draw_networks_towards_means() -> None:
 
 @pytest.mark.parametrize(
     ("method", "theory"),
-    [("random", "law"), ("magnitude", "law"), pytest.param("synflow", "(W, V)", marks=pytest.mark.slow)],
+    [
+        ("random", "law"),
+        pytest.param("magnitude", "law", marks=pytest.mark.slow),
+        pytest.param("synflow", "(W, V)", marks=pytest.mark.slow),
+    ],
 )
 def test_networks_with_a_pruned_input_layer_follow_rows_and_not_means(tmp_path: Path, method: str, theory: str) -> None:
     rng = np.random.default_rng(0)
