@@ -332,10 +332,10 @@ def test_given_masks_get_weights_of_the_law() -> None:
     model = gv.build(network, widths, 3, masks=masks)
     for mask, given in zip(model.masks, masks, strict=True):
         assert np.array_equal(mask.numpy(), given)
-    weight, mask = model.weights[1].detach().numpy(), masks[1]
+    weight, kept = model.weights[1].detach().numpy(), masks[1]
     for rows, columns, ratio in ((0, 0, 3.0), (0, 1, 1.0), (1, 0, 0.25), (1, 1, 4.0)):
         block = np.s_[200 * rows : 200 * rows + 200, 200 * columns : 200 * columns + 200]
-        squares = weight[block][mask[block]] ** 2 / ratio
+        squares = weight[block][kept[block]] ** 2 / ratio
         assert abs(squares.mean() - 1) < 4 * np.sqrt(2 / squares.size)
     # streams do not mix: other masks leave dense layers and biases as they were
     assert torch.equal(model.weights[0], gv.build(network, widths, 3).weights[0])

@@ -40,7 +40,9 @@ def test_an_estimate_is_the_theory_of_the_model(pruned: tuple[nn.Sequential, Pat
     assert found.parameterization == "standard"
     assert found.widths == (12, 40, 40)
     assert [row["units"] for row in rows] == [[12, 40], [40, 40], [40, 3]]
-    kept = np.array([float(layer.weight_mask.mean()) for layer in model if isinstance(layer, nn.Linear)])
+    kept = np.array(
+        [float(dict(layer.named_buffers())["weight_mask"].mean()) for layer in model if isinstance(layer, nn.Linear)]
+    )
     np.testing.assert_allclose([row["density"] for row in rows], kept, rtol=1e-6)
 
 
