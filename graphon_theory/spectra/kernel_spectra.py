@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # What counts as rounding below zero, relative to lambda_1: limit_kernel's own default tolerance is 1e-10.
+_SMALL = 1e-140  # entries whose squares lose digits to underflow
 _NEGATIVE_SLACK = 1e-10
 # A sample of N inputs blurs the tail of the operator's spectrum: only N / _FIT_SHARE modes are fitted.
 _FIT_SHARE = 10
@@ -157,8 +158,8 @@ def modes_of(
     if not made:
         check_positive(matrix, values, slack)
     residuals = np.linalg.norm(matrix @ vectors - vectors * values, axis=0) / values[0]
-    found, squares = Found(values, vectors, solver), float(norm(matrix, check_finite=False)) ** 2
-    return _labelled(found, residuals, scale, root, trace, squares, eps, wanted, law, coords, fitted, floor)
+    found, whole = Found(values, vectors, solver), _whole(matrix)
+    return _labelled(found, residuals, scale, root, trace, whole, eps, wanted, law, coords, fitted, floor)
 
 
 class Found(NamedTuple):
@@ -169,13 +170,19 @@ class Found(NamedTuple):
     solver: str
 
 
+def _whole(matrix: FloatArray) -> float:
+    """The Frobenius norm; of very small matrices, whose squares are no numbers, by way of their largest entry."""
+    unit = float(np.diagonal(matrix).max())
+    return unit * float(norm(matrix / unit)) if 0 < unit < _SMALL else float(norm(matrix, check_finite=False))
+
+
 def _labelled(
     found: Found,
     residuals: FloatArray,
     scale: float,
     root: FloatArray,
     trace: float,
-    squares: float | None,
+    whole: float | None,
     eps: float,
     wanted: int,
     law: FloatArray | None,
@@ -185,14 +192,14 @@ def _labelled(
 ) -> xr.Dataset:
     """The modes as `spectrum` returns them; ``scale`` and ``root`` of the law make the operator of the matrix.
 
-    ``squares``: the sum of the squares of the matrix's entries, where it is known.
+    ``whole``: the Frobenius norm of the matrix, where it is known.
     """
     values, vectors = found.values / scale, found.vectors
     size = len(vectors)
     rounding = max(size * eps * float(values[0]), floor)
     attrs: dict[str, object] = {
         "effective_rank": trace / float(values[0]),
-        **({} if squares is None else {"participation": (trace * scale) ** 2 / squares}),
+        **({"participation": (trace * scale / whole) ** 2} if whole else {}),
         "gap": float(values[0] / values[1]) if size > 1 and values[1] > rounding else float("inf"),
         "rounding_level": rounding,
         "solver": found.solver,
@@ -250,8 +257,9 @@ def _operator_modes(
     vectors = found.vectors
     residuals = np.linalg.norm(image(vectors) - vectors * found.values, axis=0) / top
     modes = Found(found.values, vectors, LANCZOS)
-    squares = operator.squares(np.ones(size) if law is None else law) if operator.made and operator.keeps_all else None
-    out = _labelled(modes, residuals, scale, root, trace, squares, operator.eps, wanted, law, coords, fitted)
+    known = operator.made and operator.keeps_all
+    whole = np.sqrt(operator.squares(np.ones(size) if law is None else law)) if known else None
+    out = _labelled(modes, residuals, scale, root, trace, whole, operator.eps, wanted, law, coords, fitted)
     out.attrs["products"] = found.products + 1
     if not operator.made:
         out.attrs["negative_unseen"] = unseen(size, found.products)

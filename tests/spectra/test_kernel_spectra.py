@@ -340,3 +340,11 @@ def test_large_entries_off_the_diagonal_are_no_kernel(scale: float) -> None:
 def test_tiny_kernels_are_judged_too() -> None:
     with pytest.raises(KernelError, match="positive semi-definite"):
         spectrum(np.kron(np.eye(3), [[1.0, 2.0], [2.0, 1.0]]) * 1e-310, 2)
+
+
+def test_a_kernel_whose_squares_are_no_numbers_shares_its_trace_alike() -> None:
+    rng = np.random.default_rng(5)
+    factor = rng.standard_normal((6, 8))
+    kernel = factor @ factor.T
+    tiny = spectrum(1e-170 * kernel).attrs["participation"]
+    assert tiny == pytest.approx(spectrum(kernel).attrs["participation"], rel=1e-12)
