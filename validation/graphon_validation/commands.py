@@ -14,9 +14,14 @@ from graphon_theory.cli.exits import exit_status
 from graphon_theory.data.checks import MOST_DRAWS, axes_of, whole_number, whole_numbers
 from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError
-from graphon_validation.experiments import design_experiments, spectrum_experiments, transfer_experiments
+from graphon_validation.experiments import (
+    design_experiments,
+    mask_experiments,
+    spectrum_experiments,
+    transfer_experiments,
+)
 from graphon_validation.experiments.contenders import CONTENDERS
-from graphon_validation.experiments.idx_data import load_data
+from graphon_validation.experiments.idx_data import WARPED, load_data
 from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
 from graphon_validation.experiments.saliency_experiments import saliency_experiment
@@ -166,10 +171,27 @@ def _parser() -> argparse.ArgumentParser:
     spectra.add_argument("--densities", type=float, nargs="+", default=spectrum_experiments.DENSITIES)
     spectra.add_argument("--hidden", type=int, default=4, help="hidden layers")
     spectra.add_argument("--samples", type=int, default=256, help="inputs of the kernels")
-    for one in (designs, transfers, spectra):
+    text = "block densities of masks over widths, beside those of a constant graphon and the law of SynFlow"
+    masks = command("mask-convergence", text, _masks, list(mask_experiments.WIDTHS), 3, least=2)
+    masks.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=mask_experiments.PRUNED)
+    masks.add_argument("--densities", type=float, nargs="+", default=mask_experiments.DENSITIES)
+    masks.add_argument(
+        "--largest", type=int, default=mask_experiments.LARGEST, help="width that distances are taken to"
+    )
+    masks.add_argument("--at", type=float, default=mask_experiments.AT, help="the density at which it is drawn")
+    masks.add_argument("--hidden", type=int, default=4, help="hidden layers")
+    masks.add_argument("--bins", type=int, default=mask_experiments.BINS, help="blocks of units a side")
+    masks.add_argument("--positions", type=int, default=256, help="units drawn per hidden layer in SynFlow's law")
+    for one in (designs, transfers, spectra, masks):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     for one in (protocols, saliency, scores, signs, paths, upstream, training, spectra):
-        one.add_argument("--data", default="digits", help="digits, or idx:FOLDER for MNIST's files")
+        one.add_argument("--data", default="digits", help="digits, digits28, or idx:FOLDER for MNIST's files")
+    for one in (masks,):
+        one.add_argument("--data", default=WARPED, help="digits28 (warped digits), digits, or idx:FOLDER for MNIST's")
+        one.add_argument("--device", help="where networks live, such as cuda")
+        one.add_argument(
+            "--networks-only", action="store_true", help="keep what needs networks; another run does the rest"
+        )
     return parser
 
 
@@ -296,6 +318,15 @@ def _spectrum(chosen: argparse.Namespace) -> None:
     spectrum_experiments.spectrum_experiment(
         chosen.out, chosen.methods, chosen.densities, data=data, source=chosen.data, **options
     )
+
+
+def _masks(chosen: argparse.Namespace) -> None:
+    names = ("widths", "seeds", "densities", "largest", "at", "hidden", "bins", "positions")
+    options = {name: getattr(chosen, name) for name in names}
+    if chosen.quick:
+        options |= mask_experiments.QUICK
+    options |= {"device": chosen.device, "networks_only": chosen.networks_only, "source": chosen.data}
+    mask_experiments.mask_convergence_experiment(chosen.out, chosen.methods, **options)
 
 
 def _one_width(chosen: argparse.Namespace) -> int:
