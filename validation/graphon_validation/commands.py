@@ -22,6 +22,7 @@ from graphon_validation.experiments import (
 )
 from graphon_validation.experiments.contenders import CONTENDERS
 from graphon_validation.experiments.idx_data import WARPED, load_data
+from graphon_validation.experiments.parts import ONLY
 from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
 from graphon_validation.experiments.saliency_experiments import saliency_experiment
@@ -166,11 +167,13 @@ def _parser() -> argparse.ArgumentParser:
     transfers.add_argument("--train", type=int, default=200, help="inputs to train on")
     transfers.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
     text = "spectra of pruned networks' kernels over densities, beside their limits"
-    spectra = command("spectrum", text, _spectrum, [512], 3, least=1)
+    spectra = command("spectrum", text, _spectrum, list(spectrum_experiments.WIDTHS), 3, least=1)
     spectra.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=spectrum_experiments.PRUNED)
     spectra.add_argument("--densities", type=float, nargs="+", default=spectrum_experiments.DENSITIES)
     spectra.add_argument("--hidden", type=int, default=4, help="hidden layers")
-    spectra.add_argument("--samples", type=int, default=256, help="inputs of the kernels")
+    spectra.add_argument(
+        "--samples", type=int, nargs="+", default=spectrum_experiments.SAMPLES, help="inputs, a number for each width"
+    )
     text = "block densities of masks over widths, beside those of a constant graphon and the law of SynFlow"
     masks = command("mask-convergence", text, _masks, list(mask_experiments.WIDTHS), 3, least=2)
     masks.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=mask_experiments.PRUNED)
@@ -184,14 +187,12 @@ def _parser() -> argparse.ArgumentParser:
     masks.add_argument("--positions", type=int, default=256, help="units drawn per hidden layer in SynFlow's law")
     for one in (designs, transfers, spectra, masks):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
-    for one in (protocols, saliency, scores, signs, paths, upstream, training, spectra):
+    for one in (protocols, saliency, scores, signs, paths, upstream, training):
         one.add_argument("--data", default="digits", help="digits, digits28, or idx:FOLDER for MNIST's files")
-    for one in (masks,):
+    for one in (masks, spectra):
         one.add_argument("--data", default=WARPED, help="digits28 (warped digits), digits, or idx:FOLDER for MNIST's")
         one.add_argument("--device", help="where networks live, such as cuda")
-        one.add_argument(
-            "--networks-only", action="store_true", help="keep what needs networks; another run does the rest"
-        )
+        one.add_argument("--only", choices=ONLY, help="keep these, and leave the rest to another run")
     return parser
 
 
@@ -311,13 +312,12 @@ def _transfer(chosen: argparse.Namespace) -> None:
 
 
 def _spectrum(chosen: argparse.Namespace) -> None:
-    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "hidden": chosen.hidden, "samples": chosen.samples}
+    names = ("widths", "samples", "seeds", "hidden")
+    options = {name: getattr(chosen, name) for name in names}
     if chosen.quick:
         options |= spectrum_experiments.QUICK
-    data = load_data(chosen.data, least=_IMAGES)
-    spectrum_experiments.spectrum_experiment(
-        chosen.out, chosen.methods, chosen.densities, data=data, source=chosen.data, **options
-    )
+    options |= {"device": chosen.device, "only": chosen.only, "source": chosen.data}
+    spectrum_experiments.spectrum_experiment(chosen.out, chosen.methods, chosen.densities, **options)
 
 
 def _masks(chosen: argparse.Namespace) -> None:
@@ -325,7 +325,7 @@ def _masks(chosen: argparse.Namespace) -> None:
     options = {name: getattr(chosen, name) for name in names}
     if chosen.quick:
         options |= mask_experiments.QUICK
-    options |= {"device": chosen.device, "networks_only": chosen.networks_only, "source": chosen.data}
+    options |= {"device": chosen.device, "only": chosen.only, "source": chosen.data}
     mask_experiments.mask_convergence_experiment(chosen.out, chosen.methods, **options)
 
 

@@ -71,7 +71,7 @@ def test_the_command_stops_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["mask-convergence", "--quick", "--out", str(whole)]) == 0
     assert "constant graphon" in capsys.readouterr().out
     few = ["mask-convergence", "--quick", "--out", str(halves)]
-    assert main([*few, "--methods", "synflow", "--networks-only"]) == 0
+    assert main([*few, "--methods", "synflow", "--only", "networks"]) == 0
     assert not (halves / "mask-convergence.nc").exists()
     assert main(few) == 0
     one, other = (load_dataset(folder / "mask-convergence.nc") for folder in (whole, halves))
@@ -84,9 +84,9 @@ def test_the_command_stops_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="largest: expected .* got 100"):
+    with pytest.raises(InputError, match=r"largest: expected .* got 100"):
         mask_convergence_experiment(tmp_path, widths=[100], largest=100)
-    with pytest.raises(InputError, match="widths: .* at least 64"):
+    with pytest.raises(InputError, match=r"widths: .* at least 64"):
         mask_convergence_experiment(tmp_path, widths=[40])
     with pytest.raises(InputError, match="densities: expected at least one, all different"):
         mask_convergence_experiment(tmp_path, densities=[])

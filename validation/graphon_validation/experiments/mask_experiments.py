@@ -27,7 +27,7 @@ from graphon_theory.networks.network import Network
 from graphon_validation.experiments.contenders import LABELS
 from graphon_validation.experiments.idx_data import WARPED, load_data
 from graphon_validation.experiments.mask_figures import mask_distance_figure, mask_figure
-from graphon_validation.experiments.parts import Parts, results_folder
+from graphon_validation.experiments.parts import Parts, one_kind, results_folder
 from graphon_validation.experiments.summaries import different, wide_console
 from graphon_validation.experiments.synflow_experiments import drawn_densities
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
@@ -70,7 +70,7 @@ def mask_convergence_experiment(
     data: Data | None = None,
     source: str = WARPED,
     device: torch.device | str | None = None,
-    networks_only: bool = False,
+    only: str | None = None,
     console: Console | None = None,
     progress: bool = True,
 ) -> Dataset | None:
@@ -83,8 +83,8 @@ def mask_convergence_experiment(
     width. Beside them stands what two masks of a constant graphon of the layers' densities give at these widths. For
     SynFlow at ``at`` also the law of its rounds (``gt.synflow_network`` with ``positions``), a draw at each width.
 
-    ``device`` is where networks live. ``networks_only`` keeps the networks' parts and nothing else, so that a machine
-    with a GPU does what needs one, and another run of the command the rest; it returns None.
+    ``device`` is where networks live. ``only``: "networks" or "limits" keeps these parts and nothing else, and returns
+    None, so that a machine with a GPU does what needs one, and others the rest.
 
     Prints a table, writes ``mask-convergence.nc``, ``mask-convergence.png`` (every layer of the widest networks) and
     ``mask-distances.png``. ``data`` = (x, labels), called ``source`` in what is kept; warped digits if None.
@@ -96,7 +96,7 @@ def mask_convergence_experiment(
     this width to the law at the largest) and ``to_law`` ("seed"), NaN where there is none.
     """
     folder = results_folder(out)
-    if not networks_only:
+    if one_kind(only) is None:
         check_installed("the figures", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
     console = console or wide_console()
     methods = different("methods", methods, sorted(set(METHODS) - {"imp"}))
@@ -143,8 +143,23 @@ def mask_convergence_experiment(
         if (width, density) in settings
         for method in methods
     ]
-    found = parts.all(described, make, "masks", progress=progress)
-    if networks_only:
+    found = [] if only == "limits" else parts.all(described, make, "masks", progress=progress)
+    if only == "networks":
+        return None
+    tables: dict[int, FloatArray] = {}
+    if "synflow" in methods and at in densities:
+        laws = Parts(folder, "mask-law", {**shared, "positions": positions, "density": at})
+        wide = [{"width": width} for width in [*widths, largest]]
+
+        def law(one: Mapping[str, Any]) -> Dataset:
+            plain = Network([1.0] * (hidden + 1), outputs=outputs)
+            network = gt.synflow_network(plain, at, counts(one["width"]), positions=positions, rng=one["width"])
+            means = [sorted_means(layer, bins) for layer in drawn_densities(network)[1:-1]]
+            return Dataset({"law": (("layer", "u", "v"), np.array(means, np.float32))})
+
+        drawn_laws = laws.all(wide, law, "law of SynFlow", progress=progress)
+        tables = {one["width"]: part.law.values for one, part in zip(wide, drawn_laws, strict=True)}
+    if only == "limits":
         return None
     by_name = {tuple(one.values()): part for one, part in zip(described, found, strict=True)}
     grid = [[[by_name[w, seed, p, method] for seed in range(seeds)] for w, p in settings] for method in methods]
@@ -168,18 +183,8 @@ def mask_convergence_experiment(
         {**shared, "seeds": seeds},
     )
     result = result.assign(_distances(result, bins))
-    if "synflow" in methods and at in densities:
-        laws = Parts(folder, "mask-law", {**shared, "positions": positions, "density": at})
-        wide = [{"width": width} for width in [*widths, largest]]
-
-        def law(one: Mapping[str, Any]) -> Dataset:
-            plain = Network([1.0] * (hidden + 1), outputs=outputs)
-            network = gt.synflow_network(plain, at, counts(one["width"]), positions=positions, rng=one["width"])
-            tables = [sorted_means(layer, bins) for layer in drawn_densities(network)[1:-1]]
-            return Dataset({"law": (("layer", "u", "v"), np.array(tables, np.float32))})
-
-        tables = [part.law.values for part in laws.all(wide, law, "law of SynFlow", progress=progress)]
-        result = result.assign(_of_law(result, dict(zip([*widths, largest], tables, strict=True)), at))
+    if tables:
+        result = result.assign(_of_law(result, tables, at))
     result.attrs["verdict"] = verdict(result)
     save_dataset(result, folder / "mask-convergence.nc")
     mask_figure(result, folder / "mask-convergence.png")
