@@ -37,6 +37,7 @@ from graphon_validation.experiments.sweep_experiments import (
 )
 from graphon_validation.experiments.synflow_experiments import synflow_law_experiment
 from graphon_validation.experiments.tasks import TASKS
+from graphon_validation.experiments.training_experiments import DENSITIES as TRAINED_AT
 from graphon_validation.experiments.training_experiments import HELD_OUT, training_experiment
 from graphon_validation.experiments.training_experiments import METHODS as TRAINED
 from graphon_validation.experiments.upstream_experiments import upstream_experiment
@@ -147,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "pruned networks trained by Adam, beside their kernels at the start"
     training = command("training", text, _training, [1024], 3, least=2)
     training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=TRAINED)
-    training.add_argument("--densities", type=float, nargs="+", default=[DENSITY])
+    training.add_argument("--densities", type=float, nargs="+", default=TRAINED_AT)
     training.add_argument("--learning-rate", type=float, nargs="+", default=[1e-3, 5e-3, 1e-2], help="one or several")
     training.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
@@ -187,9 +188,9 @@ def _parser() -> argparse.ArgumentParser:
     masks.add_argument("--positions", type=int, default=256, help="units drawn per hidden layer in SynFlow's law")
     for one in (designs, transfers, spectra, masks):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
-    for one in (protocols, saliency, scores, signs, paths, upstream, training):
+    for one in (protocols, saliency, scores, signs, paths, upstream):
         one.add_argument("--data", default="digits", help="digits, digits28, or idx:FOLDER for MNIST's files")
-    for one in (masks, spectra):
+    for one in (masks, spectra, training):
         one.add_argument("--data", default=WARPED, help="digits28 (warped digits), digits, or idx:FOLDER for MNIST's")
         one.add_argument("--device", help="where networks live, such as cuda")
         one.add_argument("--only", choices=ONLY, help="keep these, and leave the rest to another run")
@@ -288,12 +289,14 @@ def _upstream(chosen: argparse.Namespace) -> None:
 
 
 def _training(chosen: argparse.Namespace) -> None:
-    options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init")}
-    options |= {"data": load_data(chosen.data, 200 if chosen.quick else None, 2 * HELD_OUT), "source": chosen.data}
-    widths, seeds = ([32], 2) if chosen.quick else (chosen.widths, chosen.seeds)
+    options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init", "device", "only")}
+    data = load_data(chosen.data, 200 if chosen.quick else None, 2 * HELD_OUT)
+    options |= {"data": data, "source": chosen.data, "unpruned": True}
+    widths, seeds, densities = chosen.widths, chosen.seeds, chosen.densities
     if chosen.quick:
-        options |= {"hidden": 2, "source": f"{chosen.data}, 200"}
-    training_experiment(chosen.out, chosen.methods, chosen.densities, widths, seeds, **options)
+        widths, seeds, densities = [32], 2, [DENSITY]
+        options |= {"hidden": 2, "learning_rate": [1e-3, 1e-2], "source": f"{chosen.data}, 200"}
+    training_experiment(chosen.out, chosen.methods, densities, widths, seeds, **options)
 
 
 def _design(chosen: argparse.Namespace) -> None:

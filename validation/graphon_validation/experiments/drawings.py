@@ -142,6 +142,11 @@ def training_figure(found: Dataset, path: Path) -> None:
             axes.loglog(curve.step[1:], curve[1:], label=label, **style)
             axes.set(xlabel="steps of Adam", title=f"rate {rate:g}, density {least:g}")
         last.loglog(found.density, one.sel(pruning=name, rate=rates[0]).isel(step=-1), marker="o", ms=4, **style)
+    if "dense" in found:
+        uncut = found.dense.sel(width=found.width.values.max()).mean("seed")
+        for axes, rate in zip(panels, rates, strict=True):
+            axes.loglog(uncut.step[1:], uncut.sel(rate=rate)[1:], color="#999999", lw=1, label="dense")
+        last.axhline(float(uncut.sel(rate=rates[0])[-1]), color="#999999", lw=1)
     panels[0].set(ylabel="loss")
     panels[0].legend(fontsize=7)
     _over_densities(last, found)

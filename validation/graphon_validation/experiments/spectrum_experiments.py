@@ -129,7 +129,7 @@ def spectrum_experiment(
         kernel = gt.limit_kernel(law, probe[: one["samples"]]).ntk.values
         return _spectra([kernel.reshape(-1, *kernel.shape[-2:])[0]], SIDES[2:])
 
-    over = {"pruning": methods, "density": densities, "width": widths}
+    over: dict[str, Sequence[Any]] = {"pruning": methods, "density": densities, "width": widths}
     every = [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
     networks = [{**one, "samples": count_of[one["width"]], "seed": seed} for one in every for seed in range(seeds)]
     limits = [{**one, "samples": min(FEW, count_of[one["width"]]), "positions": POSITIONS} for one in every]
