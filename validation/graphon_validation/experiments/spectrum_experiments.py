@@ -38,7 +38,7 @@ DENSITIES = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
 WIDTHS, SAMPLES = (1024, 2048), (1024, 512)  # inputs for each width, as [GL] has them
 MODES = 10
 BATCH = 256  # inputs for the scores that need data; the kernels' are others
-FEW = 256  # inputs at most of the limits, whose positions take long
+FEW = 128  # inputs at most of the limits, whose positions take long
 POSITIONS = 128  # drawn per hidden layer where a law is sampled
 BLOCKS = 8
 INIT = "he"
@@ -67,8 +67,8 @@ def spectrum_experiment(
 
     Bias-free ReLU networks with ``hidden`` hidden layers, He in the standard parameterization, all layers pruned at the
     start by one threshold; the kernel of the first output on inputs that pruning did not see, ``samples`` of them for
-    each of the ``widths``. Sides: "finite", those networks; "few", the same on the first 256 inputs; "limit", on these
-    256 too, of the method's law: at the layers' densities (random, magnitude), of its rounds (``gt.synflow_network``),
+    each of the ``widths``. Sides: "finite", those networks; "few", the same on the first 128 inputs; "limit", on these
+    128 too, of the method's law: at the layers' densities (random, magnitude), of its rounds (``gt.synflow_network``),
     of its saliency (``gt.saliency_network``, cross-entropy), each with 128 positions a layer; for the others of (W, V),
     8 blocks estimated from one network's masks and weights.
 
