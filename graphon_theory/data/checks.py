@@ -96,6 +96,14 @@ def positive_number(
     return number
 
 
+def checked_rtol(rtol: Any) -> float:
+    """A relative tolerance. Raises InputError for what no sum of float64 numbers meets, and for no tolerance at all."""
+    number = positive_number("rtol", rtol, expected="a tolerance between 1e-14 and 1")
+    if not 1e-14 <= number < 1:
+        raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {shown(rtol)}.")
+    return number
+
+
 def finite_number(name: str, value: Any, *, error: Error = InputError) -> float:
     """A finite number. Raises ``error`` otherwise."""
     number = _number(value)
