@@ -85,6 +85,11 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and abs(int(value)) < _HUGE
 
 
+def number_or_word(text: str) -> int | str:
+    """The whole number that a text is, or the text: of a word, and of digits that make no sensible number."""
+    return int(text) if text.isdecimal() and len(text) < len(str(_HUGE)) else text
+
+
 def positive_number(
     name: str, value: Any, *, zero: bool = False, error: Error = InputError, expected: str = ""
 ) -> float:
