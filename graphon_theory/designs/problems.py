@@ -74,7 +74,7 @@ def targets_of(y: Any, goal: object, x: FloatArray, samples: Any) -> FloatArray:
     if y is not None:
         return checked_targets(y, len(x), inputs=samples).reshape(len(x), -1)
     name = goal if isinstance(goal, str) else getattr(goal, "name", None)
-    if name is not None and name not in _TARGETLESS:
+    if isinstance(name, str) and name not in _TARGETLESS:
         raise InputError(f"y: objective {name!r} needs targets, got none; pass y, or one of {', '.join(_TARGETLESS)}.")
     return np.empty((len(x), 0))
 

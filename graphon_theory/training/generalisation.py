@@ -155,6 +155,8 @@ def learning_curve(
     size = problem.size
     counts = _checked_sizes(sizes, size - 1)
     delta = positive_number("ridge", ridge, zero=True)
+    if not math.isfinite(4 * size * delta):
+        raise InputError(f"ridge: expected a number whose product with {size} inputs float64 holds, got {delta:g}.")
     rank, ridged = int(problem.learns.sum()), problem.ridged(delta)
     values = size * np.maximum(problem.eigenvalues(delta), 0.0)  # of the matrix K
     power = np.sum(problem.coefficients**2, axis=1)
@@ -287,12 +289,13 @@ def _root(f: Callable[[float], float], low: float, high: float) -> float:
 
 def _spectral_error(values: FloatArray, power: FloatArray, sigma: float, n: int, delta: float) -> float:
     """Held-out error for one sigma: of all inputs, less that of the training inputs."""
-    size, inverse = len(values), 1 / (values + sigma)
+    size, values, delta = len(values), values / sigma, delta / sigma  # in units of sigma, whose square may be no number
+    inverse = 1 / (values + 1)
     stiffness = (1 - n / size) / inverse.mean() ** 2  # d sigma per fall of the mean of diag G
     loop = 1 - stiffness * np.mean(inverse**2)
     by_square, by_one = (stiffness * np.mean((e * inverse) ** 2) / loop for e in (values, 1.0))
     left = float(power @ inverse**2)
-    every, train = (sigma**2 + by_square) * left, delta**2 * (1 + by_one) * left * size / n
+    every, train = (1 + by_square) * left, delta**2 * (1 + by_one) * left * size / n
     return (size * every - n * train) / (size - n)
 
 
@@ -337,6 +340,8 @@ def _resolved_errors(matrix: FloatArray, targets: FloatArray, n: int, delta: flo
     """Held-out and training error with a sigma for each input, by Newton's method from above."""
     size = len(matrix)
     share = n / size
+    unit = 2.0 ** (math.frexp(max(delta, float(np.diagonal(matrix).max())))[1] - 1)  # squares stay numbers
+    matrix, delta = matrix / unit, delta / unit
     # G_ii >= 1 / (K_ii + sigma_i), so that this is above its right side
     sigma = ((1 - share) * np.diagonal(matrix) + delta) / share
     before = math.inf

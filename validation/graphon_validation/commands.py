@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from graphon_theory.cli.exits import exit_status
-from graphon_theory.data.checks import MOST_DRAWS, axes_of, whole_number, whole_numbers
+from graphon_theory.data.checks import MOST_DRAWS, axes_of, number_or_word, whole_number, whole_numbers
 from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError
 from graphon_validation.experiments import (
@@ -226,7 +226,7 @@ def _estimate(chosen: argparse.Namespace) -> None:
         rows = estimate_checkpoint(
             chosen.source,
             chosen.out,
-            blocks=int(chosen.blocks) if chosen.blocks.isdecimal() else chosen.blocks,
+            blocks=number_or_word(chosen.blocks),
             inputs=chosen.inputs,
             drift=not chosen.no_drift,
             activations=chosen.activations,
