@@ -16,6 +16,7 @@ from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError
 from graphon_validation.experiments import (
     design_experiments,
+    kernel_experiments,
     mask_experiments,
     spectrum_experiments,
     transfer_experiments,
@@ -186,7 +187,16 @@ def _parser() -> argparse.ArgumentParser:
     masks.add_argument("--hidden", type=int, default=4, help="hidden layers")
     masks.add_argument("--bins", type=int, default=mask_experiments.BINS, help="blocks of units a side")
     masks.add_argument("--positions", type=int, default=256, help="units drawn per hidden layer in SynFlow's law")
-    for one in (designs, transfers, spectra, masks):
+    text = "bias and spread of kernels over widths, by protocol; what of width and density sets the spread"
+    kernels = command("kernel-convergence", text, _kernels, list(kernel_experiments.WIDTHS), 24)
+    kernels.add_argument(
+        "--methods", nargs="+", choices=list(kernel_experiments.LAWS), default=list(kernel_experiments.LAWS)
+    )
+    kernels.add_argument("--densities", type=float, nargs="+", default=kernel_experiments.DENSITIES, help="drawn")
+    kernels.add_argument("--spread-widths", type=int, nargs="+", default=kernel_experiments.SPREAD_WIDTHS)
+    kernels.add_argument("--spread-seeds", type=int, default=64, help="drawn networks per width and density")
+    kernels.add_argument("--device", help="where networks live, such as cuda")
+    for one in (designs, transfers, spectra, masks, kernels):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     for one in (protocols, saliency, scores, signs, paths, upstream):
         one.add_argument("--data", default="digits", help="digits, digits28, or idx:FOLDER for MNIST's files")
@@ -330,6 +340,14 @@ def _masks(chosen: argparse.Namespace) -> None:
         options |= mask_experiments.QUICK
     options |= {"device": chosen.device, "only": chosen.only, "source": chosen.data}
     mask_experiments.mask_convergence_experiment(chosen.out, chosen.methods, **options)
+
+
+def _kernels(chosen: argparse.Namespace) -> None:
+    names = ("widths", "seeds", "densities", "spread_widths", "spread_seeds")
+    options = {name: getattr(chosen, name) for name in names}
+    if chosen.quick:
+        options |= kernel_experiments.QUICK
+    kernel_experiments.kernel_convergence_experiment(chosen.out, chosen.methods, device=chosen.device, **options)
 
 
 def _one_width(chosen: argparse.Namespace) -> int:

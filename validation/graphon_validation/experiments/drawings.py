@@ -154,6 +154,35 @@ def training_figure(found: Dataset, path: Path) -> None:
     save_figure(figure, path)
 
 
+@styled
+def kernel_figure(found: Dataset, path: Path) -> None:
+    """How far mean traces are from their limits over widths, by protocol, and the spread over widths and densities.
+
+    ``found`` is what ``kernel_convergence_experiment`` returns. Raises GraphonError without matplotlib.
+    """
+    from matplotlib.figure import Figure
+
+    methods = found.pruning.values
+    figure = Figure(figsize=(3.6 * (len(methods) + 1), 3.6), layout="constrained")
+    *means, spread = figure.subplots(1, len(methods) + 1)
+    for axes, method in zip(means, methods, strict=True):
+        for protocol, style in zip(found.protocol.values, LINES[1:], strict=False):
+            one = found.relative.sel(pruning=method, protocol=protocol)
+            error = one.std("seed", ddof=1) / one.sizes["seed"] ** 0.5
+            axes.errorbar(1 / one.width, one.mean("seed"), error, label=str(protocol), marker="o", ms=4, **style)
+        axes.axhline(1, color="black", lw=0.8)
+        axes.set(xlabel="1 / width", ylabel="mean trace / limit", title=LABELS.get(str(method), str(method)))
+    means[0].legend(fontsize=7)
+    for density, style in zip(found.density.values, [*LINES[1:], {}], strict=False):
+        one = found.trace_spread.sel(density=density)
+        spread.loglog(one.drawn_width, one, marker="o", ms=4, label=f"density {density:g}", **style)
+    spread.set_xticks(found.drawn_width.values, [f"{width:,}" for width in found.drawn_width.values])
+    spread.minorticks_off()
+    spread.set(xlabel="width", ylabel="deviation of the trace over its mean", title="drawn networks")
+    spread.legend(fontsize=7)
+    save_figure(figure, path)
+
+
 def _over_densities(axes: Any, found: Dataset) -> None:
     """The densities themselves below a logarithmic axis."""
     axes.set_xticks(found.density.values, [f"{density:g}" for density in found.density.values])
