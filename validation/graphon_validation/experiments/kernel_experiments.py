@@ -197,8 +197,8 @@ def verdict(found: Dataset) -> str:
     said = ("n, not n p, sets it" if abs(p) < abs(p - n) else "n p sets it") if apart else "too few to tell n from n p"
     return (
         f"spread of the trace ~ n^({n:.2f} ± {n_error:.2f}) p^({p:+.2f} ± {p_error:.2f}) for p >= {DENSE_ENOUGH:g}: "
-        f"{said}. Means extrapolated to infinite width are within {float(abs(found.fitted_z).max()):.1f} standard errors "
-        "of the limit."
+        f"{said}. Means extrapolated to infinite width are within {float(abs(found.fitted_z).max()):.1f} standard "
+        "errors of the limit."
     )
 
 
