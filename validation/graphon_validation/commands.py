@@ -166,6 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     spectra.add_argument("--densities", type=float, nargs="+", default=spectrum_experiments.DENSITIES)
     spectra.add_argument("--hidden", type=int, default=4, help="hidden layers")
     spectra.add_argument("--samples", type=int, default=256, help="inputs of the kernels")
+    for one in (designs, transfers):
+        one.add_argument("--device", default="cpu", help="where networks train, as torch names it (cuda)")
     for one in (designs, transfers, spectra):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     for one in (protocols, saliency, scores, signs, paths, upstream, training, spectra):
@@ -274,14 +276,15 @@ def _training(chosen: argparse.Namespace) -> None:
 
 
 def _design(chosen: argparse.Namespace) -> None:
-    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "steps": chosen.steps}
+    options: dict[str, Any] = {name: getattr(chosen, name) for name in ("seeds", "steps", "device")}
+    options["width"] = _one_width(chosen)
     if chosen.quick:
         options |= design_experiments.QUICK
     design_experiments.design_experiment(chosen.out, chosen.task, chosen.density, methods=chosen.methods, **options)
 
 
 def _transfer(chosen: argparse.Namespace) -> None:
-    names = ("seeds", "densities", "steps", "train")
+    names = ("seeds", "densities", "steps", "train", "device")
     options = {"width": _one_width(chosen), **{name: getattr(chosen, name) for name in names}}
     if chosen.quick:
         options |= transfer_experiments.QUICK

@@ -24,7 +24,7 @@ from graphon_validation.experiments.parts import Parts, every, gathered, results
 from graphon_validation.experiments.summaries import different, wide_console
 from graphon_validation.experiments.tasks import task as named_task
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
-from graphon_validation.networks.masked_mlps import as_tensor
+from graphon_validation.networks.masked_mlps import as_tensor, checked_place
 from graphon_validation.training.trainers import train
 
 RECORDED = 20  # moments of every curve
@@ -46,6 +46,7 @@ def design_experiment(
     starts: int = 3,
     iterations: int = 100,
     rows: int = 512,
+    device: str = "cpu",
     console: Console | None = None,
     progress: bool = True,
 ) -> Dataset:
@@ -63,8 +64,9 @@ def design_experiment(
     network's own kernel at the start; and ``test_error``, measured. Their differences are few inputs, finite width, and
     the motion of the kernel.
 
-    Every network is kept as it finishes (``parts`` in the folder), so that a run that was killed goes on; seeds are
-    0, 1, ..., and the task's inputs are the same for all. Prints a table and a verdict, writes ``design-TASK-DENSITY``
+    Every network is kept as it finishes (``parts`` in the folder), so that a run that was killed goes on, there or on
+    another ``device``, where networks live, train and have their kernels; seeds are 0, 1, ..., and the task's inputs
+    are the same for all. Prints a table and a verdict, writes ``design-TASK-DENSITY``
     as ``.nc`` and ``.png``.
 
     Returns a Dataset over "pruning", "seed" and "time" (steps): ``loss``, ``test_error``, ``lazy``, ``predicted`` and
@@ -83,7 +85,8 @@ def design_experiment(
     share = positive_number("share", share)
     truth("progress", progress)
     methods = different("methods", methods, CONTENDERS)
-    arena = Arena(named_task(task, train=train), width, density, steps, share, rows)
+    checked_place(device, None)
+    arena = Arena(named_task(task, train=train), width, density, steps, share, rows, device)
     settings = {"task": task, "train": train, "width": width, "density": density}
     options = {"blocks": blocks, "starts": starts, "iterations": iterations}
     parts = Parts(folder, "design", {**settings, **options})
@@ -245,7 +248,7 @@ def _measured(arena: Arena, method: str, seed: int, designed: Network) -> Datase
     kernel = empirical_kernel(model, task.x, outputs=[0]).ntk.values.reshape(len(task.x), -1)
     crossed = empirical_kernel(model, task.x_test, task.x, outputs=[0]).ntk.values.reshape(-1, len(task.x))
     rate, lazy = _descent(arena, kernel, crossed)
-    start, test_start = (model(as_tensor(model, x, "x")).detach().double().numpy() for x in (task.x, task.x_test))
+    start, test_start = (model(as_tensor(model, x, "x")).detach().double().cpu().numpy() for x in (task.x, task.x_test))
     seen = train(
         model,
         (task.x, task.y + start),
