@@ -90,8 +90,12 @@ def design_experiment(
     settings = {"task": task, "train": train, "width": width, "density": density}
     options = {"blocks": blocks, "starts": starts, "iterations": iterations}
     parts = Parts(folder, "design", {**settings, **options})
-    found = parts.all([{"what": "the design"}], lambda _: _designed(arena, options), progress=progress)[0]
-    designed = Network.from_toml(found.attrs["network"])
+    designed, of_design, text = None, dict[str, xr.DataArray](), {}
+    if "designed" in methods:
+        found = parts.all([{"what": "the design"}], lambda _: _designed(arena, options), progress=progress)[0]
+        text = {"network": found.attrs["network"]}
+        designed = Network.from_toml(text["network"])
+        of_design = {str(name): values for name, values in found.data_vars.items()}
     training = {"steps": steps, "share": share}
     laws = {method: law for method in methods if (law := arena.law(method, designed)) is not None}
 
@@ -112,9 +116,8 @@ def design_experiment(
         asked.append({"what": "rows", "pruning": "designed", **training, "rows": rows})
     for one, curve in zip(asked, parts.all(asked, predicted, progress=progress), strict=True):
         curves[one["what"]].loc[{"pruning": one["pruning"]}] = curve.predicted.values
-    of_design = {name: found[name] for name in ("design_value", "holdout", "gain", "gain_error", "input_mask")}
     result = table.assign({"predicted": curves["law"], "predicted_rows": curves["rows"], **of_design})
-    result.attrs = {**settings, **options, **training, "guess": arena.task.guess, "network": found.attrs["network"]}
+    result.attrs = {**settings, **options, **training, "guess": arena.task.guess, **text}
     result.attrs["verdict"] = verdict(result)
     name = f"design-{task}-{density:g}"
     save_dataset(result, folder / f"{name}.nc")
@@ -242,7 +245,7 @@ def _descent(arena: Arena, kernel: FloatArray, test_kernel: FloatArray) -> tuple
     return rate, 2 * curve.test_loss.values
 
 
-def _measured(arena: Arena, method: str, seed: int, designed: Network) -> Dataset:
+def _measured(arena: Arena, method: str, seed: int, designed: Network | None) -> Dataset:
     model, task = contender(method, arena, seed, designed), arena.task
     # outputs have kernels of their own that agree in the limit; the first stands for all
     kernel = empirical_kernel(model, task.x, outputs=[0]).ntk.values.reshape(len(task.x), -1)
