@@ -196,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     kernels.add_argument("--spread-widths", type=int, nargs="+", default=kernel_experiments.SPREAD_WIDTHS)
     kernels.add_argument("--spread-seeds", type=int, default=64, help="drawn networks per width and density")
     kernels.add_argument("--device", help="where networks live, such as cuda")
+    for one in (designs, transfers):
+        one.add_argument("--device", default="cpu", help="where networks train, as torch names it (cuda)")
     for one in (designs, transfers, spectra, masks, kernels):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     for one in (protocols, saliency, scores, signs, paths, upstream):
@@ -310,14 +312,15 @@ def _training(chosen: argparse.Namespace) -> None:
 
 
 def _design(chosen: argparse.Namespace) -> None:
-    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "steps": chosen.steps}
+    options: dict[str, Any] = {name: getattr(chosen, name) for name in ("seeds", "steps", "device")}
+    options["width"] = _one_width(chosen)
     if chosen.quick:
         options |= design_experiments.QUICK
     design_experiments.design_experiment(chosen.out, chosen.task, chosen.density, methods=chosen.methods, **options)
 
 
 def _transfer(chosen: argparse.Namespace) -> None:
-    names = ("seeds", "densities", "steps", "train")
+    names = ("seeds", "densities", "steps", "train", "device")
     options = {"width": _one_width(chosen), **{name: getattr(chosen, name) for name in names}}
     if chosen.quick:
         options |= transfer_experiments.QUICK
