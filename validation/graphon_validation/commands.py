@@ -144,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     synflow.add_argument("--hidden", type=int, nargs="+", default=[2, 4], help="hidden layers")
     synflow.add_argument("--inputs", type=int, nargs="+", default=[64, 784])
     synflow.add_argument("--positions", type=int, default=256, help="units drawn per hidden layer")
+    synflow.add_argument("--device", help="where masks are pruned, such as cuda")
+    synflow.add_argument("--finished", action="store_true", help="gather what is complete in the folder, and no more")
     synflow.add_argument("--quick", action="store_true", help="one small setting, for a look")
 
     text = "pruned networks trained by Adam, beside their kernels at the start"
@@ -274,7 +276,7 @@ def _synflow_law(chosen: argparse.Namespace) -> None:
         small: dict[str, Any] = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
         synflow_law_experiment(chosen.out, [256], 3, **small)
         return
-    names = ("densities", "rounds", "hidden", "inputs", "positions")
+    names = ("densities", "rounds", "hidden", "inputs", "positions", "device", "finished")
     synflow_law_experiment(chosen.out, chosen.widths, chosen.seeds, **{name: getattr(chosen, name) for name in names})
 
 
