@@ -9,8 +9,8 @@
 ``spectrum``: the kernel of warped digits (28 x 28, constant graphons, float32), the top of its spectrum, and both at
 once by products. ``bounds``: the same by products within three bounds of memory, and what was taken at most.
 ``large``: by products alone. ``regression``: ten targets at three ridges, and the test error, beside that of 1,000
-landmarks. ``solvers``: the same modes from products with kept tiles, by this package, by SciPy's ARPACK and LOBPCG and by
-a randomised subspace iteration.
+landmarks. ``solvers``: the same modes from products with kept tiles, by this package, by SciPy's ARPACK and LOBPCG, and
+by a randomised subspace iteration.
 """
 
 from __future__ import annotations
