@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ INITS: dict[str, tuple[str, Callable[[int, int], float]]] = {
 
 
 _FAR = 1e300  # thresholds beyond, and below its inverse, are no numbers soon
+_FIRST_STEP = 0.05  # of a threshold's logarithm, away from where the search starts; doubled until it is enclosed
 
 
 def random_pruning(density: float) -> Connectivity:
@@ -324,6 +326,7 @@ def solve_threshold(
 ) -> float:
     """tau with mean(tau) = target, to a relative ``tolerance``; ``mean`` falls from its value at 0 to 0."""
     reach = mean(0.0)
+    at = functools.cache(lambda s: mean(math.exp(s)))
     if target > reach + 1e-12:
         raise ConnectivityError(
             f"density: {target:.6g} cannot be reached, since only {reach:.6g} of the connections have a score above 0; "
@@ -331,19 +334,19 @@ def solve_threshold(
         )
     if target >= reach - 1e-15:
         return 0.0
-    low = high = start
-    while mean(high) > target and high < _FAR:
-        high *= 2
-    while mean(low) < target and low > 1 / _FAR:
-        low /= 2
-    if not mean(low) >= target >= mean(high):
+    low = high = math.log(start)
+    most, step = math.log(_FAR), _FIRST_STEP
+    while at(high) > target and high < most:
+        high, step = min(high + step, most), 2 * step
+    step = _FIRST_STEP
+    while at(low) < target and low > -most:
+        low, step = max(low - step, -most), 2 * step
+    if not at(low) >= target >= at(high):
         raise ConnectivityError(
             f"density: no threshold of scores keeps {target:.6g}; the factors must be finite functions of position, "
             "the same at every call."
         )
-    root: float = brentq(
-        lambda s: mean(math.exp(s)) - target, math.log(low), math.log(high), xtol=tolerance, rtol=1e-15
-    )
+    root: float = brentq(lambda s: at(s) - target, low, high, xtol=tolerance, rtol=1e-15)
     return math.exp(root)
 
 

@@ -7,6 +7,7 @@ sums over a unit's many connections are Gaussian.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -279,7 +280,8 @@ class _Pruning:
             return float(np.dot(self.counts, shares) / self.counts.sum())
 
         for _ in range(_TIMES):
-            self.tau = solve_threshold(kept, min(share, kept(0.0)), _TOLERANCE, self.tau or 1.0)
+            now = functools.cache(kept)  # until connections are counted anew
+            self.tau = solve_threshold(now, min(share, now(0.0)), _TOLERANCE, self.tau or 1.0)
             for layer, thresholds in zip(self.layers, raised(self.tau), strict=True):
                 layer.thresholds = thresholds
             if max(layer.count(a, b) for layer, a, b in zip(self.layers, below, above, strict=True)) < _CHANGE:

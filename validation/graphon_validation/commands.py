@@ -147,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     synflow.add_argument("--hidden", type=int, nargs="+", default=[2, 4], help="hidden layers")
     synflow.add_argument("--inputs", type=int, nargs="+", default=[64, 784])
     synflow.add_argument("--positions", type=int, default=256, help="units drawn per hidden layer")
+    synflow.add_argument("--device", help="where masks are pruned, such as cuda")
+    synflow.add_argument("--finished", action="store_true", help="gather what is complete in the folder, and no more")
     synflow.add_argument("--quick", action="store_true", help="one small setting, for a look")
 
     text = "pruned networks trained by Adam, beside their kernels at the start"
@@ -220,6 +222,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     mask_paths.add_argument("--density", type=float, default=0.1)
     mask_paths.add_argument("--steps", type=int, default=400, help="of training")
+    for one in (designs, transfers):
+        one.add_argument("--device", default="cpu", help="where networks train, as torch names it (cuda)")
     for one in (designs, transfers, spectra, masks, kernels, descents, sequel, mask_paths):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     for one in (protocols, saliency, scores, signs, paths, upstream):
@@ -296,7 +300,7 @@ def _synflow_law(chosen: argparse.Namespace) -> None:
         small: dict[str, Any] = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
         synflow_law_experiment(chosen.out, [256], 3, **small)
         return
-    names = ("densities", "rounds", "hidden", "inputs", "positions")
+    names = ("densities", "rounds", "hidden", "inputs", "positions", "device", "finished")
     synflow_law_experiment(chosen.out, chosen.widths, chosen.seeds, **{name: getattr(chosen, name) for name in names})
 
 
@@ -334,14 +338,15 @@ def _training(chosen: argparse.Namespace) -> None:
 
 
 def _design(chosen: argparse.Namespace) -> None:
-    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "steps": chosen.steps}
+    options: dict[str, Any] = {name: getattr(chosen, name) for name in ("seeds", "steps", "device")}
+    options["width"] = _one_width(chosen)
     if chosen.quick:
         options |= design_experiments.QUICK
     design_experiments.design_experiment(chosen.out, chosen.task, chosen.density, methods=chosen.methods, **options)
 
 
 def _transfer(chosen: argparse.Namespace) -> None:
-    names = ("seeds", "densities", "steps", "train")
+    names = ("seeds", "densities", "steps", "train", "device")
     options = {"width": _one_width(chosen), **{name: getattr(chosen, name) for name in names}}
     if chosen.quick:
         options |= transfer_experiments.QUICK

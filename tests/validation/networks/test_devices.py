@@ -14,6 +14,9 @@ import torch
 
 import graphon_theory as gt
 import graphon_validation as gv
+from graphon_validation.experiments import design_experiments
+from graphon_validation.experiments.contenders import Arena
+from graphon_validation.experiments.tasks import task
 from graphon_validation.pruning.scores import METHODS
 from tests.validation import other_device
 from tests.validation.helpers import inputs, random_model
@@ -115,6 +118,17 @@ def test_sampled_moments_agree(device: str) -> None:
             for model in (here, there)
         )
         np.testing.assert_allclose(one.nngp, two.nngp, rtol=0, atol=1e-12 * np.abs(one.nngp).max())
+
+
+def test_contenders_train_alike(device: str) -> None:
+    law = gt.balanced(gt.Network([0.5, 0.5, 0.5], bias_variance=0.1), by="position")
+    for method in ("designed", "snip"):
+        one, two = (
+            design_experiments._measured(Arena(task("groups", train=12), 16, 0.5, 3, 0.5, device=place), method, 0, law)
+            for place in ("cpu", device)
+        )
+        for name in ("loss", "test_error", "lazy", "kept"):
+            np.testing.assert_allclose(one[name], two[name], rtol=1e-4)
 
 
 @pytest.mark.parametrize("place", [CUDA])  # a sweep's threads know nothing of the make-believe device

@@ -43,10 +43,13 @@ def design_figure(found: Dataset, path: Path) -> None:
         curves.plot(found.time, limit, color="black", ls="--", lw=1.2, label="designed, predicted")
         curves.legend(fontsize=8)
     curves.set(xlabel="steps of gradient descent", ylabel="test error, mean over seeds", ylim=(0, None))
-    image = mask.imshow(found.input_mask, aspect="auto", cmap=SEQUENTIAL, interpolation="nearest", vmin=0)
-    mask.grid(visible=False)
-    mask.set(xlabel="input", ylabel="block of the first hidden layer", title="designed input layer, W")
-    figure.colorbar(image, ax=mask)
+    if "input_mask" in found:
+        image = mask.imshow(found.input_mask, aspect="auto", cmap=SEQUENTIAL, interpolation="nearest", vmin=0)
+        mask.grid(visible=False)
+        mask.set(xlabel="input", ylabel="position in the first hidden layer", title="designed input layer, W")
+        figure.colorbar(image, ax=mask)
+    else:
+        mask.set_axis_off()
     figure.suptitle(f"{found.attrs['task']}, density {found.attrs['density']:g}, width {found.attrs['width']:,}")
     save_figure(figure, path)
 
