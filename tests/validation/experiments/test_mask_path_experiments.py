@@ -15,7 +15,7 @@ from graphon_validation.experiments.mask_path_experiments import MAKERS, mask_pa
 
 
 def test_rounds_that_stop_on_the_way_are_those_of_prune() -> None:
-    one, other = (gv.dense((8, 12, 12, 12, 3), 1) for _ in range(2))
+    one, other = (gv.dense((8, 40, 40, 40, 3), 1) for _ in range(2))
     (masks, _), *_, (last, _) = MAKERS["synflow"](one, (None, None), 0.2, 40, 0)
     gv.prune(other, "synflow", 0.2, layers=[1, 2], rounds=100)
     assert all(mask.all() for mask in masks)
