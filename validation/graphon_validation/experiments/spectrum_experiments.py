@@ -103,7 +103,7 @@ def spectrum_experiment(
     batch, probe = (x[:BATCH], labels[:BATCH]), x[BATCH:]
     count_of = dict(zip(widths, samples, strict=True))
     outputs = int(labels.max()) + 1
-    settings = {"hidden": hidden, "data": source, "init": INIT}
+    settings: dict[str, Any] = {"hidden": hidden, "data": source, "init": INIT}
 
     def drawn(width: int, seed: int, **options: Any) -> MaskedMLP:
         return dense((x.shape[1], *[width] * hidden, outputs), [seed, width], init=INIT, **options)
@@ -150,7 +150,7 @@ def spectrum_experiment(
     result = Dataset(
         {**variables, "samples": ("width", list(samples))},
         {**over, "seed": range(seeds), "side": list(SIDES), "mode": np.arange(1, MODES + 1)},
-        settings,
+        {**settings, "few": FEW},
     )
     result.attrs["verdict"] = verdict(result)
     save_dataset(result, folder / "spectrum.nc")

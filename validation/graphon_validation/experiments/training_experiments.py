@@ -150,7 +150,7 @@ def training_experiment(
             **kernels.data_vars,
             **curves.data_vars,
         },
-        attrs={**shared, "learning_rate": rates[0], "inputs": len(own[0])},
+        attrs={**shared, "learning_rate": rates[0], "inputs": len(own[0]), "data": source},
     ).drop_vars("seed")
     if unpruned:
         found["dense"] = gathered(uncut, whole).curve.isel(pruning=0, density=0, drop=True).drop_vars("seed")
