@@ -34,6 +34,7 @@ PRUNED = ("random", "magnitude", "snip", "synflow", "grasp")
 SCALES = (0.1, 1.0, 5.0)  # of the targets: lazy, between, and not
 LAZY = 0.1  # a change of the kernel below which its curve is said to hold
 HIDDEN, INPUTS, BATCH = 3, 100, 200
+_MOST = 100_000  # steps, seeds or units
 SHARE = 0.5  # of the critical rate of the network's own kernel
 QUICK: dict[str, Any] = {"width": 48, "seeds": 2, "steps": 20}
 
@@ -75,7 +76,7 @@ def descent_experiment(
         raise InputError(f"scales: expected at least one, all different, got {scales}.")
     density = share_kept("density", density)
     for name, count in (("seeds", seeds), ("width", width), ("steps", steps)):
-        whole_number(name, count)
+        whole_number(name, count, 1, _MOST)
     x, labels = digits()
     batch, inputs = (x[:BATCH], labels[:BATCH]), x[BATCH : BATCH + INPUTS]
     y = np.where(labels[BATCH : BATCH + INPUTS] >= 5, 1.0, -1.0)

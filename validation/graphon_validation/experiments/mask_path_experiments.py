@@ -19,7 +19,7 @@ from graphon_theory.data.files import save_dataset
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import mask_path_figure
 from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
-from graphon_validation.experiments.summaries import different, wide_console
+from graphon_validation.experiments.summaries import different, energy, wide_console
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
@@ -32,6 +32,7 @@ ROUNDS = {"synflow": 100, "imp": 10}
 LABELS = {"synflow": "SynFlow's rounds", "imp": "iterative magnitude", "set": "SET", "rigl": "RigL"}
 HIDDEN, PROBES, BINS, BLOCKS = 3, 60, 16, 4
 RATE = 3e-3
+_MOST = 100_000  # steps, seeds or units
 QUICK: dict[str, Any] = {"width": 40, "steps": 40, "seeds": 1}
 
 State = tuple[list[BoolArray], list[FloatArray]]  # masks and weights
@@ -69,7 +70,7 @@ def mask_path_experiment(
     kinds = different("kinds", kinds, list(LABELS))
     density = share_kept("density", density)
     for name, count, least in (("seeds", seeds, 1), ("width", width, BINS), ("steps", steps, 20)):
-        whole_number(name, count, least)
+        whole_number(name, count, least, _MOST)
     x, labels = digits()
     data, probe = (x[:1000], labels[:1000]), x[1000 : 1000 + PROBES]
     counts = (x.shape[1], *[width] * HIDDEN, 10)
@@ -162,15 +163,15 @@ def _along(model: MaskedMLP, states: Sequence[State], probe: FloatArray) -> Data
         nulls = [gt.estimate_graphon(one[layer], BINS).null for one in masks]
         ratios = [null.distance / null.mean if null is not None and null.mean > 0 else 1.0 for null in nulls]
         by_layer["uneven"].append(np.array(ratios))
-    energy, trace = [], []
+    energies, trace = [], []
     for mask, weight in states:
         with torch.no_grad():
             for own, kept, value in zip(model.linears, mask, weight, strict=True):
                 own.mask.copy_(torch.from_numpy(kept))
                 own.weight.copy_(torch.from_numpy(value))
-        values = np.linalg.eigvalsh(empirical_kernel(model, probe, outputs=[0]).ntk.values[0])[::-1]
-        energy.append(values[:10].sum() / values.sum())
-        trace.append(values.mean())
+        kernel = empirical_kernel(model, probe, outputs=[0]).ntk.values[0]
+        energies.append(energy(kernel, 10))
+        trace.append(np.diagonal(kernel).mean())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights that training has moved off their law: that is what is looked at
         networks = gt.network_path(masks, weights, BLOCKS, [layer.dense_std for layer in model.linears], drift=False)
@@ -178,7 +179,7 @@ def _along(model: MaskedMLP, states: Sequence[State], probe: FloatArray) -> Data
     return Dataset(
         {
             **{name: (("time", "layer"), np.array(values).T) for name, values in by_layer.items()},
-            "energy": ("time", energy),
+            "energy": ("time", energies),
             "trace": ("time", trace),
             "limit_energy": ("time", spectra.energy.values[:, 9]),
         },

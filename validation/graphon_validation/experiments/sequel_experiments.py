@@ -27,6 +27,7 @@ from graphon_validation.networks.masked_mlps import build
 DENSITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 STRENGTHS = (0.0, 1.0, 2.0, 4.0)  # of the factors: 0 is magnitude pruning
 BIAS_VARIANCE = 0.1
+_MOST = 100_000  # inputs, units or seeds
 BLOCKS = 16  # of the inputs' and the units' factors
 QUICK: dict[str, Any] = {"densities": [0.5, 0.05], "strengths": [0.0, 2.0], "inputs": 40, "width": 64, "seeds": 2}
 
@@ -70,10 +71,10 @@ def sequel_experiment(
         if not given or len(set(given)) < len(given):
             raise InputError(f"{name}: expected at least one, all different, got {given}.")
     for name, count, least in (("inputs", inputs, 20), ("width", width, 1), ("seeds", seeds, 1)):
-        whole_number(name, count, least)
+        whole_number(name, count, least, _MOST)
     x, labels = digits()
     x, labels = x[:inputs], labels[:inputs]
-    y = np.stack([(labels == one).astype(float) for one in range(10)], 1)
+    y = np.stack([(labels == one).astype(float) for one in np.unique(labels)], 1)
     y = (y - y.mean(0)) / y.std(0)
 
     def make(one: Mapping[str, Any]) -> Dataset:
@@ -110,7 +111,9 @@ def factorised(strength: float, density: float, inputs: int) -> Network:
 
 
 def figures(kernel: FloatArray, y: FloatArray, noise: float) -> tuple[float, ...]:
-    """Energies of 5 and 10 modes, complexity, target energy, effective rank."""
+    """Energies of 5 and 10 modes, complexity, target energy, effective rank. Raises InputError for a zero kernel."""
+    if not np.diagonal(kernel).any():
+        raise InputError("width: a drawn network lets nothing through at this density; take a larger one.")
     kernel = kernel / np.diagonal(kernel).mean()
     values, vectors = np.linalg.eigh(kernel)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
