@@ -86,6 +86,9 @@ def saliency_pruning(
     return scored.connectivity(solve_threshold(scored.density, _density(density)))
 
 
+_LARGEST_GROUP = 10**12  # weights of N:M sparsity: beyond it float64 does not tell it from magnitude pruning
+
+
 def n_m_pruning(n: int, m: int, weights: object = "normal") -> Connectivity:
     """N:M sparsity: of every ``m`` consecutive weights of a row the ``n`` largest |w| survive.
 
@@ -94,10 +97,10 @@ def n_m_pruning(n: int, m: int, weights: object = "normal") -> Connectivity:
     since given the (n+1)-th largest |w| of a group, those above it are independent draws beyond it. Between
     random (V = W, m = 1) and magnitude pruning (m to infinity).
 
-    Raises ConnectivityError unless 0 < n <= m are whole numbers.
+    Raises ConnectivityError unless 0 < n <= m are whole numbers, m at most 10^12.
     """
-    expected = "whole numbers with 0 < n <= m (keep n of every m)"
-    whole_numbers("n, m", (n, m), error=ConnectivityError, expected=expected)
+    expected = "whole numbers with 0 < n <= m <= 10^12 (keep n of every m)"
+    n, m = whole_numbers("n, m", (n, m), 1, _LARGEST_GROUP, error=ConnectivityError, expected=expected)
     if n > m:
         raise ConnectivityError(f"n, m: expected {expected}, got {shown(n)}, {shown(m)}.")
     law = weight_law(weights)

@@ -167,6 +167,7 @@ def finite_networks() -> list[Entry]:
         gv.compare_ensemble,
         _DATASET,
         lambda: dict(zip(("found", "law"), _ensemble(), strict=True)),
+        *("z", "off", "std_ratio", "mean_z", "mean_std_ratio"),  # where a spoilt one does not vary
     )
     entry(
         "dense",
