@@ -107,9 +107,9 @@ def n_m_pruning(n: int, m: int, weights: object = "normal") -> Connectivity:
     if n == m:
         return Connectivity(1.0)
     shares = beta(n, m - n)
-    middle = float(shares.mean())
+    middle = n / m
     # quad stops where it sees no more: a layer of many small groups has all its mass near the middle
-    spread = 12 * float(shares.std())
+    spread = 12 * math.sqrt(middle * (1 - middle) / (m + 1))
     points = sorted({min(max(middle + s, 1e-12), 1 - 1e-12) for s in (-spread, 0.0, spread)})
     value, _ = quad(
         lambda p: law.kept_second_moment(p) * float(shares.pdf(p)) if 0 < p < 1 else 0.0,
