@@ -248,7 +248,8 @@ def _descent(arena: Arena, kernel: FloatArray, test_kernel: FloatArray) -> tuple
 def _measured(arena: Arena, method: str, seed: int, designed: Network | None) -> Dataset:
     model, task = contender(method, arena, seed, designed), arena.task
     # outputs have kernels of their own that agree in the limit; the first stands for all
-    kernel = empirical_kernel(model, task.x, outputs=[0]).ntk.values.reshape(len(task.x), -1)
+    # in the networks' float32, whose roundings are what eigenvalues below 0 may be of
+    kernel = empirical_kernel(model, task.x, outputs=[0]).ntk.values.reshape(len(task.x), -1).astype(np.float32)
     crossed = empirical_kernel(model, task.x_test, task.x, outputs=[0]).ntk.values.reshape(-1, len(task.x))
     rate, lazy = _descent(arena, kernel, crossed)
     start, test_start = (model(as_tensor(model, x, "x")).detach().double().cpu().numpy() for x in (task.x, task.x_test))
