@@ -16,6 +16,7 @@ from graphon_theory.cli.options import NETWORKS, Inputs, Json, Parameterization,
 from graphon_theory.cli.sources import read_network_as
 from graphon_theory.cli.torch_files import CHECKPOINTS, estimate_checkpoint
 from graphon_theory.data.array_files import read_array, read_arrays
+from graphon_theory.data.checks import number_or_word
 from graphon_theory.errors import InputError, SpecError
 
 Masks = Annotated[
@@ -79,7 +80,7 @@ def estimate(
     as_json: Json = False,
 ) -> None:
     """Estimate a network of graphons from a pruned torch model, or from masks (and weights)."""
-    count = int(blocks) if blocks.isdecimal() else blocks
+    count = number_or_word(blocks)
     names = [word for one in activation or [] for word in one.split(",")]
     if any(path.suffix.lower() in CHECKPOINTS for path in masks):
         if len(masks) > 1 or weights or dense_std or widths:
@@ -226,7 +227,7 @@ def design(
             density=density[0] if len(density) == 1 else density,
             widths=widths,
             objective=objective,
-            blocks=int(blocks) if blocks.isdecimal() else blocks,
+            blocks=number_or_word(blocks),
             layers=layers or None,
             ridge=ridge,
             starts=starts,

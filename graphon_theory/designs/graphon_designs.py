@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import BoolArray, FloatArray
 from graphon_theory.data.checks import (
+    MOST_DRAWS,
     as_generator,
     as_inputs,
     positive_number,
@@ -224,7 +225,7 @@ def design(
         for b in (_CANDIDATES if isinstance(blocks, str) and blocks == "auto" else (blocks,))
     ]
     limits = {
-        "starts": whole_number("starts", starts),
+        "starts": whole_number("starts", starts, 1, MOST_DRAWS),
         "iterations": whole_number("iterations", iterations),
         "patience": whole_number("patience", patience),
         "samples": whole_number("samples", samples, least=2),

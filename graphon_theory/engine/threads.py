@@ -110,13 +110,13 @@ def run_tiles(
 
 
 class ProgressBar:
-    """A rich progress bar over pairs on standard error: at once (True), never (False), or after a while (None).
+    """A rich progress bar on standard error: at once (True), never (False), or after a while (None).
 
     Entering gives the function to report to, which may be the caller's own.
     """
 
-    def __init__(self, shown: bool | Progress | None) -> None:
-        self.shown = shown
+    def __init__(self, shown: bool | Progress | None, label: str = "limit kernel") -> None:
+        self.shown, self.label = shown, label
         self.bar: Any = None
         self.began = time.perf_counter()
 
@@ -134,7 +134,7 @@ class ProgressBar:
 
             where = Console(stderr=True)
             self.bar = RichProgress(console=where, transient=True, disable=not (self.shown or where.is_terminal))
-            self.bar.add_task("limit kernel", total=1.0)
+            self.bar.add_task(self.label, total=1.0)
             self.bar.start()
         self.bar.update(self.bar.task_ids[0], completed=done / max(total, 1))
 

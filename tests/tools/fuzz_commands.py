@@ -19,7 +19,7 @@ import graphon_theory as gt
 from graphon_theory import cli
 from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import GraphonError
-from tests.tools.fuzz_entries import NEW, STEP, Entry, X, Y
+from tests.tools.fuzz_problems import NEW, STEP, Entry, X, Y
 
 FOLDER = Path("files")
 _IMAGES = 300
