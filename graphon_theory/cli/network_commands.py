@@ -240,8 +240,8 @@ def design(
         save_dataset(found.history, history)
     densities = [layer.mask.mean() for layer in found.network.layers]
     if as_json:
-        figures = {"value": found.value, "baseline": found.baseline_value, "helps": found.helps}
-        print_json({"out": str(out), **figures, "densities": densities})
+        figures = {"value": found.value, "value_with_rows": found.value_with_rows, "baseline": found.baseline_value}
+        print_json({"out": str(out), **figures, "helps": found.helps, "densities": densities})
         return
     made = table("Designed network", "layer", "density", "largest", "smallest")
     for number, (layer, share) in enumerate(zip(found.network.layers, densities, strict=True), 1):
@@ -249,5 +249,7 @@ def design(
         made.add_row(str(number), f"{share:.4f}", f"{high:.4f}", f"{low:.4f}")
     show(made)
     say(f"{objective}: {found.value:.6g}, of random pruning at this budget {found.baseline_value:.6g}")
+    if found.value_with_rows is not None:
+        say(f"with rows drawn from the input mask, as wide networks have them: {found.value_with_rows:.6g}")
     say("helps on inputs held out" if found.helps else "does not help on inputs held out: take the random mask")
     say(f"written to {out}")
