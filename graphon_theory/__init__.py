@@ -144,6 +144,7 @@ _MODULES = {
         "steps_to_loss",
         "time_to_loss",
     ),
+    "training.divergence_rates": ("divergence_learning_rate",),
     "training.ensembles": ("training_ensemble",),
     "training.generalisation": (
         "LearningCurveWarning",
@@ -307,6 +308,7 @@ if TYPE_CHECKING:
     from graphon_theory.spectra.kernel_spectra import spectrum as spectrum
     from graphon_theory.spectra.spectrum_paths import spectrum_path as spectrum_path
     from graphon_theory.spectra.zonal_spectra import zonal_spectrum as zonal_spectrum
+    from graphon_theory.training.divergence_rates import divergence_learning_rate as divergence_learning_rate
     from graphon_theory.training.dynamics import best_stopping_time as best_stopping_time
     from graphon_theory.training.dynamics import critical_learning_rate as critical_learning_rate
     from graphon_theory.training.dynamics import gradient_descent as gradient_descent

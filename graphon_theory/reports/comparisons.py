@@ -34,6 +34,7 @@ from graphon_theory.data.labels import (
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.networks.network import Network
+from graphon_theory.training.divergence_rates import divergence_learning_rate
 from graphon_theory.training.dynamics import best_stop_of, steps_of, time_of
 from graphon_theory.training.kernel_motions import kernel_change, squared_distance
 from graphon_theory.training.linear_training import LinearTraining
@@ -85,8 +86,10 @@ def compare_networks(
       ``effective_rank``, ``participation`` = tr(K)^2 / |K|_F^2, ``gap``, ``decay_exponent`` (NaN where it cannot be
       fitted), ``alignment`` with the targets, ``complexity`` = (tr K / N) y' (K + N ridge)^-1 y / N, the square of the
       norm in the sequel's bound at signals of one size, summed over targets (infinite where they need null modes);
-    - ``critical_learning_rate``, ``learning_rate``, half of it, to train at, ``time_to_loss`` (flow), ``steps_to_loss``
-      (gradient descent at that half), infinite where null modes or the ridge keep the loss above the level;
+    - ``critical_learning_rate``, above which the loss rises first, ``divergence_learning_rate``, which gradient descent
+      survives, about (NaN with a ridge, shortcuts, LayerNorm, and for the NNGP), ``learning_rate``, half of the first,
+      to train at, ``time_to_loss`` (flow), ``steps_to_loss`` (gradient descent at that half), infinite where null modes
+      or the ridge keep the loss above the level;
     - with ``width`` ``kernel_change``: the share by which the kernel's largest eigenvalue changes at that width until
       the level is reached, about (`gradient_flow` has the formula). From 1 on the limit is no guide to training;
     - ``predicted_error``: mean square error, summed over targets, of leaving one out at infinite time, from the
@@ -142,6 +145,8 @@ def compare_networks(
         for network, kernel, problem in zip(kept[name], kernels[name], many, strict=True):
             alone = ((left_out(problem, delta) - problem.functions @ problem.coefficients) ** 2).sum(axis=1)
             column = _training(problem, times, share, int(count), delta) | {"predicted_error": float(alone.mean())}
+            survived = kind == "ntk" and not delta and network.is_plain
+            column["divergence_learning_rate"] = divergence_learning_rate(kernel.ntk, network) if survived else math.nan
             if width is not None:
                 column["kernel_change"] = _change(network, kernel, problem, float(column["time_to_loss"]), delta, width)
             if new is not None and wanted is not None:
@@ -210,6 +215,8 @@ def comparison_table(found: xr.Dataset) -> Table:
     row("alignment with the targets", found.alignment.values, "{:.3f}")
     row("complexity of the targets", found.complexity.values, "{:.3g}", True)
     row("largest stable learning rate", found.critical_learning_rate.values, "{:.3g}")
+    if "divergence_learning_rate" in found:
+        row("networks diverge from, about", found.divergence_learning_rate.values, "{:.3g}")
     row("learning rate to train at", found.learning_rate.values, "{:.3g}")
     percent = f"{100 * float(found.attrs['level']):g}% of the loss"
     row(f"time to {percent}", found.time_to_loss.values, "{:.3g}")

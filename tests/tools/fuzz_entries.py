@@ -478,6 +478,12 @@ def _theory() -> list[Entry]:
         "*",
     )
     entry(
+        "divergence_learning_rate",
+        gt.divergence_learning_rate,
+        _NUMBER,
+        lambda: {"kernel": _kernel(), "network": _network()},
+    )
+    entry(
         "steps_to_loss",
         gt.steps_to_loss,
         _NUMBER,

@@ -94,6 +94,23 @@ def read_transfer(found: Dataset) -> dict[str, Any]:
     }
 
 
+def read_rates(found: Dataset) -> dict[str, Any]:
+    """What ``bench_learning_rates`` found: two rates a network; the least and largest survived."""
+    networks = {}
+    for name in found.network.values:
+        one = found.sel(network=name)
+        survived = {
+            str(loss): {
+                str(batch): [float(fold(one.survived.sel(loss=loss, batch=batch))) for fold in (np.min, np.max)]
+                for batch in found.batch.values
+            }
+            for loss in found.loss.values
+        }
+        rates = {"critical": float(one.critical), "divergence": float(one.divergence)}
+        networks[str(name)] = {**rates, "pruned": float(one.pruned), "survived": survived}
+    return {**{name: found.attrs[name] for name in ("steps", "train")}, "networks": networks}
+
+
 def rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: rounded(one) for key, one in value.items()}
@@ -110,7 +127,8 @@ def keep(folder: Path) -> list[str]:
 
     stored = []
     for path in sorted(folder.glob("*.nc")):
-        read = read_design if path.name.startswith("design-") else read_transfer if path.stem == "transfer" else None
+        readers = {"transfer": read_transfer, "rates": read_rates}
+        read = read_design if path.name.startswith("design-") else readers.get(path.stem)
         if read is not None:
             text = json.dumps(rounded(read(load_dataset(path))), indent=1, ensure_ascii=False)
             (ROOT / STORE).mkdir(exist_ok=True)
@@ -202,6 +220,22 @@ def write_transfer(store: Figures) -> str:
     )
 
 
+def write_rates(store: Figures) -> str:
+    """Rates that the kernel gives and rates survived, a row a network."""
+    one = store["rates"]
+    names = {"squared": "squared", "cross_entropy": "cross-entropy"}
+    first = next(iter(one["networks"].values()))["survived"]
+    heads = [f"{names[loss]}, {batch}" for loss in names for batch in first[loss]]
+    rows = [f"| network | pruned | loss rises | diverges, about | {' | '.join(heads)} |"]
+    rows.append("|---|" + "---|" * (3 + len(heads)))
+    for name, found in one["networks"].items():
+        spans = [span for loss in names for span in found["survived"][loss].values()]
+        cells = " | ".join(f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}" for low, high in spans)
+        rates = f"{found['pruned']:g}% | {found['critical']:.3g} | {found['divergence']:.3g}"
+        rows.append(f"| {name} | {rates} | {cells} |")
+    return "\n".join(rows) + "\n\nLargest rates survived, by loss and batch size."
+
+
 def command(one: Figures) -> str:
     """What made a stored design."""
     usual = {"widths": (one["width"], 1024), "steps": (one["steps"], 200), "seeds": (one["seeds"], 5)}
@@ -215,6 +249,7 @@ WRITERS: dict[str, Callable[[Figures], str]] = {
     "designed": write_designed,
     "design-tasks": write_tasks,
     "transfer": write_transfer,
+    "rates": write_rates,
 }
 
 
