@@ -171,6 +171,7 @@ _WITH_SCIKIT_LEARN = {
         "GraphonKernelClassifier",
         "GraphonKernelRegressor",
     ),
+    "estimators.process_kernels": ("GraphonGPKernel",),
 }
 _HOME = {name: module for table in (_MODULES, _WITH_SCIKIT_LEARN) for module, names in table.items() for name in names}
 _WINGS = (
@@ -266,6 +267,7 @@ if TYPE_CHECKING:
     from graphon_theory.estimators.kernel_estimators import GraphonKernel as GraphonKernel
     from graphon_theory.estimators.kernel_estimators import GraphonKernelClassifier as GraphonKernelClassifier
     from graphon_theory.estimators.kernel_estimators import GraphonKernelRegressor as GraphonKernelRegressor
+    from graphon_theory.estimators.process_kernels import GraphonGPKernel as GraphonGPKernel
     from graphon_theory.exact.closed_forms import closed_form as closed_form
     from graphon_theory.exact.exact_graphons import exact_degrees as exact_degrees
     from graphon_theory.exact.exact_graphons import exact_mean as exact_mean

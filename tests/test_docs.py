@@ -138,6 +138,7 @@ NOT_IN_THE_OLDEST = {
     "myst-nb",
     "sphinx-gallery",
     "furo",
+    "gpytorch",
 }  # `make test-oldest` tests the theory, and tests only
 
 

@@ -35,10 +35,10 @@ def divergence_learning_rate(kernel: ArrayLike | xr.DataArray, network: Network)
         kernel: the NTK of the training inputs (N, N), also with an axis of outputs, of which the largest counts, or a
             linear operator; network: what `limit_kernel` computed it of, without shortcuts and LayerNorm.
 
-    It is an estimate, without a bound of its error. For squared loss, torch's initialisation and global magnitude
-    pruning it is within 20% of what SGD in batches of 128 survives; rectifier networks whose kernel is hardly that of
-    their biases survive up to 2 times it, and cross-entropy has no sharp limit (docs/results.md). `nn.MSELoss` is a
-    mean over k outputs, without the half: times k / 2.
+    It is an estimate, without a bound of its error, for squared loss: how near it comes to what SGD survives stands in
+    docs/results.md. Rectifier networks whose kernel is hardly that of their biases survive more, a kernel that grows
+    while it learns lets them survive less, and cross-entropy has no sharp limit. `nn.MSELoss` is a mean over k outputs,
+    without the half: times k / 2.
 
     Raises NetworkError for shortcuts or LayerNorm, KernelError for a kernel that is less than the network's own bias
     makes it, else as `spectrum`.

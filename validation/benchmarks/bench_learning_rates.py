@@ -4,9 +4,9 @@
     python -m benchmarks.bench_learning_rates --networks all --out DIR
 
 Networks of ``torch.nn.Linear`` as torch draws them, pruned by ``global_unstructured`` and L1, trained on 1,500 digits
-for 300 steps. A rate is survived when the mean loss of the last fifth of the batches is below the loss at the start; the
-limit is bisected to 4%. With ``--out`` the table goes to ``DIR/rates.nc``, which ``python -m tests.tools.results DIR``
-writes into docs/results.md.
+for 300 steps. A rate is survived when the mean loss of the last fifth of the batches is below the loss at the start;
+the limit is bisected to 4%. With ``--out`` the table goes to ``DIR/rates.nc``, which
+``python -m tests.tools.results DIR`` writes into docs/results.md.
 """
 
 from __future__ import annotations
