@@ -197,7 +197,7 @@ def compare(
         networks[path.stem] = read_network_as(path, parameterization, widths)
     given = ((test_inputs, ("x_test", "x")), (test_targets, ("y_test", "y")))
     tests = [None if path is None else read_array(path, *names) for path, names in given]
-    with working("comparison"):
+    with working("comparison") as shown:
         found = compare_networks(
             networks,
             read_array(inputs, "x"),
@@ -207,6 +207,7 @@ def compare(
             count=count,
             ridge=ridge,
             kind=kind.value,
+            progress=shown.report,
         )
     if as_json:
         print_json(found)

@@ -185,3 +185,14 @@ def test_targets_in_null_modes_have_no_finite_norm() -> None:
 def test_refuses(data: dict[str, Any], options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         compare_networks(**{"networks": NETWORKS, **data, **options})
+
+
+def test_progress_is_told_over_all_kernels(data: dict[str, Any]) -> None:
+    seen: list[tuple[int, int]] = []
+    compare_networks(NETWORKS, **data, progress=lambda done, total: seen.append((done, total)))
+    size, new = len(data["x"]), len(data["x_test"])
+    assert {total for _, total in seen} == {len(NETWORKS) * (size * (size + 1) // 2 + size * new)}
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1]
+    with pytest.raises(InputError, match="progress"):
+        compare_networks(NETWORKS, **data, progress="yes")  # type: ignore[arg-type]
