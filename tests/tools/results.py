@@ -157,6 +157,22 @@ def write_transfer(store: Figures) -> str:
     )
 
 
+def write_rates(store: Figures) -> str:
+    """Rates that the kernel gives and rates survived, a row a network."""
+    one = store["rates"]
+    names = {"squared": "squared", "cross_entropy": "cross-entropy"}
+    first = next(iter(one["networks"].values()))["survived"]
+    heads = [f"{names[loss]}, {batch}" for loss in names for batch in first[loss]]
+    rows = [f"| network | pruned | loss rises | diverges, about | {' | '.join(heads)} |"]
+    rows.append("|---|" + "---|" * (3 + len(heads)))
+    for name, found in one["networks"].items():
+        spans = [span for loss in names for span in found["survived"][loss].values()]
+        cells = " | ".join(f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}" for low, high in spans)
+        rates = f"{found['pruned']:g}% | {found['critical']:.3g} | {found['divergence']:.3g}"
+        rows.append(f"| {name} | {rates} | {cells} |")
+    return "\n".join(rows) + "\n\nLargest rates survived, by loss and batch size."
+
+
 def command(one: Figures) -> str:
     """What made a stored design."""
     usual = {"widths": (one["width"], 1024), "steps": (one["steps"], 200), "seeds": (one["seeds"], 5)}
@@ -172,6 +188,7 @@ WRITERS: dict[str, Callable[[Figures], str]] = {
     "transfer": write_transfer,
     "claims": claims.write_claims,
     **claims.SECTIONS,
+    "rates": write_rates,
 }
 
 
