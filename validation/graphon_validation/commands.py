@@ -17,6 +17,7 @@ from graphon_theory.errors import InputError
 from graphon_validation.experiments import design_experiments, spectrum_experiments, transfer_experiments
 from graphon_validation.experiments.contenders import CONTENDERS
 from graphon_validation.experiments.idx_data import load_data
+from graphon_validation.experiments.labelled_data import SETS, labelled_data
 from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
 from graphon_validation.experiments.saliency_experiments import saliency_experiment
@@ -128,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     upstream.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
     upstream.add_argument("--hidden", type=int, default=3, help="hidden layers")
     upstream.add_argument("--networks", action="store_true", help="draw and prune as many networks, and compare")
+    upstream.add_argument("--activation", default="relu")
+    upstream.add_argument("--loss", choices=["cross_entropy", "squared"], default="cross_entropy")
+    upstream.add_argument("--device", help="where networks are pruned, such as cuda")
+    upstream.add_argument("--data", default="digits", help=f"{', '.join(SETS)}, or idx:FOLDER for MNIST's files")
 
     text = "networks pruned by SynFlow against gt.synflow_network"
     synflow = command("synflow-law", text, _synflow_law, [256, 512, 1024, 2048], 4)
@@ -170,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     spectra.add_argument("--samples", type=int, default=256, help="inputs of the kernels")
     for one in (designs, transfers, spectra):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
-    for one in (protocols, saliency, scores, signs, paths, upstream, training, spectra):
+    for one in (protocols, saliency, scores, signs, paths, training, spectra):
         one.add_argument("--data", default="digits", help="digits, or idx:FOLDER for MNIST's files")
     return parser
 
@@ -261,8 +266,12 @@ def _path_sums(chosen: argparse.Namespace) -> None:
 
 
 def _upstream(chosen: argparse.Namespace) -> None:
-    options = {name: getattr(chosen, name) for name in ("positions", "hidden", "networks")}
-    options |= {"data": load_data(chosen.data, least=_IMAGES)}
+    options = {
+        name: getattr(chosen, name) for name in ("positions", "hidden", "networks", "activation", "loss", "device")
+    }
+    named = chosen.data in SETS
+    options["data"] = labelled_data(chosen.data) if named else load_data(chosen.data, least=_IMAGES)
+    options["source"] = chosen.data
     upstream_experiment(chosen.out, chosen.densities, chosen.widths, chosen.seeds, **options)
 
 
