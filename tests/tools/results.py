@@ -37,6 +37,7 @@ LABELS = {
 }
 CONTENDERS = ("designed", "random", "magnitude", "dense", *LABELS)
 TASKS = ("relevant", "groups", "isotropic", "teacher", "breast_cancer", "digits")
+DESIGN = ("design_value", "design_value_with_rows", "evaluations", "holdout", "gain", "gain_error")
 DIGITS = 6  # significant ones of every number that is stored: more than is printed
 
 Figures = Mapping[str, Any]
@@ -69,7 +70,7 @@ def read_design(found: Dataset) -> dict[str, Any]:
     return {
         **{name: found.attrs[name] for name in kept},
         "seeds": found.sizes["seed"],
-        "design": {name: float(found[name]) for name in ("design_value", "holdout", "gain", "gain_error")},
+        "design": {name: float(found[name]) for name in DESIGN if name in found},
         "methods": methods,
     }
 
@@ -175,8 +176,9 @@ def write_tasks(store: Figures) -> str:
     for name in names:
         cells = (_with_error(one["methods"][name]["best"]) if name in one["methods"] else "" for one in found)
         rows.append(f"| {_label(name)} | {' | '.join(cells)} |")
-    predicted = (f"{one['methods']['designed']['predicted']:.3f}" for one in found)
-    rows.append(f"| designed, predicted | {' | '.join(predicted)} |")
+    for label, kind in (("designed, predicted", "predicted"), ("designed, with rows", "predicted_rows")):
+        laws = (f"{one['methods']['designed'][kind]:.3f}" for one in found)
+        rows.append(f"| {label} | {' | '.join(laws)} |")
     gains = (f"{one['design']['gain']:.2f} ± {one['design']['gain_error']:.2f}" for one in found)
     rows.append(f"| gain held out in the design | {' | '.join(gains)} |")
     sizes = sorted({(one["width"], one["seeds"], one["steps"]) for one in found})
