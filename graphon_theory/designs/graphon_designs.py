@@ -69,8 +69,7 @@ class Design(Record):
     kernel regression at inputs that neither the search nor its stopping has seen, of designs made without them,
     with rows; ``baseline_holdout``: of even masks, with rows or in the limit of the means, whichever is less; None
     where nothing was held out. ``gain``: 1 - holdout / baseline_holdout, and ``gain_error`` its standard error.
-    ``spread``: the objective's value from every start, on inputs that are not held out. ``densities``: the share of
-    connections in every layer.
+    ``spread``: the objective's value from every start. ``densities``: the share of connections in every layer.
     ``evaluations``: of kernels with their derivative, all searches together. ``history``: over "iteration", one
     search after the other: ``start``, ``blocks``, ``step``, ``phase`` (0 with inputs held out, 1 on all),
     ``evaluations``, ``value`` (with the price of receivers that have next to no connections, which is part of what
@@ -193,8 +192,8 @@ def design(
         or bring less than 0.5% of the way down.
     holdout:
         Share of the inputs that is held out at first, to say when to stop and to judge: each half of them judges the
-        step that the other has chosen. Then what was chosen goes on with all inputs, and the search from its start is
-        repeated on them, for as long as was good if that was a gain. 0 holds nothing out.
+        step that the other has chosen. Then the searches are repeated on all inputs, and the best goes on with them,
+        for as long as was good if that was a gain. 0 holds nothing out.
     samples:
         With more inputs, the objective is taken on so many at a time, drawn anew for every few iterations.
     rng, threads, progress:
@@ -267,35 +266,31 @@ class _Run:
         task = replace(task, price=_PRICE * abs(task.value(even, some)))
         everything = replace(task, seen=np.arange(len(task.x)), held=task.held[:0])
         chosen, length = 0, self.limits["iterations"]
-        further, every = list[Search](), list[Search]()
+        further: list[Search] = []
         judged: tuple[float, float, float, float] | None = None
         if len(task.held):
             tried = {
                 which: found
                 for which in range(len(self.cells))
-                if (found := self._descents(0, task, which, origins[which], length))
+                if (found := self._descents(0, task, which, origins[which], length)[:_KEPT])
             }
             if tried:
-                paths = {
-                    which: [self._judging(task, search) for search in found[:_KEPT]] for which, found in tried.items()
-                }
-                chosen, step = _choice(paths, ALL)
+                chosen, step = _choice({which: [one.steps for one in found] for which, found in tried.items()}, ALL)
+                paths = {which: [self._judging(task, search) for search in found] for which, found in tried.items()}
                 judged = self._judged(task, paths, even)
-                last = max(search.steps[-1].iteration for search in tried[chosen] if search.start == step.start)
-                if judged[2] > _CLEAR * judged[3] and step.iteration < last:
+                if judged[2] > _CLEAR * judged[3] and all(step is not search.steps[-1] for search in tried[chosen]):
                     length = max(1, step.iteration)
-                # what was found without the inputs held out goes on with them, and is looked for with them
-                left, every = max(1, length - step.iteration), tried[chosen]
+                # what was found without the inputs held out goes on with them
+                left = max(1, length - step.iteration)
                 further = self._descents(1, everything, chosen, {step.start: step.z}, left)
-                origins[chosen] = {step.start: origins[chosen][step.start]}
         anew = self._descents(1, everything, chosen, origins[chosen], length)
         if not anew and not further:  # interrupted before, while every start was tried with inputs held out
             anew = sorted((s for _, s in self.searches if s.cells is self.cells[chosen]), key=lambda s: s.start)
         if not anew and not further:
             raise KeyboardInterrupt
-        paths = {chosen: [self._judging(everything, search) for search in [*further, *anew]]}
-        step = min((step for steps in paths[chosen] for step in steps), key=lambda step: step.stopping)
-        return self._result(everything, step, every or anew or further, judged, chosen)
+        winner = min([*further, *anew], key=lambda search: search.best.stopping)
+        step = pick(self._judging(everything, winner))
+        return self._result(everything, step, anew or further, judged, chosen)
 
     def _descents(
         self, phase: int, task: Task, which: int, origins: Mapping[int, FloatArray], length: int

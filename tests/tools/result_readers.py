@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 STEPS = (0, 10, 20, 30, 40, 50, 100, 150, 190, 200)  # of training, as the paper tables them
 
 
+DESIGN = ("design_value", "design_value_with_rows", "evaluations", "holdout", "gain", "gain_error")
+
+
 def over_seeds(values: DataArray) -> list[float]:
     """Mean and standard error; the error of one network alone is nothing."""
     count = values.sizes["seed"]
@@ -55,7 +58,7 @@ def read_design(found: Dataset) -> dict[str, Any]:
     return {
         **{name: found.attrs[name] for name in kept},
         "seeds": found.sizes["seed"],
-        "design": {name: float(found[name]) for name in ("design_value", "holdout", "gain", "gain_error")},
+        "design": {name: float(found[name]) for name in DESIGN if name in found},
         "methods": methods,
     }
 
