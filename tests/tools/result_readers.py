@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 STEPS = (0, 10, 20, 30, 40, 50, 100, 150, 190, 200)  # of training, as the paper tables them
 
 
+DESIGN = ("design_value", "design_value_with_rows", "evaluations", "holdout", "gain", "gain_error")
+
+
 def over_seeds(values: DataArray) -> list[float]:
     """Mean and standard error; the error of one network alone is nothing."""
     count = values.sizes["seed"]
@@ -55,7 +58,7 @@ def read_design(found: Dataset) -> dict[str, Any]:
     return {
         **{name: found.attrs[name] for name in kept},
         "seeds": found.sizes["seed"],
-        "design": {name: float(found[name]) for name in ("design_value", "holdout", "gain", "gain_error")},
+        "design": {name: float(found[name]) for name in DESIGN if name in found},
         "methods": methods,
     }
 
@@ -261,7 +264,25 @@ def read_paths(found: Dataset) -> dict[str, Any]:
     }
 
 
+def read_rates(found: Dataset) -> dict[str, Any]:
+    """What ``bench_learning_rates`` found: two rates a network; the least and largest survived."""
+    networks = {}
+    for name in found.network.values:
+        one = found.sel(network=name)
+        survived = {
+            str(loss): {
+                str(batch): [float(fold(one.survived.sel(loss=loss, batch=batch))) for fold in (np.min, np.max)]
+                for batch in found.batch.values
+            }
+            for loss in found.loss.values
+        }
+        rates = {"critical": float(one.critical), "divergence": float(one.divergence)}
+        networks[str(name)] = {**rates, "pruned": float(one.pruned), "survived": survived}
+    return {**{name: found.attrs[name] for name in ("steps", "train")}, "networks": networks}
+
+
 READERS: Mapping[str, tuple[Callable[[Dataset], dict[str, Any]], tuple[str, ...]]] = {
+    "rates": (read_rates, ()),
     # by the name of the file: the reader, and the figures beside that the page shows
     "transfer": (read_transfer, ()),
     "mask-convergence": (read_masks, ("mask-convergence.png", "mask-distances.png")),

@@ -138,8 +138,9 @@ def write_tasks(store: Figures) -> str:
     for name in names:
         cells = (_with_error(one["methods"][name]["best"]) if name in one["methods"] else "" for one in found)
         rows.append(f"| {_label(name)} | {' | '.join(cells)} |")
-    predicted = (f"{one['methods']['designed']['predicted']:.3f}" for one in found)
-    rows.append(f"| designed, predicted | {' | '.join(predicted)} |")
+    for label, kind in (("designed, predicted", "predicted"), ("designed, with rows", "predicted_rows")):
+        laws = (f"{one['methods']['designed'][kind]:.3f}" for one in found)
+        rows.append(f"| {label} | {' | '.join(laws)} |")
     gains = (f"{one['design']['gain']:.2f} ± {one['design']['gain_error']:.2f}" for one in found)
     rows.append(f"| gain held out in the design | {' | '.join(gains)} |")
     sizes = sorted({(one["width"], one["seeds"], one["steps"]) for one in found})
@@ -165,6 +166,22 @@ def write_transfer(store: Figures) -> str:
     )
 
 
+def write_rates(store: Figures) -> str:
+    """Rates that the kernel gives and rates survived, a row a network."""
+    one = store["rates"]
+    names = {"squared": "squared", "cross_entropy": "cross-entropy"}
+    first = next(iter(one["networks"].values()))["survived"]
+    heads = [f"{names[loss]}, {batch}" for loss in names for batch in first[loss]]
+    rows = [f"| network | pruned | loss rises | diverges, about | {' | '.join(heads)} |"]
+    rows.append("|---|" + "---|" * (3 + len(heads)))
+    for name, found in one["networks"].items():
+        spans = [span for loss in names for span in found["survived"][loss].values()]
+        cells = " | ".join(f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}" for low, high in spans)
+        rates = f"{found['pruned']:g}% | {found['critical']:.3g} | {found['divergence']:.3g}"
+        rows.append(f"| {name} | {rates} | {cells} |")
+    return "\n".join(rows) + "\n\nLargest rates survived, by loss and batch size."
+
+
 def command(one: Figures) -> str:
     """What made a stored design."""
     usual = {"widths": (one["width"], 1024), "steps": (one["steps"], 200), "seeds": (one["seeds"], 5)}
@@ -180,6 +197,7 @@ WRITERS: dict[str, Callable[[Figures], str]] = {
     "transfer": write_transfer,
     "claims": claims.write_claims,
     **claims.SECTIONS,
+    "rates": write_rates,
 }
 
 

@@ -26,6 +26,7 @@ from graphon_validation.experiments import (
 )
 from graphon_validation.experiments.contenders import CONTENDERS
 from graphon_validation.experiments.idx_data import WARPED, load_data
+from graphon_validation.experiments.labelled_data import SETS, labelled_data
 from graphon_validation.experiments.parts import ONLY
 from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
@@ -139,6 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     upstream.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
     upstream.add_argument("--hidden", type=int, default=3, help="hidden layers")
     upstream.add_argument("--networks", action="store_true", help="draw and prune as many networks, and compare")
+    upstream.add_argument("--activation", default="relu")
+    upstream.add_argument("--loss", choices=["cross_entropy", "squared"], default="cross_entropy")
+    upstream.add_argument("--device", help="where networks are pruned, such as cuda")
+    upstream.add_argument("--data", default="digits", help=f"{', '.join(SETS)}, or idx:FOLDER for MNIST's files")
 
     text = "networks pruned by SynFlow against gt.synflow_network"
     synflow = command("synflow-law", text, _synflow_law, [256, 512, 1024, 2048], 4)
@@ -226,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--device", default="cpu", help="where networks train, as torch names it (cuda)")
     for one in (designs, transfers, spectra, masks, kernels, descents, sequel, mask_paths):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
-    for one in (protocols, saliency, scores, signs, paths, upstream):
+    for one in (protocols, saliency, scores, signs, paths):
         one.add_argument("--data", default="digits", help="digits, digits28, or idx:FOLDER for MNIST's files")
     for one in (masks, spectra, training):
         one.add_argument("--data", default=WARPED, help="digits28 (warped digits), digits, or idx:FOLDER for MNIST's")
@@ -321,8 +326,12 @@ def _path_sums(chosen: argparse.Namespace) -> None:
 
 
 def _upstream(chosen: argparse.Namespace) -> None:
-    options = {name: getattr(chosen, name) for name in ("positions", "hidden", "networks")}
-    options |= {"data": load_data(chosen.data, least=_IMAGES)}
+    options = {
+        name: getattr(chosen, name) for name in ("positions", "hidden", "networks", "activation", "loss", "device")
+    }
+    named = chosen.data in SETS
+    options["data"] = labelled_data(chosen.data) if named else load_data(chosen.data, least=_IMAGES)
+    options["source"] = chosen.data
     upstream_experiment(chosen.out, chosen.densities, chosen.widths, chosen.seeds, **options)
 
 

@@ -43,7 +43,7 @@ def design_experiment(
     share: float = 0.8,
     train: int = 300,
     blocks: int = 8,
-    starts: int = 3,
+    starts: int = 8,
     iterations: int = 100,
     rows: int = 512,
     device: str = "cpu",
@@ -69,10 +69,11 @@ def design_experiment(
     are the same for all. Prints a table and a verdict, writes ``design-TASK-DENSITY``
     as ``.nc`` and ``.png``.
 
-    Returns a Dataset over "pruning", "seed" and "time" (steps): ``loss``, ``test_error``, ``lazy``, ``predicted`` and
-    ``predicted_rows``; ``rate``, ``kept`` ("layer"), the density of every layer, ``dead`` ("hidden"), units that hear
-    or send nothing; of the design ``design_value``, ``holdout``, ``gain`` and ``gain_error`` (NaN where too few inputs
-    to hold some out), its ``input_mask`` ("u", "v"); attrs: the design as TOML, the verdict, and all settings.
+    Returns a Dataset over "pruning", "seed" and "time" (steps): ``loss``, ``test_error``, ``lazy``, ``predicted``
+    and ``predicted_rows``; ``rate``, ``kept`` ("layer"), the density of every layer, ``dead`` ("hidden"), units
+    that hear or send nothing; of the design ``design_value``, with rows and without, ``evaluations``, ``holdout``,
+    ``gain`` and ``gain_error`` (NaN where too few inputs to hold some out), its ``input_mask`` ("u", "v"); attrs:
+    the design as TOML, the verdict, and all settings.
 
     Raises InputError for unknown or repeated methods, and what ``gt.design`` raises.
     """
@@ -210,7 +211,14 @@ def _designed(arena: Arena, options: Mapping[str, Any]) -> Dataset:
         found = gt.design(
             network, arena.task.x, arena.task.y, density=arena.density, widths=arena.widths, rng=0, **options
         )
-    values = {"design_value": found.value, "holdout": found.holdout, "gain": found.gain, "gain_error": found.gain_error}
+    values = {
+        "design_value": found.value,
+        "design_value_with_rows": found.value_with_rows,
+        "evaluations": found.evaluations,
+        "holdout": found.holdout,
+        "gain": found.gain,
+        "gain_error": found.gain_error,
+    }
     first = found.network.layers[0].mask
     assert isinstance(first, gt.StepGraphon)
     return Dataset(
@@ -248,7 +256,8 @@ def _descent(arena: Arena, kernel: FloatArray, test_kernel: FloatArray) -> tuple
 def _measured(arena: Arena, method: str, seed: int, designed: Network | None) -> Dataset:
     model, task = contender(method, arena, seed, designed), arena.task
     # outputs have kernels of their own that agree in the limit; the first stands for all
-    kernel = empirical_kernel(model, task.x, outputs=[0]).ntk.values.reshape(len(task.x), -1)
+    # in the networks' float32, whose roundings are what eigenvalues below 0 may be of
+    kernel = empirical_kernel(model, task.x, outputs=[0]).ntk.values.reshape(len(task.x), -1).astype(np.float32)
     crossed = empirical_kernel(model, task.x_test, task.x, outputs=[0]).ntk.values.reshape(-1, len(task.x))
     rate, lazy = _descent(arena, kernel, crossed)
     start, test_start = (model(as_tensor(model, x, "x")).detach().double().cpu().numpy() for x in (task.x, task.x_test))
