@@ -109,7 +109,8 @@ def spectrum_figure(found: Dataset, path: Path) -> None:
         modes.plot(found.mode, real.log_eigenvalue.sel(density=density), "o", ms=4, color=style["color"])
     sizes = zip(found.width.values, found.samples.values, strict=True)
     texts = (f"{'●■▲▼'[k % 4]} width {width:,}, {count:,} inputs" for k, (width, count) in enumerate(sizes))
-    energy.set(ylabel="top-5 energy", title="networks: " + "; ".join(texts))
+    energy.set(ylabel="top-5 energy")
+    energy.set_title("; ".join(texts), fontsize=7.5)
     beside.set(ylabel="top-10 energy", title=f"width {int(first.width):,}: networks (points), limits (lines)")
     for axes in (energy, beside):
         axes.set(xscale="log")
