@@ -3,5 +3,5 @@
 from graphon_theory.data.checks import check_installed
 
 check_installed(
-    "gt.GraphonKernelRegressor, GraphonKernelClassifier and GraphonKernel", {"scikit-learn": "sklearn"}, "examples"
+    "estimators and kernels for scikit-learn", {"scikit-learn": "sklearn"}, "examples"
 )
