@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_inputs, positive_number, whole_number
 from graphon_theory.data.labels import OUTPUT, X2, Variables, X, coords_of_inputs, dataset
-from graphon_theory.errors import ClosedFormError, InputError, shown
+from graphon_theory.errors import ClosedFormError, InputError, shown, shown_text
 from graphon_theory.exact.profiles import rational
 from graphon_theory.exact.scalar_reductions import ScalarReduction
 from graphon_theory.graphons.graphon import Graphon
@@ -89,6 +89,8 @@ class ClosedForm(Record):
                 "them, for several outputs)."
             )
         _refuse_endless("expr", expr)
+        if expr.has(sp.zoo, sp.nan):
+            raise ClosedFormError(f"expr: expected finite terms, got {shown_text(str(expr))}.")
         try:
             for name, meaning in reversed(list(self.definitions.items())):
                 expr = expr.xreplace({name: meaning})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ INITS: dict[str, tuple[str, Callable[[int, int], float]]] = {
 
 
 _FAR = 1e300  # thresholds beyond, and below its inverse, are no numbers soon
+_FIRST_STEP = 0.05  # of a threshold's logarithm, away from where the search starts; doubled until it is enclosed
 
 
 def random_pruning(density: float) -> Connectivity:
@@ -84,6 +86,9 @@ def saliency_pruning(
     return scored.connectivity(solve_threshold(scored.density, _density(density)))
 
 
+_LARGEST_GROUP = 10**9  # weights of N:M sparsity, which hardly differs from magnitude pruning long before
+
+
 def n_m_pruning(n: int, m: int, weights: object = "normal") -> Connectivity:
     """N:M sparsity: of every ``m`` consecutive weights of a row the ``n`` largest |w| survive.
 
@@ -92,19 +97,19 @@ def n_m_pruning(n: int, m: int, weights: object = "normal") -> Connectivity:
     since given the (n+1)-th largest |w| of a group, those above it are independent draws beyond it. Between
     random (V = W, m = 1) and magnitude pruning (m to infinity).
 
-    Raises ConnectivityError unless 0 < n <= m are whole numbers.
+    Raises ConnectivityError unless 0 < n <= m are whole numbers, m at most 10^9.
     """
-    expected = "whole numbers with 0 < n <= m (keep n of every m)"
-    whole_numbers("n, m", (n, m), error=ConnectivityError, expected=expected)
+    expected = "whole numbers with 0 < n <= m <= 10^9 (keep n of every m)"
+    n, m = whole_numbers("n, m", (n, m), 1, _LARGEST_GROUP, error=ConnectivityError, expected=expected)
     if n > m:
         raise ConnectivityError(f"n, m: expected {expected}, got {shown(n)}, {shown(m)}.")
     law = weight_law(weights)
     if n == m:
         return Connectivity(1.0)
     shares = beta(n, m - n)
-    middle = float(shares.mean())
+    middle = n / m
     # quad stops where it sees no more: a layer of many small groups has all its mass near the middle
-    spread = 12 * float(shares.std())
+    spread = 12 * math.sqrt(middle * (1 - middle) / (m + 1))
     points = sorted({min(max(middle + s, 1e-12), 1 - 1e-12) for s in (-spread, 0.0, spread)})
     value, _ = quad(
         lambda p: law.kept_second_moment(p) * float(shares.pdf(p)) if 0 < p < 1 else 0.0,
@@ -324,6 +329,7 @@ def solve_threshold(
 ) -> float:
     """tau with mean(tau) = target, to a relative ``tolerance``; ``mean`` falls from its value at 0 to 0."""
     reach = mean(0.0)
+    at = functools.cache(lambda s: mean(math.exp(s)))
     if target > reach + 1e-12:
         raise ConnectivityError(
             f"density: {target:.6g} cannot be reached, since only {reach:.6g} of the connections have a score above 0; "
@@ -331,19 +337,19 @@ def solve_threshold(
         )
     if target >= reach - 1e-15:
         return 0.0
-    low = high = start
-    while mean(high) > target and high < _FAR:
-        high *= 2
-    while mean(low) < target and low > 1 / _FAR:
-        low /= 2
-    if not mean(low) >= target >= mean(high):
+    low = high = math.log(start)
+    most, step = math.log(_FAR), _FIRST_STEP
+    while at(high) > target and high < most:
+        high, step = min(high + step, most), 2 * step
+    step = _FIRST_STEP
+    while at(low) < target and low > -most:
+        low, step = max(low - step, -most), 2 * step
+    if not at(low) >= target >= at(high):
         raise ConnectivityError(
             f"density: no threshold of scores keeps {target:.6g}; the factors must be finite functions of position, "
             "the same at every call."
         )
-    root: float = brentq(
-        lambda s: mean(math.exp(s)) - target, math.log(low), math.log(high), xtol=tolerance, rtol=1e-15
-    )
+    root: float = brentq(lambda s: at(s) - target, low, high, xtol=tolerance, rtol=1e-15)
     return math.exp(root)
 
 

@@ -22,6 +22,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from graphon_validation.experiments.design_experiments import design_experiment
+from graphon_validation.kernels.device_kernels import device_kernel
 from graphon_validation.kernels.empirical_kernels import empirical_kernel, kernel_product
 from graphon_validation.networks.checkpoints import ZerosWarning, from_torch, to_torch
 from graphon_validation.networks.masked_layers import MaskedLinear
@@ -56,6 +57,7 @@ __all__ = [
     "compare_ensemble",
     "dense",
     "design_experiment",
+    "device_kernel",
     "empirical_kernel",
     "from_torch",
     "kernel_product",

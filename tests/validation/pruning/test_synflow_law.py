@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import xarray
 
 import graphon_theory as gt
 import graphon_validation as gv
-from graphon_validation.experiments.synflow_experiments import drawn_densities, mask_figures
+from graphon_theory.errors import InputError
+from graphon_validation.experiments.synflow_experiments import (
+    drawn_densities,
+    label_blocks,
+    mask_figures,
+    synflow_law_experiment,
+)
 
 
 def figures(masks: Sequence[np.ndarray], counts: Sequence[int]) -> np.ndarray:
@@ -78,3 +87,29 @@ def test_densities_and_kernels_of_wide_networks() -> None:
     error = np.std(np.divide(*np.array(trace).T), ddof=1) / 2
     assert abs(np.divide(*np.mean(trace, 0)) - 1) < 0.1 + 2 * error
     assert abs(np.subtract(*np.mean(energy, 0))) < 0.02
+
+
+def test_blocks_by_label() -> None:
+    below = np.array([[1, 1], [0, 0], [1, 0]])  # the middle sender hears least, the first most
+    above = np.array([[1, 0, 0], [1, 0, 1]])
+    mask = np.arange(9.0).reshape(3, 3)
+    (found,) = label_blocks([below, mask, above])
+    assert found.tolist() == mask[np.ix_([1, 2, 0], [1, 2, 0])].tolist()
+    wide = [np.repeat(np.repeat(one, 4, 0), 4, 1) for one in (below, mask, above)]
+    assert np.array_equal(label_blocks(wide)[0], found)
+
+
+@pytest.mark.slow
+def test_an_experiment_goes_on_where_it_was(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"densities": [0.3], "rounds": [2], "positions": 32, "outputs": 3, "progress": False}
+    first = synflow_law_experiment(tmp_path, [24], 3, hidden=[1], inputs=[6], **options)
+    both = synflow_law_experiment(tmp_path, [24], 3, hidden=[1, 2], inputs=[6], **options)
+    assert both.sizes["layer"] == 3
+    assert first.kept.equals(both.kept.isel(setting=[0], layer=slice(2)))
+    assert np.isnan(both.kept.values[0, :, :, 2]).all()
+    there = synflow_law_experiment(tmp_path, [24, 32], 3, hidden=[1, 2], inputs=[6], finished=True, **options)
+    xarray.testing.assert_identical(there, both)
+    with pytest.raises(InputError, match="finished"):
+        synflow_law_experiment(tmp_path / "empty", [24], 3, inputs=[6], finished=True, **options)
+    with pytest.raises(InputError, match="seeds"):
+        synflow_law_experiment(tmp_path, [24], 2, inputs=[6], **options)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import xarray
 from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
@@ -19,6 +21,7 @@ from graphon_theory.errors import InputError
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.digits import digits
+from graphon_validation.experiments.parts import Parts, every, results_folder
 from graphon_validation.experiments.summaries import wide_console
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import dense
@@ -27,6 +30,9 @@ from graphon_validation.studies.protocols import theories
 
 PROBES, TOP, BLOCKS = 40, 10, 8
 KINDS = ("own", "law", "(W, V)")
+GROUPS = 3  # of units by label, of the blocks of W that are compared
+MASK_FIGURES = ("kept", "inner", "row_spread", "column_spread", "alive")
+KERNEL_FIGURES = ("trace", "energy")
 
 
 def synflow_law_experiment(
@@ -40,66 +46,93 @@ def synflow_law_experiment(
     inputs: Sequence[int] = (64, 784),
     outputs: int = 10,
     positions: int = 256,
+    device: str | None = None,
+    finished: bool = False,
     console: Console | None = None,
+    progress: bool = True,
 ) -> Dataset:
     """SynFlow-pruned ReLU networks beside ``gt.synflow_network`` drawn as often: their masks, and their kernels.
 
     Kernels are those of 40 inputs: digits where ``inputs`` is 64, else standard normal ones. (W, V) of every network's
     own masks, by blocks of units with input rows as positions, stands beside: where it is off, no law of W and V is
-    due to be right. Prints a table per setting, writes ``synflow-law.nc``.
+    due to be right. Networks are drawn on the CPU and pruned on ``device``. Pairs of a network and a law are kept as
+    they finish, and several processes may share a folder; ``finished``: gather the settings that are complete there,
+    and compute nothing. Prints a table per setting, writes ``synflow-law.nc``.
 
     Returns a Dataset over "setting" (coordinates ``inputs``, ``hidden``, ``width``, ``density``, ``rounds``), "kind"
     and "seed": by "layer" ``kept`` (density), ``inner`` (density between units that are alive), ``row_spread`` and
-    ``column_spread`` (deviation over mean of the degrees of these), by "unit_layer" ``alive`` (share of hidden units),
-    NaN beyond a network's depth and for "(W, V)"; ``trace``, ``energy`` (share of the top ten).
+    ``column_spread`` (deviation over mean of the degrees of these) and ``alive`` (share of the units that it leads to),
+    ``block`` ("layer", "receiving", "sending"), the density between thirds of the hidden units, which are sorted by
+    what they receive from the layer below a sender and send above a receiver, NaN beyond a network's depth, for
+    "(W, V)" and, of blocks, at both ends; ``trace``, ``energy`` (share of the top ten).
 
-    Raises InputError for fewer than 3 seeds.
+    Raises InputError for fewer than 3 seeds, and where nothing is finished.
     """
     console = console or wide_console()
     if seeds < 3:
         raise InputError(f"seeds: expected at least 3, got {seeds}.")
-    settings = [
-        (d, depth, width, density, count)
-        for d in inputs
-        for depth in hidden
-        for width in widths
-        for density in densities
-        for count in rounds
-    ]
-    deepest = max(hidden) + 1
-    masks = np.full((5, len(settings), len(KINDS), seeds, deepest), np.nan)
-    kernels = np.empty((2, len(settings), len(KINDS), seeds))
-    for i, (d, depth, width, density, count) in enumerate(settings):
-        counts = (d, *[width] * depth, outputs)
-        plain = Network([1.0] * (depth + 1), outputs=outputs)
-        x = digits()[0][:PROBES] if d == digits()[0].shape[1] else np.random.default_rng(0).normal(size=(PROBES, d))
-        for seed in range(seeds):
-            law = gt.synflow_network(plain, density, counts, rounds=count, positions=positions, rng=seed)
-            model = dense(counts, [seed, width], dtype=torch.float32)
-            prune(model, "synflow", density, rounds=count)
-            estimated = theories(model, blocks=BLOCKS, names=["(W, V)"], input_rows=True)["(W, V)"]
-            drawn = [mask.double().numpy() for mask in model.masks]
-            for k, one in ((0, drawn), (1, drawn_densities(law))):
-                masks[:, i, k, seed, : depth + 1] = mask_figures(one, counts)
-            exact = empirical_kernel(model.double(), x), gt.limit_kernel(law, x), gt.limit_kernel(estimated, x)
-            for k, kernel in enumerate(exact):
-                values = np.linalg.eigvalsh(kernel.ntk.mean("output").values)[::-1]
-                kernels[:, i, k, seed] = values.sum(), values[:TOP].sum() / values.sum()
-        console.print(
-            _table(masks[:, i, :2], kernels[:, i], f"SynFlow, widths {counts}, density {density:g}, {count} rounds")
-        )
-    over = ("setting", "kind", "seed")
-    names = ("kept", "inner", "row_spread", "column_spread", "alive")
-    variables: Variables = {name: ((*over, "layer"), values) for name, values in zip(names, masks, strict=True)}
-    variables |= {name: (over, values) for name, values in zip(("trace", "energy"), kernels, strict=True)}
-    axes = dict(zip(("inputs", "hidden", "width", "density", "rounds"), zip(*settings, strict=True), strict=True))
-    found = Dataset(
-        variables,
-        {"kind": list(KINDS), **{name: ("setting", list(values)) for name, values in axes.items()}},
-        {"positions": positions, "outputs": outputs},
-    )
-    save_dataset(found, out / "synflow-law.nc")
+    over = {"inputs": inputs, "hidden": hidden, "width": widths, "density": densities, "rounds": rounds}
+    parts = Parts(results_folder(out), "synflow-law", {"positions": positions, "outputs": outputs})
+    settings = every(over)
+    if finished:
+        settings = [one for one in settings if all(parts.path({**one, "seed": seed}).exists() for seed in range(seeds))]
+        if not settings:
+            raise InputError(f"finished: no setting is complete in {out}; run them first.")
+    pairs = [{**one, "seed": seed} for one in settings for seed in range(seeds)]
+    made = parts.all(pairs, lambda one: _pair(one, outputs, positions, device), progress=progress)
+    deepest = max(one["hidden"] for one in settings) + 1
+    made = [one.reindex(layer=range(1, deepest + 1)) for one in made]
+    each = [xarray.concat(made[i : i + seeds], "seed") for i in range(0, len(made), seeds)]
+    found = xarray.concat(each, "setting").transpose("setting", "kind", "seed", ...)
+    found = found.assign_coords({name: ("setting", [one[name] for one in settings]) for name in over})
+    found.attrs = {"positions": positions, "outputs": outputs}
+    for index in range(len(settings)):
+        console.print(_table(found.isel(setting=index)))
+    save_dataset(found, results_folder(out) / "synflow-law.nc")
     return found
+
+
+def _pair(one: Mapping[str, Any], outputs: int, positions: int, device: str | None) -> Dataset:
+    """A network that is drawn and pruned, and a law, with this seed."""
+    counts = (one["inputs"], *[one["width"]] * one["hidden"], outputs)
+    plain = Network([1.0] * (len(counts) - 1), outputs=outputs)
+    x, seed = digits()[0][:PROBES], one["seed"]
+    if x.shape[1] != one["inputs"]:
+        x = np.random.default_rng(0).normal(size=(PROBES, one["inputs"]))
+    law = gt.synflow_network(plain, one["density"], counts, rounds=one["rounds"], positions=positions, rng=seed)
+    model = dense(counts, [seed, one["width"]], dtype=torch.float32)
+    model = prune(model.to(device), "synflow", one["density"], rounds=one["rounds"])
+    estimated = theories(model, blocks=BLOCKS, names=["(W, V)"], input_rows=True, starts=1)["(W, V)"]
+    layers = range(1, len(counts))
+    masks = np.full((len(MASK_FIGURES), len(KINDS), len(layers)), np.nan)
+    blocks = np.full((len(KINDS), len(layers), GROUPS, GROUPS), np.nan)
+    for k, drawn in enumerate(([mask.cpu().double().numpy() for mask in model.masks], drawn_densities(law))):
+        masks[:, k] = mask_figures(drawn, counts)
+        blocks[k, 1:-1] = label_blocks(drawn)
+    kernels = []
+    for kernel in empirical_kernel(model.double(), x), gt.limit_kernel(law, x), gt.limit_kernel(estimated, x):
+        values = np.linalg.eigvalsh(kernel.ntk.mean("output").values)[::-1]
+        kernels.append((values.sum(), values[:TOP].sum() / values.sum()))
+    variables: Variables = {name: (("kind", "layer"), values) for name, values in zip(MASK_FIGURES, masks, strict=True)}
+    variables |= {"block": (("kind", "layer", "receiving", "sending"), blocks)}
+    variables |= {
+        name: ("kind", np.array(v)) for name, v in zip(KERNEL_FIGURES, zip(*kernels, strict=True), strict=True)
+    }
+    return Dataset(variables, {"kind": list(KINDS), "layer": layers})
+
+
+def label_blocks(masks: Sequence[FloatArray]) -> FloatArray:
+    """Mean densities between thirds of hidden units, of the layers between them: (layers, receiving, sending).
+
+    Senders are sorted by the share of their connections from below, receivers by those above: labels that both a mask
+    and a law have, and that layer itself does not make.
+    """
+    found = []
+    for below, mask, above in zip(masks, masks[1:], masks[2:], strict=False):
+        rows = np.array_split(np.argsort(above.mean(0), kind="stable"), GROUPS)
+        columns = np.array_split(np.argsort(below.mean(1), kind="stable"), GROUPS)
+        found.append([[mask[np.ix_(row, column)].mean() for column in columns] for row in rows])
+    return np.array(found).reshape(-1, GROUPS, GROUPS)
 
 
 def drawn_densities(network: Network) -> list[FloatArray]:
@@ -126,19 +159,29 @@ def mask_figures(masks: Sequence[FloatArray], counts: Sequence[int]) -> FloatArr
     return np.array(figures).T
 
 
-def _table(masks: FloatArray, kernels: FloatArray, title: str) -> Table:
-    """``masks`` (5, own | law, seeds, layers) and ``kernels`` (2, own | law | (W, V), seeds), as their means."""
+def _table(one: Dataset) -> Table:
+    """Of one setting, by means over seeds."""
+    hidden = int(one.hidden)
+    counts = (int(one.inputs), *[int(one.width)] * hidden, one.attrs["outputs"])
+    title = f"SynFlow, widths {counts}, density {float(one.density):g}, {int(one.rounds)} rounds"
     table = Table(title=title, caption="by layer: own / law; spreads: deviation over mean of degrees among the alive")
     for heading in ("of", "own / law"):
         table.add_column(heading)
-    names = ("density", "among the alive", "spread of rows", "spread of columns", "alive above")
-    for name, (own, law) in zip(names, masks.mean(2), strict=True):
-        pairs = zip(own, law, strict=True)
-        table.add_row(name, ", ".join(f"{a:.3f} / {b:.3f}" for a, b in pairs if not np.isnan(a)))
-    (own, law, plain), energy = kernels[0], kernels[1].mean(1)
+    mean = one.mean("seed")
+    titles = ("density", "among the alive", "spread of rows", "spread of columns", "alive above")
+    for name, title in zip(MASK_FIGURES, titles, strict=True):
+        own, law = mean[name].isel(layer=slice(hidden + 1)).values[:2]
+        table.add_row(title, ", ".join(f"{a:.3f} / {b:.3f}" for a, b in zip(own, law, strict=True)))
+    if hidden > 1:
+        own, law = mean.block.isel(layer=slice(1, hidden)).values[:2]
+        apart = np.abs(own - law).max((1, 2)) / own.mean((1, 2))
+        of = "blocks by label, largest difference over the density"
+        table.add_row(of, ", ".join(f"{part:.2f}" for part in apart))
+    own, law, plain = one.trace.values
     for name, other in (("law", law), ("(W, V)", plain)):
         table.add_row(f"trace, own / {name}", _ratio(own, other))
-    table.add_row("top-10 energy", ", ".join(f"{kind} {one:.3f}" for kind, one in zip(KINDS, energy, strict=True)))
+    energy = zip(KINDS, mean.energy.values, strict=True)
+    table.add_row("top-10 energy", ", ".join(f"{kind} {share:.3f}" for kind, share in energy))
     return table
 
 
