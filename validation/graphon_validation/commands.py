@@ -35,6 +35,7 @@ from graphon_validation.experiments.tasks import TASKS
 from graphon_validation.experiments.training_experiments import HELD_OUT, training_experiment
 from graphon_validation.experiments.training_experiments import METHODS as TRAINED
 from graphon_validation.experiments.upstream_experiments import upstream_experiment
+from graphon_validation.experiments.verdict_experiments import RULES, verdict_experiment
 from graphon_validation.pruning.scores import METHODS
 from graphon_validation.studies.checkpoint_estimates import estimate_checkpoint
 from graphon_validation.training.trainers import OPTIMIZERS
@@ -120,6 +121,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     signs.add_argument("--densities", type=float, nargs="+", default=[DENSITY])
     signs.add_argument("--hidden", type=int, nargs="+", default=[3], help="hidden layers")
+    text = "verdicts on every way to prune, of one network and of two widths"
+    verdicts = command("verdicts", text, _verdicts, [256, 1024], 3, least=1)
+    verdicts.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
+    verdicts.add_argument("--density", type=float, default=0.1)
+    verdicts.add_argument("--hidden", type=int, default=3, help="hidden layers")
+    verdicts.add_argument("--device", help="where networks are pruned and trained, such as cuda")
     text = "traces as sums over paths, beside (W, V) with V = 1 in dense layers"
     paths = command("path-sums", text, _path_sums, [512, 1024], 6)
     paths.add_argument("--method", choices=ONE_SHOT, default="synflow")
@@ -175,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     spectra.add_argument("--samples", type=int, default=256, help="inputs of the kernels")
     for one in (designs, transfers, spectra):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
-    for one in (protocols, saliency, scores, signs, paths, training, spectra):
+    for one in (protocols, saliency, scores, signs, verdicts, paths, training, spectra):
         one.add_argument("--data", default="digits", help="digits, or idx:FOLDER for MNIST's files")
     return parser
 
@@ -257,6 +264,12 @@ def _sign_test(chosen: argparse.Namespace) -> None:
     whole_numbers("hidden", chosen.hidden, distinct=True)
     over = (chosen.methods, chosen.densities, chosen.widths, chosen.hidden)
     sign_test_experiment(chosen.out, *over, chosen.seeds, data=load_data(chosen.data, least=_IMAGES))
+
+
+def _verdicts(chosen: argparse.Namespace) -> None:
+    options = {name: getattr(chosen, name) for name in ("density", "hidden", "device")}
+    options |= {"data": load_data(chosen.data, least=_IMAGES), "source": chosen.data}
+    verdict_experiment(chosen.out, chosen.rules, chosen.widths, chosen.seeds, **options)
 
 
 def _path_sums(chosen: argparse.Namespace) -> None:
