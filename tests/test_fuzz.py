@@ -11,7 +11,8 @@ import sympy as sp
 
 import graphon_theory as gt
 from tests.tools import fuzz
-from tests.tools.fuzz_entries import Entry, entries, is_plain_name
+from tests.tools.fuzz_entries import entries, is_plain_name
+from tests.tools.fuzz_problems import Entry
 from tests.tools.hostile_values import CODE, MARK, SYMBOLS, TEXTS, Lied
 
 ABSTRACT = {"Graphon"}  # called as its subclasses are

@@ -16,6 +16,7 @@ from graphon_theory.cli.options import NETWORKS, Inputs, Json, Parameterization,
 from graphon_theory.cli.sources import read_network_as
 from graphon_theory.cli.torch_files import CHECKPOINTS, estimate_checkpoint
 from graphon_theory.data.array_files import read_array, read_arrays
+from graphon_theory.data.checks import number_or_word
 from graphon_theory.errors import InputError, SpecError
 
 Masks = Annotated[
@@ -79,7 +80,7 @@ def estimate(
     as_json: Json = False,
 ) -> None:
     """Estimate a network of graphons from a pruned torch model, or from masks (and weights)."""
-    count = int(blocks) if blocks.isdecimal() else blocks
+    count = number_or_word(blocks)
     names = [word for one in activation or [] for word in one.split(",")]
     if any(path.suffix.lower() in CHECKPOINTS for path in masks):
         if len(masks) > 1 or weights or dense_std or widths:
@@ -218,7 +219,7 @@ def design(
     from graphon_theory.data.files import save_dataset
     from graphon_theory.designs.graphon_designs import design as design_of
 
-    with working("design"):
+    with working("design") as shown:
         found = design_of(
             read_network_as(spec),
             read_array(inputs, "x"),
@@ -226,21 +227,22 @@ def design(
             density=density[0] if len(density) == 1 else density,
             widths=widths,
             objective=objective,
-            blocks=int(blocks) if blocks.isdecimal() else blocks,
+            blocks=number_or_word(blocks),
             layers=layers or None,
             ridge=ridge,
             starts=starts,
             iterations=iterations,
             holdout=holdout,
             rng=seed,
+            progress=shown.report,
         )
     found.network.save(out)
     if history is not None:
         save_dataset(found.history, history)
     densities = [layer.mask.mean() for layer in found.network.layers]
     if as_json:
-        figures = {"value": found.value, "baseline": found.baseline_value, "helps": found.helps}
-        print_json({"out": str(out), **figures, "densities": densities})
+        figures = {"value": found.value, "value_with_rows": found.value_with_rows, "baseline": found.baseline_value}
+        print_json({"out": str(out), **figures, "helps": found.helps, "densities": densities})
         return
     made = table("Designed network", "layer", "density", "largest", "smallest")
     for number, (layer, share) in enumerate(zip(found.network.layers, densities, strict=True), 1):
@@ -248,5 +250,7 @@ def design(
         made.add_row(str(number), f"{share:.4f}", f"{high:.4f}", f"{low:.4f}")
     show(made)
     say(f"{objective}: {found.value:.6g}, of random pruning at this budget {found.baseline_value:.6g}")
+    if found.value_with_rows is not None:
+        say(f"with rows drawn from the input mask, as wide networks have them: {found.value_with_rows:.6g}")
     say("helps on inputs held out" if found.helps else "does not help on inputs held out: take the random mask")
     say(f"written to {out}")

@@ -85,6 +85,11 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and abs(int(value)) < _HUGE
 
 
+def number_or_word(text: str) -> int | str:
+    """The whole number that a text is, or the text: of a word, and of digits that make no sensible number."""
+    return int(text) if text.isdecimal() and len(text) < len(str(_HUGE)) else text
+
+
 def positive_number(
     name: str, value: Any, *, zero: bool = False, error: Error = InputError, expected: str = ""
 ) -> float:
@@ -93,6 +98,14 @@ def positive_number(
     if not (0 < number < math.inf or (zero and number == 0)):
         wanted = "a number of at least 0" if zero else "a positive number"
         raise error(f"{name}: expected {expected or wanted}, got {shown(value)}.")
+    return number
+
+
+def checked_rtol(rtol: Any) -> float:
+    """A relative tolerance. Raises InputError for what no sum of float64 numbers meets, and for no tolerance at all."""
+    number = positive_number("rtol", rtol, expected="a tolerance between 1e-14 and 1")
+    if not 1e-14 <= number < 1:
+        raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {shown(rtol)}.")
     return number
 
 

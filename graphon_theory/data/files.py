@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _SEAL = b"graphon-theory sha256 "
 _DTYPE = "original_dtype"  # attribute of a variable that stands in a file as another type
 _TEXTS = "json_attributes"  # attribute that names the attributes that stand in a file as JSON
-_LONGEST = 255  # characters of a name that file systems take
+_LONGEST = 255  # bytes of a name that file systems take
+_LONGEST_PATH = 4_096  # bytes of a whole path, with the zero at its end, that systems take
 _EXACT = 2**53  # whole numbers up to here are exact in float64
 
 
@@ -37,10 +38,10 @@ def file_path(name: str, value: Any) -> Path:
     """A path that a file system takes: not empty, which is the folder one is in, and without NUL. Raises InputError."""
     try:
         text = os.fspath(value)
-        os.fsencode(text)  # surrogates are no characters
+        content = os.fsencode(text)  # surrogates are no characters
     except (TypeError, ValueError):
-        text = ""
-    long = isinstance(text, str) and any(len(part) > _LONGEST for part in text.split(os.sep))
+        text, content = "", b""
+    long = len(content) >= _LONGEST_PATH or any(len(part) > _LONGEST for part in content.split(os.fsencode(os.sep)))
     if not isinstance(text, str) or not text.strip() or "\0" in text or long:
         raise InputError(f"{name}: expected the path of a file, got {shown(value)}.")
     return Path(text)

@@ -6,13 +6,13 @@ import gzip
 import math
 import os
 import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphon_theory.data.checks import positive_number
+from graphon_theory.data.files import file_path
 from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.errors import InputError, shown, shown_text
 
@@ -43,7 +43,7 @@ def _read(path: Any, most: float, name: str, types: tuple[int, ...]) -> NDArray[
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"{name}: expected the path of an IDX file, got {shown(path)}.")
     limit = positive_number("most", most)
-    place = Path(path)
+    place = file_path(name, path)
     where = f"{name}: {shown_text(str(place))}"
     try:
         with place.open("rb") as raw:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphon_theory.data.checks import check_installed
+from graphon_theory.data.files import file_path
 from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.errors import GraphonError, InputError, shown, shown_text
 
@@ -75,13 +75,9 @@ def parquet(path: str | os.PathLike[str], columns: list[str] | None = None) -> A
     """Inputs of a Parquet file as a pandas DataFrame, whose index and columns are labels; pandas and pyarrow read it.
 
     Raises InputError for files that cannot be read, take more memory than there is, or have columns that are no real
-    numbers; GraphonError without pandas or pyarrow.
+    numbers; GraphonError without the extra "scale".
     """
-    missing = [module for module in ("pandas", "pyarrow") if find_spec(module) is None]
-    if missing:
-        raise GraphonError(
-            f"parquet: needs {' and '.join(missing)}, not installed here; run: pip install pandas pyarrow."
-        )
+    check_installed("parquet", {"pandas": "pandas", "pyarrow": "pyarrow"}, "scale")
     import pandas
     import pyarrow.parquet
 
@@ -104,7 +100,7 @@ def parquet(path: str | os.PathLike[str], columns: list[str] | None = None) -> A
 def _path(path: Any, what: str) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"path: expected the path of {what}, got {shown(path)}.")
-    place = Path(path)
+    place = file_path("path", path)
     if not place.exists():
         raise InputError(f"path: {shown_text(str(place))} is not there.")
     return place

@@ -14,6 +14,7 @@ from scipy.special import expit
 from graphon_theory.arrays import BoolArray, FloatArray, IntArray
 from graphon_theory.data.checks import as_generator, instance
 from graphon_theory.errors import InputError, NetworkError, shown
+from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.graphons.positions import check_density
 from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Weights
@@ -88,6 +89,12 @@ def sample_masks(
         masks.append(np.repeat(np.repeat(kept, form.tile[0], axis=0), form.tile[1], axis=1))
     _report_dead(masks)
     return masks
+
+
+def drawn_rows(mask: Graphon, count: int, d: int, rng: np.random.Generator) -> BoolArray:
+    """Rows (count, d) of an input layer's mask at the positions (i + 1/2) / count, as ``sample_masks`` draws them."""
+    p = np.clip(unit_values(count, d, first=True, last=False)(mask, slice(None)), 0.0, 1.0)
+    return _systematic(_within(p, _FREE, 1), _FREE, rng)
 
 
 def _patterns(pattern: object, depth: int) -> list[_Pattern]:

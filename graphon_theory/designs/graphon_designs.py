@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import BoolArray, FloatArray
 from graphon_theory.data.checks import (
+    MOST_DRAWS,
     as_generator,
     as_inputs,
     positive_number,
@@ -23,6 +24,7 @@ from graphon_theory.data.checks import (
 from graphon_theory.data.labels import ITERATION, Variables, dataset, samples_of
 from graphon_theory.designs.cells import Cells, cells_of
 from graphon_theory.designs.drawn_masks import sample_masks
+from graphon_theory.designs.input_rows import InputRows
 from graphon_theory.designs.kernel_gradients import check_differentiable
 from graphon_theory.designs.objectives import Objective
 from graphon_theory.designs.problems import (
@@ -60,20 +62,24 @@ class DesignWarning(UserWarning):
 class Design(Record):
     """A designed network, and what is known of how good it is, as :func:`design` returns it.
 
-    ``network``: ready for ``limit_kernel`` and ``gv.build``. ``value``: the objective on all inputs, the very ones it
-    was made small on; ``baseline_value``: that of even masks of the same budget. ``holdout``: mean squared error
-    (summed over targets) of kernel regression at inputs that neither the search nor its stopping has seen, of designs
-    made without them; ``baseline_holdout``: of even masks; None where nothing was held out. ``gain``: 1 - holdout /
-    baseline_holdout, and ``gain_error`` its standard error. ``spread``: the objective's value from every start.
-    ``densities``: the share of connections in every layer. ``evaluations``: of kernels with their derivative, all
-    searches together. ``history``: over "iteration", one search after the other: ``start``, ``blocks``, ``step``,
-    ``phase`` (0 with inputs held out, 1 on all), ``evaluations``, ``value`` (with the price of receivers that have next
-    to no connections, which is part of what is made small) and ``stopping``, the error that says when to stop.
+    ``network``: ready for ``limit_kernel`` and ``gv.build``. ``value``: the objective on all inputs, the very ones
+    it was made small on; ``baseline_value``: that of even masks of the same budget. ``value_with_rows``: the same
+    with rows drawn from the first layer's mask as positions, every one at variance 1, where wide networks tend
+    (THEORY §9); None where the first layer is not free. ``holdout``: mean squared error (summed over targets) of
+    kernel regression at inputs that neither the search nor its stopping has seen, of designs made without them,
+    with rows; ``baseline_holdout``: of even masks, with rows or in the limit of the means, whichever is less; None
+    where nothing was held out. ``gain``: 1 - holdout / baseline_holdout, and ``gain_error`` its standard error.
+    ``spread``: the objective's value from every start. ``densities``: the share of connections in every layer.
+    ``evaluations``: of kernels with their derivative, all searches together. ``history``: over "iteration", one
+    search after the other: ``start``, ``blocks``, ``step``, ``phase`` (0 with inputs held out, 1 on all),
+    ``evaluations``, ``value`` (with the price of receivers that have next to no connections, which is part of what
+    is made small) and ``stopping``, the error that says when to stop.
     """
 
     network: Network
     widths: tuple[int, ...]
     value: float
+    value_with_rows: float | None
     baseline_value: float
     holdout: float | None
     baseline_holdout: float | None
@@ -120,9 +126,10 @@ class Design(Record):
                 f"held out {self.holdout:.4g} against {self.baseline_holdout:.4g} of even masks "
                 f"(gain {self.gain:.2f} +- {self.gain_error:.2f}{verdict})"
             )
+        rows = "" if self.value_with_rows is None else f", {self.value_with_rows:.4g} with rows,"
         shares = ", ".join(f"{p:.3g}" for p in self.densities)
         return (
-            f"Design(value {self.value:.4g} against {self.baseline_value:.4g}; {held}; densities {shares}; "
+            f"Design(value {self.value:.4g}{rows} against {self.baseline_value:.4g}; {held}; densities {shares}; "
             f"{self.evaluations} kernel evaluations{', interrupted' if self.interrupted else ''})"
         )
 
@@ -147,7 +154,7 @@ def design(
     samples: int = 1000,
     rng: np.random.Generator | int = 0,
     threads: int | None = None,
-    progress: bool = False,
+    progress: bool | Callable[[int, int], None] = False,
 ) -> Design:
     """The masks' graphons that make an objective small under a budget of connections.
 
@@ -155,7 +162,9 @@ def design(
 
     with weights drawn after the mask and weight variances by position, V = W g(u), so that every signal has variance 1.
     Each free layer is a step graphon with a logit a cell; one shift of all logits makes the budget hold exactly, and
-    L-BFGS-B goes down the exact gradient (:func:`kernel_gradient`) from several random starts.
+    L-BFGS-B goes down the exact gradient (:func:`kernel_gradient`) from several random starts. Which step of a search
+    is best is seen on networks with rows drawn from the first layer's mask: units that hear few inputs hear some of
+    what their block may hear, and not a little of everything (THEORY §9). With many inputs a unit it is the same.
 
     Parameters
     ----------
@@ -183,13 +192,13 @@ def design(
         or bring less than 0.5% of the way down.
     holdout:
         Share of the inputs that is held out at first, to say when to stop and to judge: each half of them judges the
-        step that the other has chosen. Then the searches
-        are repeated on all inputs, and the best goes on with them, for as long as was good if that was a gain. 0 holds
-        nothing out.
+        step that the other has chosen. Then the searches are repeated on all inputs, and the best goes on with them,
+        for as long as was good if that was a gain. 0 holds nothing out.
     samples:
         With more inputs, the objective is taken on so many at a time, drawn anew for every few iterations.
     rng, threads, progress:
-        Seed or generator; threads as in :func:`limit_kernel`; show a progress bar.
+        Seed or generator; threads as in :func:`limit_kernel`; show a progress bar, or report to a
+        function of the iterations done and due of the start that runs.
 
     An interrupt (Ctrl-C) ends the search and keeps the best that was found.
 
@@ -216,7 +225,7 @@ def design(
         for b in (_CANDIDATES if isinstance(blocks, str) and blocks == "auto" else (blocks,))
     ]
     limits = {
-        "starts": whole_number("starts", starts),
+        "starts": whole_number("starts", starts, 1, MOST_DRAWS),
         "iterations": whole_number("iterations", iterations),
         "patience": whole_number("patience", patience),
         "samples": whole_number("samples", samples, least=2),
@@ -224,9 +233,10 @@ def design(
     terms = None if smooth is None else whole_number("smooth", smooth)
     all_cells = [cells_of(network, counts, shares, b, free, labels, q, terms) for b in candidates]
     _warn_of_crowds(min(cells.count for cells in all_cells), targets)
+    rows = InputRows(counts[0], q) if _has_rows(network, free) else None
     task = _task(inputs, targets, goal, positive_number("ridge", ridge, zero=True), holdout, generator, threads)
     with _bar(progress, limits["iterations"]) as report:
-        return _Run(task, candidates, all_cells, limits, generator, report, counts).design()
+        return _Run(task, candidates, all_cells, limits, generator, report, counts, rows).design()
 
 
 class _Run:
@@ -241,15 +251,16 @@ class _Run:
         rng: np.random.Generator,
         report: Report,
         widths: tuple[int, ...],
+        rows: InputRows | None,
     ) -> None:
         self.task, self.blocks, self.cells, self.limits = task, blocks, cells, limits
-        self.rng, self.report, self.widths = rng, report, widths
+        self.rng, self.report, self.widths, self.rows = rng, report, widths, rows
         self.searches: list[tuple[int, Search]] = []
         self.interrupted = False
 
     def design(self) -> Design:
         task = self.task
-        origins = [[_start(cells, self.rng) for _ in range(self.limits["starts"])] for cells in self.cells]
+        origins = [dict(enumerate(_start(c, self.rng) for _ in range(self.limits["starts"]))) for c in self.cells]
         even = self.cells[0].at(self.cells[0].values(np.zeros(self.cells[0].count)))
         some = task.seen[: self.limits["samples"]]
         task = replace(task, price=_PRICE * abs(task.value(even, some)))
@@ -264,25 +275,29 @@ class _Run:
                 if (found := self._descents(0, task, which, origins[which], length)[:_KEPT])
             }
             if tried:
-                paths = {which: [search.steps for search in found] for which, found in tried.items()}
-                chosen, step = _choice(paths, ALL)
+                chosen, step = _choice({which: [one.steps for one in found] for which, found in tried.items()}, ALL)
+                paths = {which: [self._judging(task, search) for search in found] for which, found in tried.items()}
                 judged = self._judged(task, paths, even)
                 if judged[2] > _CLEAR * judged[3] and all(step is not search.steps[-1] for search in tried[chosen]):
                     length = max(1, step.iteration)
                 # what was found without the inputs held out goes on with them
-                further = self._descents(1, everything, chosen, [step.z], max(1, length - step.iteration))
+                left = max(1, length - step.iteration)
+                further = self._descents(1, everything, chosen, {step.start: step.z}, left)
         anew = self._descents(1, everything, chosen, origins[chosen], length)
         if not anew and not further:  # interrupted before, while every start was tried with inputs held out
             anew = sorted((s for _, s in self.searches if s.cells is self.cells[chosen]), key=lambda s: s.start)
         if not anew and not further:
             raise KeyboardInterrupt
         winner = min([*further, *anew], key=lambda search: search.best.stopping)
-        return self._result(everything, winner, anew or further, judged, chosen)
+        step = pick(self._judging(everything, winner))
+        return self._result(everything, step, anew or further, judged, chosen)
 
-    def _descents(self, phase: int, task: Task, which: int, origins: list[FloatArray], length: int) -> list[Search]:
+    def _descents(
+        self, phase: int, task: Task, which: int, origins: Mapping[int, FloatArray], length: int
+    ) -> list[Search]:
         """From every origin a little, and from the best few of these places to the end; the best begun first."""
         searches = []
-        for start, z in enumerate(origins):
+        for start, z in origins.items():
             search = Search(
                 task,
                 self.cells[which],
@@ -312,6 +327,8 @@ class _Run:
         At the inputs held out: each half of them judges the step that the other has chosen.
         """
         own, plain = np.empty(len(task.held)), task.errors(even, task.held)
+        if self.rows is not None:
+            plain = min(plain, task.errors(self.rows.drawn(even), task.held), key=lambda errors: float(errors.mean()))
         for chooses, judges in (HALVES, HALVES[::-1]):
             seen = {
                 which: [patient(steps, self.limits["patience"], chooses) for steps in many]
@@ -321,6 +338,12 @@ class _Run:
         apart, scale = plain - own, float(plain.mean())
         error = float(apart.std(ddof=1)) / np.sqrt(len(apart)) / scale
         return float(own.mean()), scale, float(apart.mean()) / scale, error
+
+    def _judging(self, task: Task, search: Search) -> list[Step]:
+        """The steps of a search as wide networks would have them."""
+        if self.rows is None:
+            return search.steps
+        return self.rows.judged(task, search.cells, search.steps, self.limits["samples"])
 
     def _run(self, search: Search, z: FloatArray) -> bool:
         """Whether there is anything to show for it."""
@@ -334,13 +357,13 @@ class _Run:
     def _result(
         self,
         task: Task,
-        winner: Search,
+        step: Step,
         final: list[Search],
         judged: tuple[float, float, float, float] | None,
         chosen: int,
     ) -> Design:
-        cells = winner.cells
-        network = cells.at(cells.values(winner.best.z))
+        cells = self.cells[chosen]
+        network = cells.at(cells.values(step.z))
         even = cells.at(cells.values(np.zeros(cells.count)))
         rows = task.seen if len(task.seen) <= self.limits["samples"] else task.seen[: self.limits["samples"]]
         holdout, baseline, gain, gain_error = (None,) * 4 if judged is None else judged
@@ -348,6 +371,7 @@ class _Run:
             network,
             self.widths,
             task.value(network, rows),
+            None if self.rows is None else task.value(self.rows.drawn(network), rows),
             task.value(even, rows),
             holdout,
             baseline,
@@ -360,6 +384,11 @@ class _Run:
             self.interrupted,
             _history(self.searches),
         )
+
+
+def _has_rows(network: Network, free: Sequence[int]) -> bool:
+    """Whether masks have rows of a designed first layer, and all layers can be balanced by position with them."""
+    return free[0] == 0 and network.depth > 1 and not network.has_drift
 
 
 def _lowest_degree(graphon: Graphon) -> float:
@@ -426,8 +455,11 @@ def _warn_of_crowds(count: int, y: FloatArray) -> None:
 
 
 @contextmanager
-def _bar(shown: bool, iterations: int) -> Iterator[Callable[[Step], None]]:
+def _bar(shown: bool | Callable[[int, int], None], iterations: int) -> Iterator[Callable[[Step], None]]:
     """A rich progress bar over the iterations of the search that runs, or nothing."""
+    if callable(shown):
+        yield lambda step: shown(step.iteration, iterations)
+        return
     if not shown:
         yield lambda step: None
         return

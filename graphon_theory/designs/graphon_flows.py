@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from graphon_theory.designs.problems import (
     targets_of,
 )
 from graphon_theory.designs.searches import Task
+from graphon_theory.engine.threads import ProgressBar, checked_progress
 from graphon_theory.errors import ConvergenceError, InputError
 from graphon_theory.estimation.graphon_paths import path_of_tables
 from graphon_theory.graphons.graphon import StepGraphon
@@ -35,9 +36,10 @@ from graphon_theory.values import Record
 if TYPE_CHECKING:
     import xarray as xr
 
-_MOST_STEPS = 10_000
+_MOST_STEPS = 1_000  # a flow at rest is stiff and goes on in small steps: what comes so far has long settled
 _FIRST = 0.02  # by how much the first step may move a cell
 _GROWTH = (0.3, 2.0)  # by which a step shrinks and grows at most
+_SHARES = 1_000  # of the whole time, in which progress is told
 _SAFETY = 0.8  # of the step that would meet the tolerance
 
 
@@ -79,6 +81,7 @@ def graphon_flow(
     tolerance: float = 1e-2,
     rng: np.random.Generator | int = 0,
     threads: int | None = None,
+    progress: bool | None = None,
 ) -> GraphonFlow:
     """W(u, v, t) of every free layer, along the projected gradient of an objective under a budget.
 
@@ -96,6 +99,7 @@ def graphon_flow(
         start: standard deviation of the random logits at time 0; even blocks would stay even for ever.
         tolerance: by how much a cell may be wrong after one step.
         rng: seed or generator of the start.
+        progress: a bar of the time that has passed: at once (True), never (False), after two seconds (None).
 
     Returns a :class:`GraphonFlow`. It is :func:`design` that looks for the least value; a flow goes to the next place
     where nothing under the budget moves down, and says how.
@@ -123,7 +127,8 @@ def graphon_flow(
     task = Task(inputs, targets, rows, rows[:0], goal, ridge, threads=threads)
     flow = _Flow(task, cells, rows, limit)
     begun = cells.values(size * as_generator(rng).standard_normal(cells.count))
-    states, values = flow.run(begun, clock)
+    with ProgressBar(checked_progress(progress), "graphon flow") as report:
+        states, values = flow.run(begun, clock, report)
     networks = tuple(cells.at(state) for state in states)
     return GraphonFlow(networks, clock, values, flow.evaluations, _paths(networks, free, clock))
 
@@ -136,7 +141,9 @@ class _Flow:
         self.evaluations = 0
         self.scale = cells.weights.sum() / cells.weights
 
-    def run(self, cells: FloatArray, clock: FloatArray) -> tuple[list[FloatArray], FloatArray]:
+    def run(
+        self, cells: FloatArray, clock: FloatArray, report: Callable[[int, int], None] | None
+    ) -> tuple[list[FloatArray], FloatArray]:
         """The cells and the objective at every time."""
         now, steps = 0.0, 0
         value, slope = self._slope(cells)
@@ -162,6 +169,8 @@ class _Flow:
                 now = time if length == time - now else now + length
                 cells = there
                 value, slope = self._slope(cells)
+                if report is not None:
+                    report(round(_SHARES * now / clock[-1]), _SHARES)
             states.append(cells)
             values.append(value)
         return states, np.array(values)

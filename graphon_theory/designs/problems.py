@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphon_theory.arrays import FloatArray, IntArray
-from graphon_theory.data.checks import checked_targets, real_array, share_kept, whole_number, whole_numbers
+from graphon_theory.data.checks import axes_of, checked_targets, real_array, share_kept, whole_number, whole_numbers
 from graphon_theory.designs.objectives import Objective
 from graphon_theory.designs.objectives import objective as named_objective
 from graphon_theory.errors import InputError, NetworkError
@@ -45,7 +45,7 @@ def checked_widths(network: Network, widths: Sequence[int], d: int) -> tuple[int
 def free_layers(network: Network, layers: Sequence[int] | None) -> list[int]:
     if layers is None:
         return list(range(network.depth))
-    if len(tuple(layers)) == 0:
+    if axes_of(layers) == 1 and len(layers) == 0:
         raise NetworkError("layers: expected at least one free layer, got none; there is nothing to design.")
     expected = f"different numbers of weight layers from 1 to {network.depth}"
     found = whole_numbers("layers", layers, most=network.depth, distinct=True, error=NetworkError, expected=expected)
@@ -74,7 +74,7 @@ def targets_of(y: Any, goal: object, x: FloatArray, samples: Any) -> FloatArray:
     if y is not None:
         return checked_targets(y, len(x), inputs=samples).reshape(len(x), -1)
     name = goal if isinstance(goal, str) else getattr(goal, "name", None)
-    if name is not None and name not in _TARGETLESS:
+    if isinstance(name, str) and name not in _TARGETLESS:
         raise InputError(f"y: objective {name!r} needs targets, got none; pass y, or one of {', '.join(_TARGETLESS)}.")
     return np.empty((len(x), 0))
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from graphon_theory.arrays import EPS, FloatArray, IntArray
-from graphon_theory.data.checks import positive_number
+from graphon_theory.data.checks import checked_rtol
 from graphon_theory.engine.neighbours import Neighbours
 from graphon_theory.engine.operators import Arrivals, Layer, LayerOperator, Scales
 from graphon_theory.engine.panel_choices import PanelChoice, start_edges
 from graphon_theory.engine.probes import Points, Probe, Probes, Reader, remembered
 from graphon_theory.engine.samples import Sample
-from graphon_theory.errors import InputError, NetworkError, QuadratureError, shown
+from graphon_theory.errors import InputError, NetworkError, QuadratureError
 from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Fork, Join, Norm, Outline, Phi, Weights
 from graphon_theory.numerics.quadratures import Panels, merged_edges
@@ -302,8 +302,7 @@ def check_problem(network: Network, x: FloatArray, x2: FloatArray | None, rtol: 
         raise NetworkError(f"network: expected a Network, got {type(network).__name__}; wrap layers in gt.Network.")
     if x2 is not None and x2.shape[1] != x.shape[1]:
         raise InputError(f"x2: expected {x.shape[1]} inputs like x, got shape {x2.shape}.")
-    if not 1e-14 <= positive_number("rtol", rtol, expected="a tolerance between 1e-14 and 1") < 1:
-        raise InputError(f"rtol: expected a tolerance between 1e-14 and 1, got {shown(rtol)}.")
+    checked_rtol(rtol)
     if network.parameterization == "standard":
         assert network.widths is not None
         if network.widths[0] != x.shape[1]:

@@ -29,7 +29,9 @@ from graphon_theory.networks.network import Network
 
 _ZONAL = 100_000  # pairs from which tabulating the network pays
 _SPREAD = 4.0  # times an error of the duals of one layer is taken at the least; it may grow more on its way: spreads
-_RECOMPUTED = 10_000_000_000  # multiplications that all pairs by their angles may cost
+_RECOMPUTED = {8: 1_000_000_000, 4: 2_000_000}  # multiplications that all pairs by their angles may cost, by the bytes
+# of a result: seconds for what is to be right, and no time where float32 is asked for to save it
+_ALONE = 300  # multiplications that a pair costs by its angle beside those of its signals
 _PROBES = np.linspace(-3.0, 3.0, 25)  # where activations are read to tell them apart
 
 
@@ -66,7 +68,11 @@ class PreparedKernel:
             duals = recursion.dual_error
             if duals:
                 duals = max(_SPREAD * duals, spread(recursion, distinct(everything)))
-            if rounding > rtol and close.angular and pairs * recursion.work <= _RECOMPUTED:
+            if (
+                rounding > rtol
+                and close.angular
+                and pairs * (recursion.work + _ALONE) <= _RECOMPUTED[np.dtype(dtype).itemsize]
+            ):
                 close, rounding = ClosePairs(recursion, x, x2, radius=math.pi), 0.0
         error = max(grid.error, rounding, 0.0 if zonal is None else zonal.error, recursion.norm_error) + duals
         error = max(error, FLOOR * network.depth * float(np.finfo(recursion.dtype).eps) / EPS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,21 +135,31 @@ def sorted_distances(
 ) -> FloatArray:
     """L2 distances to their mean of SAS estimates of ``draws`` random masks, without drawing the masks.
 
+    For many bins the mean square is p (1 - p) (1/n_in + 1/n_out + B^2 / (n_in n_out)).
+    """
+    u, v = (np.diff(cuts(n, b)) / n for n, b in zip(shape, bins, strict=True))
+    return np.array([math.sqrt(u @ table**2 @ v) for table in sorted_noise(shape, p, bins, draws, rng)])
+
+
+def sorted_noise(
+    shape: tuple[int, int], p: float, bins: tuple[int, int], draws: int, rng: np.random.Generator
+) -> Iterator[FloatArray]:
+    """What SAS estimates of ``draws`` random masks are off their density p, without drawing the masks.
+
     Degrees are binomial, nearly independent of each other and of what is left of the block means, which is Gaussian:
 
             block (a, b) - p = r_a + c_b + (1 - 2p) / (p (1 - p)) r_a c_b + e_ab,   var e_ab = p (1 - p) / (n_a n_b),
 
     r_a and c_b the means over a and b of sorted deviations of row and column densities, e_ab with weighted means 0
     along rows and columns. The product is there since given degrees log-odds add up, not densities; it matters for few
-    bins of sparse masks. For many bins the mean square is p (1 - p) (1/n_in + 1/n_out + B^2 / (n_in n_out)).
+    bins of sparse masks.
     """
     n_out, n_in = shape
     rows, columns = (np.diff(cuts(n, b)) for n, b in zip(shape, bins, strict=True))
     deviation = np.sqrt(p * (1 - p) / np.outer(rows, columns))
     u, v = rows / n_out, columns / n_in
     bend = (1 - 2 * p) / (p * (1 - p)) if p < 1 else 0.0
-    out = np.empty(draws)
-    for k in range(draws):
+    for _ in range(draws):
         r = _binned(np.sort(rng.binomial(n_in, p, n_out)) / n_in, rows)
         c = _binned(np.sort(rng.binomial(n_out, p, n_in)) / n_out, columns)
         e = deviation * rng.standard_normal(bins)
@@ -157,9 +167,7 @@ def sorted_distances(
         e -= u @ e
         r -= u @ r
         c -= v @ c
-        e += bend * np.outer(r, c)
-        out[k] = math.sqrt(u @ r**2 + v @ c**2 + u @ (e * e) @ v)
-    return out
+        yield r[:, None] + c + e + bend * np.outer(r, c)
 
 
 def cuts(units: int, bins: int) -> IntArray:

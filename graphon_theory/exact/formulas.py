@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_inputs, positive_number, whole_number
 from graphon_theory.data.labels import OUTPUT, X2, Variables, X, coords_of_inputs, dataset
-from graphon_theory.errors import ClosedFormError, InputError, shown
+from graphon_theory.errors import ClosedFormError, InputError, shown, shown_text
 from graphon_theory.exact.profiles import rational
 from graphon_theory.exact.scalar_reductions import ScalarReduction
 from graphon_theory.graphons.graphon import Graphon
@@ -89,6 +89,8 @@ class ClosedForm(Record):
                 "them, for several outputs)."
             )
         _refuse_endless("expr", expr)
+        if expr.has(sp.zoo, sp.nan):
+            raise ClosedFormError(f"expr: expected finite terms, got {shown_text(str(expr))}.")
         try:
             for name, meaning in reversed(list(self.definitions.items())):
                 expr = expr.xreplace({name: meaning})
@@ -242,8 +244,13 @@ def _moment(q: Any) -> sp.Expr:
         norm = expressions.parse(q, ("q",)).xreplace({expressions.symbol("q"): sp.Symbol("q", positive=True)})
     else:
         norm = rational(positive_number("q", q, expected="a positive number, or an expression in q"))
-    if norm.is_number and not norm.is_positive:
-        raise InputError(f"q: expected a positive number, or an expression in q, got {norm}; q is a mean square.")
+    try:
+        positive = not norm.is_number or norm.is_positive
+    except ArithmeticError:  # of towers of powers, whose size mpmath does not hold
+        positive = False
+    if not positive:
+        said = shown_text(str(norm))
+        raise InputError(f"q: expected a positive number, or an expression in q, got {said}; q is a mean square.")
     return norm
 
 

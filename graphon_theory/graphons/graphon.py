@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_generator, whole_number
+from graphon_theory.data.checks import as_generator, axes_of, whole_number
 from graphon_theory.data.heat_pictures import described_map
 from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.errors import GraphonError, shown
@@ -216,7 +216,7 @@ class Graphon(Value, ABC):
             u, v = ((np.arange(n) + 0.5) / n for n in (n_out, n_in))
         elif isinstance(positions, str) and positions == "random":
             u, v = generator.random(n_out), generator.random(n_in)
-        elif isinstance(positions, str) or not isinstance(positions, (Sequence, np.ndarray)) or len(positions) != 2:
+        elif not isinstance(positions, Sequence | np.ndarray) or axes_of(positions) == 0 or len(positions) != 2:
             raise GraphonError(f'positions: expected "grid", "random" or a pair (u, v), got {shown(positions)}.')
         else:
             u, v = (real_positions(p, "positions") for p in positions)

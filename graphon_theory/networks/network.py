@@ -334,11 +334,16 @@ _KEYS = (
 )
 
 
+_MOST_LAYERS = 100_000  # deeper than any, and read in seconds
+
+
 def _sequence(layers: Any) -> Sequence[object]:
     if isinstance(layers, (str, Graphon, Connectivity, *STAGES)) or not isinstance(layers, Sequence):
         raise NetworkError(f"layers: expected a sequence of layers from input to output, got {type(layers).__name__}.")
     if not layers:
         raise NetworkError("layers: expected at least one layer, got none.")
+    if len(layers) > _MOST_LAYERS:
+        raise NetworkError(f"layers: expected at most {_MOST_LAYERS:,}, got {len(layers):,}.")
     return layers
 
 

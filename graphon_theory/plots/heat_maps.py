@@ -5,18 +5,19 @@ A map of connections is drawn as a mask is written: receiving units downwards, s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import checked_dataset, one_of, real_array, refuse_infinite, whole_number
 from graphon_theory.data.labels import U, V, labels_of
 from graphon_theory.designs.graphon_designs import Design
 from graphon_theory.engine.densities import marginals
-from graphon_theory.errors import GraphonError, InputError
+from graphon_theory.errors import GraphonError, InputError, shown, shown_text
 from graphon_theory.graphons.conversions import as_graphon
 from graphon_theory.graphons.graphon import Graphon, StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
@@ -130,7 +131,7 @@ def design(found: Design, names: Sequence[object] | None = None, *, ax: Where = 
     if not isinstance(found, Design):
         raise InputError(f"found: expected the Design that gt.design returns, got {type(found).__name__}.")
     inputs = found.widths[0]
-    labels = [str(one)[:24] for one in (range(inputs) if names is None else _listed(names))]
+    labels = [str(one)[:24] for one in (range(inputs) if names is None else _listed(names, inputs))]
     if len(labels) != inputs:
         raise InputError(f"names: expected {inputs}, one an input, got {len(labels)}.")
     maps = [_Map.of(layer.mask) for layer in found.network.layers]
@@ -178,7 +179,7 @@ def kernel(
 
     parts: Any = ()
     if order is not None:
-        keys = np.asarray(order)
+        keys = _keys_of(order)
         if keys.shape != matrix.shape[:1] or matrix.shape[0] != matrix.shape[1]:
             raise InputError(
                 f"order: expected {len(matrix)} labels of a square kernel's inputs, got shape {keys.shape}."
@@ -296,13 +297,23 @@ def _layers_of(layers: object) -> list[Connectivity]:
     )
 
 
-def _listed(names: Any) -> list[object]:
+def _listed(names: Any, most: int) -> list[object]:
+    """The first names, one more than there may be."""
     try:
         if isinstance(names, str):
             raise TypeError
-        return list(names)
+        return list(itertools.islice(names, most + 1))
     except TypeError:
         raise InputError(f"names: expected a list of names, got {type(names).__name__}.") from None
+
+
+def _keys_of(order: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(order)
+    except Exception as error:  # other libraries raise what they like
+        raise InputError(
+            f"order: expected one label an input, got {shown(order)} ({shown_text(str(error))})."
+        ) from None
 
 
 def _matrix_of(kernel: Any, kind: str, output: int) -> tuple[FloatArray, str, Any]:

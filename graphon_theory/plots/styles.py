@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import check_installed
-from graphon_theory.errors import InputError
+from graphon_theory.errors import GraphonError, InputError, shown_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,8 @@ RC: Any = {
 def styled(function: Callable[P, R]) -> Callable[P, R]:
     """A function that draws in the style of the house, and leaves the user's own settings as they were.
 
-    Raises GraphonError where matplotlib is missing, naming the extra that brings it.
+    Raises GraphonError where matplotlib is missing, naming the extra that brings it, and InputError for a result that
+    was changed so that it cannot be drawn: one without its attrs, or over other dimensions.
     """
 
     @wraps(function)
@@ -71,10 +72,24 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
         mpl.rcParams.update(RC)
         try:
             return function(*args, **kwargs)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            given = [*args, *kwargs.values()]
+            wrong_call = error.__traceback__ is not None and error.__traceback__.tb_next is None
+            if isinstance(error, GraphonError) or wrong_call or not given or not _is_result(given[0]):
+                raise
+            said = shown_text(f"{type(error).__name__}: {error}")
+            raise InputError(
+                f"expected a result as the package returns it, got one that does not draw ({said})."
+            ) from error
         finally:
             mpl.rcParams.update(yours)
 
     return drawn
+
+
+def _is_result(value: object) -> bool:
+    """A Dataset, or a dict of such: what users can change."""
+    return hasattr(value, "data_vars") or isinstance(value, Mapping)
 
 
 def axes_of(ax: Where, size: tuple[float, float]) -> Axes:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_generator, instance, share_kept, whole_number, whole_numbers
+from graphon_theory.data.checks import as_generator, axes_of, instance, share_kept, whole_number, whole_numbers
 from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.errors import ConnectivityError, NetworkError, shown
 from graphon_theory.graphons.graphon import StepGraphon
@@ -400,7 +400,7 @@ def _checked(
             )
     expected = f"{network.depth + 1} unit counts (n_0, ..., n_{network.depth}) to {network.outputs} outputs"
     expected += ", hidden ones all finite or all inf"
-    counts = list(widths) if isinstance(widths, Sequence | np.ndarray) and not isinstance(widths, str) else [0]
+    counts = list(widths) if axes_of(widths) == 1 else [0]
     wide = [isinstance(one, float | np.floating) and one == math.inf for one in counts]
     endless = any(wide) and all(wide[1:-1]) and not (wide[0] or wide[-1])
     finite = whole_numbers(

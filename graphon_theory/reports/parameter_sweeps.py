@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from graphon_theory.data.checks import as_inputs, checked_dtype, whole_number
+from graphon_theory.data.checks import as_inputs, checked_dtype, checked_rtol, one_of, whole_number
 from graphon_theory.data.files import load_dataset, save_dataset
 from graphon_theory.data.grids import Axis, checked_axes, on_grid
 from graphon_theory.data.labels import NETWORK, X2, X
@@ -68,15 +68,14 @@ def sweep(
     """
     points, axes = _points(networks, parameters)
     inputs, other = as_inputs(x), None if x2 is None else as_inputs(x2, "x2", like=x)
-    checked = checked_dtype(dtype)
+    checked, rtol = checked_dtype(dtype), checked_rtol(rtol)
     if count is not None:
         if measure is not None:
             raise InputError("count: eigenvalues are a measure of their own; leave out count or measure.")
         whole_number("count", count, 1, len(inputs))
         if other is not None:
             raise InputError("count: eigenvalues are those of one set of inputs with itself; leave out count or x2.")
-    if kernel not in ("ntk", "nngp"):
-        raise InputError(f'kernel: expected "ntk" or "nngp", got {shown(kernel)}.')
+    one_of("kernel", kernel, ("ntk", "nngp"))
     if measure is not None and not callable(measure):
         raise InputError(f"measure: expected a function of (network, kernels), got {type(measure).__name__}.")
     if store is not None and chunks is not None and measure is None and count is None:

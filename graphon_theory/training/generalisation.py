@@ -96,7 +96,7 @@ def eigenlearning(
     for name, given in (("target_power", target_power), ("multiplicity", multiplicity)):
         refuse_other_labels(Labels(name, labels_of(given)), modes, "modes")
     counts = _checked_sizes(sizes, None)
-    delta, sigma2 = positive_number("ridge", ridge, zero=True), positive_number("noise", noise, zero=True)
+    delta, sigma2 = _checked_ridge(ridge, int(counts[-1])), positive_number("noise", noise, zero=True)
     if delta == 0 and counts[-1] >= copies.sum():
         raise InputError(
             f"sizes: {counts[-1]} inputs without ridge need more than the {copies.sum():.0f} modes given; give more of "
@@ -154,7 +154,7 @@ def learning_curve(
     problem = LinearTraining.of(kernel, y)
     size = problem.size
     counts = _checked_sizes(sizes, size - 1)
-    delta = positive_number("ridge", ridge, zero=True)
+    delta = _checked_ridge(ridge, size)
     rank, ridged = int(problem.learns.sum()), problem.ridged(delta)
     values = size * np.maximum(problem.eigenvalues(delta), 0.0)  # of the matrix K
     power = np.sum(problem.coefficients**2, axis=1)
@@ -219,12 +219,10 @@ def measured_learning_curve(
     size = len(matrix)
     targets = checked_targets(y, size, inputs=inputs_of(kernel)).reshape(size, -1)
     counts = _checked_sizes(sizes, size - 1)
-    delta = positive_number("ridge", ridge, zero=True)
+    delta = _checked_ridge(ridge, size)
     repeats = whole_number("repeats", repeats, 2, MOST_DRAWS)
     random = as_generator(rng, expected="a seed or a numpy Generator")
     beside = counts * delta
-    if not np.isfinite(beside).all():
-        raise InputError(f"ridge: {delta:.3g} times {counts.max()} inputs is beyond the largest number; lower it.")
     errors = np.empty((2, len(counts), repeats))
     for row, n in enumerate(counts.tolist()):
         for repeat in range(repeats):
@@ -285,14 +283,22 @@ def _root(f: Callable[[float], float], low: float, high: float) -> float:
     )
 
 
+def _checked_ridge(ridge: float, n: int) -> float:
+    delta = positive_number("ridge", ridge, zero=True)
+    if not math.isfinite(8.0 * n * delta):  # and what is a few times as much
+        raise InputError(f"ridge: {delta:.3g} times {n} inputs is beyond the largest number; lower it.")
+    return delta
+
+
 def _spectral_error(values: FloatArray, power: FloatArray, sigma: float, n: int, delta: float) -> float:
     """Held-out error for one sigma: of all inputs, less that of the training inputs."""
-    size, inverse = len(values), 1 / (values + sigma)
+    size, values, delta = len(values), values / sigma, delta / sigma  # in units of sigma, whose square may be no number
+    inverse = 1 / (values + 1)
     stiffness = (1 - n / size) / inverse.mean() ** 2  # d sigma per fall of the mean of diag G
     loop = 1 - stiffness * np.mean(inverse**2)
     by_square, by_one = (stiffness * np.mean((e * inverse) ** 2) / loop for e in (values, 1.0))
     left = float(power @ inverse**2)
-    every, train = (sigma**2 + by_square) * left, delta**2 * (1 + by_one) * left * size / n
+    every, train = (1 + by_square) * left, delta**2 * (1 + by_one) * left * size / n
     return (size * every - n * train) / (size - n)
 
 
@@ -337,6 +343,8 @@ def _resolved_errors(matrix: FloatArray, targets: FloatArray, n: int, delta: flo
     """Held-out and training error with a sigma for each input, by Newton's method from above."""
     size = len(matrix)
     share = n / size
+    unit = 2.0 ** (math.frexp(max(delta, float(np.diagonal(matrix).max())))[1] - 1)  # squares stay numbers
+    matrix, delta = matrix / unit, delta / unit
     # G_ii >= 1 / (K_ii + sigma_i), so that this is above its right side
     sigma = ((1 - share) * np.diagonal(matrix) + delta) / share
     before = math.inf

@@ -7,10 +7,11 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import graphon_theory as gt
-from graphon_theory.data import array_files, input_files
+from graphon_theory.data import array_files, checks
 from graphon_theory.data.array_files import read_arrays
 
 
@@ -108,9 +109,33 @@ def test_zarr_is_read_in_its_blocks(tmp_path: Path) -> None:
 
 
 def test_parquet_without_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(input_files, "find_spec", lambda name: None if name == "pyarrow" else object())
-    with pytest.raises(gt.GraphonError, match="pip install pandas pyarrow"):
+    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "pyarrow" else object())
+    with pytest.raises(gt.GraphonError, match=r"needs pyarrow, not installed here; run: pip install .*\[scale\]"):
         gt.datasets.parquet("x.parquet")
+
+
+def test_parquet_keeps_labels(tmp_path: Path) -> None:
+    frame = pd.DataFrame(np.random.default_rng(0).standard_normal((5, 3)), index=list("pqrst"), columns=list("abc"))
+    frame.to_parquet(tmp_path / "x.parquet")
+    found = gt.datasets.parquet(tmp_path / "x.parquet")
+    pd.testing.assert_frame_equal(found, frame)
+    kernel = gt.limit_kernel(gt.Network([0.5, 0.5]), found)
+    assert list(kernel.x.values) == list("pqrst")
+    assert list(gt.datasets.parquet(tmp_path / "x.parquet", ["c", "a"]).columns) == ["c", "a"]
+
+
+def test_damaged_parquet_is_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0], "name": ["one", "two"]})
+    frame.to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(gt.InputError, match=r"columns: name of .* hold no real numbers"):
+        gt.datasets.parquet(tmp_path / "x.parquet")
+    content = (tmp_path / "x.parquet").read_bytes()
+    for size in (0, 3, len(content) // 2, len(content) - 1):
+        (tmp_path / "y.parquet").write_bytes(content[:size])
+        with pytest.raises(gt.InputError, match="path: cannot read"):
+            gt.datasets.parquet(tmp_path / "y.parquet")
+    with pytest.raises(gt.InputError, match="path: cannot read"):
+        gt.datasets.parquet(tmp_path / "x.parquet", ["b"])
 
 
 def test_archives_unpack_to_what_is_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ def test_smooth_logits_are_cosine_series_in_positions() -> None:
 def test_of_many_starts_the_best_two_go_on() -> None:
     x, y = problem()
     options: dict[str, Any] = {"density": 0.3, "widths": WIDTHS, "blocks": 2, "holdout": 0.0}
-    found = gt.design(template(), x, y, starts=4, iterations=20, **options)
+    found = gt.design(template(), x, y, starts=4, iterations=20, layers=[2, 3], **options)  # all hear all inputs
     lengths = np.bincount(found.history.start.values.astype(int))
     ends = [found.history.value.values[found.history.start.values == k][min(15, n - 1)] for k, n in enumerate(lengths)]
     assert len(found.spread) == 4

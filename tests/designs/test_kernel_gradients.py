@@ -67,7 +67,7 @@ def moved(
     )
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*range(12), *(pytest.param(k, marks=pytest.mark.slow) for k in range(12, 20))])
 def test_every_parameter_at_once_against_central_differences(seed: int) -> None:
     network = random_network(seed)
     rng = np.random.default_rng(100 + seed)

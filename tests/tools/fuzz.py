@@ -34,6 +34,7 @@ MEMORY = 6 << 30  # bytes of address space of a worker: what asks for more fails
 SEED = 0
 FINE = ("result", "refused", "lie", "wrong call")
 HANG, DIED = "hang", "died"
+_MODULE = os.path.join("torch", "nn", "modules", "module.py")
 
 
 @dataclass
@@ -202,6 +203,8 @@ def _outcome(entry: Any, arguments: dict[str, Any]) -> tuple[str, str]:
         outcome = "wrong call" if before else "escape", _traceback(error)
     except BaseException as error:
         outcome = "escape", _traceback(error)
+    if outcome[0] == "escape" and not entry.name.startswith("gv.") and _MODULE in outcome[1]:
+        outcome = "lie", ""  # a torch model stood for a function, and raised what it likes
     return ("executed", "hostile text was run") if Path(MARK).exists() else outcome
 
 
@@ -212,7 +215,7 @@ def _traceback(error: BaseException) -> str:
 def _judged(entry: Any, result: Any) -> tuple[str, str]:
     if not isinstance(result, entry.returns):
         return "wrong type", f"{type(result)} is none of {entry.returns}"
-    bad = [] if "*" in entry.loose else [name for name in _not_finite(result, "") if name not in entry.loose]
+    bad = [name for name in _not_finite(result, "") if name not in entry.loose]
     return ("not finite", f"in {bad[:5]}") if bad else ("result", "")
 
 
@@ -236,8 +239,10 @@ def _not_finite(thing: Any, name: str) -> Iterator[str]:
     elif hasattr(thing, "parameters") and hasattr(thing, "state_dict"):
         for key, one in thing.state_dict().items():
             yield from _not_finite(one.detach().cpu().numpy(), key)
-    elif hasattr(thing, "is_finite") and thing.is_finite is False:
-        yield name or "the expression"
+    elif hasattr(thing, "is_finite"):
+        with contextlib.suppress(ArithmeticError, LookupError):  # hostile expressions need not know
+            if thing.is_finite is False:
+                yield name or "the expression"
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from rich.table import Table
 
 import graphon_theory as gt
 import graphon_validation as gv
-from tests.tools.fuzz_entries import NEW, STEP, Entry, X, Y
+from tests.tools.fuzz_problems import NEW, STEP, Entries, Entry, X, Y
 
 _WIDTHS = (2, 8, 8, 1)
 _DATASET: tuple[type, ...] = (xr.Dataset,)
@@ -86,13 +85,7 @@ def _few(steps: Any) -> None:
 
 
 def finite_networks() -> list[Entry]:
-    out: list[Entry] = []
-
-    def entry(
-        name: str, function: Callable[..., Any], returns: Any, plain: Callable[[], dict[str, Any]], *loose: str
-    ) -> None:
-        out.append(Entry(f"gv.{name}", function, plain, returns, frozenset(loose)))
-
+    entry = Entries("gv.")
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(3, 2, generator=generator, dtype=torch.float64)
     entry(
@@ -134,7 +127,8 @@ def finite_networks() -> list[Entry]:
         gv.applicability,
         _DATASET,
         lambda: {"model": _model(), "x": X.copy(), "other": gv.build(_network(), (2, 16, 16, 1), 0), "redraws": 8},
-        "*",
+        "gain_growth",
+        "gain_growth_error",
     )
     entry(
         "applicability_table",
@@ -167,14 +161,27 @@ def finite_networks() -> list[Entry]:
         gv.compare,
         _DATASET,
         lambda: {"real": _sweep(), "kern": gt.limit_kernel(_network(), X), "entries": [(0, 1)]},
-        "*",
     )
     entry(
         "compare_ensemble",
         gv.compare_ensemble,
         _DATASET,
         lambda: dict(zip(("found", "law"), _ensemble(), strict=True)),
-        "*",
+        *("z", "off", "std_ratio", "mean_z", "mean_std_ratio"),  # where a spoilt one does not vary
+    )
+    entry(
+        "device_kernel",
+        gv.device_kernel,
+        _DATASET,
+        lambda: {
+            "network": gt.Network([1.0, STEP, 1.0], "erf", 1.5, 0.1),
+            "x": X.copy(),
+            "x2": NEW.copy(),
+            "device": "cpu",
+            "rtol": 1e-8,
+            "dtype": "float32",
+            "tile": 2,
+        },
     )
     entry(
         "dense",
@@ -276,7 +283,6 @@ def finite_networks() -> list[Entry]:
             "device": "cpu",
             "dtype": torch.float64,
         },
-        "*",
     )
     entry(
         "theories",
@@ -338,4 +344,4 @@ def finite_networks() -> list[Entry]:
             "workers": 1,
         },
     )
-    return out
+    return entry

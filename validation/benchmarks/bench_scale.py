@@ -4,10 +4,13 @@
     python -m benchmarks.bench_scale bounds --size 20000
     python -m benchmarks.bench_scale large --size 60000 --count 100
     python -m benchmarks.bench_scale regression --size 20000
+    python -m benchmarks.bench_scale solvers --size 8000 --count 50
 
 ``spectrum``: the kernel of warped digits (28 x 28, constant graphons, float32), the top of its spectrum, and both at
 once by products. ``bounds``: the same by products within three bounds of memory, and what was taken at most.
-``large``: by products alone. ``regression``: ten targets at three ridges, and the test error.
+``large``: by products alone. ``regression``: ten targets at three ridges, and the test error, beside that of 1,000
+landmarks. ``solvers``: the same modes from products with kept tiles, by this package, by SciPy's ARPACK and LOBPCG, and
+by a randomised subspace iteration.
 """
 
 from __future__ import annotations
@@ -30,8 +33,9 @@ _NETWORKS = {
     "constant": gt.Network([0.5] * 4),
     "blocks": gt.Network([0.5, *[gt.StepGraphon(0.2 + 0.6 * np.eye(4))] * 2, 0.5], bias_variance=0.1),
 }
-_RIDGES = (1e-2, 1e-4, 1e-6)
+_RIDGES = (1e-2, 1e-3, 1e-4)
 _TESTS = 5000
+_LANDMARKS = 1000
 
 
 def inputs(size: int) -> tuple[FloatArray, Any]:
@@ -70,6 +74,8 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
         found |= {"spectrum": lap(), "residual": float(modes.residual.max()), "products": modes.attrs["products"]}
         found |= {"energy": float(modes.energy[-1]), "kept": operator.kept_share}
         found["kernels computed"] = operator.pairs_computed / (chosen.size**2 / 2)
+    elif chosen.one == "solvers":
+        found |= solvers(gt.kernel_operator(network, x, dtype="float32"), chosen.count)
     else:
         train, new = x[: chosen.size], x[chosen.size :]
         y = np.eye(10)[labels] - 0.1
@@ -84,7 +90,64 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
         found["iterations"] = found["iterations"].values.tolist()
         hits = fit.test_prediction.values.argmax(axis=2) == labels[chosen.size :]
         found["test accuracy"] = hits.mean(axis=1).tolist()
+        error = np.mean((fit.test_prediction.values - y[chosen.size :]) ** 2, axis=(1, 2))
+        found["test error"] = (10 * error).tolist()
+        lap()
+        few = gt.nystrom_kernel(network, train, _LANDMARKS, dtype="float32")
+        # F F^T + ridge I is inverted by F^T F, so that all ridges cost one factor and small systems
+        gram, heard, other = few.factor.T @ few.factor, few.factor.T @ y[: chosen.size], few.features(new)
+        shifts = [ridge * chosen.size * np.eye(len(gram)) for ridge in _RIDGES]
+        told = np.stack([other @ np.linalg.solve(gram + shift, heard) for shift in shifts])
+        missed = np.sum((told - y[chosen.size :]) ** 2, axis=2)
+        found |= {"landmarks": lap(), "pairs off by": [few.error, few.attrs["standard_error"]]}
+        found["test error by landmarks"] = missed.mean(axis=1).tolist()
+        found["its standard error"] = (missed.std(axis=1) / np.sqrt(_TESTS)).tolist()
     return found | {"peak": peak()}
+
+
+def solvers(operator: Any, count: int) -> dict[str, Any]:
+    """Seconds, products with a vector, and the largest residual over the largest eigenvalue, of each solver."""
+    from scipy.sparse.linalg import eigsh, lobpcg
+
+    columns, made = 0, operator._matmat
+
+    def product(block: FloatArray) -> FloatArray:
+        nonlocal columns
+        columns += block.shape[1]
+        return np.asarray(made(block))
+
+    operator._matmat = product
+    operator._matvec = lambda v: product(np.reshape(v, (-1, 1)))[:, 0]
+    start = np.random.default_rng(0).standard_normal((operator.shape[0], count))
+    operator @ start[:, 0]  # tiles are made and kept
+
+    def randomised() -> tuple[FloatArray, FloatArray]:
+        """Halko, Martinsson and Tropp (2011): 10 more vectors than modes, 4 powers, then Rayleigh and Ritz."""
+        wide = np.random.default_rng(0).standard_normal((operator.shape[0], count + 10))
+        for _ in range(4):
+            wide = np.linalg.qr(operator @ wide)[0]
+        values, vectors = np.linalg.eigh(wide.T @ (operator @ wide))
+        return values[-count:], (wide @ vectors)[:, -count:]
+
+    def own() -> tuple[FloatArray, FloatArray]:
+        modes = gt.spectrum(operator, count)
+        return modes.eigenvalue.values * operator.shape[0], modes.eigenfunction.values / np.sqrt(operator.shape[0])
+
+    tried = {
+        "graphon_theory": own,
+        "eigsh (ARPACK)": lambda: eigsh(operator, count, tol=1e-7),
+        "lobpcg": lambda: lobpcg(operator, start.copy(), largest=True, tol=1e-7 * operator.trace, maxiter=40),
+        "randomised": randomised,
+    }
+    found = {}
+    for name, solve in tried.items():
+        columns, began = 0, time.perf_counter()
+        values, vectors = solve()
+        seconds = time.perf_counter() - began
+        vectors = vectors / np.linalg.norm(vectors, axis=0)
+        off = np.linalg.norm(operator @ vectors - vectors * values, axis=0).max() / np.max(values)
+        found[name] = [seconds, float(columns), float(off)]
+    return found
 
 
 def in_process(chosen: argparse.Namespace, one: str, memory: float | None = None) -> dict[str, Any]:
@@ -99,7 +162,7 @@ def in_process(chosen: argparse.Namespace, one: str, memory: float | None = None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("spectrum", "bounds", "large", "regression"))
+    parser.add_argument("what", choices=("spectrum", "bounds", "large", "regression", "solvers"))
     parser.add_argument("--size", type=int, default=20_000)
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--network", choices=tuple(_NETWORKS), default="constant")
@@ -116,6 +179,7 @@ def main() -> None:
         "bounds": [("products", bound) for bound in (0.25 * packed, 0.6 * packed, 1.4 * packed)],
         "large": [("products", chosen.memory)],
         "regression": [("regression", chosen.memory)],
+        "solvers": [("solvers", chosen.memory)],
     }
     for one, memory in plans[chosen.what]:
         bound = "" if memory is None else f", within {memory / 2**30:.2f} GiB"

@@ -11,13 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from graphon_theory.cli.exits import exit_status
-from graphon_theory.data.checks import MOST_DRAWS, axes_of, whole_number, whole_numbers
+from graphon_theory.data.checks import MOST_DRAWS, axes_of, number_or_word, whole_number, whole_numbers
 from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError
-from graphon_validation.experiments import design_experiments, spectrum_experiments, transfer_experiments
+from graphon_validation.experiments import (
+    descent_experiments,
+    design_experiments,
+    kernel_experiments,
+    mask_experiments,
+    mask_path_experiments,
+    sequel_experiments,
+    spectrum_experiments,
+    transfer_experiments,
+)
 from graphon_validation.experiments.contenders import CONTENDERS
-from graphon_validation.experiments.idx_data import load_data
+from graphon_validation.experiments.idx_data import WARPED, load_data
 from graphon_validation.experiments.labelled_data import SETS, labelled_data
+from graphon_validation.experiments.parts import ONLY
 from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
 from graphon_validation.experiments.saliency_experiments import saliency_experiment
@@ -32,6 +42,7 @@ from graphon_validation.experiments.sweep_experiments import (
 )
 from graphon_validation.experiments.synflow_experiments import synflow_law_experiment
 from graphon_validation.experiments.tasks import TASKS
+from graphon_validation.experiments.training_experiments import DENSITIES as TRAINED_AT
 from graphon_validation.experiments.training_experiments import HELD_OUT, training_experiment
 from graphon_validation.experiments.training_experiments import METHODS as TRAINED
 from graphon_validation.experiments.upstream_experiments import upstream_experiment
@@ -155,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "pruned networks trained by Adam, beside their kernels at the start"
     training = command("training", text, _training, [1024], 3, least=2)
     training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=TRAINED)
-    training.add_argument("--densities", type=float, nargs="+", default=[DENSITY])
+    training.add_argument("--densities", type=float, nargs="+", default=TRAINED_AT)
     training.add_argument("--learning-rate", type=float, nargs="+", default=[1e-3, 5e-3, 1e-2], help="one or several")
     training.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
@@ -175,15 +186,64 @@ def _parser() -> argparse.ArgumentParser:
     transfers.add_argument("--train", type=int, default=200, help="inputs to train on")
     transfers.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
     text = "spectra of pruned networks' kernels over densities, beside their limits"
-    spectra = command("spectrum", text, _spectrum, [512], 3, least=1)
+    spectra = command("spectrum", text, _spectrum, list(spectrum_experiments.WIDTHS), 3, least=1)
     spectra.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=spectrum_experiments.PRUNED)
     spectra.add_argument("--densities", type=float, nargs="+", default=spectrum_experiments.DENSITIES)
     spectra.add_argument("--hidden", type=int, default=4, help="hidden layers")
-    spectra.add_argument("--samples", type=int, default=256, help="inputs of the kernels")
-    for one in (designs, transfers, spectra):
+    spectra.add_argument(
+        "--samples", type=int, nargs="+", default=spectrum_experiments.SAMPLES, help="inputs, a number for each width"
+    )
+    text = "block densities of masks over widths, beside those of a constant graphon and the law of SynFlow"
+    masks = command("mask-convergence", text, _masks, list(mask_experiments.WIDTHS), 3, least=2)
+    masks.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=mask_experiments.PRUNED)
+    masks.add_argument("--densities", type=float, nargs="+", default=mask_experiments.DENSITIES)
+    masks.add_argument(
+        "--largest", type=int, default=mask_experiments.LARGEST, help="width that distances are taken to"
+    )
+    masks.add_argument("--at", type=float, default=mask_experiments.AT, help="the density at which it is drawn")
+    masks.add_argument("--hidden", type=int, default=4, help="hidden layers")
+    masks.add_argument("--bins", type=int, default=mask_experiments.BINS, help="blocks of units a side")
+    masks.add_argument("--positions", type=int, default=256, help="units drawn per hidden layer in SynFlow's law")
+    text = "bias and spread of kernels over widths, by protocol; what of width and density sets the spread"
+    kernels = command("kernel-convergence", text, _kernels, list(kernel_experiments.WIDTHS), 24)
+    kernels.add_argument(
+        "--methods", nargs="+", choices=list(kernel_experiments.LAWS), default=list(kernel_experiments.LAWS)
+    )
+    kernels.add_argument("--densities", type=float, nargs="+", default=kernel_experiments.DENSITIES, help="drawn")
+    kernels.add_argument("--spread-widths", type=int, nargs="+", default=kernel_experiments.SPREAD_WIDTHS)
+    kernels.add_argument("--spread-seeds", type=int, default=64, help="drawn networks per width and density")
+    kernels.add_argument("--device", help="where networks live, such as cuda")
+    text = "gradient descent against the curves that kernels predict, lazy and not"
+    descents = command("descent", text, _descent, [1024], 3, least=1)
+    descents.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=descent_experiments.PRUNED)
+    descents.add_argument("--density", type=float, default=DENSITY)
+    descents.add_argument("--scales", type=float, nargs="+", default=descent_experiments.SCALES, help="of the targets")
+    descents.add_argument("--steps", type=int, default=200)
+    descents.add_argument("--device", help="where networks live, such as cuda")
+    text = "factorised saliency over densities: where concentration turns into collapse"
+    sequel = command("sequel", text, _sequel, [1024], 3, least=1)
+    sequel.add_argument("--densities", type=float, nargs="+", default=sequel_experiments.DENSITIES)
+    sequel.add_argument(
+        "--strengths", type=float, nargs="+", default=sequel_experiments.STRENGTHS, help="of the factors"
+    )
+    sequel.add_argument("--samples", type=int, default=150, help="inputs of the kernels")
+    text = "masks in time: SynFlow's rounds, iterative magnitude, SET and RigL, and spectra along the way"
+    mask_paths = command("graphon-paths", text, _mask_paths, [256], 2, least=1)
+    mask_paths.add_argument(
+        "--kinds", nargs="+", choices=list(mask_path_experiments.LABELS), default=list(mask_path_experiments.LABELS)
+    )
+    mask_paths.add_argument("--density", type=float, default=0.1)
+    mask_paths.add_argument("--steps", type=int, default=400, help="of training")
+    for one in (designs, transfers):
+        one.add_argument("--device", default="cpu", help="where networks train, as torch names it (cuda)")
+    for one in (designs, transfers, spectra, masks, kernels, descents, sequel, mask_paths):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
-    for one in (protocols, saliency, scores, signs, verdicts, paths, training, spectra):
-        one.add_argument("--data", default="digits", help="digits, or idx:FOLDER for MNIST's files")
+    for one in (protocols, saliency, scores, signs, verdicts, paths):
+        one.add_argument("--data", default="digits", help="digits, digits28, or idx:FOLDER for MNIST's files")
+    for one in (masks, spectra, training):
+        one.add_argument("--data", default=WARPED, help="digits28 (warped digits), digits, or idx:FOLDER for MNIST's")
+        one.add_argument("--device", help="where networks live, such as cuda")
+        one.add_argument("--only", choices=ONLY, help="keep these, and leave the rest to another run")
     return parser
 
 
@@ -216,7 +276,7 @@ def _estimate(chosen: argparse.Namespace) -> None:
         rows = estimate_checkpoint(
             chosen.source,
             chosen.out,
-            blocks=int(chosen.blocks) if chosen.blocks.isdecimal() else chosen.blocks,
+            blocks=number_or_word(chosen.blocks),
             inputs=chosen.inputs,
             drift=not chosen.no_drift,
             activations=chosen.activations,
@@ -289,23 +349,26 @@ def _upstream(chosen: argparse.Namespace) -> None:
 
 
 def _training(chosen: argparse.Namespace) -> None:
-    options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init")}
-    options |= {"data": load_data(chosen.data, 200 if chosen.quick else None, 2 * HELD_OUT), "source": chosen.data}
-    widths, seeds = ([32], 2) if chosen.quick else (chosen.widths, chosen.seeds)
+    options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init", "device", "only")}
+    data = load_data(chosen.data, 200 if chosen.quick else None, 2 * HELD_OUT)
+    options |= {"data": data, "source": chosen.data, "unpruned": True}
+    widths, seeds, densities = chosen.widths, chosen.seeds, chosen.densities
     if chosen.quick:
-        options |= {"hidden": 2, "source": f"{chosen.data}, 200"}
-    training_experiment(chosen.out, chosen.methods, chosen.densities, widths, seeds, **options)
+        widths, seeds, densities = [32], 2, [DENSITY]
+        options |= {"hidden": 2, "learning_rate": [1e-3, 1e-2], "source": f"{chosen.data}, 200"}
+    training_experiment(chosen.out, chosen.methods, densities, widths, seeds, **options)
 
 
 def _design(chosen: argparse.Namespace) -> None:
-    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "steps": chosen.steps}
+    options: dict[str, Any] = {name: getattr(chosen, name) for name in ("seeds", "steps", "device")}
+    options["width"] = _one_width(chosen)
     if chosen.quick:
         options |= design_experiments.QUICK
     design_experiments.design_experiment(chosen.out, chosen.task, chosen.density, methods=chosen.methods, **options)
 
 
 def _transfer(chosen: argparse.Namespace) -> None:
-    names = ("seeds", "densities", "steps", "train")
+    names = ("seeds", "densities", "steps", "train", "device")
     options = {"width": _one_width(chosen), **{name: getattr(chosen, name) for name in names}}
     if chosen.quick:
         options |= transfer_experiments.QUICK
@@ -313,13 +376,51 @@ def _transfer(chosen: argparse.Namespace) -> None:
 
 
 def _spectrum(chosen: argparse.Namespace) -> None:
-    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "hidden": chosen.hidden, "samples": chosen.samples}
+    names = ("widths", "samples", "seeds", "hidden")
+    options = {name: getattr(chosen, name) for name in names}
     if chosen.quick:
         options |= spectrum_experiments.QUICK
-    data = load_data(chosen.data, least=_IMAGES)
-    spectrum_experiments.spectrum_experiment(
-        chosen.out, chosen.methods, chosen.densities, data=data, source=chosen.data, **options
-    )
+    options |= {"device": chosen.device, "only": chosen.only, "source": chosen.data}
+    spectrum_experiments.spectrum_experiment(chosen.out, chosen.methods, chosen.densities, **options)
+
+
+def _masks(chosen: argparse.Namespace) -> None:
+    names = ("widths", "seeds", "densities", "largest", "at", "hidden", "bins", "positions")
+    options = {name: getattr(chosen, name) for name in names}
+    if chosen.quick:
+        options |= mask_experiments.QUICK
+    options |= {"device": chosen.device, "only": chosen.only, "source": chosen.data}
+    mask_experiments.mask_convergence_experiment(chosen.out, chosen.methods, **options)
+
+
+def _kernels(chosen: argparse.Namespace) -> None:
+    names = ("widths", "seeds", "densities", "spread_widths", "spread_seeds")
+    options = {name: getattr(chosen, name) for name in names}
+    if chosen.quick:
+        options |= kernel_experiments.QUICK
+    kernel_experiments.kernel_convergence_experiment(chosen.out, chosen.methods, device=chosen.device, **options)
+
+
+def _descent(chosen: argparse.Namespace) -> None:
+    options = {"width": _one_width(chosen), "density": chosen.density, "seeds": chosen.seeds, "steps": chosen.steps}
+    if chosen.quick:
+        options |= descent_experiments.QUICK
+    descent_experiments.descent_experiment(chosen.out, chosen.methods, chosen.scales, device=chosen.device, **options)
+
+
+def _sequel(chosen: argparse.Namespace) -> None:
+    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "inputs": chosen.samples}
+    options |= {"densities": chosen.densities, "strengths": chosen.strengths}
+    if chosen.quick:
+        options |= sequel_experiments.QUICK
+    sequel_experiments.sequel_experiment(chosen.out, **options)
+
+
+def _mask_paths(chosen: argparse.Namespace) -> None:
+    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "density": chosen.density, "steps": chosen.steps}
+    if chosen.quick:
+        options |= mask_path_experiments.QUICK
+    mask_path_experiments.mask_path_experiment(chosen.out, chosen.kinds, **options)
 
 
 def _one_width(chosen: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import graphon_theory as gt
 from graphon_theory.data.idx_files import bytes_of
 from graphon_theory.errors import InputError
 from graphon_validation.experiments.digits import digits
@@ -48,9 +49,18 @@ def test_digits_are_digits() -> None:
         assert np.array_equal(one, other)
 
 
+def test_warped_digits_have_the_pixels_of_mnist() -> None:
+    x, labels = load_data("digits28", 40)
+    assert x.shape == (40, 784)
+    np.testing.assert_allclose((x**2).mean(1), 1)
+    raw, own = gt.datasets.digits(28, 40)
+    assert np.array_equal(labels, own)
+    np.testing.assert_allclose(np.corrcoef(x[7], raw[7])[0, 1], 1)
+
+
 def test_what_is_broken_is_refused(folder: Path) -> None:
     for source in ("mnist", "idx:", f"csv:{folder}"):
-        with pytest.raises(InputError, match='expected "digits" or "idx:FOLDER"'):
+        with pytest.raises(InputError, match='expected "digits", "digits28" or "idx:FOLDER"'):
             load_data(source)
     with pytest.raises(InputError, match=f"has no {IMAGES}"):
         load_data(f"idx:{folder / 'nowhere'}")

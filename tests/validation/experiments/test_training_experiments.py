@@ -17,6 +17,7 @@ from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.training_experiments import PROBES, SCORED, training_experiment
 
 
+@pytest.mark.slow
 def test_the_command_gives_losses_and_kernels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = [
         "--methods",
@@ -31,7 +32,7 @@ def test_the_command_gives_losses_and_kernels(tmp_path: Path, capsys: pytest.Cap
         "--learning-rate",
         "1e-3",
     ]
-    assert main(["training", "--out", str(tmp_path), "--hidden", "2", *options]) == 0
+    assert main(["training", "--out", str(tmp_path), "--hidden", "2", "--data", "digits", *options]) == 0
     printed = capsys.readouterr().out
     assert "rank correlation" in printed
     with xr.open_dataset(tmp_path / "training.nc") as found:
@@ -70,6 +71,20 @@ def test_every_step_at_every_rate_is_kept(tmp_path: Path) -> None:
     assert len(list((tmp_path / "parts").iterdir())) == 2 + 4
     one = training_experiment(tmp_path / "one", ["random"], [0.2], (16,), 2, learning_rate=1e-2, console=quiet, **few)
     np.testing.assert_array_equal(one.loss, found.curve.sel(rate=1e-2, step=found.time.values))
+
+
+@pytest.mark.slow
+def test_processes_share_the_work_and_dense_networks_train_too(tmp_path: Path) -> None:
+    shared, alone = tmp_path / "shared", tmp_path / "alone"
+    for method in ("random", "snip"):
+        assert main(["training", "--quick", "--out", str(shared), "--methods", method, "--only", "networks"]) == 0
+    assert not (shared / "training.nc").exists()
+    for folder in (shared, alone):
+        assert main(["training", "--quick", "--out", str(folder), "--methods", "random", "snip"]) == 0
+    with xr.open_dataset(shared / "training.nc") as one, xr.open_dataset(alone / "training.nc") as other:
+        assert one.identical(other)
+        assert one.dense.dims == ("rate", "width", "seed", "step")
+        assert (one.dense[..., -1] < one.curve.sel(pruning="random")[..., -1]).all()
 
 
 def test_refusals(tmp_path: Path) -> None:

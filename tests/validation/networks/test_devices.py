@@ -14,6 +14,9 @@ import torch
 
 import graphon_theory as gt
 import graphon_validation as gv
+from graphon_validation.experiments import design_experiments
+from graphon_validation.experiments.contenders import Arena
+from graphon_validation.experiments.tasks import task
 from graphon_validation.pruning.scores import METHODS
 from tests.validation import other_device
 from tests.validation.helpers import inputs, random_model
@@ -23,15 +26,6 @@ WIDTHS = (5, 70, 60, 50, 3)
 DATA = (inputs(30, 5), np.arange(30) % 3)
 
 
-CUDA = pytest.param(
-    "cuda",
-    marks=[
-        pytest.mark.gpu,
-        pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch sees none"),
-    ],
-)
-
-
 class Generator(torch.Generator):
     """The make-believe device has none of its own."""
 
@@ -39,7 +33,7 @@ class Generator(torch.Generator):
         return super().__new__(cls)
 
 
-@pytest.fixture(params=[CUDA, other_device.NAME])
+@pytest.fixture(params=[other_device.CUDA, other_device.NAME])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     pretended = request.param == other_device.NAME
     if pretended:
@@ -117,7 +111,18 @@ def test_sampled_moments_agree(device: str) -> None:
         np.testing.assert_allclose(one.nngp, two.nngp, rtol=0, atol=1e-12 * np.abs(one.nngp).max())
 
 
-@pytest.mark.parametrize("place", [CUDA])  # a sweep's threads know nothing of the make-believe device
+def test_contenders_train_alike(device: str) -> None:
+    law = gt.balanced(gt.Network([0.5, 0.5, 0.5], bias_variance=0.1), by="position")
+    for method in ("designed", "snip"):
+        one, two = (
+            design_experiments._measured(Arena(task("groups", train=12), 16, 0.5, 3, 0.5, device=place), method, 0, law)
+            for place in ("cpu", device)
+        )
+        for name in ("loss", "test_error", "lazy", "kept"):
+            np.testing.assert_allclose(one[name], two[name], rtol=1e-4)
+
+
+@pytest.mark.parametrize("place", [other_device.CUDA])  # a sweep's threads know nothing of the make-believe device
 def test_sweeps_agree(place: str) -> None:
     pruning: dict[str, Any] = {"method": "snip", "density": 0.1, "data": DATA, "layers": [1, 2]}
     one, two = (

@@ -40,7 +40,8 @@ LABELS = {
 @dataclass(frozen=True)
 class Arena:
     """What all contenders share: task, width of the two hidden ReLU layers, density; steps of gradient descent, and at
-    which ``share`` of the critical rate; how many ``rows`` of the input mask predictions draw."""
+    which ``share`` of the critical rate; how many ``rows`` of the input mask predictions draw; on which ``device``
+    networks are."""
 
     task: Task
     width: int
@@ -48,6 +49,7 @@ class Arena:
     steps: int
     share: float
     rows: int = 512
+    device: str = "cpu"
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -94,9 +96,9 @@ def contender(method: str, arena: Arena, seed: int, designed: Network | None = N
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", gt.DeadUnitsWarning)  # `dead_units` counts those of every method
             masks = gt.sample_masks(law, arena.widths, np.random.default_rng(draw))
-        model = build(law, arena.widths, draw, dtype=torch.float32, masks=masks)
+        model = build(law, arena.widths, draw, arena.device, torch.float32, masks=masks)
     else:
-        model = build(arena.dense, arena.widths, draw, dtype=torch.float32)
+        model = build(arena.dense, arena.widths, draw, arena.device, torch.float32)
         if method != "dense":
             prune(model, method, arena.density, (arena.task.x, arena.task.y), rng=[*draw, 1], **_options(method, arena))
     balance(model, arena.task.mean_square)
@@ -129,7 +131,7 @@ def balance(model: MaskedMLP, mean_square: float) -> None:
     What reaches receiver i is sigma_w^2 / n sum_j m_ij w_ij^2 E[phi_j^2], with ``mean_square`` for every input and
     signals of variance 1 below, less for senders that hear their bias alone. Receivers without connections stay.
     """
-    sent = torch.full((model.widths[0],), float(mean_square), dtype=torch.float64)
+    sent = torch.full((model.widths[0],), float(mean_square), dtype=torch.float64, device=model.weights[0].device)
     for number, layer in enumerate(model.linears):
         reach = (layer.mask * layer.weight.double().square()).mul_(layer.scale**2) @ sent
         bias = layer.bias_variance

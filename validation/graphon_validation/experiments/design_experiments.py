@@ -24,7 +24,7 @@ from graphon_validation.experiments.parts import Parts, every, gathered, results
 from graphon_validation.experiments.summaries import different, wide_console
 from graphon_validation.experiments.tasks import task as named_task
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
-from graphon_validation.networks.masked_mlps import as_tensor
+from graphon_validation.networks.masked_mlps import as_tensor, checked_place
 from graphon_validation.training.trainers import train
 
 RECORDED = 20  # moments of every curve
@@ -43,9 +43,10 @@ def design_experiment(
     share: float = 0.8,
     train: int = 300,
     blocks: int = 8,
-    starts: int = 3,
+    starts: int = 8,
     iterations: int = 100,
     rows: int = 512,
+    device: str = "cpu",
     console: Console | None = None,
     progress: bool = True,
 ) -> Dataset:
@@ -63,14 +64,16 @@ def design_experiment(
     network's own kernel at the start; and ``test_error``, measured. Their differences are few inputs, finite width, and
     the motion of the kernel.
 
-    Every network is kept as it finishes (``parts`` in the folder), so that a run that was killed goes on; seeds are
-    0, 1, ..., and the task's inputs are the same for all. Prints a table and a verdict, writes ``design-TASK-DENSITY``
+    Every network is kept as it finishes (``parts`` in the folder), so that a run that was killed goes on, there or on
+    another ``device``, where networks live, train and have their kernels; seeds are 0, 1, ..., and the task's inputs
+    are the same for all. Prints a table and a verdict, writes ``design-TASK-DENSITY``
     as ``.nc`` and ``.png``.
 
-    Returns a Dataset over "pruning", "seed" and "time" (steps): ``loss``, ``test_error``, ``lazy``, ``predicted`` and
-    ``predicted_rows``; ``rate``, ``kept`` ("layer"), the density of every layer, ``dead`` ("hidden"), units that hear
-    or send nothing; of the design ``design_value``, ``holdout``, ``gain`` and ``gain_error`` (NaN where too few inputs
-    to hold some out), its ``input_mask`` ("u", "v"); attrs: the design as TOML, the verdict, and all settings.
+    Returns a Dataset over "pruning", "seed" and "time" (steps): ``loss``, ``test_error``, ``lazy``, ``predicted``
+    and ``predicted_rows``; ``rate``, ``kept`` ("layer"), the density of every layer, ``dead`` ("hidden"), units
+    that hear or send nothing; of the design ``design_value``, with rows and without, ``evaluations``, ``holdout``,
+    ``gain`` and ``gain_error`` (NaN where too few inputs to hold some out), its ``input_mask`` ("u", "v"); attrs:
+    the design as TOML, the verdict, and all settings.
 
     Raises InputError for unknown or repeated methods, and what ``gt.design`` raises.
     """
@@ -83,12 +86,17 @@ def design_experiment(
     share = positive_number("share", share)
     truth("progress", progress)
     methods = different("methods", methods, CONTENDERS)
-    arena = Arena(named_task(task, train=train), width, density, steps, share, rows)
+    checked_place(device, None)
+    arena = Arena(named_task(task, train=train), width, density, steps, share, rows, device)
     settings = {"task": task, "train": train, "width": width, "density": density}
     options = {"blocks": blocks, "starts": starts, "iterations": iterations}
     parts = Parts(folder, "design", {**settings, **options})
-    found = parts.all([{"what": "the design"}], lambda _: _designed(arena, options), progress=progress)[0]
-    designed = Network.from_toml(found.attrs["network"])
+    designed, of_design, text = None, dict[str, xr.DataArray](), {}
+    if "designed" in methods:
+        found = parts.all([{"what": "the design"}], lambda _: _designed(arena, options), progress=progress)[0]
+        text = {"network": found.attrs["network"]}
+        designed = Network.from_toml(text["network"])
+        of_design = {str(name): values for name, values in found.data_vars.items()}
     training = {"steps": steps, "share": share}
     laws = {method: law for method in methods if (law := arena.law(method, designed)) is not None}
 
@@ -109,9 +117,8 @@ def design_experiment(
         asked.append({"what": "rows", "pruning": "designed", **training, "rows": rows})
     for one, curve in zip(asked, parts.all(asked, predicted, progress=progress), strict=True):
         curves[one["what"]].loc[{"pruning": one["pruning"]}] = curve.predicted.values
-    of_design = {name: found[name] for name in ("design_value", "holdout", "gain", "gain_error", "input_mask")}
     result = table.assign({"predicted": curves["law"], "predicted_rows": curves["rows"], **of_design})
-    result.attrs = {**settings, **options, **training, "guess": arena.task.guess, "network": found.attrs["network"]}
+    result.attrs = {**settings, **options, **training, "guess": arena.task.guess, **text}
     result.attrs["verdict"] = verdict(result)
     name = f"design-{task}-{density:g}"
     save_dataset(result, folder / f"{name}.nc")
@@ -204,7 +211,14 @@ def _designed(arena: Arena, options: Mapping[str, Any]) -> Dataset:
         found = gt.design(
             network, arena.task.x, arena.task.y, density=arena.density, widths=arena.widths, rng=0, **options
         )
-    values = {"design_value": found.value, "holdout": found.holdout, "gain": found.gain, "gain_error": found.gain_error}
+    values = {
+        "design_value": found.value,
+        "design_value_with_rows": found.value_with_rows,
+        "evaluations": found.evaluations,
+        "holdout": found.holdout,
+        "gain": found.gain,
+        "gain_error": found.gain_error,
+    }
     first = found.network.layers[0].mask
     assert isinstance(first, gt.StepGraphon)
     return Dataset(
@@ -239,13 +253,14 @@ def _descent(arena: Arena, kernel: FloatArray, test_kernel: FloatArray) -> tuple
     return rate, 2 * curve.test_loss.values
 
 
-def _measured(arena: Arena, method: str, seed: int, designed: Network) -> Dataset:
+def _measured(arena: Arena, method: str, seed: int, designed: Network | None) -> Dataset:
     model, task = contender(method, arena, seed, designed), arena.task
     # outputs have kernels of their own that agree in the limit; the first stands for all
-    kernel = empirical_kernel(model, task.x, outputs=[0]).ntk.values.reshape(len(task.x), -1)
+    # in the networks' float32, whose roundings are what eigenvalues below 0 may be of
+    kernel = empirical_kernel(model, task.x, outputs=[0]).ntk.values.reshape(len(task.x), -1).astype(np.float32)
     crossed = empirical_kernel(model, task.x_test, task.x, outputs=[0]).ntk.values.reshape(-1, len(task.x))
     rate, lazy = _descent(arena, kernel, crossed)
-    start, test_start = (model(as_tensor(model, x, "x")).detach().double().numpy() for x in (task.x, task.x_test))
+    start, test_start = (model(as_tensor(model, x, "x")).detach().double().cpu().numpy() for x in (task.x, task.x_test))
     seen = train(
         model,
         (task.x, task.y + start),

@@ -43,10 +43,13 @@ def design_figure(found: Dataset, path: Path) -> None:
         curves.plot(found.time, limit, color="black", ls="--", lw=1.2, label="designed, predicted")
         curves.legend(fontsize=8)
     curves.set(xlabel="steps of gradient descent", ylabel="test error, mean over seeds", ylim=(0, None))
-    image = mask.imshow(found.input_mask, aspect="auto", cmap=SEQUENTIAL, interpolation="nearest", vmin=0)
-    mask.grid(visible=False)
-    mask.set(xlabel="input", ylabel="block of the first hidden layer", title="designed input layer, W")
-    figure.colorbar(image, ax=mask)
+    if "input_mask" in found:
+        image = mask.imshow(found.input_mask, aspect="auto", cmap=SEQUENTIAL, interpolation="nearest", vmin=0)
+        mask.grid(visible=False)
+        mask.set(xlabel="input", ylabel="position in the first hidden layer", title="designed input layer, W")
+        figure.colorbar(image, ax=mask)
+    else:
+        mask.set_axis_off()
     figure.suptitle(f"{found.attrs['task']}, density {found.attrs['density']:g}, width {found.attrs['width']:,}")
     save_figure(figure, path)
 
@@ -81,30 +84,45 @@ def transfer_figure(found: Dataset, path: Path) -> None:
 
 @styled
 def spectrum_figure(found: Dataset, path: Path) -> None:
-    """Top-10 energy and effective rank over densities, and the eigenvalues at the least density; points are networks,
-    lines their limits.
+    """Top-5 energy over densities on all inputs at every width; top-10 energy and, at one density, eigenvalues, of
+    networks (points) beside their limits (lines) on the same inputs.
 
     ``found`` is what ``spectrum_experiment`` returns. Raises GraphonError without matplotlib.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    energy, rank, modes = figure.subplots(1, 3)
-    least = float(found.density.min())
-    for name, style in zip(found.pruning.values, LINES, strict=False):
-        one, label = found.sel(pruning=name).mean("seed"), LABELS.get(str(name), str(name))
-        real, limit = one.sel(side="finite"), one.sel(side="limit")
-        for axes, figures in ((energy, "energy10"), (rank, "effective_rank")):
-            axes.plot(found.density, limit[figures], label=label, **style)
-            axes.plot(found.density, real[figures], "o", ms=4, color=style["color"])
-        modes.plot(found.mode, limit.log_eigenvalue.sel(density=least), **style)
-        modes.plot(found.mode, real.log_eigenvalue.sel(density=least), "o", ms=4, color=style["color"])
-    for axes, label in ((energy, "top-10 energy"), (rank, "effective rank")):
-        axes.set(xscale="log", ylabel=label)
+    figure = Figure(figsize=(11.5, 3.8), layout="constrained")
+    energy, beside, modes = figure.subplots(1, 3)
+    first, density = found.isel(width=0), float(found.density[len(found.density) // 2])
+    for name, style in zip(found.pruning.values, LINES[1:], strict=False):
+        label = LABELS.get(str(name), str(name))
+        for k in range(found.sizes["width"]):
+            own = found.sel(pruning=name, side="finite").isel(width=k).energy5
+            marks = {"marker": "os^v"[k % 4], "ms": 4, "label": label if k == 0 else None}
+            error = own.std("seed") if own.sizes["seed"] > 1 else None
+            energy.errorbar(found.density, own.mean("seed"), error, lw=1 if k else 1.6, **marks, **_coloured(style))
+        one = first.sel(pruning=name).mean("seed")
+        real, limit = one.sel(side="few"), one.sel(side="limit")
+        beside.plot(found.density, limit.energy10, **style)
+        beside.plot(found.density, real.energy10, "o", ms=4, color=style["color"])
+        modes.plot(found.mode, limit.log_eigenvalue.sel(density=density), **style)
+        modes.plot(found.mode, real.log_eigenvalue.sel(density=density), "o", ms=4, color=style["color"])
+    sizes = zip(found.width.values, found.samples.values, strict=True)
+    texts = (f"{'●■▲▼'[k % 4]} width {width:,}, {count:,} inputs" for k, (width, count) in enumerate(sizes))
+    energy.set(ylabel="top-5 energy", title="networks: " + "; ".join(texts))
+    beside.set(ylabel="top-10 energy", title=f"width {int(first.width):,}: networks (points), limits (lines)")
+    for axes in (energy, beside):
+        axes.set(xscale="log")
         _over_densities(axes, found)
-    modes.set(xlabel="mode", ylabel="ln of the eigenvalue", title=f"density {least:g}")
+    modes.set(
+        xlabel="mode", ylabel="ln of the eigenvalue / N", title=f"density {density:g}, width {int(first.width):,}"
+    )
     energy.legend(fontsize=7)
     save_figure(figure, path)
+
+
+def _coloured(style: dict[str, Any]) -> dict[str, Any]:
+    return {"color": style["color"], "linestyle": style["linestyle"]}
 
 
 @styled
@@ -127,10 +145,113 @@ def training_figure(found: Dataset, path: Path) -> None:
             axes.loglog(curve.step[1:], curve[1:], label=label, **style)
             axes.set(xlabel="steps of Adam", title=f"rate {rate:g}, density {least:g}")
         last.loglog(found.density, one.sel(pruning=name, rate=rates[0]).isel(step=-1), marker="o", ms=4, **style)
+    if "dense" in found:
+        uncut = found.dense.sel(width=found.width.values.max()).mean("seed")
+        for axes, rate in zip(panels, rates, strict=True):
+            axes.loglog(uncut.step[1:], uncut.sel(rate=rate)[1:], color="#999999", lw=1, label="dense")
+        last.axhline(float(uncut.sel(rate=rates[0])[-1]), color="#999999", lw=1)
     panels[0].set(ylabel="loss")
     panels[0].legend(fontsize=7)
     _over_densities(last, found)
     last.set(ylabel=f"loss after {int(found.step[-1])} steps", title=f"rate {rates[0]:g}")
+    save_figure(figure, path)
+
+
+@styled
+def kernel_figure(found: Dataset, path: Path) -> None:
+    """How far mean traces are from their limits over widths, by protocol, and the spread over widths and densities.
+
+    ``found`` is what ``kernel_convergence_experiment`` returns. Raises GraphonError without matplotlib.
+    """
+    from matplotlib.figure import Figure
+
+    methods = found.pruning.values
+    figure = Figure(figsize=(3.6 * (len(methods) + 1), 3.6), layout="constrained")
+    *means, spread = figure.subplots(1, len(methods) + 1)
+    for axes, method in zip(means, methods, strict=True):
+        for protocol, style in zip(found.protocol.values, LINES[1:], strict=False):
+            one = found.relative.sel(pruning=method, protocol=protocol)
+            error = one.std("seed", ddof=1) / one.sizes["seed"] ** 0.5
+            axes.errorbar(1 / one.width, one.mean("seed"), error, label=str(protocol), marker="o", ms=4, **style)
+        axes.axhline(1, color="black", lw=0.8)
+        axes.set(xlabel="1 / width", ylabel="mean trace / limit", title=LABELS.get(str(method), str(method)))
+    means[0].legend(fontsize=7)
+    for density, style in zip(found.density.values, [*LINES[1:], {}], strict=False):
+        one = found.trace_spread.sel(density=density)
+        spread.loglog(one.drawn_width, one, marker="o", ms=4, label=f"density {density:g}", **style)
+    spread.set_xticks(found.drawn_width.values, [f"{width:,}" for width in found.drawn_width.values])
+    spread.minorticks_off()
+    spread.set(xlabel="width", ylabel="deviation of the trace over its mean", title="drawn networks")
+    spread.legend(fontsize=7)
+    save_figure(figure, path)
+
+
+@styled
+def descent_figure(found: Dataset, path: Path) -> None:
+    """Loss over steps beside the curves of the network's own kernel and of the limit, a panel for each scale.
+
+    ``found`` is what ``descent_experiment`` returns. Raises GraphonError without matplotlib.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.6 * found.sizes["scale"] + 0.4, 3.6), layout="constrained")
+    panels = figure.subplots(1, found.sizes["scale"], sharey=True, squeeze=False)[0]
+    for axes, scale in zip(panels, found.scale.values, strict=True):
+        for name, style in zip(found.pruning.values, LINES[1:], strict=False):
+            one = found.sel(pruning=name, scale=scale).mean("seed")
+            label = f"{LABELS.get(str(name), str(name))}: {float(one.said):.2g} said, {float(one.changed):.2g}"
+            axes.semilogy(one.step, one.loss, color=style["color"], lw=1.6, label=label)
+            axes.semilogy(one.step, one.own, color=style["color"], lw=1, ls="--")
+            axes.semilogy(one.step, one.limit, color=style["color"], lw=1, ls=":")
+        axes.set(xlabel="steps", title=f"targets times {scale:g}")
+        axes.legend(fontsize=6.5, title="change of the kernel", title_fontsize=7)
+    panels[0].set(ylabel="loss over the first; dashed: own kernel, dotted: limit")
+    save_figure(figure, path)
+
+
+@styled
+def sequel_figure(found: Dataset, path: Path) -> None:
+    """Top-10 energy and complexity over densities; lines are limits, points drawn networks.
+
+    ``found`` is what ``sequel_experiment`` returns. Raises GraphonError without matplotlib.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    for axes, (name, label) in zip(
+        figure.subplots(1, 2),
+        (("energy10", "top-10 energy"), ("complexity", "complexity")),
+        strict=True,
+    ):
+        for strength, style in zip(found.strength.values, LINES[1:], strict=False):
+            one = found[name].sel(strength=strength)
+            axes.plot(found.density, one.sel(side="limit"), label=f"s = {strength:g}", **style)
+            axes.plot(found.density, one.sel(side="finite"), "o", ms=4, color=style["color"])
+        axes.set(xscale="log", ylabel=label, yscale="log" if name == "complexity" else "linear")
+        _over_densities(axes, found)
+        axes.legend(fontsize=7)
+    save_figure(figure, path)
+
+
+@styled
+def mask_path_figure(found: Dataset, path: Path) -> None:
+    """Unevenness of layers and top-10 energy over time, the latter beside (W, V) (dashed).
+
+    ``found`` is what ``mask_path_experiment`` returns. Raises GraphonError without matplotlib.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    uneven, energy = figure.subplots(1, 2)
+    for kind, style in zip(found.kind.values, LINES[1:], strict=False):
+        one = found.sel(kind=kind).mean("seed")
+        uneven.plot(one.time, one.uneven.mean("layer"), marker="o", ms=4, label=str(kind), **style)
+        energy.plot(one.time, one.energy, "o-", ms=4, color=style["color"], label=str(kind))
+        energy.plot(one.time, one.limit_energy, "--", lw=1, color=style["color"])
+    uneven.axhline(1, color="black", lw=0.8)
+    uneven.set(xlabel="share of rounds or steps", ylabel="unevenness over that of random masks", yscale="log")
+    energy.set(xlabel="share of rounds or steps", ylabel="top-10 energy; dashed: (W, V)")
+    uneven.legend(fontsize=7)
     save_figure(figure, path)
 
 

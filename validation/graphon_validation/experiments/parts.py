@@ -21,14 +21,21 @@ from rich.console import Console
 from rich.progress import Progress
 from xarray import Dataset
 
+from graphon_theory.data.checks import one_of
 from graphon_theory.data.files import load_dataset, save_dataset
 from graphon_theory.data.versions import __version__
 from graphon_theory.errors import InputError, shown
 
 FOLDER = "parts"
+ONLY = ("networks", "limits")  # parts of one kind, of an experiment that has both
 _DIGITS = 16  # of the digest in a file's name: 64 bits, which no two parts of a study share by chance
 
 Description = Mapping[str, Any]
+
+
+def one_kind(only: str | None) -> str | None:
+    """What a run is asked to keep, and nothing else: None for all. Raises InputError for another word."""
+    return None if only is None else one_of("only", only, ONLY)
 
 
 def results_folder(out: str | os.PathLike[str]) -> Path:

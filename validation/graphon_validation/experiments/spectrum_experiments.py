@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
-from graphon_theory.data.checks import check_installed, share_kept, whole_number
+from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import check_installed, share_kept, whole_number, whole_numbers
 from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
+from graphon_theory.networks.network import Network
 from graphon_validation.experiments.contenders import LABELS
-from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import spectrum_figure
-from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
+from graphon_validation.experiments.idx_data import WARPED, load_data
+from graphon_validation.experiments.parts import Parts, one_kind, results_folder
 from graphon_validation.experiments.summaries import different, wide_console
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.pruning.scores import METHODS
-from graphon_validation.studies.protocols import law_network, theories
+from graphon_validation.studies.protocols import law_network, network_like, theories
 from graphon_validation.training.losses import Data
 
-PRUNED = ("random", "magnitude", "synflow", "snip", "grasp")
+PRUNED = ("random", "magnitude", "snip", "synflow", "grasp")
 DENSITIES = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
+WIDTHS, SAMPLES = (1024, 2048), (1024, 512)  # inputs for each width, as [GL] has them
 MODES = 10
-BATCH = 200  # inputs for the scores that need data; the kernels' are others
-SIDES = ("finite", "limit")
+BATCH = 256  # inputs for the scores that need data; the kernels' are others
+FEW = 128  # inputs at most of the limits, whose positions take long
+POSITIONS = 128  # drawn per hidden layer where a law is sampled
+BLOCKS = 8
+INIT = "he"
+SIDES = ("finite", "few", "limit")
 FIGURES = ("energy5", "energy10", "effective_rank", "gap", "decay")
-QUICK: dict[str, Any] = {"width": 32, "samples": 40, "seeds": 2, "hidden": 2}
+QUICK: dict[str, Any] = {"widths": [32], "samples": [60], "seeds": 2, "hidden": 2}
 
 
 def spectrum_experiment(
@@ -43,109 +53,171 @@ def spectrum_experiment(
     densities: Sequence[float] = DENSITIES,
     seeds: int = 3,
     *,
-    width: int = 512,
+    widths: Sequence[int] = WIDTHS,
+    samples: Sequence[int] = SAMPLES,
     hidden: int = 4,
-    samples: int = 256,
     data: Data | None = None,
-    source: str = "digits",
+    source: str = WARPED,
+    device: torch.device | str | None = None,
+    only: str | None = None,
     console: Console | None = None,
     progress: bool = True,
-) -> Dataset:
+) -> Dataset | None:
     """Eigenvalues, energies, effective rank, gap and decay of tangent kernels over densities: finite and limit.
 
-    Bias-free ReLU networks with ``hidden`` hidden layers, all layers pruned at the start by one threshold; the kernel
-    of the first output on ``samples`` inputs that pruning did not see. The limit is that of the method's law at the
-    layers' own densities (random, magnitude), else of (W, V) estimated from masks and weights with 8 blocks.
-    Eigenvalues are of the operator, the matrix over N. ``data`` = (x, labels), called ``source`` in what is kept;
-    digits if None.
+    Bias-free ReLU networks with ``hidden`` hidden layers, He in the standard parameterization, all layers pruned at the
+    start by one threshold; the kernel of the first output on inputs that pruning did not see, ``samples`` of them for
+    each of the ``widths``. Sides: "finite", those networks; "few", the same on the first 128 inputs; "limit", on these
+    128 too, of the method's law: at the layers' densities (random, magnitude), of its rounds (``gt.synflow_network``),
+    of its saliency (``gt.saliency_network``, cross-entropy), each with 128 positions a layer; for the others of (W, V),
+    8 blocks estimated from one network's masks and weights.
+
+    Eigenvalues are of the operator, the matrix over N: [GL] prints those of the matrix, larger by ln N in logarithms.
+    ``device`` is where networks live; ``only`` "networks" or "limits" keeps those parts and returns None.
+    ``data`` = (x, labels), called ``source`` in what is kept; warped digits if None.
 
     Prints a table, writes ``spectrum.nc`` and ``spectrum.png``; networks are kept as they finish.
 
-    Returns a Dataset over "pruning", "density", "seed" and "side" ("finite", "limit"): ``log_eigenvalue`` ("mode"), the
-    natural logarithm, ``energy5`` and ``energy10``, the shares of the trace in the first 5 and 10 modes,
-    ``effective_rank``, ``gap`` (lambda_1 / lambda_2) and ``decay``, the exponent.
+    Returns a Dataset over "pruning", "density", "width", "seed" and "side" (limits are the same for all seeds):
+    ``log_eigenvalue`` ("mode"), the natural logarithm, ``energy5`` and ``energy10``, the shares of the trace in the
+    first 5 and 10 modes, ``effective_rank``, ``gap`` (lambda_1 / lambda_2) and ``decay``, the exponent, all NaN for a
+    network that lets nothing through; ``samples`` ("width").
     """
     folder = results_folder(out)
-    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
+    if one_kind(only) is None:
+        check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
     console = console or wide_console()
     methods = different("methods", methods, sorted(set(METHODS) - {"imp"}))
     densities = [share_kept("densities", one) for one in densities]
     if not densities or len(set(densities)) < len(densities):
         raise InputError(f"densities: expected at least one, all different, got {densities}.")
-    for name, value, least in (
-        ("width", width, 1),
-        ("hidden", hidden, 1),
-        ("seeds", seeds, 1),
-        ("samples", samples, 30),
-    ):
-        whole_number(name, value, least)
-    x, labels = digits() if data is None else data
-    settings = {"width": width, "hidden": hidden, "samples": samples, "data": source}
+    widths = list(whole_numbers("widths", widths, distinct=True))
+    samples = list(whole_numbers("samples", samples, 30))
+    if len(samples) != len(widths):
+        raise InputError(f"samples: expected {len(widths)} numbers, one for each width, got {len(samples)}.")
+    whole_number("hidden", hidden)
+    whole_number("seeds", seeds)
+    x, labels = load_data(source, BATCH + max(samples)) if data is None else data
+    if len(x) < BATCH + max(samples):
+        raise InputError(f"data: expected at least {BATCH + max(samples)} inputs, got {len(x)}.")
+    batch, probe = (x[:BATCH], labels[:BATCH]), x[BATCH:]
+    count_of = dict(zip(widths, samples, strict=True))
+    outputs = int(labels.max()) + 1
+    settings: dict[str, Any] = {"hidden": hidden, "data": source, "init": INIT}
+
+    def drawn(width: int, seed: int, **options: Any) -> MaskedMLP:
+        return dense((x.shape[1], *[width] * hidden, outputs), [seed, width], init=INIT, **options)
+
+    def network(one: Mapping[str, Any], **options: Any) -> MaskedMLP:
+        model = drawn(one["width"], one["seed"], **options)
+        return prune(model, one["pruning"], one["density"], batch, rng=[one["seed"], one["width"], 1])
+
+    def finite(one: Mapping[str, Any]) -> Dataset:
+        kernel = empirical_kernel(network(one, device=device), probe[: one["samples"]], outputs=[0]).ntk.values[0]
+        return _spectra([kernel, kernel[:FEW, :FEW]], SIDES[:2])
+
+    def limit(one: Mapping[str, Any]) -> Dataset:
+        place = {"width": one["width"], "seed": 0}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of weights whose sizes tell what pruning did, and of drift left out
+            if one["pruning"] in ("snip", "synflow"):
+                law = _sampled_law(drawn(**place), one["pruning"], one["density"], batch)
+            else:
+                model = network({**one, **place})
+                named = law_network(model, one["pruning"])
+                law = named or theories(model, blocks=BLOCKS, names=["(W, V)"])["(W, V)"]
+        kernel = gt.limit_kernel(law, probe[: one["samples"]]).ntk.values
+        return _spectra([kernel.reshape(-1, *kernel.shape[-2:])[0]], SIDES[2:])
+
+    over: dict[str, Sequence[Any]] = {"pruning": methods, "density": densities, "width": widths}
+    every = [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
+    networks = [{**one, "samples": count_of[one["width"]], "seed": seed} for one in every for seed in range(seeds)]
+    limits = [{**one, "samples": min(FEW, count_of[one["width"]]), "positions": POSITIONS} for one in every]
     parts = Parts(folder, "spectrum", settings)
-    over: dict[str, Sequence[Any]] = {"pruning": methods, "density": densities, "seed": range(seeds)}
-
-    def make(one: Mapping[str, Any]) -> Dataset:
-        model = dense((x.shape[1], *[width] * hidden, int(labels.max()) + 1), [one["seed"], width])
-        prune(model, one["pruning"], one["density"], (x[:BATCH], labels[:BATCH]), rng=[one["seed"], width, 1])
-        return _spectra(model, one["pruning"], x[BATCH : BATCH + samples])
-
-    result = gathered(parts.all(every(over), make, progress=progress), over).assign_coords(side=list(SIDES))
-    result.attrs = {**settings, "verdict": verdict(result)}
+    real = [] if only == "limits" else parts.all(networks, finite, "networks", progress=progress)
+    ideal = (
+        [] if only == "networks" else Parts(folder, "spectrum-limit", settings).all(limits, limit, progress=progress)
+    )
+    if only is not None:
+        return None
+    shape = [len(values) for values in over.values()]
+    variables: dict[str, Any] = {}
+    for name, one in real[0].data_vars.items():
+        measured = np.array([part[name].values for part in real]).reshape(*shape, seeds, *one.shape)
+        said = np.array([part[name].values for part in ideal]).reshape(*shape, 1, 1, *one.shape[1:])
+        said = np.broadcast_to(said, (*shape, seeds, 1, *one.shape[1:]))
+        variables[str(name)] = ((*over, "seed", *one.dims), np.concatenate([measured, said], len(shape) + 1))
+    result = Dataset(
+        {**variables, "samples": ("width", list(samples))},
+        {**over, "seed": range(seeds), "side": list(SIDES), "mode": np.arange(1, MODES + 1)},
+        {**settings, "few": FEW},
+    )
+    result.attrs["verdict"] = verdict(result)
     save_dataset(result, folder / "spectrum.nc")
     spectrum_figure(result, folder / "spectrum.png")
-    console.print(spectrum_table(result))
+    for width in widths:
+        console.print(spectrum_table(result, width))
     console.print(result.attrs["verdict"])
     return result
 
 
+def _sampled_law(model: MaskedMLP, method: str, density: float, batch: Data) -> Network:
+    """The law of SNIP or SynFlow for a dense network's widths, with positions drawn."""
+    plain, widths = Network([1.0] * len(model.linears), outputs=model.widths[-1]), model.widths
+    if method == "synflow":
+        law: Network = gt.synflow_network(plain, density, widths, positions=POSITIONS, rng=0)
+    else:
+        law = gt.saliency_network(plain, *batch, density, widths, positions=POSITIONS, rng=0)
+    return network_like(model, law.layers)  # the scores are the same in both parameterizations
+
+
+def _spectra(kernels: Sequence[FloatArray], sides: Sequence[str]) -> Dataset:
+    """Figures of kernels by side, all NaN of one that is zero: such a network lets nothing through."""
+    values = np.full((len(kernels), MODES + len(FIGURES)), np.nan)
+    for row, kernel in zip(values, kernels, strict=True):
+        if kernel.any():
+            one = gt.spectrum(kernel)
+            with np.errstate(divide="ignore"):  # modes that are not there
+                row[:MODES] = np.log(one.eigenvalue.values[:MODES])
+            said = (one.attrs[name] for name in ("effective_rank", "gap", "decay_exponent"))
+            row[MODES:] = float(one.energy[4]), float(one.energy[9]), *said
+    figures = {name: ("side", values[:, MODES + k]) for k, name in enumerate(FIGURES)}
+    coords = {"side": list(sides), "mode": np.arange(1, MODES + 1)}
+    return Dataset({"log_eigenvalue": (("side", "mode"), values[:, :MODES]), **figures}, coords)
+
+
 def verdict(found: Dataset) -> str:
-    """How far top-10 energies of networks and their limits are apart, by method."""
-    apart = abs(found.energy10.mean("seed").diff("side").isel(side=0)).max("density")
+    """How far top-10 energies of networks and their limits are apart on the same inputs, by method."""
+    means = found.energy10.mean("seed")
+    apart = abs(means.sel(side="few") - means.sel(side="limit")).max(("density", "width"))
     texts = (
         f"{LABELS.get(str(name), str(name))} {float(apart.sel(pruning=name)):.3f}" for name in found.pruning.values
     )
     return f"top-10 energy, finite against limit, largest difference over densities: {', '.join(texts)}."
 
 
-def spectrum_table(found: Dataset) -> Table:
-    """One row for each method, density and side."""
-    over = f"width {found.attrs['width']:,}, {found.attrs['hidden']} hidden layers, {found.attrs['samples']} inputs"
-    table = Table(title=f"spectra, {over}, {found.sizes['seed']} seeds; means")
-    heads = ("masks", "density", "side", "ln of eigenvalues 1, 2, 5, 10", "top 5", "top 10", "rank", "gap", "decay")
+def spectrum_table(found: Dataset, width: int) -> Table:
+    """One row for each method, density and side at one width; eigenvalues of the matrix, as [GL] prints them."""
+    one = found.sel(width=width)
+    count = int(one.samples)
+    title = (
+        f"spectra, width {width:,}, {found.attrs['hidden']} hidden layers, He; means over {found.sizes['seed']} seeds"
+    )
+    table = Table(title=title, caption="ln of eigenvalues of the matrix of one output, standard parameterization")
+    heads = ("masks", "density", "of", "ln of eigenvalues 1, 2, 5, 10", "top 5", "top 10", "rank", "gap", "decay")
     for head in heads:
-        table.add_column(head, justify="left" if head in ("masks", "side") else "right")
-    for name in found.pruning.values:
-        for density in found.density.values:
-            for side in found.side.values:
-                one = found.sel(pruning=name, density=density, side=side).mean("seed")
-                logs = (f"{float(one.log_eigenvalue.sel(mode=mode)):.2f}" for mode in (1, 2, 5, 10))
-                table.add_row(
-                    LABELS.get(str(name), str(name)),
-                    f"{density:g}",
-                    str(side),
-                    " ".join(logs),
-                    *(f"{float(one[name]):.3f}" for name in ("energy5", "energy10")),
-                    *(f"{float(one[name]):.2f}" for name in ("effective_rank", "gap", "decay")),
-                )
+        table.add_column(head, justify="left" if head in ("masks", "of") else "right")
+    inputs = {"finite": count, "few": min(FEW, count), "limit": min(FEW, count)}
+    for name, density in itertools.product(found.pruning.values, found.density.values):
+        for side in SIDES:
+            row = one.sel(pruning=name, density=density, side=side).mean("seed")
+            logs = (f"{float(row.log_eigenvalue.sel(mode=k)) + math.log(inputs[side]):.2f}" for k in (1, 2, 5, 10))
+            table.add_row(
+                LABELS.get(str(name), str(name)),
+                f"{density:g}",
+                f"{'limit' if side == 'limit' else 'network'}, {inputs[side]}",
+                " ".join(logs),
+                *(f"{float(row[key]):.3f}" for key in ("energy5", "energy10")),
+                *(f"{float(row[key]):.2f}" for key in ("effective_rank", "gap", "decay")),
+            )
     return table
-
-
-def _spectra(model: MaskedMLP, method: str, x: Any) -> Dataset:
-    """Of a pruned network and of its limit."""
-    law = law_network(model, method)
-    if law is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of weights whose sizes tell what pruning did, and of drift left out
-            law = theories(model, blocks=8, names=["(W, V)"])["(W, V)"]
-    limit = gt.limit_kernel(law, x).ntk
-    kernels = [empirical_kernel(model, x, outputs=[0]).ntk, limit]
-    spectra = [gt.spectrum(kernel.values.reshape(-1, len(x), len(x))[0]) for kernel in kernels]
-    values = {
-        "log_eigenvalue": (("side", "mode"), np.log([one.eigenvalue.values[:MODES] for one in spectra])),
-        "energy5": ("side", [float(one.energy[4]) for one in spectra]),
-        "energy10": ("side", [float(one.energy[9]) for one in spectra]),
-        "effective_rank": ("side", [one.attrs["effective_rank"] for one in spectra]),
-        "gap": ("side", [one.attrs["gap"] for one in spectra]),
-        "decay": ("side", [one.attrs["decay_exponent"] for one in spectra]),
-    }
-    return Dataset(values, {"mode": np.arange(1, MODES + 1)})

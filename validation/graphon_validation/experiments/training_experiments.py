@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
@@ -17,16 +18,18 @@ from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import training_figure
-from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
-from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.experiments.parts import Parts, every, gathered, one_kind, results_folder
+from graphon_validation.experiments.summaries import energy, wide_console
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.training.losses import Data
 from graphon_validation.training.trainers import train
 
-METHODS = ("random", "magnitude", "snip", "synflow")
+METHODS = ("random", "magnitude", "snip", "synflow", "grasp")
+DENSITIES = (0.4, 0.3, 0.2, 0.1)
 STEPS = (0, 10, 20, 30, 50, 100, 200)
+UNPRUNED = "dense"
 PROBES, SCORED = 100, 256  # inputs of the kernel, and of the scores that need data
 HELD_OUT = 5  # one input in so many
 
@@ -44,14 +47,19 @@ def training_experiment(
     batch_size: int = 128,
     data: Data | None = None,
     source: str = "digits",
+    unpruned: bool = False,
+    device: torch.device | str | None = None,
+    only: str | None = None,
     console: Console | None = None,
     progress: bool = True,
-) -> Dataset:
+) -> Dataset | None:
     """Pruned networks trained by Adam on cross-entropy, and their tangent kernels before the first step.
 
     All layers are pruned with one threshold at initialisation; networks of one seed share their dense weights and
     batches, so that methods differ by their masks alone. A fifth of the data is held out: it gives the inputs of the
     kernels and the test accuracy. ``data`` = (x, labels), called ``source`` in what is kept; digits if None.
+    ``unpruned``: the dense networks train too. ``device`` is where networks live; ``only="networks"`` keeps what they
+    gave and returns None, so that several processes may share the work, and a last one prints.
 
     Prints one table for each width and density, and the rank correlation, over methods and seeds, of top-10 energy and
     of the kernel's trace with the loss at step 20; with several densities or rates also the loss after the last step
@@ -61,12 +69,13 @@ def training_experiment(
     Returns a Dataset ``curve`` ("rate", "pruning", "density", "width", "seed", "step"), the loss on all the data after
     every step for each ``learning_rate``, ``test_accuracies`` at the end; ``loss`` and ``test_accuracy``, the same at
     the first of the rates and at some steps ("time"); and of the kernels, summed over outputs, ``trace``, ``energy5``
-    and ``energy10``.
+    and ``energy10``; with ``unpruned`` also ``dense`` ("rate", "width", "seed", "step"), their curves.
 
     Raises InputError for no or repeated methods, fewer than 2 seeds, and what :func:`prune` and :func:`train` raise.
     """
     folder = results_folder(out)
-    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
+    if one_kind(only) is None:
+        check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
     console = console or wide_console()
     if seeds < 2:
         raise InputError(f"seeds: expected at least 2, got {seeds}.")
@@ -88,15 +97,16 @@ def training_experiment(
 
     def network(one: Mapping[str, Any]) -> MaskedMLP:
         counts, seed = (x.shape[1], *[one["width"]] * hidden, int(labels.max()) + 1), one["seed"]
-        model = dense(counts, [seed, one["width"]], init=init)
+        model = dense(counts, [seed, one["width"]], init=init, device=device)
+        if one["pruning"] == UNPRUNED:
+            return model
         return prune(
             model, one["pruning"], one["density"], (own[0][:SCORED], own[1][:SCORED]), rng=[seed, one["width"], 1]
         )
 
     def kernel(one: Mapping[str, Any]) -> Dataset:
-        values = np.linalg.eigvalsh(empirical_kernel(network(one), test[0][:PROBES]).ntk.values.sum(0))[::-1]
-        trace = values.sum()
-        return Dataset({"trace": trace, "energy5": values[:5].sum() / trace, "energy10": values[:10].sum() / trace})
+        own = empirical_kernel(network(one), test[0][:PROBES]).ntk.values.sum(0)
+        return Dataset({"trace": np.trace(own), "energy5": energy(own, 5), "energy10": energy(own, 10)})
 
     def trained(one: Mapping[str, Any]) -> Dataset:
         seen = train(
@@ -119,7 +129,18 @@ def training_experiment(
 
     kernels = gathered(parts.all(every(over), kernel, "kernels", progress=progress), over)
     with_rates: dict[str, Sequence[Any]] = {"rate": rates, **over}
-    curves = gathered(parts.all(every(with_rates), trained, "training", progress=progress), with_rates)
+    trainings = parts.all(every(with_rates), trained, "training", progress=progress)
+    whole: dict[str, Sequence[Any]] = {
+        "rate": rates,
+        "pruning": [UNPRUNED],
+        "density": [1.0],
+        "width": list(widths),
+        "seed": range(seeds),
+    }
+    uncut = parts.all(every(whole), trained, "dense", progress=progress) if unpruned else []
+    if only is not None:
+        return None
+    curves = gathered(trainings, with_rates)
     first = curves.isel(rate=0, drop=True)
     found = Dataset(
         {
@@ -128,8 +149,10 @@ def training_experiment(
             **kernels.data_vars,
             **curves.data_vars,
         },
-        attrs={**shared, "learning_rate": rates[0], "inputs": len(own[0])},
+        attrs={**shared, "learning_rate": rates[0], "inputs": len(own[0]), "data": source},
     ).drop_vars("seed")
+    if unpruned:
+        found["dense"] = gathered(uncut, whole).curve.isel(pruning=0, density=0, drop=True).drop_vars("seed")
     save_dataset(found, folder / "training.nc")
     training_figure(found, folder / "training.png")
     for width in widths:
@@ -152,6 +175,10 @@ def _last_losses(found: Dataset) -> Table:
             errors = row.std("seed", ddof=1).values / row.sizes["seed"] ** 0.5
             cells = zip(row.mean("seed").values, errors, strict=True)
             table.add_row(str(method), f"{rate:g}", *(f"{mean:.3f} ± {error:.3f}" for mean, error in cells))
+    if "dense" in found:
+        last = found.dense.isel(step=-1)
+        means = (f"{rate:g}: {float(last.sel(rate=rate).mean()):.3f}" for rate in found.rate.values)
+        table.caption = f"dense networks, by rate: {', '.join(means)}"
     return table
 
 

@@ -25,7 +25,7 @@ from graphon_validation.experiments.parts import Parts, every, gathered, results
 from graphon_validation.experiments.summaries import different, wide_console
 from graphon_validation.experiments.tasks import Task
 from graphon_validation.experiments.tasks import task as named_task
-from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, build
+from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, build, checked_place
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import theories
 from graphon_validation.training.trainers import OPTIMIZERS, train
@@ -48,6 +48,7 @@ class _Setting:
     law: str
     density: float
     widths: tuple[int, ...]
+    device: str = "cpu"
 
     @property
     def dense(self) -> Network:
@@ -72,8 +73,8 @@ class _Setting:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", gt.DeadUnitsWarning)
                 masks = gt.sample_masks(law, self.widths, np.random.default_rng(draw))
-            return build(law, self.widths, draw, masks=masks)
-        model = build(self.dense, self.widths, draw)
+            return build(law, self.widths, draw, self.device, masks=masks)
+        model = build(self.dense, self.widths, draw, self.device)
         return prune(model, self.law, self.density, layers=range(1, HIDDEN))
 
     def rule(self, rule: str, model: MaskedMLP, mean_square: float) -> tuple[list[float], list[float]]:
@@ -99,6 +100,7 @@ def transfer_experiment(
     width: int = 512,
     steps: int = 40,
     train: int = 200,
+    device: str = "cpu",
     console: Console | None = None,
     progress: bool = True,
 ) -> Dataset:
@@ -114,7 +116,7 @@ def transfer_experiment(
       which for SynFlow is estimated from masks and weights.
 
     Adam takes the same factors, which are made for gradient descent: it is reported as found. Prints a table and a
-    verdict, writes ``transfer.nc`` and ``transfer.png``; networks are kept as they finish.
+    verdict, writes ``transfer.nc`` and ``transfer.png``; networks are kept as they finish, and train on ``device``.
 
     Returns a Dataset ``best_rate`` ("optimizer", "rule", "pruning", "density", "seed"), ``best_loss``, and ``drift``
     ("optimizer", "rule", "pruning"), the largest over the least of the rates, geometric means over seeds.
@@ -129,6 +131,7 @@ def transfer_experiment(
         raise InputError(f"densities: expected at least two, all different, got {densities}.")
     for label, value in (("width", width), ("steps", steps), ("seeds", seeds)):
         whole_number(label, value, 1)
+    checked_place(device, None)
     task = named_task("isotropic", train=train)
     settings = {"width": width, "steps": steps, "train": train, "task": task.name}
     parts = Parts(folder, "transfer", settings)
@@ -139,7 +142,8 @@ def transfer_experiment(
         "density": densities,
         "seed": range(seeds),
     }
-    result = gathered(parts.all(every(over), lambda one: _best(task, one, width, steps), progress=progress), over)
+    made = parts.all(every(over), lambda one: _best(task, one, width, steps, device), progress=progress)
+    result = gathered(made, over)
     means = np.exp(np.log(result.best_rate).mean("seed"))
     result = result.assign(drift=means.max("density") / means.min("density")).assign_attrs(settings)
     result.attrs["verdict"] = verdict(result)
@@ -183,15 +187,15 @@ def transfer_table(found: Dataset, optimizer: str) -> Table:
 _OPTIMIZERS = {"gd": "gradient descent", "adam": "Adam"}
 
 
-def _best(task: Task, one: Mapping[str, Any], width: int, steps: int) -> Dataset:
-    setting = _Setting(one["pruning"], one["density"], (task.x.shape[1], *[width] * HIDDEN, 1))
+def _best(task: Task, one: Mapping[str, Any], width: int, steps: int, device: str) -> Dataset:
+    setting = _Setting(one["pruning"], one["density"], (task.x.shape[1], *[width] * HIDDEN, 1), device)
     model = setting.model(one["seed"])
     variances, factors = setting.rule(one["rule"], model, task.mean_square)
     for layer, variance in zip(model.linears, variances, strict=True):
         layer.weight_variance = variance
     model.float()
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    targets = task.y + model(as_tensor(model, task.x, "x")).detach().double().numpy()
+    targets = task.y + model(as_tensor(model, task.x, "x")).detach().double().cpu().numpy()
     batch = len(task.x) if one["optimizer"] == "adam" else None
 
     def loss(rate: float) -> float:

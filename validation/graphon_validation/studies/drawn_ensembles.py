@@ -103,10 +103,11 @@ def compare_ensemble(found: Dataset, law: Dataset) -> Dataset:
 
     Returns a Dataset over ("kind", "time", "x"): ``z``, the mean over seeds less the predicted one in (measured)
     standard errors; ``off``, the same in predicted standard deviations; ``std_ratio``, measured over predicted standard
-    deviation; and over ("kind",) ``coverage``, the share of single networks within two predicted standard deviations of
-    the predicted mean (95.4% for a Gaussian), and ``mean_z`` and ``mean_std_ratio`` (root mean squares over entries).
+    deviation (NaN where nothing varies, as at infinite time); and over ("kind",) ``coverage``, the share of single
+    networks within two predicted standard deviations of the predicted mean (95.4% for a Gaussian), and ``mean_z`` and
+    ``mean_std_ratio`` (root mean squares over the entries that vary).
 
-    Raises InputError where the two are not of the same inputs and times.
+    Raises InputError where the two are not of the same inputs and times, or not finite.
     """
     drawn = {"prediction": ("kind", labels.SEED, labels.TIME, labels.X)}
     checks.checked_dataset("found", found, drawn, "gv.trained_ensemble")
@@ -120,10 +121,14 @@ def compare_ensemble(found: Dataset, law: Dataset) -> Dataset:
     std = np.concatenate([law["std"].values, law["test_std"].values], axis=1)
     if mean.shape != values.shape[2:]:
         raise InputError(f"law: expected predictions of shape {values.shape[2:]} (time, inputs), got {mean.shape}.")
+    for name, numbers in (("found", values), ("law", mean), ("law", std)):
+        checks.refuse_infinite(name, numbers, "pass what the two functions return.")
     seeds = values.shape[1]
+    if seeds < 2:
+        raise InputError(f"found: expected at least 2 seeds, whose spread is the measure, got {seeds}.")
     spread = values.std(axis=1, ddof=1)
-    z = (values.mean(axis=1) - mean) / (spread / np.sqrt(seeds))
-    off, ratio = (values.mean(axis=1) - mean) / std, spread / std
+    z = _over(values.mean(axis=1) - mean, spread / np.sqrt(seeds))
+    off, ratio = _over(values.mean(axis=1) - mean, std), _over(spread, std)
     inside = np.abs(values - mean) <= 2 * std
     dims = ("kind", labels.TIME, labels.X)
     return labels.dataset(
@@ -132,12 +137,26 @@ def compare_ensemble(found: Dataset, law: Dataset) -> Dataset:
             "off": (dims, off),
             "std_ratio": (dims, ratio),
             "coverage": (("kind",), inside.mean(axis=(1, 2, 3))),
-            "mean_z": (("kind",), np.sqrt((z**2).mean(axis=(1, 2)))),
-            "mean_std_ratio": (("kind",), np.sqrt((ratio**2).mean(axis=(1, 2)))),
+            "mean_z": (("kind",), _root_mean_square(z)),
+            "mean_std_ratio": (("kind",), _root_mean_square(ratio)),
         },
         {"kind": list(KINDS), labels.TIME: found[labels.TIME].values},
         {"seeds": seeds, "width": found.attrs["width"]},
     )
+
+
+def _over(values: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """A quotient, NaN where the spread is 0."""
+    values, spread = np.broadcast_arrays(values, spread)
+    return np.divide(values, spread, out=np.full(values.shape, np.nan), where=spread > 0)
+
+
+def _root_mean_square(values: np.ndarray) -> np.ndarray:
+    """Over the entries of each kind that are numbers; NaN where none is."""
+    held = np.isfinite(values)
+    count = held.sum(axis=(1, 2))
+    total = np.where(held, values, 0.0) ** 2
+    return np.sqrt(np.divide(total.sum(axis=(1, 2)), count, out=np.full(len(values), np.nan), where=count > 0))
 
 
 @torch.no_grad()

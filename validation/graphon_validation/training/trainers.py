@@ -26,6 +26,7 @@ from graphon_validation.training.losses import Data, as_data, loss_sum
 from graphon_validation.training.rewirings import Rewiring, check_rewiring, rewire
 
 OPTIMIZERS = ("gd", "adam")
+_LARGEST = 1e-3  # of the dtype's numbers: a rate; Adam's first step is ten times it, and rates move numbers of size 1
 
 
 @autograd()
@@ -79,7 +80,7 @@ def train(
         raise InputError("data: training needs (x, labels) or (x, targets).")
     checked_model(model)
     _check(steps, optimizer, batch_size, record, checkpoint_every)
-    rates = _rates(learning_rate, len(model.linears))
+    rates = _rates(learning_rate, len(model.linears), model.linears[0].weight.dtype)
     seed = whole_number("seed", seed, 0)
     truth("predictions", predictions)
     if rewiring is not None:
@@ -242,12 +243,18 @@ class _State:
         return labels.dataset(variables, coords, {"training_loss": loss, **attrs})
 
 
-def _rates(given: Any, depth: int) -> tuple[float, ...]:
-    """One learning rate a weight layer."""
+def _rates(given: Any, depth: int, dtype: torch.dtype) -> tuple[float, ...]:
+    """One learning rate a weight layer, a step of which the dtype can hold."""
     many = list(given) if isinstance(given, list | tuple | np.ndarray) and np.ndim(given) == 1 else [given] * depth
     if len(many) != depth:
         raise InputError(f"learning_rate: expected one number or {depth}, one a weight layer, got {len(many)}.")
-    return tuple(float(positive_number("learning_rate", one)) for one in many)
+    rates = tuple(float(positive_number("learning_rate", one)) for one in many)
+    most = _LARGEST * torch.finfo(dtype).max
+    if max(rates) > most:
+        raise InputError(
+            f"learning_rate: expected at most {most:g}, beyond which {dtype} overflows, got {max(rates):g}."
+        )
+    return rates
 
 
 def _check(steps: int, optimizer: str, batch_size: int | None, record: int | None, every: int) -> None:
