@@ -87,6 +87,7 @@ class Recursion:
         self.outline, self.weights, self.operators = outline, weights, operators
         self.outputs = len(operators[-1].variance)
         self.steps = _fitted(steps_of(outline, operators, weights), inputs)
+        self.returns = Returns.of(operators, self.steps) if self.is_plain else None
         self.lost = 0.0  # roundings that LayerNorms make of one
         if any(isinstance(step, NormStep) for step in self.steps):
             some = self.held_inputs
@@ -94,7 +95,6 @@ class Recursion:
             lost = np.max(parts, axis=0)
             self.lost = float(lost.max())
             self.steps = knowing(self.steps, lost)
-        self.returns = Returns.of(operators, self.steps) if self.is_plain else None
         with np.errstate(over="ignore"):  # what float32 cannot hold is refused when inputs reach it
             self.pair_steps = tuple(step.astype(self.dtype) for step in self.steps)
 

@@ -74,6 +74,8 @@ def device_kernel(
     what = f"two kernels of {rows:,} x {columns:,} inputs"
     refuse_beyond_memory("x", 2 * network.outputs * rows * columns * kind.itemsize, what, "take fewer inputs")
     ready = PreparedKernel.of(network, first, second, float(rtol), kind)
+    if ready.recursion.returns is not None:
+        raise NetworkError("network: expected layers that hand nothing back, as SNIP's do; use gt.limit_kernel.")
     nngp, ntk = (np.empty((network.outputs, rows, columns), dtype=kind) for _ in range(2))
     run = _Run(ready.recursion.operators, duals, device, torch.float32 if kind == np.float32 else torch.float64)
     _fill(run, first, second, nngp, ntk, side or run.side)
