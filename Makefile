@@ -13,7 +13,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadscope -q
 
 .PHONY: help quickstart test test-theory test-oldest test-slow test-slow-theory test-slow-networks lint wheel bench \
-  docs figure clean python
+  docs links figure clean python
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make wheel       build the wheel into dist/ and use it away from the checkout"
 	@echo "make bench       speed and error, measured side by side"
 	@echo "make docs        run the documentation's examples and build the site into build/site/, warnings as errors"
+	@echo "make links       ask every site that the pages link to whether it still answers (needs a network: not part of test)"
 	@echo "make figure      redraw the figure of the README"
 	@echo "make clean       remove caches and results; environments stay (remove .venv* by hand)"
 
@@ -71,6 +72,10 @@ docs: $(VENV)/.installed
 	$(ONE_THREAD) $(PY) -m pytest -q tests/test_docs.py
 	$(ONE_THREAD) $(PY) -m sphinx -b html -W --keep-going -q docs build/site
 	@echo "the site: build/site/index.html"
+
+# The theory's tests hold that links are well formed; whether they are answered is for a machine with a network.
+links: $(VENV)/.installed
+	$(ONE_THREAD) $(PY) -m sphinx -b linkcheck -D nb_execution_mode=off -D plot_gallery=0 -q docs build/links
 
 figure: $(VENV)/.installed
 	$(PY) -m graphon_theory quickstart --out build/quickstart

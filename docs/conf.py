@@ -27,6 +27,9 @@ html_theme = "furo"
 html_title = "graphon-theory"
 html_static_path: list[str] = []
 html_copy_source = False
+linkcheck_anchors = False  # pages that scripts build have theirs when they are shown
+linkcheck_timeout = 20
+linkcheck_retries = 2
 suppress_warnings = ["myst.header"]  # a page of measurements begins its tables with smaller headings
 
 # Markdown

@@ -144,6 +144,7 @@ _MODULES = {
         "steps_to_loss",
         "time_to_loss",
     ),
+    "training.divergence_rates": ("divergence_learning_rate",),
     "training.ensembles": ("training_ensemble",),
     "training.generalisation": (
         "LearningCurveWarning",
@@ -170,6 +171,7 @@ _WITH_SCIKIT_LEARN = {
         "GraphonKernelClassifier",
         "GraphonKernelRegressor",
     ),
+    "estimators.process_kernels": ("GraphonGPKernel",),
 }
 _HOME = {name: module for table in (_MODULES, _WITH_SCIKIT_LEARN) for module, names in table.items() for name in names}
 _WINGS = (
@@ -265,6 +267,7 @@ if TYPE_CHECKING:
     from graphon_theory.estimators.kernel_estimators import GraphonKernel as GraphonKernel
     from graphon_theory.estimators.kernel_estimators import GraphonKernelClassifier as GraphonKernelClassifier
     from graphon_theory.estimators.kernel_estimators import GraphonKernelRegressor as GraphonKernelRegressor
+    from graphon_theory.estimators.process_kernels import GraphonGPKernel as GraphonGPKernel
     from graphon_theory.exact.closed_forms import closed_form as closed_form
     from graphon_theory.exact.exact_graphons import exact_degrees as exact_degrees
     from graphon_theory.exact.exact_graphons import exact_mean as exact_mean
@@ -307,6 +310,7 @@ if TYPE_CHECKING:
     from graphon_theory.spectra.kernel_spectra import spectrum as spectrum
     from graphon_theory.spectra.spectrum_paths import spectrum_path as spectrum_path
     from graphon_theory.spectra.zonal_spectra import zonal_spectrum as zonal_spectrum
+    from graphon_theory.training.divergence_rates import divergence_learning_rate as divergence_learning_rate
     from graphon_theory.training.dynamics import best_stopping_time as best_stopping_time
     from graphon_theory.training.dynamics import critical_learning_rate as critical_learning_rate
     from graphon_theory.training.dynamics import gradient_descent as gradient_descent

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from packaging.requirements import Requirement
@@ -80,6 +81,23 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not missing
 
 
+def test_links_to_other_sites_are_well_formed() -> None:
+    """Whether they are answered is for `make links`: tests have no network."""
+    sources = [*PAGES, *ROOT.glob("examples/*.*"), *ROOT.glob("graphon_theory/**/*.py")]
+    found = {
+        link.rstrip(".,;:")
+        for source in sources
+        for link in re.findall(r"https?://[^\s<>\"'`)\]]*", source.read_text(encoding="utf-8"))
+    }
+    ours = {link for link in found if not link.startswith("http://www.w3.org/")}  # a namespace of SVG, not a place
+    assert len(ours) >= 5
+    wrong = {link for link in ours if urlsplit(link).scheme != "https" or "." not in (urlsplit(link).hostname or "")}
+    assert not wrong
+    papers = [re.fullmatch(r"https://arxiv\.org/abs/\d{4}\.\d{4,5}", link) for link in ours if "arxiv.org" in link]
+    assert papers
+    assert all(papers)
+
+
 def test_theory_sections_referred_to_exist() -> None:
     headings = re.findall(r"^## (\d+)\.", (ROOT / "docs/theory.md").read_text(encoding="utf-8"), re.MULTILINE)
     sources = [
@@ -138,6 +156,7 @@ NOT_IN_THE_OLDEST = {
     "myst-nb",
     "sphinx-gallery",
     "furo",
+    "gpytorch",
 }  # `make test-oldest` tests the theory, and tests only
 
 

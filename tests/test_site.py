@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,19 @@ FOR_SCIKIT_LEARN = [name for names in gt._WITH_SCIKIT_LEARN.values() for name in
 
 def public() -> dict[str, Any]:
     """Public things by full name."""
+    more: dict[str, Any] = {}
     packages: list[Any] = [gt, gt.plots, gt.datasets]
     if find_spec("torch") is not None:
         import graphon_validation as gv
 
         packages.append(gv)
+        if find_spec("gpytorch") is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # linear_operator compiles with torch.jit
+                more["graphon_validation.GraphonGPyTorchKernel"] = gv.GraphonGPyTorchKernel
     named = {f"{package.__name__}.{name}": getattr(package, name) for package in packages for name in package.__all__}
     missing = () if find_spec("sklearn") is not None else FOR_SCIKIT_LEARN
-    named |= {f"graphon_theory.{name}": getattr(gt, name) for name in dir(gt) if name not in missing}
+    named |= more | {f"graphon_theory.{name}": getattr(gt, name) for name in dir(gt) if name not in missing}
     return {name: thing for name, thing in named.items() if not inspect.ismodule(thing) and not isinstance(thing, str)}
 
 
@@ -56,6 +62,8 @@ def test_every_public_name_stands_in_the_api_once() -> None:
     others = (
         {name for name in listed if name.startswith("graphon_validation.")} if find_spec("torch") is None else set()
     )
+    if find_spec("gpytorch") is None:
+        others |= {"graphon_validation.GraphonGPyTorchKernel"}
     if find_spec("sklearn") is None:
         others |= {f"graphon_theory.{name}" for name in FOR_SCIKIT_LEARN}
     assert set(listed) - others == set(PUBLIC)

@@ -25,7 +25,7 @@ from graphon_theory.cli.options import (
     path_of,
     written_as,
 )
-from graphon_theory.cli.sources import chosen_kernel, read_network_as
+from graphon_theory.cli.sources import chosen_kernel, is_network, read_network_as
 from graphon_theory.data.array_files import read_array
 from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
@@ -140,22 +140,29 @@ def dynamics(
     as_json: Json = False,
 ) -> None:
     """Show loss and predictions of gradient flow in time, and the largest stable learning rate."""
+    from graphon_theory.training.divergence_rates import divergence_learning_rate
     from graphon_theory.training.dynamics import critical_learning_rate, gradient_flow
 
     moments = times or [0.0, 1.0, 10.0, 100.0, 1000.0, np.inf]
     with working("gradient flow") as shown:
         found = chosen_kernel(source, inputs, kind, output, rtol, parameterization, widths, shown.report)
         flow = gradient_flow(found, read_array(targets, "y"), moments, learning_rate=learning_rate)
-        largest = critical_learning_rate(found)
+        rates = {"critical_learning_rate": critical_learning_rate(found)}
+        if is_network(source) and kind is Kind.ntk:
+            network = read_network_as(source, parameterization, widths)
+            if network.is_plain:
+                rates["divergence_learning_rate"] = divergence_learning_rate(found, network)
     if as_json:
-        print_json({**_as_dict(flow), "critical_learning_rate": largest})
+        print_json({**_as_dict(flow), **rates})
     else:
         made = table("Gradient flow", "time", "training loss")
         for time, loss in zip(flow["time"].values, flow.loss.values, strict=True):
             made.add_row(f"{time:.6g}", f"{loss:.6g}")
         show(made)
         say(f"time in steps of learning rate {learning_rate:g}, loss 1/(2N) sum (f - y)^2")
-        say(f"largest stable learning rate of gradient descent: {largest:.6g}")
+        say(f"largest stable learning rate of gradient descent: {rates['critical_learning_rate']:.6g}")
+        if "divergence_learning_rate" in rates:
+            say(f"above it the loss rises first; networks diverge from about {rates['divergence_learning_rate']:.3g}")
     save(flow, out, as_json)
 
 
@@ -190,7 +197,7 @@ def compare(
         networks[path.stem] = read_network_as(path, parameterization, widths)
     given = ((test_inputs, ("x_test", "x")), (test_targets, ("y_test", "y")))
     tests = [None if path is None else read_array(path, *names) for path, names in given]
-    with working("comparison"):
+    with working("comparison") as shown:
         found = compare_networks(
             networks,
             read_array(inputs, "x"),
@@ -200,6 +207,7 @@ def compare(
             count=count,
             ridge=ridge,
             kind=kind.value,
+            progress=shown.report,
         )
     if as_json:
         print_json(found)

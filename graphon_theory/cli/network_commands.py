@@ -219,7 +219,7 @@ def design(
     from graphon_theory.data.files import save_dataset
     from graphon_theory.designs.graphon_designs import design as design_of
 
-    with working("design"):
+    with working("design") as shown:
         found = design_of(
             read_network_as(spec),
             read_array(inputs, "x"),
@@ -234,6 +234,7 @@ def design(
             iterations=iterations,
             holdout=holdout,
             rng=seed,
+            progress=shown.report,
         )
     found.network.save(out)
     if history is not None:

@@ -154,7 +154,7 @@ def design(
     samples: int = 1000,
     rng: np.random.Generator | int = 0,
     threads: int | None = None,
-    progress: bool = False,
+    progress: bool | Callable[[int, int], None] = False,
 ) -> Design:
     """The masks' graphons that make an objective small under a budget of connections.
 
@@ -197,7 +197,8 @@ def design(
     samples:
         With more inputs, the objective is taken on so many at a time, drawn anew for every few iterations.
     rng, threads, progress:
-        Seed or generator; threads as in :func:`limit_kernel`; show a progress bar.
+        Seed or generator; threads as in :func:`limit_kernel`; show a progress bar, or report to a
+        function of the iterations done and due of the start that runs.
 
     An interrupt (Ctrl-C) ends the search and keeps the best that was found.
 
@@ -454,8 +455,11 @@ def _warn_of_crowds(count: int, y: FloatArray) -> None:
 
 
 @contextmanager
-def _bar(shown: bool, iterations: int) -> Iterator[Callable[[Step], None]]:
+def _bar(shown: bool | Callable[[int, int], None], iterations: int) -> Iterator[Callable[[Step], None]]:
     """A rich progress bar over the iterations of the search that runs, or nothing."""
+    if callable(shown):
+        yield lambda step: shown(step.iteration, iterations)
+        return
     if not shown:
         yield lambda step: None
         return

@@ -26,7 +26,7 @@ from graphon_theory.designs.problems import (
     targets_of,
 )
 from graphon_theory.designs.searches import Task
-from graphon_theory.engine.threads import ProgressBar
+from graphon_theory.engine.threads import ProgressBar, checked_progress
 from graphon_theory.errors import ConvergenceError, InputError
 from graphon_theory.estimation.graphon_paths import path_of_tables
 from graphon_theory.graphons.graphon import StepGraphon
@@ -127,7 +127,7 @@ def graphon_flow(
     task = Task(inputs, targets, rows, rows[:0], goal, ridge, threads=threads)
     flow = _Flow(task, cells, rows, limit)
     begun = cells.values(size * as_generator(rng).standard_normal(cells.count))
-    with ProgressBar(progress, "graphon flow") as report:
+    with ProgressBar(checked_progress(progress), "graphon flow") as report:
         states, values = flow.run(begun, clock, report)
     networks = tuple(cells.at(state) for state in states)
     return GraphonFlow(networks, clock, values, flow.evaluations, _paths(networks, free, clock))

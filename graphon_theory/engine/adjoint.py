@@ -3,8 +3,8 @@
     B^L(u) = k 1[u = o],      B^l(v) = Cdot^l(v) sigma_w^2 int V^{l+1}(u,v) B^{l+1}(u) du
     NTK_l = sigma_w^2 iint B^l(u) W^l(u,v) C^{l-1}(v) + sigma_b^2 int B^l(u),      NTK = sum_l NTK_l
 
-In matrices beta_i = w_i B(u_i) is what the transposed operators carry, so the sum equals the forward result to
-rounding.
+and where positions tell of what comes back (``returns``), B / Cdot gets its share. In matrices beta_i = w_i B(u_i) is
+what the transposed operators carry, so the sum equals the forward result to rounding.
 """
 
 from __future__ import annotations
@@ -25,14 +25,19 @@ class Backward:
 
     def __init__(self, recursion: Recursion, x1: FloatArray, x2: FloatArray) -> None:
         self.recursion = recursion
-        left, right = (recursion.diagonal(x, pairs=np.float64).features for x in (x1, x2))
+        one, two = (recursion.diagonal(x, pairs=np.float64) for x in (x1, x2))
         same = Same(*np.nonzero((x1[:, None, :] == x2[None, :, :]).all(axis=2)))  # to the last bit
         tile = Tile(0, len(x1), 0, len(x2), upper=False)
         self.pairs = len(x1) * len(x2)
         self.traces, field = [], None
-        for step, f1, f2 in zip(recursion.steps, left, right, strict=True):
+        for step, f1, f2 in zip(recursion.steps, one.features, two.features, strict=True):
             field, trace = step.traced(field, f1, f2, tile, same)
             self.traces.append(trace)
+        places = () if recursion.returns is None else recursion.returns.places
+        self.returned = {
+            place: back.products(too, tile).reshape(*back.mean.shape[:2], self.pairs)
+            for place, back, too in zip(places, one.returned, two.returned, strict=True)
+        }
 
     def read(self, output: int, visit: Visit) -> None:
         """Go back from one output; ``visit`` is shown every weight layer from the last to the first.
@@ -41,8 +46,10 @@ class Backward:
         """
         beta = np.zeros((self.recursion.outputs, self.pairs))
         beta[output] = 1.0
-        for step, trace in zip(self.recursion.steps[::-1], self.traces[::-1], strict=True):
-            beta = step.back(beta, trace, visit)
+        for place in range(len(self.traces) - 1, -1, -1):
+            if place in self.returned:
+                beta = beta + self.returned[place][output]
+            beta = self.recursion.steps[place].back(beta, self.traces[place], visit)
 
     def contributions(self) -> FloatArray:
         """NTK_l of every layer: (L, outputs, pairs)."""

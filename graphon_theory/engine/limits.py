@@ -18,7 +18,7 @@ from graphon_theory.engine.discretisation import check_problem
 from graphon_theory.engine.kernel_stores import filled_store
 from graphon_theory.engine.lazy_kernels import cut, lazy_kernels, row_chunks
 from graphon_theory.engine.prepared_kernels import PreparedKernel
-from graphon_theory.engine.threads import Progress, ProgressBar, checked_threads
+from graphon_theory.engine.threads import Progress, ProgressBar, checked_progress, checked_threads
 from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
 
@@ -107,8 +107,7 @@ def limit_kernel(
         )
     if store is None and not lazy:
         _check_memory(network, first, second, dtype, contributions)
-    if progress is not None and not callable(progress):
-        truth("progress", progress)
+    progress = checked_progress(progress)
     ready = PreparedKernel.of(network, first, second, float(rtol), dtype)
 
     def shares() -> FloatArray:

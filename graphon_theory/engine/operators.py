@@ -14,7 +14,7 @@ import numpy as np
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.errors import ConnectivityError, QuadratureError
-from graphon_theory.graphons.graphon import Graphon
+from graphon_theory.graphons.graphon import ConstantGraphon, Graphon
 from graphon_theory.networks.connectivity import Connectivity, Known
 from graphon_theory.numerics.quadratures import Panels
 
@@ -41,6 +41,16 @@ class Conditioning:
 
 
 @dataclass(frozen=True)
+class Returning:
+    """What positions tell of what comes back to them through a layer (THEORY §10)."""
+
+    modes: FloatArray  # Gamma (receiving, q)
+    coordinates: FloatArray  # d (sending, q)
+    weights: FloatArray  # of the integral over the sending points
+    deviation: float  # sigma_w
+
+
+@dataclass(frozen=True)
 class LayerOperator:
     """One layer at its receiving points: V, W and D with the weights of the integral, and biases.
 
@@ -49,7 +59,8 @@ class LayerOperator:
     ``mask`` is None where it equals ``variance`` (V = W in NTK parameterization), ``drift`` where signals have no
     means. ``trained_bias`` is what the gradients of biases add to T. At the input layer ``variance`` holds V - D^2 / d,
     what is left of the second moment when the mean is known (THEORY §3). ``conditioning`` takes more out of K alone (so
-    ``mask`` is given beside it), and adds the biases' means, where positions tell of their units' parameters.
+    ``mask`` is given beside it), and adds the biases' means, where positions tell of their units' parameters;
+    ``returning`` is what they tell of what comes back.
     """
 
     variance: FloatArray
@@ -58,6 +69,7 @@ class LayerOperator:
     trained_bias: float
     drift: FloatArray | None = None
     conditioning: Conditioning | None = None
+    returning: Returning | None = None
 
     @property
     def mask_matrix(self) -> FloatArray:
@@ -168,6 +180,7 @@ class Layer:
             trained = None if self._one and s.mask == s.variance else s.mask * mask
             return LayerOperator(s.variance * variance, trained, s.bias, s.trained_bias)
         drift, left, conditioning, trained = matrix(connectivity.drift), variance, None, s.mask * mask
+        returning, deviation = None, float(np.sqrt(s.variance))
         if d is not None:
             self._check_drift(mask, variance, drift, d)
             left = variance - drift**2  # entries are V / d and D / d
@@ -175,8 +188,13 @@ class Layer:
             trained = None
         if connectivity.known is not None:
             conditioning = self._conditioning(connectivity.known, matrix, at, left, d is not None)
-        deviation = np.sqrt(s.variance)
-        return LayerOperator(s.variance * left, trained, s.bias, s.trained_bias, deviation * drift, conditioning)
+            if connectivity.known.gradients:
+                weights = matrix(ConstantGraphon(1.0))[0]
+                modes = np.stack([at(g) for g in connectivity.known.gradients], axis=1)
+                shares = np.stack([matrix(g)[0] / weights for g in connectivity.known.coordinates], axis=1)
+                returning = Returning(modes, shares, weights, deviation)
+        moments = (s.variance * left, trained, s.bias, s.trained_bias, deviation * drift)
+        return LayerOperator(*moments, conditioning, returning)
 
     def _conditioning(
         self, known: Known, matrix: _Matrix, at: _Matrix, variance: FloatArray, inputs: bool

@@ -147,7 +147,8 @@ class PreparedKernel:
         for op in recursion.operators:
             known = op.conditioning
             told = (None,) if known is None else (known.profiles, known.bias, known.bias_mean)
-            for part in (op.variance, op.mask, op.drift, *told):
+            sent = (None,) if op.returning is None else (op.returning.modes, op.returning.coordinates)
+            for part in (op.variance, op.mask, op.drift, *told, *sent):
                 found.update(b"none" if part is None else np.ascontiguousarray(part).tobytes())
             found.update(repr((op.bias, op.trained_bias)).encode())
         for activation in self.network.activations:

@@ -20,6 +20,7 @@ from graphon_theory.activations.activation import Activation
 from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.engine.products import WORK
+from graphon_theory.engine.returns import Return, Returns
 from graphon_theory.engine.stage_steps import ForkStep, NormStep, knowing, lost_by_norms, steps_of
 from graphon_theory.engine.steps import Buffers, DenseStep, DualStep, Features, Field, InputStep, Step
 from graphon_theory.engine.tile_loops import LANES, is_compiled, narrow_tile
@@ -49,6 +50,7 @@ class Diagonal:
 
     output: Field
     features: list[Features]
+    returned: list[Return]  # what comes back, where positions tell of it
 
     @property
     def nngp(self) -> FloatArray:
@@ -85,6 +87,7 @@ class Recursion:
         self.outline, self.weights, self.operators = outline, weights, operators
         self.outputs = len(operators[-1].variance)
         self.steps = _fitted(steps_of(outline, operators, weights), inputs)
+        self.returns = Returns.of(operators, self.steps) if self.is_plain else None
         self.lost = 0.0  # roundings that LayerNorms make of one
         if any(isinstance(step, NormStep) for step in self.steps):
             some = self.held_inputs
@@ -146,14 +149,25 @@ class Recursion:
 
     def diagonal(self, x: FloatArray, *, pairs: DTypeLike | None = None) -> Diagonal:
         """The recursion of every input with itself; ``pairs``: the floating type in which pairs will want features."""
-        field, features = Field.of_inputs(x), []
-        for step in self.steps:
+        field, features, before = Field.of_inputs(x), [], []
+        places: dict[int, Field] = {}
+        for place, step in enumerate(self.steps):
             if pairs is not None:
                 features.append(step.features(field, pairs))
+            if isinstance(step, DualStep):
+                before.append(field)
             field = step.on_inputs(field)
+            if self.returns is not None and place in self.returns.places:
+                places[place] = field
             if isinstance(step, (InputStep, DenseStep)):
                 self._check_range(field, step.number)
-        return Diagonal(field, features)
+        if self.returns is None:
+            return Diagonal(field, features, [])
+        returned, tangent = self.returns.read(before), field.tangent
+        for behind, one in zip(places.values(), returned, strict=True):
+            tangent = tangent + (one.squares() * behind.tangent).sum(axis=1)
+        returned = [one.astype(pairs) for one in returned] if pairs is not None else []
+        return Diagonal(field._replace(tangent=tangent), features, returned)
 
     def _check_range(self, field: Field, number: int) -> None:
         """Refuse K and T that overflow, or are so small that the layers above would lose them without a word."""
@@ -190,7 +204,7 @@ class Recursion:
     @property
     def held_inputs(self) -> int:
         """Inputs whose features fit the memory set aside for them."""
-        each = sum(step.held for step in self.steps)
+        each = sum(step.held for step in self.steps) + (0 if self.returns is None else self.returns.held)
         return max(1, (_LOADINGS if self.coordinates else _FEATURES) // (8 * max(1, each)))
 
     def plan(self, n1: int, n2: int) -> Plan:
@@ -278,16 +292,16 @@ class NarrowNetwork:
         return max(_STRIP // self.positions // LANES, 16) * LANES
 
 
-def _narrow(r: Recursion, left: list[Features], right: list[Features]) -> TileFunction:
+def _narrow(r: Recursion, one: Diagonal, other: Diagonal) -> TileFunction:
     """The function of (workspace, tile) that computes a tile of a narrow network in one compiled pass."""
-    network = r.narrow
+    network, left, right = r.narrow, one.features, other.features
     assert network is not None
     block = r.dual_steps[0].made.block
     duals = [n for n, step in enumerate(r.pair_steps) if isinstance(step, DualStep)]
     stacked1 = np.concatenate([left[n][0] for n in duals])
     stacked2 = stacked1 if left is right else np.concatenate([right[n][0] for n in duals])
 
-    def one(work: Buffers, tile: Tile) -> FloatArray:
+    def tile_of(work: Buffers, tile: Tile) -> FloatArray:
         gram = r.input_step.gram(left[0], right[0], tile, work)
         out = work.view("state", r.outputs, 2, *gram.shape[1:])
         narrow_tile(
@@ -308,20 +322,28 @@ def _narrow(r: Recursion, left: list[Features], right: list[Features]) -> TileFu
         )
         return out
 
-    return one
+    return tile_of
 
 
-def _general(r: Recursion, left: list[Features], right: list[Features]) -> TileFunction:
+def _general(r: Recursion, one: Diagonal, other: Diagonal) -> TileFunction:
     """The same by the steps one after the other."""
+    places = () if r.returns is None else r.returns.places
+    pairs = dict(zip(places, zip(one.returned, other.returned, strict=True), strict=True))
 
-    def one(work: Buffers, tile: Tile) -> FloatArray:
+    def tile_of(work: Buffers, tile: Tile) -> FloatArray:
         field: Any = None
-        for step, f1, f2 in zip(r.pair_steps, left, right, strict=True):
+        returned: list[FloatArray] = []
+        for place, (step, f1, f2) in enumerate(zip(r.pair_steps, one.features, other.features, strict=True)):
             field = step.on_pairs(field, f1, f2, tile, work)
+            if place in pairs:
+                back, too = pairs[place]
+                returned.append((back.products(too, tile) * field.state[:, 1]).sum(axis=1))
         out: FloatArray = field.settle().state
+        for part in returned:
+            out[:, 1] += part
         return out
 
-    return one
+    return tile_of
 
 
 def kernels(
@@ -336,12 +358,12 @@ def kernels(
     whole = recursion.diagonal(x, pairs=recursion.dtype) if len(x) <= plan.block else None  # one block
     form = _general if recursion.narrow is None else _narrow
 
-    def features(inputs: FloatArray) -> list[Features]:
-        return recursion.diagonal(inputs, pairs=recursion.dtype).features
+    def of(inputs: FloatArray) -> Diagonal:
+        return recursion.diagonal(inputs, pairs=recursion.dtype)
 
     def prepare(rows: slice, columns: slice) -> TileFunction:
-        left = features(x[rows]) if whole is None else whole.features
-        return form(recursion, left, left if x2 is None and rows == columns else features(other[columns]))
+        left = of(x[rows]) if whole is None else whole
+        return form(recursion, left, left if x2 is None and rows == columns else of(other[columns]))
 
     return all_pairs(recursion, x, x2, plan, prepare, lambda: Buffers(recursion.dtype), whole, **options)
 

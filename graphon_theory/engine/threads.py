@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import threading
 import time
@@ -13,8 +14,9 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-from graphon_theory.data.checks import whole_number
+from graphon_theory.data.checks import truth, whole_number
 from graphon_theory.engine.tile_loops import default_threads
+from graphon_theory.errors import InputError
 
 _MOST = 1024  # threads: those of the largest machines; a million would take all the memory for their stacks
 _PATIENCE = 2.0  # seconds from which progress is shown, whatever they are spent on
@@ -54,6 +56,22 @@ def single_threaded_blas() -> Iterator[None]:
 def checked_threads(threads: int | None) -> int | None:
     """How many threads share the tiles, None for the default. Raises InputError for more than any machine feeds."""
     return None if threads is None else whole_number("threads", threads, 1, _MOST)
+
+
+def checked_progress(progress: bool | Progress | None) -> bool | Progress | None:
+    """What :class:`ProgressBar` takes. Raises InputError for anything but a truth value, None or a function of two."""
+    if not callable(progress):
+        return None if progress is None else truth("progress", progress)
+    try:
+        inspect.signature(progress).bind(0, 1)
+    except TypeError:
+        raise InputError(
+            "progress: expected True, False, None or a function of the pairs done and those in all, got "
+            f"{type(progress).__name__}, which does not take two numbers."
+        ) from None
+    except ValueError:  # compiled functions need not tell
+        pass
+    return progress
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}  # by the number of threads beside the caller's; kept, for starting is slow

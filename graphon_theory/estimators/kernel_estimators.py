@@ -33,6 +33,8 @@ from graphon_theory.training.linear_training import LinearTraining
 
 _BLOCK = 256  # new inputs whose variances are taken together: kernels between them are computed, diagonals kept
 
+_DEEPEST = 10_000  # layers, far beyond what is trained
+
 
 class _KernelOfNetwork(BaseEstimator):
     """What the estimators share: a network by its parameters, and its kernel."""
@@ -70,7 +72,7 @@ class _KernelOfNetwork(BaseEstimator):
                     "dataclasses.replace(network, outputs=1)."
                 )
             return given
-        depth = whole_number("depth", self.depth, 2)
+        depth = whole_number("depth", self.depth, 2, _DEEPEST)
         if depth == 2 and (self.graphon is not None or self.density is not None):
             raise InputError("depth: with 2 there is no layer between hidden ones to hold graphon and density; take 3.")
         layers = [1.0, *[_mask(self.graphon, self.density)] * (depth - 2), 1.0]

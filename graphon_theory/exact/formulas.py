@@ -244,8 +244,13 @@ def _moment(q: Any) -> sp.Expr:
         norm = expressions.parse(q, ("q",)).xreplace({expressions.symbol("q"): sp.Symbol("q", positive=True)})
     else:
         norm = rational(positive_number("q", q, expected="a positive number, or an expression in q"))
-    if norm.is_number and not norm.is_positive:
-        raise InputError(f"q: expected a positive number, or an expression in q, got {norm}; q is a mean square.")
+    try:
+        positive = not norm.is_number or norm.is_positive
+    except ArithmeticError:  # of towers of powers, whose size mpmath does not hold
+        positive = False
+    if not positive:
+        said = shown_text(str(norm))
+        raise InputError(f"q: expected a positive number, or an expression in q, got {said}; q is a mean square.")
     return norm
 
 

@@ -34,22 +34,38 @@ class Known(Value):
     where G_r / sqrt(n) and g_r are the covariances of the coordinate with m w_v and b. With the coordinates' values
     c_r(u), D = sum_r c_r G_r and bias_mean = sum_r c_r g_r.
 
+    A unit at v may be known by q coordinates d_s(v) of what comes back to it as well, linear in the weights that it
+    sends through: with modes Gamma_s(u) of the gradients above, orthonormal over u,
+
+        E[m w_u | d] = V(u,v) sum_s Gamma_s(u) d_s(v) / sqrt(n_out).
+
+    That moves the tangent kernel alone (THEORY §10). Of the last layer's weights nothing else is random: Gamma_o is
+    sqrt(k) at output o, and d_o(v) is 1 / w where w survives.
+
     Args:
         profiles: G_1..G_r, each anything :func:`as_graphon` takes.
         bias: g_1..g_r, each a graphon that is read at its u alone (a number, a step function of one column); zero if
             left out.
         bias_mean: the mean of b at u, likewise.
+        gradients: Gamma_1..Gamma_q, each a function of u alone, likewise; they are not checked for being orthonormal.
+        coordinates: d_1..d_q, each a graphon that is read at its v alone; as many.
 
-    Raises ConnectivityError for anything else, and for functions of the bias that depend on v. That profiles vanish
+    Raises ConnectivityError for anything else, for functions of the bias and gradients that depend on v, and for
+    coordinates that depend on u. That profiles vanish
     where W does is checked by :class:`Connectivity`; that coordinates explain no more than V, int G_r G_s / V + g_r g_s
     <= 1 as matrices (to a thousandth), when data come. Where they explain nearly all, covariances are differences at
     the rounding level of second moments, and so is ``nngp``.
     """
 
-    __slots__ = ("_bias", "_bias_mean", "_profiles")
+    __slots__ = ("_bias", "_bias_mean", "_coordinates", "_gradients", "_profiles")
 
     def __init__(
-        self, profiles: Sequence[object], bias: Sequence[object] | None = None, bias_mean: object = 0.0
+        self,
+        profiles: Sequence[object],
+        bias: Sequence[object] | None = None,
+        bias_mean: object = 0.0,
+        gradients: Sequence[object] = (),
+        coordinates: Sequence[object] = (),
     ) -> None:
         self._profiles = _all_named("profiles", profiles)
         self._bias = _all_named("bias", [0.0] * len(self._profiles) if bias is None else bias)
@@ -58,12 +74,24 @@ class Known(Value):
             raise ConnectivityError(
                 f"bias: expected {len(self._profiles)} functions of u, one a profile, got {len(self._bias)}."
             )
-        of_bias = [*((f"bias[{r}]", g) for r, g in enumerate(self._bias)), ("bias_mean", self._bias_mean)]
-        for name, graphon in (*((f"profiles[{r}]", g) for r, g in enumerate(self._profiles)), *of_bias):
+        self._gradients = _all_named("gradients", gradients)
+        self._coordinates = _all_named("coordinates", coordinates)
+        if len(self._coordinates) != len(self._gradients):
+            raise ConnectivityError(
+                f"coordinates: expected {len(self._gradients)} functions of v, one a mode of the gradients, got "
+                f"{len(self._coordinates)}."
+            )
+        of_u = [*((f"bias[{r}]", g) for r, g in enumerate(self._bias)), ("bias_mean", self._bias_mean)]
+        of_u += [(f"gradients[{s}]", g) for s, g in enumerate(self._gradients)]
+        of_v = [(f"coordinates[{s}]", g) for s, g in enumerate(self._coordinates)]
+        for name, graphon in (*((f"profiles[{r}]", g) for r, g in enumerate(self._profiles)), *of_u, *of_v):
             _extremes(name, graphon)  # finite
-        for name, graphon in of_bias:
+        for name, graphon in of_u:
             if len(graphon.v_breaks) > 2 or not graphon.constant_in_v:
                 raise ConnectivityError(f"{name}: expected a function of u alone, got {shown(graphon)}.")
+        for name, graphon in of_v:
+            if len(graphon.u_breaks) > 2 or not graphon.constant_in_u:
+                raise ConnectivityError(f"{name}: expected a function of v alone, got {shown(graphon)}.")
 
     @property
     def profiles(self) -> tuple[Graphon, ...]:
@@ -81,13 +109,23 @@ class Known(Value):
         return self._bias_mean
 
     @property
+    def gradients(self) -> tuple[Graphon, ...]:
+        """Gamma_s, modes of the gradients at receivers."""
+        return self._gradients
+
+    @property
+    def coordinates(self) -> tuple[Graphon, ...]:
+        """d_s, the coordinates in them of what comes back to senders."""
+        return self._coordinates
+
+    @property
     def graphons(self) -> tuple[Graphon, ...]:
-        """All of them: profiles, functions of the bias, its mean."""
-        return (*self._profiles, *self._bias, self._bias_mean)
+        """All of them: profiles, functions of the bias, its mean, modes of gradients and coordinates in these."""
+        return (*self._profiles, *self._bias, self._bias_mean, *self._gradients, *self._coordinates)
 
     @property
     def _arguments(self) -> tuple[Any, ...]:
-        return self._profiles, self._bias, self._bias_mean
+        return self._profiles, self._bias, self._bias_mean, self._gradients, self._coordinates
 
     def __repr__(self) -> str:
         first = f"{self._profiles[0]!r}, ..." if len(self._profiles) > 1 else ", ".join(map(repr, self._profiles))

@@ -56,6 +56,8 @@ def write_network(path: str | os.PathLike[str], to_dict: Callable[[Writers], dic
             "profiles": [graphon(profile) for profile in one.profiles],
             "bias": [graphon(share) for share in one.bias],
             "bias_mean": graphon(one.bias_mean),
+            "gradients": [graphon(mode) for mode in one.gradients],
+            "coordinates": [graphon(share) for share in one.coordinates],
         }
 
     text = tomli_w.dumps(to_dict(Writers(graphon, activation_spec, known)))

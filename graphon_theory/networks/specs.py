@@ -174,7 +174,7 @@ def connectivity_from_spec(table: Any, where: str) -> Connectivity:
 
 
 def _known_from_spec(table: Any, where: str) -> Known:
-    refuse_unknown(table, {"profiles", "bias", "bias_mean"}, where)
+    refuse_unknown(table, {"profiles", "bias", "bias_mean", "gradients", "coordinates"}, where)
     parts: dict[str, Any] = {}
     for key, value in table.items():
         if key != "bias_mean" and not isinstance(value, list):

@@ -86,7 +86,7 @@ def saliency_pruning(
     return scored.connectivity(solve_threshold(scored.density, _density(density)))
 
 
-_LARGEST_GROUP = 10**12  # weights of N:M sparsity: beyond it float64 does not tell it from magnitude pruning
+_LARGEST_GROUP = 10**9  # weights of N:M sparsity, which hardly differs from magnitude pruning long before
 
 
 def n_m_pruning(n: int, m: int, weights: object = "normal") -> Connectivity:
@@ -97,9 +97,9 @@ def n_m_pruning(n: int, m: int, weights: object = "normal") -> Connectivity:
     since given the (n+1)-th largest |w| of a group, those above it are independent draws beyond it. Between
     random (V = W, m = 1) and magnitude pruning (m to infinity).
 
-    Raises ConnectivityError unless 0 < n <= m are whole numbers, m at most 10^12.
+    Raises ConnectivityError unless 0 < n <= m are whole numbers, m at most 10^9.
     """
-    expected = "whole numbers with 0 < n <= m <= 10^12 (keep n of every m)"
+    expected = "whole numbers with 0 < n <= m <= 10^9 (keep n of every m)"
     n, m = whole_numbers("n, m", (n, m), 1, _LARGEST_GROUP, error=ConnectivityError, expected=expected)
     if n > m:
         raise ConnectivityError(f"n, m: expected {expected}, got {shown(n)}, {shown(m)}.")
@@ -107,9 +107,9 @@ def n_m_pruning(n: int, m: int, weights: object = "normal") -> Connectivity:
     if n == m:
         return Connectivity(1.0)
     shares = beta(n, m - n)
-    middle = float(shares.mean())
+    middle = n / m
     # quad stops where it sees no more: a layer of many small groups has all its mass near the middle
-    spread = 12 * float(shares.std())
+    spread = 12 * math.sqrt(middle * (1 - middle) / (m + 1))
     points = sorted({min(max(middle + s, 1e-12), 1 - 1e-12) for s in (-spread, 0.0, spread)})
     value, _ = quad(
         lambda p: law.kept_second_moment(p) * float(shares.pdf(p)) if 0 < p < 1 else 0.0,

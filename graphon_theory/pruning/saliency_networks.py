@@ -36,6 +36,7 @@ from graphon_theory.pruning.weight_laws import Normal
 
 _LAW = Normal()
 _LOSSES = ("cross_entropy", "squared")
+_NEVER = 12.0  # deviations that one in 10^32 weights exceeds; of products of such shares no number is left
 _SHARE = 0.98  # of the mean square of the features that the known modes cover
 
 
@@ -168,12 +169,16 @@ def labelled_network(
     pruned = [_from_inputs(layers[0], thresholds[0])]
     for number, (layer, t) in enumerate(zip(layers[1:], thresholds[1:], strict=True), 2):
         if number < network.depth:
-            pruned.append(_between(layer, _LAW.survival(t), _LAW.second_moment(t)))
+            above = _leading(gradients[number - 1], modes)
+            returning = np.sqrt(len(above)) * above, back[number - 2].T @ above
+            pruned.append(_between(layer, _LAW.survival(t), _LAW.second_moment(t), returning))
         else:
             to_outputs = back[-1]
             mask = np.abs(to_outputs) > t
             kept_squares = np.where(mask, to_outputs**2, 0.0)
-            pruned.append(_between(layer, mask.astype(float), kept_squares, to_outputs**2))
+            inverse = np.divide(1.0, to_outputs, out=np.zeros_like(to_outputs), where=mask)
+            returning = np.sqrt(len(mask)) * np.eye(len(mask)), inverse.T
+            pruned.append(_between(layer, mask.astype(float), kept_squares, returning, to_outputs**2))
     return network.with_layers(pruned), Labels(layers, gradients, back)
 
 
@@ -252,9 +257,11 @@ def _backward(
 
 
 def _thresholds(tau: float, scores: FloatArray) -> FloatArray:
-    """t = tau / score, infinite where the score is 0."""
+    """t = tau / score, infinite where the score is 0 or no connection of any network would pass."""
     with np.errstate(over="ignore"):
-        return np.divide(tau, scores, out=np.full_like(scores, np.inf), where=scores > 0)
+        found = np.divide(tau, scores, out=np.full_like(scores, np.inf), where=scores > 0)
+    found[found > _NEVER] = np.inf
+    return found
 
 
 def _from_inputs(layer: _Units, thresholds: FloatArray) -> Connectivity:
@@ -266,8 +273,16 @@ def _from_inputs(layer: _Units, thresholds: FloatArray) -> Connectivity:
     return Connectivity(StepGraphon(mask.astype(float)), StepGraphon(kept**2), StepGraphon(drift), known=known)
 
 
-def _between(layer: _Units, w: FloatArray, v: FloatArray, squares: FloatArray | None = None) -> Connectivity:
+def _between(
+    layer: _Units,
+    w: FloatArray,
+    v: FloatArray,
+    returning: tuple[FloatArray, FloatArray],
+    squares: FloatArray | None = None,
+) -> Connectivity:
     """A layer between drawn units, from W and V given the labels of both ends.
+
+    ``returning``: modes of the gradients at the units (units, q), and the senders' coordinates in them (senders, q).
 
     ``squares`` of the dense weights, where labels tell them: modes and coordinates are then made orthonormal under
     these instead of their mean 1, so that what they explain stays below V whatever was drawn.
@@ -284,11 +299,14 @@ def _between(layer: _Units, w: FloatArray, v: FloatArray, squares: FloatArray | 
         coordinates = np.einsum("us,usr->ur", coordinates, turn)
     drift = v * np.einsum("ur,uvr->uv", coordinates, modes)
     profiles = [StepGraphon(v * modes[:, :, r]) for r in range(modes.shape[2])]
+    above = [StepGraphon(mode[:, None]) for mode in returning[0].T]
+    sent = [StepGraphon(share[None]) for share in returning[1].T]
     if layer.biases is None:
-        known = Known(profiles)
+        known = Known(profiles, gradients=above, coordinates=sent)
     else:
         mean = np.einsum("ur,ur->u", coordinates, shares)
-        known = Known(profiles, [StepGraphon(share[:, None]) for share in shares.T], StepGraphon(mean[:, None]))
+        of_bias = [StepGraphon(share[:, None]) for share in shares.T], StepGraphon(mean[:, None])
+        known = Known(profiles, *of_bias, above, sent)
     return Connectivity(StepGraphon(w), StepGraphon(v), StepGraphon(drift), known=known)
 
 

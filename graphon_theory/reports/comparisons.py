@@ -17,6 +17,7 @@ from graphon_theory.data.checks import (
     checked_targets,
     one_of,
     positive_number,
+    truth,
     whole_number,
 )
 from graphon_theory.data.labels import (
@@ -32,8 +33,10 @@ from graphon_theory.data.labels import (
     samples_of,
 )
 from graphon_theory.engine.limits import limit_kernel
+from graphon_theory.engine.threads import Progress, ProgressBar
 from graphon_theory.errors import InputError, NetworkError, shown
 from graphon_theory.networks.network import Network
+from graphon_theory.training.divergence_rates import divergence_learning_rate
 from graphon_theory.training.dynamics import best_stop_of, steps_of, time_of
 from graphon_theory.training.kernel_motions import kernel_change, squared_distance
 from graphon_theory.training.linear_training import LinearTraining
@@ -64,6 +67,7 @@ def compare_networks(
     verdicts: Mapping[str, Any] | None = None,
     width: int | None = None,
     rng: np.random.Generator | int = 0,
+    progress: bool | Progress | None = None,
 ) -> xr.Dataset:
     """Spectrum, speed and error of each network's limit kernel on one data set, and which is best.
 
@@ -78,6 +82,7 @@ def compare_networks(
             figures are NaN, for no kernel describes it.
         width: hidden units of the networks that are meant, for ``kernel_change``. rng: seed or generator of the draws
             behind ``rank_low``.
+        progress: as in `limit_kernel`, over the pairs of inputs of all kernels.
 
     Returns a Dataset over ``network``:
 
@@ -85,8 +90,10 @@ def compare_networks(
       ``effective_rank``, ``participation`` = tr(K)^2 / |K|_F^2, ``gap``, ``decay_exponent`` (NaN where it cannot be
       fitted), ``alignment`` with the targets, ``complexity`` = (tr K / N) y' (K + N ridge)^-1 y / N, the square of the
       norm in the sequel's bound at signals of one size, summed over targets (infinite where they need null modes);
-    - ``critical_learning_rate``, ``learning_rate``, half of it, to train at, ``time_to_loss`` (flow), ``steps_to_loss``
-      (gradient descent at that half), infinite where null modes or the ridge keep the loss above the level;
+    - ``critical_learning_rate``, above which the loss rises first, ``divergence_learning_rate``, which gradient descent
+      survives, about (NaN with a ridge, shortcuts, LayerNorm, and for the NNGP), ``learning_rate``, half of the first,
+      to train at, ``time_to_loss`` (flow), ``steps_to_loss`` (gradient descent at that half), infinite where null modes
+      or the ridge keep the loss above the level;
     - with ``width`` ``kernel_change``: the share by which the kernel's largest eigenvalue changes at that width until
       the level is reached, about (`gradient_flow` has the formula). From 1 on the limit is no guide to training;
     - ``predicted_error``: mean square error, summed over targets, of leaving one out at infinite time, from the
@@ -132,21 +139,32 @@ def compare_networks(
         if kind != "ntk":
             raise InputError("width: the NNGP trains the last layer alone, whose kernel stands still; leave it out.")
     kept = {name: many for name, many in members.items() if said.get(name) != _NO_LIMIT}
-    kernels = {name: [limit_kernel(one, inputs) for one in many] for name, many in kept.items()}
+    if progress is not None and not callable(progress):
+        truth("progress", progress)
+    crossed = 0 if new is None else len(new) * size
+    total = sum(map(len, kept.values())) * (size * (size + 1) // 2 + crossed)
+    with ProgressBar(progress) as report:
+        counted = _Counted(report, total)
+        kernels = {name: [counted.kernel(one, inputs) for one in many] for name, many in kept.items()}
+        crosses = {
+            name: [None if new is None else counted.kernel(one, new, inputs) for one in many]
+            for name, many in kept.items()
+        }
     problems = {name: [_problem(name, one[kind], targets) for one in many] for name, many in kernels.items()}
     times = _times([problem for many in problems.values() for problem in many])
     found: dict[str, _Column] = {}
     errors: dict[str, FloatArray] = {}  # (seeds, inputs)
     for name, many in problems.items():
         columns, rows = [], []
-        for network, kernel, problem in zip(kept[name], kernels[name], many, strict=True):
+        for network, kernel, cross, problem in zip(kept[name], kernels[name], crosses[name], many, strict=True):
             alone = ((left_out(problem, delta) - problem.functions @ problem.coefficients) ** 2).sum(axis=1)
             column = _training(problem, times, share, int(count), delta) | {"predicted_error": float(alone.mean())}
+            survived = kind == "ntk" and not delta and network.is_plain
+            column["divergence_learning_rate"] = divergence_learning_rate(kernel.ntk, network) if survived else math.nan
             if width is not None:
                 column["kernel_change"] = _change(network, kernel, problem, float(column["time_to_loss"]), delta, width)
-            if new is not None and wanted is not None:
-                cross = limit_kernel(network, new, inputs)[kind]
-                tested, alone = _testing(problem, cross, wanted, times, delta)
+            if cross is not None and wanted is not None:
+                tested, alone = _testing(problem, cross[kind], wanted, times, delta)
                 column |= tested
             columns.append(column)
             rows.append(alone)
@@ -172,6 +190,24 @@ def compare_networks(
         "tests": 0 if wanted is None else len(wanted),
     }
     return dataset(variables, coords, attrs)
+
+
+class _Counted:
+    """Limit kernels that report how far all of them together have come, in pairs of inputs."""
+
+    def __init__(self, report: Progress | None, total: int) -> None:
+        self.report, self.total, self.before = report, total, 0
+
+    def kernel(self, network: Network, *inputs: FloatArray) -> xr.Dataset:
+        def further(done: int, due: int) -> None:
+            if self.report is not None:
+                self.report(min(self.before + int(pairs * done / max(due, 1)), self.total), self.total)
+
+        x, *second = inputs
+        pairs = len(x) * len(second[0]) if second else len(x) * (len(x) + 1) // 2
+        found = limit_kernel(network, *inputs, progress=further)
+        self.before += pairs
+        return found
 
 
 def comparison_table(found: xr.Dataset) -> Table:
@@ -210,6 +246,8 @@ def comparison_table(found: xr.Dataset) -> Table:
     row("alignment with the targets", found.alignment.values, "{:.3f}")
     row("complexity of the targets", found.complexity.values, "{:.3g}", True)
     row("largest stable learning rate", found.critical_learning_rate.values, "{:.3g}")
+    if "divergence_learning_rate" in found:
+        row("networks diverge from, about", found.divergence_learning_rate.values, "{:.3g}")
     row("learning rate to train at", found.learning_rate.values, "{:.3g}")
     percent = f"{100 * float(found.attrs['level']):g}% of the loss"
     row(f"time to {percent}", found.time_to_loss.values, "{:.3g}")

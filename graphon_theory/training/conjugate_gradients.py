@@ -119,8 +119,8 @@ def _run(
 
 
 def default_rank(size: int) -> int:
-    """Of the preconditioner: 4 sqrt(N), which costs a small share of one product that makes its tiles."""
-    return min(size, max(64, int(4 * math.sqrt(size))))
+    """Of the preconditioner: 8 sqrt(N), whose columns cost a small share of one product that makes its tiles."""
+    return min(size, max(64, int(8 * math.sqrt(size))))
 
 
 def _partial_factor(operator: Operator, rank: int) -> tuple[FloatArray, FloatArray]:

@@ -54,7 +54,7 @@ def kernel_regression(
     also ``test_covariance`` ("x_test", "x_test2").
 
     With an operator as kernel the ridge is positive, and conjugate gradients solve all targets and ridges at once,
-    preconditioned by a partial pivoted Cholesky factor of 4 sqrt(N) columns. There is no ``left_out`` then, which takes
+    preconditioned by a partial pivoted Cholesky factor of 8 sqrt(N) columns. There is no ``left_out`` then, which takes
     the inverse's diagonal, and no covariance; ``residual`` and ``iterations`` (["target"]) say what was reached, by the
     last product.
 

@@ -136,6 +136,9 @@ def test_results_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     found = asked("dynamics kernel.nc --targets y.npy --times 1 inf")
     assert found["variables"]["time"]["values"] == [1.0, "inf"]
     assert found["critical_learning_rate"] == gt.critical_learning_rate(kernel)
+    assert "divergence_learning_rate" not in found  # a kernel file does not know its biases
+    found = asked("dynamics net.npz --inputs x.npy --targets y.npy --times 1 inf")
+    assert found["divergence_learning_rate"] == gt.divergence_learning_rate(kernel, NETWORK)
     assert asked("kernel net.npz --inputs x.npy --out k.nc")["shape"] == [9, 9]
     found = asked("compare net.npz --inputs x.npy --targets y.npy")
     assert found["variables"]["network"]["values"] == ["net"]

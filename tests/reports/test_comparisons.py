@@ -17,6 +17,7 @@ from graphon_theory.networks.network import Network
 from graphon_theory.reports.comparisons import compare_networks, comparison_table
 from graphon_theory.spectra.alignments import target_alignment
 from graphon_theory.spectra.kernel_spectra import spectrum
+from graphon_theory.training.divergence_rates import divergence_learning_rate
 from graphon_theory.training.dynamics import (
     best_stopping_time,
     critical_learning_rate,
@@ -71,6 +72,8 @@ def test_every_figure_is_that_of_its_own_function(data: dict[str, Any], ridge: f
         assert float(one.alignment) == pytest.approx(target_alignment(kernel, y).attrs["alignment"], rel=1e-10)
         critical = critical_learning_rate(kernel, ridge=ridge)
         assert float(one.critical_learning_rate) == pytest.approx(critical, rel=1e-10)
+        survived = np.nan if ridge else divergence_learning_rate(kernel, network)
+        np.testing.assert_allclose(one.divergence_learning_rate, survived, rtol=1e-10)
         flow = gradient_flow(kernel, y, [*found.time.values, np.inf], test_kernel=cross, y_test=y_test, ridge=ridge)
         start = 0.5 * np.mean(np.sum(y**2, axis=1))
         assert float(one.time_to_loss) == pytest.approx(time_to_loss(flow, 0.3 * start), rel=1e-9)
@@ -182,3 +185,14 @@ def test_targets_in_null_modes_have_no_finite_norm() -> None:
 def test_refuses(data: dict[str, Any], options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         compare_networks(**{"networks": NETWORKS, **data, **options})
+
+
+def test_progress_is_told_over_all_kernels(data: dict[str, Any]) -> None:
+    seen: list[tuple[int, int]] = []
+    compare_networks(NETWORKS, **data, progress=lambda done, total: seen.append((done, total)))
+    size, new = len(data["x"]), len(data["x_test"])
+    assert {total for _, total in seen} == {len(NETWORKS) * (size * (size + 1) // 2 + size * new)}
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1]
+    with pytest.raises(InputError, match="progress"):
+        compare_networks(NETWORKS, **data, progress="yes")  # type: ignore[arg-type]

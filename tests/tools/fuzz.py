@@ -239,8 +239,10 @@ def _not_finite(thing: Any, name: str) -> Iterator[str]:
     elif hasattr(thing, "parameters") and hasattr(thing, "state_dict"):
         for key, one in thing.state_dict().items():
             yield from _not_finite(one.detach().cpu().numpy(), key)
-    elif hasattr(thing, "is_finite") and thing.is_finite is False:
-        yield name or "the expression"
+    elif hasattr(thing, "is_finite"):
+        with contextlib.suppress(ArithmeticError, LookupError):  # hostile expressions need not know
+            if thing.is_finite is False:
+                yield name or "the expression"
 
 
 def main() -> None:

@@ -205,7 +205,6 @@ def _of_experiments() -> list[Entry]:
     main = partial(_run, experiments.main, (0, 1, 2))
     on_images = {"--data": f"idx:{FOLDER}"}
     images = {f"file {name}": name for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")}
-    # magnitude-gap and stages have the options of width-sweep; design, transfer and spectrum are called by name
     given: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         "quickstart-sweep": (
             {"--network": _at("net.toml"), "--inputs": _at("x.npy")},
@@ -213,6 +212,8 @@ def _of_experiments() -> list[Entry]:
         ),
         "width-sweep": ({}, {}),
         "three-blocks": ({}, {}),
+        "stages": ({}, {}),
+        "magnitude-gap": ({"--widths": "64"}, {}),
         "protocols": (
             {"--method": "magnitude", "--density": "0.5", "--blocks": "2", "--hidden": "2", **on_images},
             images,
@@ -244,8 +245,65 @@ def _of_experiments() -> list[Entry]:
             },
             images,
         ),
+        "synflow-law": (
+            {"--densities": "0.5", "--rounds": "2", "--hidden": "2", "--inputs": "64", "--positions": "8"},
+            {},
+        ),
+        "mask-convergence": (
+            {
+                "--methods": "magnitude",
+                "--densities": "0.5",
+                "--at": "0.5",
+                "--largest": "12",
+                "--hidden": "2",
+                "--bins": "4",
+                "--positions": "8",
+                "--device": "cpu",
+                **on_images,
+            },
+            images,
+        ),
+        "spectrum": (
+            {
+                "--methods": "magnitude",
+                "--densities": "0.5",
+                "--samples": "30",
+                "--hidden": "2",
+                "--device": "cpu",
+                **on_images,
+            },
+            images,
+        ),
+        "kernel-convergence": (
+            {
+                "--methods": "random",
+                "--widths": ["8", "12"],
+                "--densities": ["1", "0.5"],
+                "--spread-widths": ["8", "12"],
+                "--spread-seeds": "3",
+                "--device": "cpu",
+            },
+            {},
+        ),
+        "descent": (
+            {"--methods": "magnitude", "--density": "0.5", "--scales": "1", "--steps": "2", "--device": "cpu"},
+            {},
+        ),
+        "sequel": ({"--widths": "32", "--densities": "0.5", "--strengths": "1", "--samples": "20"}, {}),
+        "graphon-paths": ({"--kinds": "synflow", "--widths": "16", "--density": "0.5", "--steps": "20"}, {}),
+        "design": ({"--task": "relevant", "--density": "0.5", "--methods": "random", "--steps": "2"}, {}),
+        "transfer": (
+            {
+                "--laws": "random",
+                "--densities": ["1", "0.5"],
+                "--steps": "2",
+                "--train": "20",
+                "--optimizers": "gd",
+            },
+            {},
+        ),
     }
-    slow = {"protocols", "saliency", "path-sums", "training"}
+    quick = {"quickstart-sweep", "width-sweep", "three-blocks", "sign-scores", "sign-test", "upstream"}
 
     def plain(name: str) -> dict[str, Any]:
         options, files = given[name]
@@ -253,6 +311,6 @@ def _of_experiments() -> list[Entry]:
         return {"command": name, "--out": "made", "--widths": ["8"], "--seeds": "3", **options, **content}
 
     return [
-        Entry(f"experiment {name}", main, partial(plain, name), (str,), kept=("command",), slow=name in slow)
+        Entry(f"experiment {name}", main, partial(plain, name), (str,), kept=("command",), slow=name not in quick)
         for name in given
     ]

@@ -122,6 +122,12 @@ def learning() -> Entries:
         lambda: {"kernel": a_kernel(), "momentum": 0.5, "nesterov": False, "ridge": 0.1},
     )
     entry(
+        "divergence_learning_rate",
+        gt.divergence_learning_rate,
+        NUMBER,
+        lambda: {"kernel": a_kernel(), "network": a_network()},
+    )
+    entry(
         "steps_to_loss",
         gt.steps_to_loss,
         NUMBER,

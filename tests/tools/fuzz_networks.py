@@ -170,6 +170,20 @@ def finite_networks() -> list[Entry]:
         *("z", "off", "std_ratio", "mean_z", "mean_std_ratio"),  # where a spoilt one does not vary
     )
     entry(
+        "device_kernel",
+        gv.device_kernel,
+        _DATASET,
+        lambda: {
+            "network": gt.Network([1.0, STEP, 1.0], "erf", 1.5, 0.1),
+            "x": X.copy(),
+            "x2": NEW.copy(),
+            "device": "cpu",
+            "rtol": 1e-8,
+            "dtype": "float32",
+            "tile": 2,
+        },
+    )
+    entry(
         "dense",
         gv.dense,
         _MODEL,

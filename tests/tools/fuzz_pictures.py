@@ -131,7 +131,7 @@ def estimators() -> Entries:
                 return getattr(gt, name)(**parameters).fit(x, y).predict(new)
             except Exception as error:
                 if any("sklearn" in frame.filename for frame in traceback.extract_tb(error.__traceback__)):
-                    raise gt.InputError(str(error) or repr(error)) from None
+                    raise gt.InputError(str(error)[:300] or repr(error)[:300]) from None
                 raise
 
         entry(name, predicted, (np.ndarray,), lambda: {**options, "y": targets, **more})

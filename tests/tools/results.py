@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tests.tools import figures
-
-if TYPE_CHECKING:
-    from xarray import DataArray, Dataset
+from tests.tools import claims, figures
+from tests.tools.result_readers import READERS, read_design
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-STORE, PAGE = "docs/results", "docs/results.md"
+STORE, PAGE, PICTURES = "docs/results", "docs/results.md", "docs/images"
 LABELS = {
     "erk": "ERK",
     "snip": "SNIP",
@@ -37,62 +35,12 @@ LABELS = {
 }
 CONTENDERS = ("designed", "random", "magnitude", "dense", *LABELS)
 TASKS = ("relevant", "groups", "isotropic", "teacher", "breast_cancer", "digits")
-DESIGN = ("design_value", "design_value_with_rows", "evaluations", "holdout", "gain", "gain_error")
 DIGITS = 6  # significant ones of every number that is stored: more than is printed
 
 Figures = Mapping[str, Any]
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def _over_seeds(values: DataArray) -> list[float]:
-    """Mean and standard error; the error of one network alone is nothing."""
-    count = values.sizes["seed"]
-    mean = float(values.mean("seed"))
-    return [mean, float(values.std("seed", ddof=1)) / count**0.5] if count > 1 else [mean]
-
-
-def read_design(found: Dataset) -> dict[str, Any]:
-    """What ``design_experiment`` found, by method."""
-    methods = {}
-    for name in found.pruning.values:
-        one = found.sel(pruning=name)
-        laws = {kind: float(one[kind].min("time")) for kind in ("predicted", "predicted_rows")}
-        methods[str(name)] = {
-            **{kind: None if math.isnan(law) else law for kind, law in laws.items()},
-            "lazy": _over_seeds(one.lazy.min("time")),
-            "best": _over_seeds(one.test_error.min("time")),
-            "end": _over_seeds(one.test_error.isel(time=-1)),
-            "dead": float(one.dead.sum("hidden").mean()),
-        }
-    kept = ("task", "density", "width", "train", "steps", "share", "blocks", "starts", "iterations", "guess", "verdict")
-    return {
-        **{name: found.attrs[name] for name in kept},
-        "seeds": found.sizes["seed"],
-        "design": {name: float(found[name]) for name in DESIGN if name in found},
-        "methods": methods,
-    }
-
-
-def read_transfer(found: Dataset) -> dict[str, Any]:
-    """What ``transfer_experiment`` found: best rates over densities, and their drift, by optimizer, masks and rule."""
-    rates = np.exp(np.log(found.best_rate).mean("seed"))
-    drifts: dict[str, Any] = {}
-    for optimizer in found.optimizer.values:
-        for law in found.pruning.values:
-            for rule in found.rule.values:
-                at = {"optimizer": optimizer, "pruning": law, "rule": rule}
-                drifts.setdefault(str(optimizer), {}).setdefault(str(law), {})[str(rule)] = {
-                    "rates": rates.sel(at).values.tolist(),
-                    "drift": float(found.drift.sel(at)),
-                }
-    return {
-        **{name: found.attrs[name] for name in ("width", "steps", "train", "task", "verdict")},
-        "densities": found.density.values.tolist(),
-        "seeds": found.sizes["seed"],
-        "drifts": drifts,
-    }
 
 
 def rounded(value: Any) -> Any:
@@ -106,17 +54,23 @@ def rounded(value: Any) -> Any:
 
 
 def keep(folder: Path) -> list[str]:
-    """Store what is in an experiment's folder; the names of what was stored."""
+    """Store what is in an experiment's folder, and its figures; the names of what was stored."""
     from graphon_theory.data.files import load_dataset
 
     stored = []
     for path in sorted(folder.glob("*.nc")):
-        read = read_design if path.name.startswith("design-") else read_transfer if path.stem == "transfer" else None
-        if read is not None:
-            text = json.dumps(rounded(read(load_dataset(path))), indent=1, ensure_ascii=False)
-            (ROOT / STORE).mkdir(exist_ok=True)
-            (ROOT / STORE / f"{path.stem}.json").write_text(text + "\n", encoding="utf-8")
-            stored.append(path.stem)
+        read, pictures = (read_design, ()) if path.name.startswith("design-") else READERS.get(path.stem, (None, ()))
+        if read is None:
+            continue
+        found = load_dataset(path)
+        name = f"training-{found.attrs['init']}" if path.stem == "training" else path.stem
+        text = json.dumps(rounded(read(found)), indent=1, ensure_ascii=False)
+        (ROOT / STORE).mkdir(exist_ok=True)
+        (ROOT / STORE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        for picture in pictures:
+            kept = picture.replace(path.stem, name) if path.stem == "training" else picture
+            shutil.copyfile(folder / picture, ROOT / PICTURES / f"results-{kept}")
+        stored.append(name)
     return stored
 
 
@@ -204,6 +158,22 @@ def write_transfer(store: Figures) -> str:
     )
 
 
+def write_rates(store: Figures) -> str:
+    """Rates that the kernel gives and rates survived, a row a network."""
+    one = store["rates"]
+    names = {"squared": "squared", "cross_entropy": "cross-entropy"}
+    first = next(iter(one["networks"].values()))["survived"]
+    heads = [f"{names[loss]}, {batch}" for loss in names for batch in first[loss]]
+    rows = [f"| network | pruned | loss rises | diverges, about | {' | '.join(heads)} |"]
+    rows.append("|---|" + "---|" * (3 + len(heads)))
+    for name, found in one["networks"].items():
+        spans = [span for loss in names for span in found["survived"][loss].values()]
+        cells = " | ".join(f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}" for low, high in spans)
+        rates = f"{found['pruned']:g}% | {found['critical']:.3g} | {found['divergence']:.3g}"
+        rows.append(f"| {name} | {rates} | {cells} |")
+    return "\n".join(rows) + "\n\nLargest rates survived, by loss and batch size."
+
+
 def command(one: Figures) -> str:
     """What made a stored design."""
     usual = {"widths": (one["width"], 1024), "steps": (one["steps"], 200), "seeds": (one["seeds"], 5)}
@@ -217,6 +187,9 @@ WRITERS: dict[str, Callable[[Figures], str]] = {
     "designed": write_designed,
     "design-tasks": write_tasks,
     "transfer": write_transfer,
+    "claims": claims.write_claims,
+    **claims.SECTIONS,
+    "rates": write_rates,
 }
 
 

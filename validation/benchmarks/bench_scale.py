@@ -33,7 +33,7 @@ _NETWORKS = {
     "constant": gt.Network([0.5] * 4),
     "blocks": gt.Network([0.5, *[gt.StepGraphon(0.2 + 0.6 * np.eye(4))] * 2, 0.5], bias_variance=0.1),
 }
-_RIDGES = (1e-2, 1e-4, 1e-6)
+_RIDGES = (1e-2, 1e-3, 1e-4)
 _TESTS = 5000
 _LANDMARKS = 1000
 

@@ -8,6 +8,8 @@ Everything here needs torch, which the theory package never imports.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 try:
     import torch as _torch  # noqa: F401
 except ModuleNotFoundError as error:
@@ -20,6 +22,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from graphon_validation.experiments.design_experiments import design_experiment
+from graphon_validation.kernels.device_kernels import device_kernel
 from graphon_validation.kernels.empirical_kernels import empirical_kernel, kernel_product
 from graphon_validation.networks.checkpoints import ZerosWarning, from_torch, to_torch
 from graphon_validation.networks.masked_layers import MaskedLinear
@@ -33,6 +36,9 @@ from graphon_validation.studies.sweep_comparisons import compare
 from graphon_validation.studies.sweeps import width_sweep
 from graphon_validation.training.rewirings import Rewiring
 from graphon_validation.training.trainers import mask_history, train
+
+if TYPE_CHECKING:
+    from graphon_validation.kernels.gpytorch_kernels import GraphonGPyTorchKernel as GraphonGPyTorchKernel
 
 __all__ = [
     "BranchLostWarning",
@@ -51,6 +57,7 @@ __all__ = [
     "compare_ensemble",
     "dense",
     "design_experiment",
+    "device_kernel",
     "empirical_kernel",
     "from_torch",
     "kernel_product",
@@ -65,3 +72,19 @@ __all__ = [
     "trained_ensemble",
     "width_sweep",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What stands on GPyTorch, an extra: loaded where it is asked for."""
+    if name != "GraphonGPyTorchKernel":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from graphon_theory.data.checks import check_installed
+
+    check_installed(name, {"gpytorch": "gpytorch"}, "gpytorch")
+    from graphon_validation.kernels.gpytorch_kernels import GraphonGPyTorchKernel
+
+    return GraphonGPyTorchKernel
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, "GraphonGPyTorchKernel"})

@@ -15,14 +15,18 @@ from graphon_theory.data.checks import MOST_DRAWS, axes_of, number_or_word, whol
 from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError
 from graphon_validation.experiments import (
+    descent_experiments,
     design_experiments,
     kernel_experiments,
     mask_experiments,
+    mask_path_experiments,
+    sequel_experiments,
     spectrum_experiments,
     transfer_experiments,
 )
 from graphon_validation.experiments.contenders import CONTENDERS
 from graphon_validation.experiments.idx_data import WARPED, load_data
+from graphon_validation.experiments.labelled_data import SETS, labelled_data
 from graphon_validation.experiments.parts import ONLY
 from graphon_validation.experiments.path_experiments import path_sum_experiment
 from graphon_validation.experiments.protocol_experiments import protocol_experiment
@@ -136,6 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     upstream.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
     upstream.add_argument("--hidden", type=int, default=3, help="hidden layers")
     upstream.add_argument("--networks", action="store_true", help="draw and prune as many networks, and compare")
+    upstream.add_argument("--activation", default="relu")
+    upstream.add_argument("--loss", choices=["cross_entropy", "squared"], default="cross_entropy")
+    upstream.add_argument("--device", help="where networks are pruned, such as cuda")
+    upstream.add_argument("--data", default="digits", help=f"{', '.join(SETS)}, or idx:FOLDER for MNIST's files")
 
     text = "networks pruned by SynFlow against gt.synflow_network"
     synflow = command("synflow-law", text, _synflow_law, [256, 512, 1024, 2048], 4)
@@ -198,11 +206,32 @@ def _parser() -> argparse.ArgumentParser:
     kernels.add_argument("--spread-widths", type=int, nargs="+", default=kernel_experiments.SPREAD_WIDTHS)
     kernels.add_argument("--spread-seeds", type=int, default=64, help="drawn networks per width and density")
     kernels.add_argument("--device", help="where networks live, such as cuda")
+    text = "gradient descent against the curves that kernels predict, lazy and not"
+    descents = command("descent", text, _descent, [1024], 3, least=1)
+    descents.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=descent_experiments.PRUNED)
+    descents.add_argument("--density", type=float, default=DENSITY)
+    descents.add_argument("--scales", type=float, nargs="+", default=descent_experiments.SCALES, help="of the targets")
+    descents.add_argument("--steps", type=int, default=200)
+    descents.add_argument("--device", help="where networks live, such as cuda")
+    text = "factorised saliency over densities: where concentration turns into collapse"
+    sequel = command("sequel", text, _sequel, [1024], 3, least=1)
+    sequel.add_argument("--densities", type=float, nargs="+", default=sequel_experiments.DENSITIES)
+    sequel.add_argument(
+        "--strengths", type=float, nargs="+", default=sequel_experiments.STRENGTHS, help="of the factors"
+    )
+    sequel.add_argument("--samples", type=int, default=150, help="inputs of the kernels")
+    text = "masks in time: SynFlow's rounds, iterative magnitude, SET and RigL, and spectra along the way"
+    mask_paths = command("graphon-paths", text, _mask_paths, [256], 2, least=1)
+    mask_paths.add_argument(
+        "--kinds", nargs="+", choices=list(mask_path_experiments.LABELS), default=list(mask_path_experiments.LABELS)
+    )
+    mask_paths.add_argument("--density", type=float, default=0.1)
+    mask_paths.add_argument("--steps", type=int, default=400, help="of training")
     for one in (designs, transfers):
         one.add_argument("--device", default="cpu", help="where networks train, as torch names it (cuda)")
-    for one in (designs, transfers, spectra, masks, kernels):
+    for one in (designs, transfers, spectra, masks, kernels, descents, sequel, mask_paths):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
-    for one in (protocols, saliency, scores, signs, paths, upstream):
+    for one in (protocols, saliency, scores, signs, paths):
         one.add_argument("--data", default="digits", help="digits, digits28, or idx:FOLDER for MNIST's files")
     for one in (masks, spectra, training):
         one.add_argument("--data", default=WARPED, help="digits28 (warped digits), digits, or idx:FOLDER for MNIST's")
@@ -297,8 +326,12 @@ def _path_sums(chosen: argparse.Namespace) -> None:
 
 
 def _upstream(chosen: argparse.Namespace) -> None:
-    options = {name: getattr(chosen, name) for name in ("positions", "hidden", "networks")}
-    options |= {"data": load_data(chosen.data, least=_IMAGES)}
+    options = {
+        name: getattr(chosen, name) for name in ("positions", "hidden", "networks", "activation", "loss", "device")
+    }
+    named = chosen.data in SETS
+    options["data"] = labelled_data(chosen.data) if named else load_data(chosen.data, least=_IMAGES)
+    options["source"] = chosen.data
     upstream_experiment(chosen.out, chosen.densities, chosen.widths, chosen.seeds, **options)
 
 
@@ -353,6 +386,28 @@ def _kernels(chosen: argparse.Namespace) -> None:
     if chosen.quick:
         options |= kernel_experiments.QUICK
     kernel_experiments.kernel_convergence_experiment(chosen.out, chosen.methods, device=chosen.device, **options)
+
+
+def _descent(chosen: argparse.Namespace) -> None:
+    options = {"width": _one_width(chosen), "density": chosen.density, "seeds": chosen.seeds, "steps": chosen.steps}
+    if chosen.quick:
+        options |= descent_experiments.QUICK
+    descent_experiments.descent_experiment(chosen.out, chosen.methods, chosen.scales, device=chosen.device, **options)
+
+
+def _sequel(chosen: argparse.Namespace) -> None:
+    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "inputs": chosen.samples}
+    options |= {"densities": chosen.densities, "strengths": chosen.strengths}
+    if chosen.quick:
+        options |= sequel_experiments.QUICK
+    sequel_experiments.sequel_experiment(chosen.out, **options)
+
+
+def _mask_paths(chosen: argparse.Namespace) -> None:
+    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "density": chosen.density, "steps": chosen.steps}
+    if chosen.quick:
+        options |= mask_path_experiments.QUICK
+    mask_path_experiments.mask_path_experiment(chosen.out, chosen.kinds, **options)
 
 
 def _one_width(chosen: argparse.Namespace) -> int:

@@ -10,31 +10,54 @@ import pytest
 import graphon_theory as gt
 from graphon_theory.pruning.saliency_networks import Labels, labelled_network
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.upstream_experiments import traces, upstream_experiment
+from graphon_validation.experiments.labelled_data import SETS, labelled_data
+from graphon_validation.experiments.upstream_experiments import upstream_experiment, without_channel
+from tests.upstream_loops import traces
 
 X, LABELS = digits()
 PROBE = X[200:206]
+MODES = 60  # all of them
 
 
 def limit(density: float, seed: int, positions: int = 96) -> tuple[gt.Network, Labels]:
     unpruned = gt.Network([1.0] * 4, outputs=10)
     widths = (64, 256, 256, 256, 10)
-    return labelled_network(unpruned, X[:60], LABELS[:60], density, widths, positions=positions, rng=seed)
+    return labelled_network(unpruned, X[:60], LABELS[:60], density, widths, positions=positions, modes=MODES, rng=seed)
 
 
 @pytest.mark.parametrize("density", [0.2, 0.05])
-def test_without_the_channel_it_is_the_limit_kernel(density: float) -> None:
+@pytest.mark.parametrize("channel", [False, True])
+def test_the_engine_agrees_with_plain_loops(density: float, channel: bool) -> None:
     network, labels = limit(density, 3)
-    kernel = gt.limit_kernel(network, PROBE, contributions=True)
-    want = np.einsum("loii->l", kernel.ntk_layer.values) / 10
-    np.testing.assert_allclose(traces(network, labels, PROBE, channel=False), want, rtol=1e-9)
+    kernel = gt.limit_kernel(network if channel else without_channel(network), PROBE, contributions=True)
+    found = np.einsum("loii->l", kernel.ntk_layer.values) / 10
+    np.testing.assert_allclose(traces(network, labels, PROBE, channel=channel), found, rtol=1e-9)
+    np.testing.assert_allclose(kernel.ntk_layer.sum("layer"), kernel.ntk, rtol=1e-9)
+
+
+def test_data_sets_are_as_described() -> None:
+    for name in set(SETS) - {"digits"}:
+        x, labels = labelled_data(name)
+        assert len(x) == len(labels) >= 150
+        if name == "teacher":
+            assert np.linalg.lstsq(x, labels)[1].max() < 1e-20
+        else:
+            np.testing.assert_allclose(x.std(0), 1)
+            assert set(labels) == set(range(int(labels.max()) + 1))
 
 
 def test_labels_are_those_of_the_network() -> None:
     """The same seed gives the network of gt.saliency_network, and gradients that the returned weights brought back."""
     network, labels = limit(0.2, 5)
     again = gt.saliency_network(
-        gt.Network([1.0] * 4, outputs=10), X[:60], LABELS[:60], 0.2, (64, 256, 256, 256, 10), positions=96, rng=5
+        gt.Network([1.0] * 4, outputs=10),
+        X[:60],
+        LABELS[:60],
+        0.2,
+        (64, 256, 256, 256, 10),
+        positions=96,
+        modes=MODES,
+        rng=5,
     )
     assert network.describe() == again.describe()
     for one, two in zip(network.layers, again.layers, strict=True):

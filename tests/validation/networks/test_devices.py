@@ -26,15 +26,6 @@ WIDTHS = (5, 70, 60, 50, 3)
 DATA = (inputs(30, 5), np.arange(30) % 3)
 
 
-CUDA = pytest.param(
-    "cuda",
-    marks=[
-        pytest.mark.gpu,
-        pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch sees none"),
-    ],
-)
-
-
 class Generator(torch.Generator):
     """The make-believe device has none of its own."""
 
@@ -42,7 +33,7 @@ class Generator(torch.Generator):
         return super().__new__(cls)
 
 
-@pytest.fixture(params=[CUDA, other_device.NAME])
+@pytest.fixture(params=[other_device.CUDA, other_device.NAME])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     pretended = request.param == other_device.NAME
     if pretended:
@@ -131,7 +122,7 @@ def test_contenders_train_alike(device: str) -> None:
             np.testing.assert_allclose(one[name], two[name], rtol=1e-4)
 
 
-@pytest.mark.parametrize("place", [CUDA])  # a sweep's threads know nothing of the make-believe device
+@pytest.mark.parametrize("place", [other_device.CUDA])  # a sweep's threads know nothing of the make-believe device
 def test_sweeps_agree(place: str) -> None:
     pruning: dict[str, Any] = {"method": "snip", "density": 0.1, "data": DATA, "layers": [1, 2]}
     one, two = (

@@ -186,6 +186,75 @@ def kernel_figure(found: Dataset, path: Path) -> None:
     save_figure(figure, path)
 
 
+@styled
+def descent_figure(found: Dataset, path: Path) -> None:
+    """Loss over steps beside the curves of the network's own kernel and of the limit, a panel for each scale.
+
+    ``found`` is what ``descent_experiment`` returns. Raises GraphonError without matplotlib.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.6 * found.sizes["scale"] + 0.4, 3.6), layout="constrained")
+    panels = figure.subplots(1, found.sizes["scale"], sharey=True, squeeze=False)[0]
+    for axes, scale in zip(panels, found.scale.values, strict=True):
+        for name, style in zip(found.pruning.values, LINES[1:], strict=False):
+            one = found.sel(pruning=name, scale=scale).mean("seed")
+            label = f"{LABELS.get(str(name), str(name))}: {float(one.said):.2g} said, {float(one.changed):.2g}"
+            axes.semilogy(one.step, one.loss, color=style["color"], lw=1.6, label=label)
+            axes.semilogy(one.step, one.own, color=style["color"], lw=1, ls="--")
+            axes.semilogy(one.step, one.limit, color=style["color"], lw=1, ls=":")
+        axes.set(xlabel="steps", title=f"targets times {scale:g}")
+        axes.legend(fontsize=6.5, title="change of the kernel", title_fontsize=7)
+    panels[0].set(ylabel="loss over the first; dashed: own kernel, dotted: limit")
+    save_figure(figure, path)
+
+
+@styled
+def sequel_figure(found: Dataset, path: Path) -> None:
+    """Top-10 energy and complexity over densities; lines are limits, points drawn networks.
+
+    ``found`` is what ``sequel_experiment`` returns. Raises GraphonError without matplotlib.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    for axes, (name, label) in zip(
+        figure.subplots(1, 2),
+        (("energy10", "top-10 energy"), ("complexity", "complexity")),
+        strict=True,
+    ):
+        for strength, style in zip(found.strength.values, LINES[1:], strict=False):
+            one = found[name].sel(strength=strength)
+            axes.plot(found.density, one.sel(side="limit"), label=f"s = {strength:g}", **style)
+            axes.plot(found.density, one.sel(side="finite"), "o", ms=4, color=style["color"])
+        axes.set(xscale="log", ylabel=label, yscale="log" if name == "complexity" else "linear")
+        _over_densities(axes, found)
+        axes.legend(fontsize=7)
+    save_figure(figure, path)
+
+
+@styled
+def mask_path_figure(found: Dataset, path: Path) -> None:
+    """Unevenness of layers and top-10 energy over time, the latter beside (W, V) (dashed).
+
+    ``found`` is what ``mask_path_experiment`` returns. Raises GraphonError without matplotlib.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    uneven, energy = figure.subplots(1, 2)
+    for kind, style in zip(found.kind.values, LINES[1:], strict=False):
+        one = found.sel(kind=kind).mean("seed")
+        uneven.plot(one.time, one.uneven.mean("layer"), marker="o", ms=4, label=str(kind), **style)
+        energy.plot(one.time, one.energy, "o-", ms=4, color=style["color"], label=str(kind))
+        energy.plot(one.time, one.limit_energy, "--", lw=1, color=style["color"])
+    uneven.axhline(1, color="black", lw=0.8)
+    uneven.set(xlabel="share of rounds or steps", ylabel="unevenness over that of random masks", yscale="log")
+    energy.set(xlabel="share of rounds or steps", ylabel="top-10 energy; dashed: (W, V)")
+    uneven.legend(fontsize=7)
+    save_figure(figure, path)
+
+
 def _over_densities(axes: Any, found: Dataset) -> None:
     """The densities themselves below a logarithmic axis."""
     axes.set_xticks(found.density.values, [f"{density:g}" for density in found.density.values])

@@ -16,7 +16,7 @@ from xarray import DataArray, Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import check_installed, share_kept, whole_number, whole_numbers
+from graphon_theory.data.checks import MOST_DRAWS, check_installed, share_kept, whole_number, whole_numbers
 from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
 from graphon_theory.networks.connectivity import Connectivity
@@ -32,7 +32,7 @@ from graphon_validation.studies.protocols import PROTOCOLS, apply_protocol
 from graphon_validation.studies.sweep_comparisons import compare
 
 LAWS = {"random": gt.random_pruning, "magnitude": gt.magnitude_pruning}
-WIDTHS = (128, 256, 512, 1024, 2048)
+WIDTHS = (128, 256, 512, 1024)
 DENSITY = 0.2  # of the middle layers
 DENSITIES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.125, 0.0625)
 SPREAD_WIDTHS = (64, 128, 256, 512, 1024)
@@ -91,7 +91,7 @@ def kernel_convergence_experiment(
     if len(spread_widths) < 2 or len(widths) < 2:
         raise InputError(f"widths: expected at least two, got {widths} and, drawn, {spread_widths}.")
     for name, value in (("seeds", seeds), ("spread_seeds", spread_seeds)):
-        whole_number(name, value, 3)
+        whole_number(name, value, 3, MOST_DRAWS)
     x = digits()[0][:INPUTS]
 
     def pruned(one: Mapping[str, Any]) -> Dataset:

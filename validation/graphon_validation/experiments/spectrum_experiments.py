@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
+from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import check_installed, share_kept, whole_number, whole_numbers
 from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
@@ -80,8 +80,8 @@ def spectrum_experiment(
 
     Returns a Dataset over "pruning", "density", "width", "seed" and "side" (limits are the same for all seeds):
     ``log_eigenvalue`` ("mode"), the natural logarithm, ``energy5`` and ``energy10``, the shares of the trace in the
-    first 5 and 10 modes, ``effective_rank``, ``gap`` (lambda_1 / lambda_2) and ``decay``, the exponent; ``samples``
-    ("width").
+    first 5 and 10 modes, ``effective_rank``, ``gap`` (lambda_1 / lambda_2) and ``decay``, the exponent, all NaN for a
+    network that lets nothing through; ``samples`` ("width").
     """
     folder = results_folder(out)
     if one_kind(only) is None:
@@ -103,7 +103,7 @@ def spectrum_experiment(
     batch, probe = (x[:BATCH], labels[:BATCH]), x[BATCH:]
     count_of = dict(zip(widths, samples, strict=True))
     outputs = int(labels.max()) + 1
-    settings = {"hidden": hidden, "data": source, "init": INIT}
+    settings: dict[str, Any] = {"hidden": hidden, "data": source, "init": INIT}
 
     def drawn(width: int, seed: int, **options: Any) -> MaskedMLP:
         return dense((x.shape[1], *[width] * hidden, outputs), [seed, width], init=INIT, **options)
@@ -150,7 +150,7 @@ def spectrum_experiment(
     result = Dataset(
         {**variables, "samples": ("width", list(samples))},
         {**over, "seed": range(seeds), "side": list(SIDES), "mode": np.arange(1, MODES + 1)},
-        settings,
+        {**settings, "few": FEW},
     )
     result.attrs["verdict"] = verdict(result)
     save_dataset(result, folder / "spectrum.nc")
@@ -171,17 +171,19 @@ def _sampled_law(model: MaskedMLP, method: str, density: float, batch: Data) -> 
     return network_like(model, law.layers)  # the scores are the same in both parameterizations
 
 
-def _spectra(kernels: Sequence[ArrayLike], sides: Sequence[str]) -> Dataset:
-    spectra = [gt.spectrum(np.asarray(kernel)) for kernel in kernels]
-    values = {
-        "log_eigenvalue": (("side", "mode"), np.log([one.eigenvalue.values[:MODES] for one in spectra])),
-        "energy5": ("side", [float(one.energy[4]) for one in spectra]),
-        "energy10": ("side", [float(one.energy[9]) for one in spectra]),
-        "effective_rank": ("side", [one.attrs["effective_rank"] for one in spectra]),
-        "gap": ("side", [one.attrs["gap"] for one in spectra]),
-        "decay": ("side", [one.attrs["decay_exponent"] for one in spectra]),
-    }
-    return Dataset(values, {"side": list(sides), "mode": np.arange(1, MODES + 1)})
+def _spectra(kernels: Sequence[FloatArray], sides: Sequence[str]) -> Dataset:
+    """Figures of kernels by side, all NaN of one that is zero: such a network lets nothing through."""
+    values = np.full((len(kernels), MODES + len(FIGURES)), np.nan)
+    for row, kernel in zip(values, kernels, strict=True):
+        if kernel.any():
+            one = gt.spectrum(kernel)
+            with np.errstate(divide="ignore"):  # modes that are not there
+                row[:MODES] = np.log(one.eigenvalue.values[:MODES])
+            said = (one.attrs[name] for name in ("effective_rank", "gap", "decay_exponent"))
+            row[MODES:] = float(one.energy[4]), float(one.energy[9]), *said
+    figures = {name: ("side", values[:, MODES + k]) for k, name in enumerate(FIGURES)}
+    coords = {"side": list(sides), "mode": np.arange(1, MODES + 1)}
+    return Dataset({"log_eigenvalue": (("side", "mode"), values[:, :MODES]), **figures}, coords)
 
 
 def verdict(found: Dataset) -> str:

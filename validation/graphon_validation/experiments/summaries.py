@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
 
+from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import one_of
 from graphon_theory.errors import InputError, shown
 
@@ -23,6 +25,13 @@ def different(name: str, given: Any, known: Sequence[str]) -> list[str]:
     if len(set(listed)) < len(listed):
         raise InputError(f"{name}: expected at least one, all different, got {listed}.")
     return listed
+
+
+def energy(kernel: FloatArray, modes: int) -> float:
+    """The share of a kernel's trace in its largest eigenvalues; NaN where it is zero."""
+    values = np.linalg.eigvalsh(kernel)[::-1]
+    total = values.sum()
+    return float(values[:modes].sum() / total) if total > 0 else float("nan")
 
 
 def wide_console() -> Console:

@@ -19,7 +19,7 @@ from graphon_theory.errors import InputError
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import training_figure
 from graphon_validation.experiments.parts import Parts, every, gathered, one_kind, results_folder
-from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.experiments.summaries import energy, wide_console
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
@@ -105,9 +105,8 @@ def training_experiment(
         )
 
     def kernel(one: Mapping[str, Any]) -> Dataset:
-        values = np.linalg.eigvalsh(empirical_kernel(network(one), test[0][:PROBES]).ntk.values.sum(0))[::-1]
-        trace = values.sum()
-        return Dataset({"trace": trace, "energy5": values[:5].sum() / trace, "energy10": values[:10].sum() / trace})
+        own = empirical_kernel(network(one), test[0][:PROBES]).ntk.values.sum(0)
+        return Dataset({"trace": np.trace(own), "energy5": energy(own, 5), "energy10": energy(own, 10)})
 
     def trained(one: Mapping[str, Any]) -> Dataset:
         seen = train(
@@ -150,7 +149,7 @@ def training_experiment(
             **kernels.data_vars,
             **curves.data_vars,
         },
-        attrs={**shared, "learning_rate": rates[0], "inputs": len(own[0])},
+        attrs={**shared, "learning_rate": rates[0], "inputs": len(own[0]), "data": source},
     ).drop_vars("seed")
     if unpruned:
         found["dense"] = gathered(uncut, whole).curve.isel(pruning=0, density=0, drop=True).drop_vars("seed")

@@ -1,106 +1,44 @@
-"""What the channel upstream of THEORY §10, which the limit of saliency pruning leaves out, is worth."""
+"""What the channel upstream of THEORY §10 is worth in the limit of saliency pruning, by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
-from scipy.special import ndtr
 from xarray import Dataset
 
+import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.files import save_dataset
+from graphon_theory.networks.connectivity import Connectivity, Known
 from graphon_theory.networks.network import Network
-from graphon_theory.pruning.saliency_networks import Labels, labelled_network
 from graphon_validation.experiments.digits import digits
+from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
 from graphon_validation.experiments.summaries import wide_console
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
-from graphon_validation.networks.masked_mlps import dense
+from graphon_validation.networks.masked_mlps import as_tensor, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.training.losses import Data
 
 BATCH, PROBES, HIDDEN = 200, 40, 3
-_TINY = 1e-24  # variance from which a unit counts as sure
-_RANK = 1e-10  # of the largest singular value
+KINDS = ("without", "with", "own")
 
 
-@dataclass(frozen=True)
-class Forward:
-    """What comes up one weight layer to an input itself, and goes on: arrays (positions, inputs).
+def without_channel(network: Network) -> Network:
+    """A network of ``gt.saliency_network`` whose positions tell nothing of what comes back to them."""
 
-    ``features``: C below the layer; ``slope``: Cdot of its units, which for ReLU is E[phi'] too.
-    """
+    def stripped(layer: Connectivity) -> Connectivity:
+        known = layer.known
+        if known is not None:
+            known = Known(known.profiles, known.bias, known.bias_mean)
+        return Connectivity(layer.mask, layer.variance, layer.drift, known=known)
 
-    mask: FloatArray
-    variance: FloatArray
-    features: FloatArray
-    slope: FloatArray
-
-
-def forward_layers(network: Network, x: FloatArray) -> list[Forward]:
-    """The recursion of THEORY §10 in plain arrays, for a bias-free ReLU network of ``saliency_network`` and (x, x)."""
-    features, means, found = x.T**2, x.T, []
-    for number, (layer, sigma) in enumerate(zip(network.layers, network.weight_variance, strict=True)):
-        mask, variance, drift = (np.asarray(g.values) for g in (layer.mask, layer.variance, layer.drift))  # type: ignore[attr-defined]
-        senders = mask.shape[1]
-        mu = np.sqrt(sigma) * drift @ means / senders
-        k = sigma * variance @ features / senders
-        if number == 0:
-            k -= sigma * drift**2 @ features / senders**2
-        if layer.known is not None:
-            for profile in layer.known.profiles:
-                k -= sigma * (np.asarray(profile.values) @ means / senders) ** 2  # type: ignore[attr-defined]
-        root = np.sqrt(np.maximum(k, _TINY))
-        share, density = ndtr(mu / root), np.exp(-((mu / root) ** 2) / 2) / np.sqrt(2 * np.pi)
-        found.append(Forward(mask, variance, features, share))
-        features, means = (mu**2 + root**2) * share + mu * root * density, mu * share + root * density
-    return found
-
-
-def traces(network: Network, labels: Labels, x: FloatArray, *, channel: bool) -> FloatArray:
-    """Traces of NTK_l over the inputs, meaned over outputs, by weight layer; with or without the channel upstream.
-
-    With Gamma_s(u) the orthonormal modes of the gradients above and d_v the coordinates of unit v's own gradient in
-    them, hidden layers below the last get
-
-        B^l(v) / Cdot^l(v) = sigma_w^2 int V(u,v) B^{l+1}(u) du + nu_v^2 - sum_s l_vs^2,
-        l_vs = sigma_w int V(u,v) Gamma_s(u) j_u du,    nu_v = sum_s d_vs l_vs,    j_u = E[phi'(h_u)] nu_u,
-
-    from nu_v = sigma_w m w_ov at the last one, at each input with itself.
-    """
-    layers, sigmas = forward_layers(network, x), network.weight_variance
-    outputs, inputs = len(layers[-1].mask), len(x)
-    own = [sigma * f.mask @ f.features / f.mask.shape[1] for f, sigma in zip(layers, sigmas, strict=True)]
-    found = np.empty(len(layers))
-    found[-1] = own[-1].sum() / outputs
-    last = layers[-1]
-    back = np.repeat(sigmas[-1] * last.variance.T[:, :, None], inputs, 2)  # (units, outputs, inputs)
-    nu = np.repeat(np.sqrt(sigmas[-1]) * (last.mask * labels.back[-1]).T[:, :, None], inputs, 2)
-    for number in range(len(layers) - 2, -1, -1):
-        slope = layers[number].slope[:, None]
-        back, mean = slope * back, slope * nu
-        units = len(back)
-        found[number] = (back * own[number][:, None]).sum() / (units * outputs)
-        if number == 0:
-            break
-        variance, sigma = layers[number].variance, sigmas[number]
-        flat, through = mean.reshape(units, -1), variance.T @ back.reshape(units, -1)
-        back = sigma * through.reshape(-1, outputs, inputs) / units
-        nu = np.zeros_like(back)
-        if channel:
-            modes, sizes, _ = np.linalg.svd(labels.gradients[number], full_matrices=False)
-            modes = modes[:, sizes > _RANK * sizes[0]]
-            coordinates = labels.back[number - 1].T @ modes
-            scale = np.sqrt(sigma / units)
-            for v, d in enumerate(coordinates):
-                shares = scale * (variance[:, v, None] * modes).T @ flat
-                nu[v] = (d @ shares).reshape(outputs, inputs)
-                back[v] += nu[v] ** 2 - (shares**2).sum(0).reshape(outputs, inputs)
-    return found
+    return network.with_layers([stripped(layer) for layer in network.layers])
 
 
 def upstream_experiment(
@@ -112,65 +50,112 @@ def upstream_experiment(
     hidden: int = HIDDEN,
     networks: bool = False,
     positions: int = 512,
+    activation: str = "relu",
+    loss: str = "cross_entropy",
     data: Data | None = None,
+    source: str = "digits",
+    device: str | None = None,
     console: Console | None = None,
+    progress: bool = False,
 ) -> Dataset:
-    """What the channel upstream adds to the trace of ``gt.saliency_network``, which has it at the last layer alone.
+    """What the channel upstream adds to the trace of ``gt.saliency_network`` below its last hidden layer.
 
-    Bias-free ReLU with ``hidden`` hidden layers pruned on 200 digits, cross-entropy, kernels of 40 others; ``seeds``
-    limits with positions of their own for each width and density. Prints a table, writes ``upstream.nc``.
+    Bias-free networks with ``hidden`` hidden layers pruned on 200 inputs (fewer where there are not 240), kernels of 40
+    others; ``seeds`` limits with positions of their own for each width and density. ``data`` = (x, labels or targets),
+    called ``source`` in what is kept, digits if None; labels become indicators for the loss "squared". Limits, and
+    networks, are kept as they finish. Prints a table, writes ``upstream.nc``.
 
     Returns a Dataset over "density", "width" and "seed": ``added``, the share of the trace that the channel adds;
     and with "layer" ``factor``, what it multiplies the layer's own trace by. With ``networks`` as many are drawn and
-    pruned, and over "density", "width" and "layer" there are ``ratio``, their mean trace over that of limits without
-    the channel, ``ratio_with`` over that with it, and the errors ``ratio_error`` and ``ratio_with_error``.
+    pruned (on ``device``), and over "density", "width" and "layer" there are ``ratio``, their mean trace over that of
+    limits without the channel, and ``ratio_with`` over that with it, over "density" and "width" ``whole`` and
+    ``whole_with``, the same of all layers together, and ``square``, the mean of f^2 over that of limits; the error of
+    each has ``_error`` to its name.
     """
     console = console or wide_console()
     x, labels = digits() if data is None else data
-    batch, probe = x[:BATCH], x[BATCH : BATCH + PROBES]
-    classes = int(labels.max()) + 1
-    unpruned = Network([1.0] * (hidden + 1), outputs=classes)
-    both = np.empty((2, len(densities), len(widths), seeds, hidden + 1))
-    own = np.empty(both.shape[1:])
-    for where in np.ndindex(*both.shape[1:4]):
-        density, width, seed = densities[where[0]], widths[where[1]], where[2]
-        counts = (x.shape[1], *[width] * hidden, classes)
+    count = min(BATCH, len(x) - PROBES)
+    outputs = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    targets = np.eye(outputs)[labels] if loss == "squared" and labels.ndim == 1 else labels
+    batch, probe = (x[:count], targets[:count]), x[count : count + PROBES]
+    settings = {"hidden": hidden, "positions": positions, "activation": activation, "loss": loss, "data": source}
+    over: dict[str, Sequence[Any]] = {"density": list(densities), "width": list(widths), "seed": range(seeds)}
+
+    def make(one: Mapping[str, Any]) -> Dataset:
+        width, seed = one["width"], one["seed"]
+        counts = (x.shape[1], *[width] * hidden, outputs)
+        plain = Network([1.0] * (hidden + 1), activation=activation, outputs=outputs)
         rng = np.random.default_rng([seed, width])
-        limit, drawn = labelled_network(unpruned, batch, labels[:BATCH], density, counts, positions=positions, rng=rng)
-        both[(slice(None), *where)] = [traces(limit, drawn, probe, channel=channel) for channel in (False, True)]
+        limit = gt.saliency_network(plain, *batch, one["density"], counts, loss=loss, positions=positions, rng=rng)
+        kernels = [gt.limit_kernel(one, probe, contributions=True) for one in (without_channel(limit), limit)]
+        second = kernels[1].nngp.values.reshape(outputs, len(probe), -1)
+        squares = [np.einsum("oii->", second) + float((kernels[1]["mean"] ** 2).sum())]
         if networks:
-            model = prune(dense(counts, [seed, width]), "snip", density, (batch, labels[:BATCH]))
-            kernels = empirical_kernel(model, probe, per_layer=True).ntk_layer.transpose("layer", "output", "x", "x2")
-            own[where] = np.einsum("loii->l", kernels.values) / classes
-    over = ("density", "width", "seed")
-    without, with_it = both.sum(-1)
+            model = dense(counts, [seed, width], activation=activation).to(device)
+            prune(model, "snip", one["density"], batch, loss=loss)
+            kernels.append(empirical_kernel(model, probe, per_layer=True))
+            with torch.no_grad():
+                squares.append(float((model(as_tensor(model, probe, "x")) ** 2).sum()))
+        traces = [_layer_traces(kernel, outputs) for kernel in kernels]
+        return Dataset({"trace": (("kind", "layer"), traces), "square": ("side", squares)})
+
+    parts = Parts(results_folder(out), "upstream", {**settings, "networks": networks})
+    measured = gathered(parts.all(every(over), make, progress=progress), over)
+    traces = measured.trace.transpose("kind", *over, "layer").values
+    without, with_it = traces[:2].sum(-1)
+    layers = range(1, hidden + 2)
     found = Dataset(
-        {"added": (over, with_it / without - 1), "factor": ((*over, "layer"), both[1] / both[0])},
-        {"density": list(densities), "width": list(widths), "layer": range(1, hidden + 2)},
-        {"positions": positions, "hidden": hidden},
+        {"added": (tuple(over), with_it / without - 1), "factor": ((*over, "layer"), traces[1] / traces[0])},
+        {"density": list(densities), "width": list(widths), "layer": layers},
+        settings,
     )
     if networks:
-        for name, limits in (("ratio", both[0]), ("ratio_with", both[1])):
-            ratio, error = ratios(own, limits)
-            found[name], found[f"{name}_error"] = (
-                (("density", "width", "layer"), ratio),
-                (("density", "width", "layer"), error),
-            )
-    save_dataset(found, out / "upstream.nc")
-    table = Table(title=f"the channel upstream, {seeds} limits each", caption="added to the trace; factor by layer")
-    for heading in ("density", "width", "added ± error", *(f"layer {n}" for n in range(1, hidden + 2))):
+        squares = measured.square.transpose("side", *over).values[..., None]
+        pairs = {
+            "ratio": (traces[2], traces[0]),
+            "ratio_with": (traces[2], traces[1]),
+            "whole": (traces[2].sum(-1, keepdims=True), without[..., None]),
+            "whole_with": (traces[2].sum(-1, keepdims=True), with_it[..., None]),
+            "square": (squares[1], squares[0]),
+        }
+        for name, both in pairs.items():
+            dims = ("density", "width", *(["layer"] if name.startswith("ratio") else []))
+            for title, values in zip((name, f"{name}_error"), ratios(*both), strict=True):
+                found[title] = dims, values if "layer" in dims else values[..., 0]
+    save_dataset(found, results_folder(out) / "upstream.nc")
+    console.print(_table(found, seeds, networks=networks))
+    return found
+
+
+def _layer_traces(kernel: Dataset, outputs: int) -> FloatArray:
+    """Traces of NTK_l over the inputs, meaned over outputs."""
+    values = kernel.ntk_layer.transpose("layer", ..., "x", "x2").values
+    found: FloatArray = np.einsum("loii->l", values.reshape(len(values), outputs, *values.shape[-2:])) / outputs
+    return found
+
+
+def _table(found: Dataset, seeds: int, *, networks: bool) -> Table:
+    settings = ", ".join(str(found.attrs[name]) for name in ("data", "activation", "loss"))
+    table = Table(
+        title=f"the channel upstream: {settings}, {seeds} limits each",
+        caption="added to the trace; factor by layer" + ("; own / limit: all layers, each, f^2" if networks else ""),
+    )
+    for heading in ("density", "width", "added ± error", *(f"layer {n}" for n in found.layer.values), "f^2"):
         table.add_column(heading, justify="right")
-    for density in densities:
-        for width in widths:
+    for density in found.density.values:
+        for width in found.width.values:
             row = found.sel(density=density, width=width)
             error = float(row.added.std("seed", ddof=1)) / seeds**0.5
             cells = [f"{factor:.3f}" for factor in row.factor.mean("seed").values]
             table.add_row(f"{density:g}", f"{width:,}", f"{float(row.added.mean()):+.2%} ± {error:.2%}", *cells)
-            for name, title in (("ratio", "own / limit"), ("ratio_with", "with the channel")) if networks else ():
-                pairs = zip(row[name].values, row[f"{name}_error"].values, strict=True)
-                table.add_row("", "", title, *(f"{value:.2f} ± {error:.2f}" for value, error in pairs))
-    console.print(table)
-    return found
+            for end, title in (("", "own / limit without"), ("_with", "with")) if networks else ():
+                cells = [_cell(row, f"whole{end}"), *(_cell(row.sel(layer=n), f"ratio{end}") for n in row.layer.values)]
+                table.add_row("", title, *cells, _cell(row, "square") if end else "")
+    return table
+
+
+def _cell(row: Dataset, name: str) -> str:
+    return f"{float(row[name]):.2f} ± {float(row[f'{name}_error']):.2f}"
 
 
 def ratios(own: FloatArray, limits: FloatArray) -> tuple[FloatArray, FloatArray]:

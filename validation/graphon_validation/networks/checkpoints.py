@@ -24,6 +24,7 @@ from graphon_validation.networks.masked_mlps import MaskedMLP, checked_model
 from graphon_validation.networks.torch_activations import torch_activation
 
 _SHARE = 0.01  # of exact zeros in an unmasked layer, beyond which somebody has pruned it
+_LARGEST = 1e100  # deviation of weights: its square, times a fan-in, is a number
 _PASSED_OVER = (nn.Flatten, nn.Dropout, nn.Identity)
 _NAMES: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",
@@ -291,7 +292,10 @@ def _laws(init: Any, layers: Sequence[_Layer]) -> list[tuple[float, str, bool]]:
     if len(several) != len(layers):
         raise InputError(f"init: expected one deviation, or {len(layers)} (one per layer), got {len(several)}.")
     expected = "a name of a law, or positive deviations of the dense weights"
-    return [(checks.positive_number("init", one, expected=expected), "normal", False) for one in several]
+    deviations = [checks.positive_number("init", one, expected=expected) for one in several]
+    if max(deviations) > _LARGEST:
+        raise InputError(f"init: expected {expected} of at most {_LARGEST:g}, got {max(deviations):g}.")
+    return [(one, "normal", False) for one in deviations]
 
 
 def _masked(layer: _Layer, deviation: float, law: str, like_torch: bool, *, zeros_pruned: bool) -> MaskedLinear:

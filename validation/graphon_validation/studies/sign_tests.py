@@ -389,9 +389,10 @@ def layer_signals(model: MaskedMLP, x: ArrayLike | DataArray, redraws: int = 64,
         moments, variance, ceiling = _redrawn(field, reads, mass, redraws, generator)
         mean, second, third = moments.T.double()
         expected = float(mean.sum())
-        if not math.isfinite(expected) or not bool(torch.isfinite(own).all()):
+        numbers = torch.stack([own, variance.to(own), (mass * field.h.square().sum(1)).to(own)])
+        if not math.isfinite(expected) or not bool(torch.isfinite(numbers).all()):
             raise NetworkError(
-                f"model: signals of hidden layer {number} are not finite; look for weights that overflow."
+                f"model: signals of hidden layer {number} are not finite; look for weights or inputs that overflow."
             )
         total_variance = float(variance.sum())
         if expected == 0 or total_variance == 0:

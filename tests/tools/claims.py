@@ -1,0 +1,268 @@
+"""The papers' claims beside what is stored: one row each in docs/results/claims.toml, written into docs/results.md.
+
+A row names what is claimed and the published figure, what networks and limits gave here, a verdict and the command.
+Numbers of ours are never typed: ``{NAME/KEY/KEY|FORMAT}`` is replaced by what docs/results/NAME.json holds there, a
+list by its numbers with spaces between; ``{NAME/KEY - NAME/KEY|FORMAT}`` by the difference.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CLAIMS = "docs/results/claims.toml"
+VERDICTS = (
+    "explained",
+    "only with V",
+    "only with D or saliency theory",
+    "finite width",
+    "not explained",
+    "not run",
+)
+FIELDS = ("group", "claim", "published", "finite", "limit", "verdict", "why", "command")
+LABELS = {
+    "random": "random",
+    "magnitude": "magnitude",
+    "snip": "SNIP",
+    "grasp": "GraSP",
+    "synflow": "SynFlow",
+    "set": "SET",
+    "rigl": "RigL",
+    "imp": "iterative magnitude",
+}
+_PLACE = re.compile(r"\{([^{}|]+)\|([^{}]*)\}")
+
+Figures = Mapping[str, Any]
+
+
+def rows() -> list[dict[str, str]]:
+    """All claims in the order of the page."""
+    return list(tomllib.loads((ROOT / CLAIMS).read_text(encoding="utf-8"))["row"])
+
+
+def found_at(store: Figures, path: str) -> Any:
+    """What the store holds at NAME/KEY/KEY; of a list by number. Raises KeyError with the path."""
+    value: Any = store
+    for key in path.strip().split("/"):
+        try:
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise KeyError(f"{path}: nothing is stored there") from None
+    return value
+
+
+def resolved(store: Figures, text: str) -> str:
+    """The text with stored numbers in place of their paths."""
+
+    def number(found: re.Match[str]) -> str:
+        values = [found_at(store, path) for path in found[1].split(" - ")]
+        parts = [list(one) if isinstance(one, list) else [one] for one in values]
+        taken = [a - sum(rest) for a, *rest in zip(*parts, strict=True)] if len(parts) > 1 else parts[0]
+        return " ".join(format(one, found[2]) for one in taken)
+
+    return _PLACE.sub(number, text)
+
+
+def write_claims(store: Figures) -> str:
+    """A table for each group of claims."""
+    parts: list[str] = []
+    for group in dict.fromkeys(row["group"] for row in rows()):
+        parts += [f"**{group}**"]
+        table = ["| claim | published | networks | limit | verdict |", "|---|---|---|---|---|"]
+        commands = []
+        for row in (one for one in rows() if one["group"] == group):
+            cells = (resolved(store, row[name]) for name in ("claim", "published", "finite", "limit"))
+            why = resolved(store, row["why"])
+            table.append(f"| {' | '.join(cells)} | *{row['verdict']}*{': ' + why if why else ''} |")
+            commands.append(f"`{row['command']}`")
+        parts += ["\n".join(table), "; ".join(dict.fromkeys(commands))]
+    return "\n\n".join(parts)
+
+
+def _label(name: str) -> str:
+    return LABELS.get(name, name)
+
+
+def _picture(name: str, text: str) -> str:
+    return f"![{text}](images/results-{name}.png)"
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = "|---|" + "---:|" * (len(heads) - 1)
+    return "\n".join([f"| {' | '.join(heads)} |", rule, *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def write_masks(store: Figures) -> str:
+    one = store["mask-convergence"]
+    at, top = f"{one['at']:g}", one["largest"]
+    widths = list(one["distance"]["random"][at])
+    lines = []
+    for method in one["distance"]:
+        for text, name in ((f"{_label(method)}, to {top:,}", "distance"), ("constant graphon", "null")):
+            lines.append([text, *(f"{one[name][method][at][width]:.2f}" for width in widths)])
+        lines.append(["two draws of one width", *(f"{one['between'][method][at][width]:.2f}" for width in widths)])
+    if "law_distance" in one:
+        for text, name in (
+            ("SynFlow's law, to itself at the widest", "law_distance"),
+            ("SynFlow to its law", "to_law"),
+        ):
+            lines.append([text, *(f"{one[name][width]:.2f}" for width in widths)])
+    uneven = ", ".join(f"{_label(method)} {value:.1f}" for method, value in one["uneven"].items())
+    kept = "; ".join(f"{_label(m)} {' '.join(f'{p:.3f}' for p in values)}" for m, values in one["kept"].items())
+    return "\n\n".join(
+        [
+            _table([f"density {at}, width", *(f"{int(width):,}" for width in widths)], lines),
+            f"Distance of the widest network's tables to a constant, over that of random masks: {uneven}. Densities of "
+            f"its layers, from the inputs: {kept}.",
+            one["verdict"],
+            _picture("mask-distances", "distances over widths"),
+            _picture("mask-convergence", "block densities of every layer"),
+        ]
+    )
+
+
+def write_spectrum(store: Figures) -> str:
+    one = store["spectrum"]
+    parts = []
+    for width, samples in one["samples"].items():
+        methods = one[width]
+        densities = list(next(iter(methods.values())))
+        lines = []
+        for method, found in methods.items():
+            for side, text in (("finite", ""), ("few", ", few"), ("limit", ", limit")):
+                energies = (f"{found[p][side]['energy5'][0]:.3f}" for p in densities)
+                lines.append([f"{_label(method)}{text}", *energies])
+        parts.append(f"Top-5 energy, width {int(width):,}, {samples:,} inputs (few and limit: on the first 128).")
+        parts.append(
+            _table([f"sparsity (%), width {int(width):,}", *(f"{100 * (1 - float(p)):g}" for p in densities)], lines)
+        )
+    width = next(iter(one["samples"]))
+    lines = [
+        [_label(method), *(f"{value:.2f}" for value in found["0.2"]["finite"]["log"])]
+        for method, found in one[width].items()
+    ]
+    parts.append(f"Logarithms of the ten largest eigenvalues at density 0.2, width {int(width):,}, of networks.")
+    parts.append(_table(["masks", *map(str, range(1, 11))], lines))
+    return "\n\n".join([*parts, one["verdict"], _picture("spectrum", "spectra over densities")])
+
+
+def write_training(store: Figures) -> str:
+    parts = []
+    for init in ("he", "torch"):
+        one = store.get(f"training-{init}")
+        if one is None:
+            continue
+        rate = next(iter(one["curve"]))
+        densities = list(next(iter(one["curve"][rate].values())))
+        density = "0.2" if "0.2" in densities else densities[0]
+        lines = [
+            [_label(method), *(f"{value:.3g}" for value in found[density])]
+            for method, found in one["curve"][rate].items()
+        ]
+        if "dense" in one:
+            lines.append(["dense", *(f"{value:.3g}" for value in one["dense"][rate]["curve"])])
+        settings = f"width {one['width']:,}, {one['inputs']:,} inputs, {one['seeds']} seeds"
+        parts.append(f"Loss over steps, law of initial weights `{init}`, rate {rate}, density {density}; {settings}.")
+        parts.append(_table(["steps of Adam", *map(str, one["steps"])], lines))
+        lines = [
+            [f"{_label(method)}, rate {r}", *(" ± ".join(f"{v:.3g}" for v in found[p]) for p in densities)]
+            for r, methods in one["last"].items()
+            for method, found in methods.items()
+        ]
+        parts.append(f"Loss after {one['steps'][-1]} steps over sparsity, ± standard deviation.")
+        parts.append(_table(["sparsity (%)", *(f"{100 * (1 - float(p)):g}" for p in densities)], lines))
+        parts.append(_picture(f"training-{init}", f"losses over steps, {init}"))
+    return "\n\n".join(parts)
+
+
+def write_kernels(store: Figures) -> str:
+    one = store["kernel-convergence"]
+    lines = [
+        [
+            f"{_label(method)}, {protocol}",
+            f"{found['fitted']:.4f} ± {found['fitted_error']:.4f}",
+            f"{found['bias']:+.2f} ± {found['bias_error']:.2f}",
+            f"{found['spread_slope']:+.3f} ± {found['spread_slope_error']:.3f}",
+        ]
+        for method, protocols in one["by_protocol"].items()
+        for protocol, found in protocols.items()
+    ]
+    spread = [
+        [p, *(f"{value * n**0.5:.2f}" for value, n in zip(values, one["drawn_widths"], strict=True))]
+        for p, values in one["spread"].items()
+    ]
+    return "\n\n".join(
+        [
+            f"Traces over their limits at density {one['kept']:g}, fitted by k + c/n over widths "
+            f"{', '.join(f'{n:,}' for n in one['widths'])}, {one['seeds']} networks each, and the slope of the spread.",
+            _table(["masks, protocol", "k", "c", "slope"], lines),
+            f"Deviation of the trace over its mean, times n^(1/2), of {one['spread_seeds']} drawn networks each.",
+            _table(["density, width", *(f"{n:,}" for n in one["drawn_widths"])], spread),
+            one["verdict"],
+            _picture("kernel-convergence", "bias and spread over widths"),
+        ]
+    )
+
+
+def write_descent(store: Figures) -> str:
+    one = store["descent"]
+    lines = [
+        [
+            f"{_label(method)}, targets times {scale}",
+            f"{found['said']:.2g}",
+            f"{found['changed']:+.2g}",
+            f"{found['off_own']:.2g}",
+            f"{found['off_limit']:.2g}",
+        ]
+        for method, scales in one["cases"].items()
+        for scale, found in scales.items()
+    ]
+    heads = ["masks", "change of the kernel: said", "measured", "loss off own kernel's curve", "off the limit's"]
+    return "\n\n".join(
+        [_table(heads, lines), one["verdict"], _picture("descent", "gradient descent and its predictions")]
+    )
+
+
+def write_sequel(store: Figures) -> str:
+    one = store["sequel"]
+    densities = [f"{p:g}" for p in one["densities"]]
+    lines = [
+        [f"s = {s}, {text}", *(f"{one[name][s][p]['limit']:.3g}" for p in densities)]
+        for s in one["complexity"]
+        for name, text in (("energy10", "top-10 energy"), ("complexity", "complexity"))
+    ]
+    return "\n\n".join(
+        [_table(["density (limit)", *densities], lines), one["verdict"], _picture("sequel", "energy and complexity")]
+    )
+
+
+def write_paths(store: Figures) -> str:
+    one = store["graphon-paths"]
+    heads = ["masks", "density", "uneven, end", "changed a step", "top-10 energy", "(W, V)"]
+    lines = [
+        [
+            _label(kind),
+            f"{one['density'][kind][0]:.2g} to {one['density'][kind][-1]:.2g}",
+            f"{one['uneven'][kind][-1]:.2f}",
+            f"{one['changed'][kind][-1]:.3f}",
+            f"{one['energy'][kind][0]:.3f} to {one['energy'][kind][-1]:.3f}",
+            f"{one['limit_energy'][kind][0]:.3f} to {one['limit_energy'][kind][-1]:.3f}",
+        ]
+        for kind in one["density"]
+    ]
+    return "\n\n".join([_table(heads, lines), one["verdict"], _picture("graphon-paths", "masks in time")])
+
+
+SECTIONS: dict[str, Callable[[Figures], str]] = {
+    "masks": write_masks,
+    "spectra": write_spectrum,
+    "training": write_training,
+    "kernels": write_kernels,
+    "descent": write_descent,
+    "sequel": write_sequel,
+    "mask-paths": write_paths,
+}
