@@ -16,12 +16,16 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tests.tools import claims, figures
+from tests.tools.law_results import LAW_READERS, LAW_WRITERS, read_upstream
 from tests.tools.result_readers import READERS, read_design
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STORE, PAGE, PICTURES = "docs/results", "docs/results.md", "docs/images"
@@ -35,6 +39,7 @@ LABELS = {
 }
 CONTENDERS = ("designed", "random", "magnitude", "dense", *LABELS)
 TASKS = ("relevant", "groups", "isotropic", "teacher", "breast_cancer", "digits")
+OF_MANY = {"design": read_design, "upstream": read_upstream}  # by the first word of the names of files that go together
 DIGITS = 6  # significant ones of every number that is stored: more than is printed
 
 Figures = Mapping[str, Any]
@@ -59,11 +64,13 @@ def keep(folder: Path) -> list[str]:
 
     stored = []
     for path in sorted(folder.glob("*.nc")):
-        read, pictures = (read_design, ()) if path.name.startswith("design-") else READERS.get(path.stem, (None, ()))
+        word, several, _ = path.stem.partition("-")
+        one = (OF_MANY.get(word) if several else None, ())
+        read, pictures = {**READERS, **LAW_READERS}.get(path.stem, one)
         if read is None:
             continue
         found = load_dataset(path)
-        name = f"training-{found.attrs['init']}" if path.stem == "training" else path.stem
+        name = f"training-{_kind(found)}" if path.stem == "training" else path.stem
         text = json.dumps(rounded(read(found)), indent=1, ensure_ascii=False)
         (ROOT / STORE).mkdir(exist_ok=True)
         (ROOT / STORE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
@@ -72,6 +79,11 @@ def keep(folder: Path) -> list[str]:
             shutil.copyfile(folder / picture, ROOT / PICTURES / f"results-{kept}")
         stored.append(name)
     return stored
+
+
+def _kind(found: Dataset) -> str:
+    """Which of the trainings: the law of the initial weights, and whether it is about rates."""
+    return f"{found.attrs['init']}{'-rates' if found.sizes['rate'] > 1 else ''}"
 
 
 def load() -> dict[str, Any]:
@@ -193,6 +205,7 @@ WRITERS: dict[str, Callable[[Figures], str]] = {
     "claims": claims.write_claims,
     **claims.SECTIONS,
     "rates": write_rates,
+    **LAW_WRITERS,
 }
 
 
