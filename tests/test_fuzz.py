@@ -141,7 +141,7 @@ def test_what_escaped_once_is_refused(
 
 def test_pictures_of_changed_results_are_refused() -> None:
     found = gt.kernel_density(gt.Network([1.0, 0.5, 1.0]), [1.0, 0.0], [0.5, 0.5], 2)
-    with pytest.raises(gt.InputError, match=r"got one that cannot be drawn \(KeyError: 'layer'\)"):
+    with pytest.raises(gt.InputError, match=r"got one that does not draw \(KeyError: 'layer'\)"):
         gt.plots.density(found.assign_attrs().drop_attrs())
 
 

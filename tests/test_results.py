@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.tools import results
+from tests.tools import claims, results
 
 STORE = results.load()
 
@@ -36,6 +36,45 @@ def test_verdicts_follow_from_what_is_stored() -> None:
         assert all(len(found["best"]) == (2 if one["seeds"] > 1 else 1) for found in one["methods"].values())
         # the best is the least over time, so neither the end nor the training mean, where all start, is below it
         assert all(found["best"][0] <= min(found["end"][0], one["guess"]) + 1e-3 for found in one["methods"].values())
+
+
+ROWS = claims.rows()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['group'][:20]}: {row['claim'][:30]}")
+def test_every_claim_has_a_verdict_its_numbers_and_a_command(row: dict[str, str]) -> None:
+    assert set(row) == set(claims.FIELDS)
+    assert row["verdict"] in claims.VERDICTS
+    assert row["published"]
+    said = claims.answered(STORE, row)
+    if said["verdict"] != "not run":
+        assert re.search(r"\d", said["finite"] + said["limit"])
+        assert said["why"]
+    for name in ("finite", "limit", "why"):
+        # numbers of ours come from the store: what is typed is names, densities and sizes, never a decimal of a result
+        typed = re.sub(r"\{[^{}]*\}|\([^()]*\)|density 0\.1|times 0\.1|0\.21", "", row[name])
+        assert not re.search(r"\d\.\d\d", typed)
+    words = row["command"].split()
+    assert words[:3] == ["python", "-m", "graphon_validation"]
+    assert words[-2:] == ["--out", "DIR"]
+
+
+def test_stored_numbers_are_read_and_missing_ones_are_not_made_up() -> None:
+    store = {"one": {"a": {"0.2": [1.25, 2.5]}, "b": 0.5}}
+    assert claims.resolved(store, "x {one/a/0.2|.1f} y {one/a/0.2/1 - one/b|+.2f}") == "x 1.2 2.5 y +2.00"
+    with pytest.raises(KeyError, match="one/c: nothing is stored there"):
+        claims.resolved(store, "{one/c|g}")
+    row = dict.fromkeys(claims.FIELDS, "") | {"finite": "{two/a|g}", "verdict": "explained"}
+    assert claims.answered(store, row)["verdict"] == "not run"
+
+
+def test_commands_of_claims_are_commands() -> None:
+    pytest.importorskip("torch")
+    from graphon_validation.commands import _parser
+
+    for row in ROWS:
+        chosen = _parser().parse_args(row["command"].split()[3:])
+        assert chosen.experiment == row["command"].split()[3]
 
 
 def test_a_figure_changed_by_hand_is_found_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

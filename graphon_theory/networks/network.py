@@ -9,7 +9,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import tomli_w
 
 from graphon_theory.activations.activation import Activation, as_activation
 from graphon_theory.data.checks import axes_of, whole_number
@@ -28,6 +27,7 @@ from graphon_theory.networks.specs import (
     refuse_unknown,
     stage_from_spec,
     stage_spec,
+    toml_text,
 )
 from graphon_theory.networks.stage_tables import stage_table
 from graphon_theory.networks.stages import (
@@ -242,7 +242,7 @@ class Network(Record):
         Raises SpecError for callables, arrays over 4,096 entries and what is ``Known`` of single units: text would not
         hold them; :meth:`save` holds all but callables.
         """
-        return tomli_w.dumps(_to_dict(self, SPECS))
+        return toml_text(_to_dict(self, SPECS))
 
     @classmethod
     def from_toml(cls, text: str) -> Network:
@@ -301,8 +301,8 @@ class Network(Record):
 
     @cached_property
     def _description(self) -> str:
-        text = tomli_w.dumps(_to_dict(self, SUMMARIES))
-        return text if len(text) <= _READABLE else tomli_w.dumps(_to_dict(self, SHORT_SUMMARIES))
+        text = toml_text(_to_dict(self, SUMMARIES))
+        return text if len(text) <= _READABLE else toml_text(_to_dict(self, SHORT_SUMMARIES))
 
     def _repr_html_(self) -> str:
         """A table of the stages, with small heat maps of their graphons, as HTML and inline SVG."""

@@ -67,6 +67,14 @@ def resolved(store: Figures, text: str) -> str:
     return _PLACE.sub(number, text)
 
 
+def answered(store: Figures, row: Mapping[str, str]) -> dict[str, str]:
+    """A row with its numbers; one whose experiment is not stored is not run, whatever it would say."""
+    try:
+        return {name: resolved(store, text) for name, text in row.items()}
+    except KeyError:
+        return {**row, "finite": "", "limit": "", "verdict": "not run", "why": ""}
+
+
 def write_claims(store: Figures) -> str:
     """A table for each group of claims."""
     parts: list[str] = []
@@ -75,9 +83,9 @@ def write_claims(store: Figures) -> str:
         table = ["| claim | published | networks | limit | verdict |", "|---|---|---|---|---|"]
         commands = []
         for row in (one for one in rows() if one["group"] == group):
-            cells = (resolved(store, row[name]) for name in ("claim", "published", "finite", "limit"))
-            why = resolved(store, row["why"])
-            table.append(f"| {' | '.join(cells)} | *{row['verdict']}*{': ' + why if why else ''} |")
+            said = answered(store, row)
+            cells = (said[name] for name in ("claim", "published", "finite", "limit"))
+            table.append(f"| {' | '.join(cells)} | *{said['verdict']}*{': ' + said['why'] if said['why'] else ''} |")
             commands.append(f"`{row['command']}`")
         parts += ["\n".join(table), "; ".join(dict.fromkeys(commands))]
     return "\n\n".join(parts)
@@ -152,8 +160,8 @@ def write_spectrum(store: Figures) -> str:
 
 def write_training(store: Figures) -> str:
     parts = []
-    for init in ("he", "torch"):
-        one = store.get(f"training-{init}")
+    for kind in ("torch", "he", "he-rates"):
+        one = store.get(f"training-{kind}")
         if one is None:
             continue
         rate = next(iter(one["curve"]))
@@ -165,7 +173,7 @@ def write_training(store: Figures) -> str:
         ]
         if "dense" in one:
             lines.append(["dense", *(f"{value:.3g}" for value in one["dense"][rate]["curve"])])
-        settings = f"width {one['width']:,}, {one['inputs']:,} inputs, {one['seeds']} seeds"
+        init, settings = one["init"], f"width {one['width']:,}, {one['inputs']:,} inputs, {one['seeds']} seeds"
         parts.append(f"Loss over steps, law of initial weights `{init}`, rate {rate}, density {density}; {settings}.")
         parts.append(_table(["steps of Adam", *map(str, one["steps"])], lines))
         lines = [
@@ -175,7 +183,7 @@ def write_training(store: Figures) -> str:
         ]
         parts.append(f"Loss after {one['steps'][-1]} steps over sparsity, ± standard deviation.")
         parts.append(_table(["sparsity (%)", *(f"{100 * (1 - float(p)):g}" for p in densities)], lines))
-        parts.append(_picture(f"training-{init}", f"losses over steps, {init}"))
+        parts.append(_picture(f"training-{kind}", f"losses over steps, {kind}"))
     return "\n\n".join(parts)
 
 
@@ -257,12 +265,19 @@ def write_paths(store: Figures) -> str:
     return "\n\n".join([_table(heads, lines), one["verdict"], _picture("graphon-paths", "masks in time")])
 
 
+def _if_stored(name: str, write: Callable[[Figures], str]) -> Callable[[Figures], str]:
+    return lambda store: write(store) if any(one.startswith(name) for one in store) else "Not run yet."
+
+
 SECTIONS: dict[str, Callable[[Figures], str]] = {
-    "masks": write_masks,
-    "spectra": write_spectrum,
-    "training": write_training,
-    "kernels": write_kernels,
-    "descent": write_descent,
-    "sequel": write_sequel,
-    "mask-paths": write_paths,
+    section: _if_stored(name, write)
+    for section, name, write in (
+        ("masks", "mask-convergence", write_masks),
+        ("spectra", "spectrum", write_spectrum),
+        ("training", "training-", write_training),
+        ("kernels", "kernel-convergence", write_kernels),
+        ("descent", "descent", write_descent),
+        ("sequel", "sequel", write_sequel),
+        ("mask-paths", "graphon-paths", write_paths),
+    )
 }

@@ -16,13 +16,16 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tests.tools import claims, figures
 from tests.tools.law_results import LAW_READERS, LAW_WRITERS, read_upstream
 from tests.tools.result_readers import READERS, read_design
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STORE, PAGE, PICTURES = "docs/results", "docs/results.md", "docs/images"
@@ -67,7 +70,7 @@ def keep(folder: Path) -> list[str]:
         if read is None:
             continue
         found = load_dataset(path)
-        name = f"training-{found.attrs['init']}" if path.stem == "training" else path.stem
+        name = f"training-{_kind(found)}" if path.stem == "training" else path.stem
         text = json.dumps(rounded(read(found)), indent=1, ensure_ascii=False)
         (ROOT / STORE).mkdir(exist_ok=True)
         (ROOT / STORE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
@@ -76,6 +79,11 @@ def keep(folder: Path) -> list[str]:
             shutil.copyfile(folder / picture, ROOT / PICTURES / f"results-{kept}")
         stored.append(name)
     return stored
+
+
+def _kind(found: Dataset) -> str:
+    """Which of the trainings: the law of the initial weights, and whether it is about rates."""
+    return f"{found.attrs['init']}{'-rates' if found.sizes['rate'] > 1 else ''}"
 
 
 def load() -> dict[str, Any]:

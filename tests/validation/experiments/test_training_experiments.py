@@ -17,6 +17,12 @@ from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.training_experiments import PROBES, SCORED, training_experiment
 
 
+def trained(*arguments: Any, **options: Any) -> xr.Dataset:
+    found = training_experiment(*arguments, **options)
+    assert found is not None
+    return found
+
+
 @pytest.mark.slow
 def test_the_command_gives_losses_and_kernels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = [
@@ -51,7 +57,7 @@ def test_the_command_gives_losses_and_kernels(tmp_path: Path, capsys: pytest.Cap
 
 def test_the_same_seeds_give_the_same_curves(tmp_path: Path) -> None:
     one, two = (
-        training_experiment(tmp_path, ["snip"], [0.4], (16,), 2, hidden=1, learning_rate=1e-2) for _ in range(2)
+        trained(tmp_path, ["snip"], [0.4], (16,), 2, hidden=1, learning_rate=1e-2) for _ in range(2)
     )
     assert one.equals(two)
     assert not np.array_equal(one.loss.isel(seed=0), one.loss.isel(seed=1))
@@ -61,15 +67,15 @@ def test_every_step_at_every_rate_is_kept(tmp_path: Path) -> None:
     x, labels = digits()
     few: dict[str, Any] = {"hidden": 1, "data": (x[:150], labels[:150]), "source": "150 digits", "progress": False}
     rates, quiet = [1e-3, 1e-2], Console(quiet=True)
-    found = training_experiment(tmp_path, ["random"], [0.2], (16,), 2, learning_rate=rates, console=quiet, **few)
+    found = trained(tmp_path, ["random"], [0.2], (16,), 2, learning_rate=rates, console=quiet, **few)
     assert found.curve.dims == ("rate", "pruning", "density", "width", "seed", "step")
     assert found.step.values.tolist() == list(range(201))
     np.testing.assert_array_equal(found.loss, found.curve.isel(rate=0).sel(step=found.time.values))
     assert (found.curve.isel(step=-1, rate=1) < found.curve.isel(step=-1, rate=0)).all()
-    again = training_experiment(tmp_path, ["random"], [0.2], (16,), 2, learning_rate=rates, console=quiet, **few)
+    again = trained(tmp_path, ["random"], [0.2], (16,), 2, learning_rate=rates, console=quiet, **few)
     assert again.identical(found)
     assert len(list((tmp_path / "parts").iterdir())) == 2 + 4
-    one = training_experiment(tmp_path / "one", ["random"], [0.2], (16,), 2, learning_rate=1e-2, console=quiet, **few)
+    one = trained(tmp_path / "one", ["random"], [0.2], (16,), 2, learning_rate=1e-2, console=quiet, **few)
     np.testing.assert_array_equal(one.loss, found.curve.sel(rate=1e-2, step=found.time.values))
 
 
