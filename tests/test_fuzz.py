@@ -99,6 +99,52 @@ def test_many_hostile_calls(part: int) -> None:
     assert found.total == 1_000
 
 
+# what got past the doors once, by kind: arrays without axes, sizes beyond all use, numbers whose squares are none
+ONCE: list[tuple[str, dict[str, Any]]] = [
+    ("Graphon.sample", {"positions": np.array(0.5)}),
+    ("synflow_network", {"widths": np.array(0.5)}),
+    ("sweep", {"rtol": 10**5_000}),
+    ("sweep", {"kernel": np.array([])}),
+    ("Network", {"layers": range(10**9)}),
+    ("n_m_pruning", {"m": 10**30}),
+    ("design", {"starts": 10**30}),
+    ("design", {"layers": range(10**9)}),
+    ("learning_curve", {"ridge": 1e308}),
+    ("eigenlearning", {"ridge": 1e308}),
+    ("measured_learning_curve", {"ridge": 1e308}),
+    ("ClosedForm.expanded", {"expr": sp.zoo}),
+    ("ClosedForm.at_equal_norms", {"q": sp.exp(sp.Integer(10) ** 400)}),
+    ("limit_kernel", {"progress": gt.Activation("tanh(z)")}),
+    ("graphon_flow", {"progress": 3}),
+    ("datasets.npy", {"path": "read/" * 1_000}),
+    ("plots.kernel", {"order": [[1, 2], [3]]}),
+    ("plots.design", {"names": range(10**9)}),
+    ("GraphonKernelRegressor", {"depth": 10**9}),
+    ("command design", {"--blocks": "9" * 5_000}),
+    ("gv.from_torch", {"init": 1e200}),
+    ("gv.applicability", {"x": 1e159 * np.ones((3, 2))}),
+    ("gv.train", {"learning_rate": 1e200}),
+]
+
+
+@pytest.mark.parametrize(("name", "spoilt"), ONCE)
+def test_what_escaped_once_is_refused(
+    name: str, spoilt: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name not in entries():
+        assert name.startswith(("gv.", "plots.", "GraphonKernel"))  # what needs an extra that is not installed
+        return
+    entry = entries()[name]
+    assert fuzz._outcome(entry, {**entry.plain(), **spoilt})[0] == "refused"
+
+
+def test_pictures_of_changed_results_are_refused() -> None:
+    found = gt.kernel_density(gt.Network([1.0, 0.5, 1.0]), [1.0, 0.0], [0.5, 0.5], 2)
+    with pytest.raises(gt.InputError, match=r"got one that does not draw \(KeyError: 'layer'\)"):
+        gt.plots.density(found.assign_attrs().drop_attrs())
+
+
 def _lies(**_: Any) -> Any:
     raise Lied
 

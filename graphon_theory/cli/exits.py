@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 
 from graphon_theory.errors import GraphonError
@@ -30,5 +32,14 @@ def exit_status(name: str, run: Callable[[], object]) -> int:
         return INTERRUPTED
     else:
         return 0
-    print(f"{name}: {told}", file=sys.stderr)
+    print(_broken(f"{name}: {told}"), file=sys.stderr)
     return FAILED
+
+
+def _broken(text: str) -> str:
+    """On a terminal, lines that end between words; elsewhere one line, as programs read it."""
+    if not sys.stderr.isatty():
+        return text
+    width = max(20, shutil.get_terminal_size().columns)
+    wrapped = (textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines())
+    return "\n".join("\n".join(lines) for lines in wrapped)

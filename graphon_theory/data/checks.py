@@ -153,6 +153,8 @@ def _is_formula(value: Any) -> bool:
 
 def axes_of(value: Any) -> int:
     """How many axes a value has as an array; -1 of what is none, such as ragged lists and Datasets."""
+    if isinstance(value, range):  # of which NumPy would make an array, however long
+        return 1
     try:
         return np.ndim(value)
     except Exception:  # other libraries raise what they like

@@ -2,6 +2,4 @@
 
 from graphon_theory.data.checks import check_installed
 
-check_installed(
-    "gt.GraphonKernelRegressor, GraphonKernelClassifier and GraphonKernel", {"scikit-learn": "sklearn"}, "examples"
-)
+check_installed("estimators and kernels for scikit-learn", {"scikit-learn": "sklearn"}, "examples")

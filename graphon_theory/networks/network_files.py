@@ -12,15 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.archives import is_archive, read_archive, write_archive
 from graphon_theory.data.files import whole_file
 from graphon_theory.errors import GraphonError, SpecError, shown, shown_text
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
 from graphon_theory.networks.connectivity import Known
-from graphon_theory.networks.specs import SPECS, Writers, activation_spec, graphon_spec
+from graphon_theory.networks.specs import SPECS, Writers, activation_spec, graphon_spec, toml_text
 
 _MEMBER = "network.toml"
 SUFFIXES = (".toml", ".npz")
@@ -35,7 +33,7 @@ def write_network(path: str | os.PathLike[str], to_dict: Callable[[Writers], dic
             f"{shown_text(os.fspath(path))}."
         )
     if suffix == ".toml":
-        text = tomli_w.dumps(to_dict(SPECS))
+        text = toml_text(to_dict(SPECS))
         with whole_file(path) as part:
             part.write_text(text, encoding="utf-8")
         return
@@ -60,7 +58,7 @@ def write_network(path: str | os.PathLike[str], to_dict: Callable[[Writers], dic
             "coordinates": [graphon(share) for share in one.coordinates],
         }
 
-    text = tomli_w.dumps(to_dict(Writers(graphon, activation_spec, known)))
+    text = toml_text(to_dict(Writers(graphon, activation_spec, known)))
     write_archive(path, _MEMBER, text, arrays)
 
 

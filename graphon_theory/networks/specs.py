@@ -6,9 +6,12 @@ Nothing is evaluated.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
+
+import tomli_w
 
 from graphon_theory.activations.activation import Activation
 from graphon_theory.errors import GraphonError, SpecError, shown, shown_text
@@ -22,6 +25,13 @@ T = TypeVar("T")
 
 _MAX_TABLE = 4_096  # entries of an array written to TOML
 _SHORT_TABLE = 36  # of one that stands in a text for people where the whole is long
+
+_ROW = re.compile(r"\[\n((?: +[-+0-9.einfa]+,\n)+) *\]")  # of numbers; in strings there is no end of a line
+
+
+def toml_text(table: Mapping[str, Any]) -> str:
+    """TOML, with rows of numbers on one line each rather than a line a number."""
+    return _ROW.sub(lambda row: f"[{', '.join(row[1].replace(',', ' ').split())}]", tomli_w.dumps(table))
 
 
 def activation_spec(activation: Activation) -> Any:

@@ -351,10 +351,11 @@ def _check(expr: Any, names: tuple[str, ...], source: object) -> None:
                 raise ExpressionError(
                     f"{_show(source)}: an exponent is beyond {MAX_EXPONENT}; write it as exp(n*log(x))."
                 )
-            if node.is_number and not np.isfinite(evaluate(node, {})):  # SymPy would write it out, digit by digit
-                raise ExpressionError(f"{_show(source)}: a number in it is not finite or too large.")
         elif isinstance(node, (sp.Min, sp.Max)) and len(node.args) > MAX_CHOICES:
             raise ExpressionError(f"{_show(source)}: {node.func.__name__} of more than {MAX_CHOICES} arguments.")
+        # SymPy would write powers out, digit by digit, and mpmath fails at towers of exponentials
+        if isinstance(node, sp.Pow | sp.exp) and not node.free_symbols and not np.isfinite(evaluate(node, {})):
+            raise ExpressionError(f"{_show(source)}: a number in it is not finite or too large.")
 
 
 def evaluate(expr: sp.Basic, values: Mapping[str, Any]) -> Any:

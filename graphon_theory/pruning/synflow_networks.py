@@ -11,7 +11,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -400,7 +400,7 @@ def _checked(
             )
     expected = f"{network.depth + 1} unit counts (n_0, ..., n_{network.depth}) to {network.outputs} outputs"
     expected += ", hidden ones all finite or all inf"
-    counts = list(widths) if axes_of(widths) == 1 else [0]
+    counts = list(islice(widths, network.depth + 2)) if axes_of(widths) == 1 else [0]
     wide = [isinstance(one, float | np.floating) and one == math.inf for one in counts]
     endless = any(wide) and all(wide[1:-1]) and not (wide[0] or wide[-1])
     finite = whole_numbers(

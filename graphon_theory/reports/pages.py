@@ -29,6 +29,7 @@ th, td { text-align: right; padding: .2rem .8rem; border-bottom: 1px solid #8884
 th:first-child, td:first-child { text-align: left; }
 img { max-width: 100%; height: auto; background: white; }
 pre { overflow-x: auto; max-height: 20rem; }
+@media (max-width: 32rem) { body { margin-top: 1rem; } table { font-size: .85rem; } th, td { padding: .2rem .4rem; } }
 footer { margin-top: 3rem; font-size: .85rem; opacity: .7; }
 """
 

@@ -300,3 +300,18 @@ def test_completion_and_a_light_import() -> None:
     script = "import graphon_theory, sys; print('typer' in sys.modules, 'rich' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_errors_end_lines_between_words_on_a_terminal(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = f"spectrum {'long_' * 8}name.toml --inputs x.npy"
+    assert run(line) == 1
+    whole = capsys.readouterr().err
+    assert whole.count("\n") == 1
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    assert run(line) == 1
+    broken = capsys.readouterr().err
+    assert broken.split() == whole.split()
+    assert all(len(part) <= 40 or " " not in part for part in broken.splitlines())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import tomllib
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 
 import graphon_theory as gt
+from graphon_theory.networks.specs import toml_text
 
 RNG = np.random.default_rng(4)
 SMALL = gt.Network([1.0, gt.Connectivity("1/2 + u/4", "1/2", "u*v/8"), 0.5], "gelu", [2.0, 1.0, 1.5], 0.1, outputs=3)
@@ -149,3 +152,19 @@ def test_a_small_file_cannot_fill_the_memory(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_bytes(b"\xff\xfe")
     with pytest.raises(gt.SpecError, match="no UTF-8 text"):
         gt.Network.load(tmp_path / "text.npz")
+
+
+def test_rows_of_numbers_stand_on_one_line_and_words_are_left_alone() -> None:
+    table = {
+        "values": [[0.9, -1e-7], [float("inf"), 3]],
+        "name": "f = [\n    1,\n]",
+        "names": ["relu", "erf"],
+        "empty": [],
+        "layer": [{"mask": [[0.5]]}, {"mask": 1.0}],
+    }
+    text = toml_text(table)
+    assert tomllib.loads(text) == table == tomllib.loads(tomli_w.dumps(table))
+    assert "[0.9, -1e-07]" in text
+    assert "[inf, 3]" in text
+    network = gt.Network([1.0, gt.StepGraphon(np.linspace(0, 1, 64).reshape(8, 8)), 1.0])
+    assert len(gt.limit_kernel(network, np.eye(2)).attrs["network"].splitlines()) < 40

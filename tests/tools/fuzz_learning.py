@@ -285,6 +285,7 @@ def learning() -> Entries:
         },
         "decay_exponent",
         "predicted_error",
+        "divergence_learning_rate",  # of networks that are not plain
     )
     entry("comparison_table", gt.comparison_table, (Table,), lambda: {"found": a_comparison()})
     return entry

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tests.tools import claims, figures
+from tests.tools.law_results import LAW_READERS, LAW_WRITERS, read_upstream
 from tests.tools.result_readers import READERS, read_design
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ LABELS = {
 }
 CONTENDERS = ("designed", "random", "magnitude", "dense", *LABELS)
 TASKS = ("relevant", "groups", "isotropic", "teacher", "breast_cancer", "digits")
+OF_MANY = {"design": read_design, "upstream": read_upstream}  # by the first word of the names of files that go together
 DIGITS = 6  # significant ones of every number that is stored: more than is printed
 
 Figures = Mapping[str, Any]
@@ -62,7 +64,9 @@ def keep(folder: Path) -> list[str]:
 
     stored = []
     for path in sorted(folder.glob("*.nc")):
-        read, pictures = (read_design, ()) if path.name.startswith("design-") else READERS.get(path.stem, (None, ()))
+        word, several, _ = path.stem.partition("-")
+        one = (OF_MANY.get(word) if several else None, ())
+        read, pictures = {**READERS, **LAW_READERS}.get(path.stem, one)
         if read is None:
             continue
         found = load_dataset(path)
@@ -179,7 +183,10 @@ def write_rates(store: Figures) -> str:
         cells = " | ".join(f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}" for low, high in spans)
         rates = f"{found['pruned']:g}% | {found['critical']:.3g} | {found['divergence']:.3g}"
         rows.append(f"| {name} | {rates} | {cells} |")
-    return "\n".join(rows) + "\n\nLargest rates survived, by loss and batch size."
+    return (
+        "\n".join(rows)
+        + f"\n\nLargest rates survived, by loss and batch size; {one['steps']} steps, {one['train']:,} inputs."
+    )
 
 
 def command(one: Figures) -> str:
@@ -198,6 +205,7 @@ WRITERS: dict[str, Callable[[Figures], str]] = {
     "claims": claims.write_claims,
     **claims.SECTIONS,
     "rates": write_rates,
+    **LAW_WRITERS,
 }
 
 

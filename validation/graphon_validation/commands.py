@@ -46,12 +46,14 @@ from graphon_validation.experiments.training_experiments import DENSITIES as TRA
 from graphon_validation.experiments.training_experiments import HELD_OUT, training_experiment
 from graphon_validation.experiments.training_experiments import METHODS as TRAINED
 from graphon_validation.experiments.upstream_experiments import upstream_experiment
+from graphon_validation.experiments.verdict_experiments import RULES, verdict_experiment
 from graphon_validation.pruning.scores import METHODS
 from graphon_validation.studies.checkpoint_estimates import estimate_checkpoint
 from graphon_validation.training.trainers import OPTIMIZERS
 
 _IMAGES = 300  # for the batch and the inputs of kernels
 _MOST_LAYERS = 1_000
+_MOST_UNITS = 1_000_000  # and inputs, and rounds
 _LEAST_DENSITY = 1e-6
 ONE_SHOT = sorted(set(METHODS) - {"imp"})
 
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         if hasattr(chosen, "widths"):
-            whole_numbers("--widths", chosen.widths, distinct=True)
+            whole_numbers("--widths", chosen.widths, 1, _MOST_UNITS, distinct=True)
             expected = f"{chosen.least_seeds} to {MOST_DRAWS:,} networks"
             whole_number("--seeds", chosen.seeds, chosen.least_seeds, MOST_DRAWS, expected=expected)
         for density in [*getattr(chosen, "densities", []), getattr(chosen, "density", 1.0)]:
@@ -131,6 +133,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     signs.add_argument("--densities", type=float, nargs="+", default=[DENSITY])
     signs.add_argument("--hidden", type=int, nargs="+", default=[3], help="hidden layers")
+    text = "verdicts on every way to prune, of one network and of two widths"
+    verdicts = command("verdicts", text, _verdicts, [256, 1024], 3, least=1)
+    verdicts.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
+    verdicts.add_argument("--density", type=float, default=0.1)
+    verdicts.add_argument("--hidden", type=int, default=3, help="hidden layers")
+    verdicts.add_argument("--device", help="where networks are pruned and trained, such as cuda")
     text = "traces as sums over paths, beside (W, V) with V = 1 in dense layers"
     paths = command("path-sums", text, _path_sums, [512, 1024], 6)
     paths.add_argument("--method", choices=ONE_SHOT, default="synflow")
@@ -232,7 +240,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--device", default="cpu", help="where networks train, as torch names it (cuda)")
     for one in (designs, transfers, spectra, masks, kernels, descents, sequel, mask_paths):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
-    for one in (protocols, saliency, scores, signs, paths):
+    for one in (protocols, saliency, scores, signs, verdicts, paths):
         one.add_argument("--data", default="digits", help="digits, digits28, or idx:FOLDER for MNIST's files")
     for one in (masks, spectra, training):
         one.add_argument("--data", default=WARPED, help="digits28 (warped digits), digits, or idx:FOLDER for MNIST's")
@@ -301,7 +309,7 @@ def _saliency(chosen: argparse.Namespace) -> None:
 
 def _synflow_law(chosen: argparse.Namespace) -> None:
     for name in ("rounds", "hidden", "inputs"):
-        whole_numbers(name, getattr(chosen, name), distinct=True)
+        whole_numbers(name, getattr(chosen, name), 1, _MOST_UNITS, distinct=True)
     if chosen.quick:
         small: dict[str, Any] = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
         synflow_law_experiment(chosen.out, [256], 3, **small)
@@ -318,6 +326,12 @@ def _sign_test(chosen: argparse.Namespace) -> None:
     whole_numbers("hidden", chosen.hidden, distinct=True)
     over = (chosen.methods, chosen.densities, chosen.widths, chosen.hidden)
     sign_test_experiment(chosen.out, *over, chosen.seeds, data=load_data(chosen.data, least=_IMAGES))
+
+
+def _verdicts(chosen: argparse.Namespace) -> None:
+    options = {name: getattr(chosen, name) for name in ("density", "hidden", "device")}
+    options |= {"data": load_data(chosen.data, least=_IMAGES), "source": chosen.data}
+    verdict_experiment(chosen.out, chosen.rules, chosen.widths, chosen.seeds, **options)
 
 
 def _path_sums(chosen: argparse.Namespace) -> None:

@@ -115,9 +115,7 @@ def _pair(one: Mapping[str, Any], outputs: int, positions: int, device: str | No
         kernels.append((values.sum(), values[:TOP].sum() / values.sum()))
     variables: Variables = {name: (("kind", "layer"), values) for name, values in zip(MASK_FIGURES, masks, strict=True)}
     variables |= {"block": (("kind", "layer", "receiving", "sending"), blocks)}
-    variables |= {
-        name: (("kind",), np.array(v)) for name, v in zip(KERNEL_FIGURES, zip(*kernels, strict=True), strict=True)
-    }
+    variables |= {name: (("kind",), values) for name, values in zip(KERNEL_FIGURES, np.transpose(kernels), strict=True)}
     return Dataset(variables, {"kind": list(KINDS), "layer": layers})
 
 
