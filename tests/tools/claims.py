@@ -127,7 +127,7 @@ def write_masks(store: Figures) -> str:
             f"Distance of the widest network's tables to a constant, over that of random masks: {uneven}. Densities of "
             f"its layers, from the inputs: {kept}.",
             one["verdict"],
-            _picture("mask-distances", "distances over widths"),
+            *([_picture("mask-distances", "distances over widths")] if len(widths) > 1 else []),
             _picture("mask-convergence", "block densities of every layer"),
         ]
     )
