@@ -384,16 +384,6 @@ def checked_dtype(dtype: Any) -> Any:
     return found
 
 
-def checked_clock(times: Sequence[float] | None, count: int) -> FloatArray:
-    """Increasing moments of masks, 0, 1, ... if left out. Raises InputError."""
-    expected = f"{count} increasing finite numbers, one for each mask"
-    given = np.arange(count) if times is None else times
-    clock: FloatArray = real_array("times", given, expected=expected).astype(np.float64)
-    if clock.shape != (count,) or not np.isfinite(clock).all() or not (np.diff(clock) > 0).all():
-        raise InputError(f"times: expected {expected}, got {shown(times)}.")
-    return clock
-
-
 def checked_count(count: int | None, size: int) -> int:
     """How many modes of a kernel of this size, all of them if left out. Raises InputError."""
     if count is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import axes_of, checked_clock
+from graphon_theory.data.checks import axes_of, real_array
 from graphon_theory.data.labels import TIME, U, V, dataset
 from graphon_theory.errors import InputError, shown
 from graphon_theory.estimation.distances import cut_norm
@@ -110,3 +110,13 @@ def network_path(
     if not len(masks):
         raise InputError("masks: expected the masks of at least one time.")
     return estimate_together(masks, weights, blocks, dense_std, inputs=inputs, drift=drift, starts=starts, rng=rng)
+
+
+def checked_clock(times: Sequence[float] | None, count: int) -> FloatArray:
+    """Increasing moments of masks, 0, 1, ... if left out. Raises InputError."""
+    expected = f"{count} increasing finite numbers, one for each mask"
+    given = np.arange(count) if times is None else times
+    clock: FloatArray = real_array("times", given, expected=expected).astype(np.float64)
+    if clock.shape != (count,) or not np.isfinite(clock).all() or not (np.diff(clock) > 0).all():
+        raise InputError(f"times: expected {expected}, got {shown(times)}.")
+    return clock

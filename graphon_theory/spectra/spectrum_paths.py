@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphon_theory.data.checks import checked_clock
 from graphon_theory.data.labels import LAYER, MODE, TIME, dataset
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import InputError, shown
+from graphon_theory.estimation.graphon_paths import checked_clock
 from graphon_theory.networks.network import Network
 from graphon_theory.spectra.kernel_spectra import spectrum
 
