@@ -168,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=TRAINED)
     training.add_argument("--densities", type=float, nargs="+", default=TRAINED_AT)
     training.add_argument("--learning-rate", type=float, nargs="+", default=[1e-3, 5e-3, 1e-2], help="one or several")
+    training.add_argument("--no-dense", action="store_true", help="leave the dense networks out")
     training.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
     training.add_argument("--hidden", type=int, default=4, help="hidden layers")
@@ -351,7 +352,7 @@ def _upstream(chosen: argparse.Namespace) -> None:
 def _training(chosen: argparse.Namespace) -> None:
     options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init", "device", "only")}
     data = load_data(chosen.data, 200 if chosen.quick else None, 2 * HELD_OUT)
-    options |= {"data": data, "source": chosen.data, "unpruned": True}
+    options |= {"data": data, "source": chosen.data, "unpruned": not chosen.no_dense}
     widths, seeds, densities = chosen.widths, chosen.seeds, chosen.densities
     if chosen.quick:
         widths, seeds, densities = [32], 2, [DENSITY]
