@@ -53,6 +53,7 @@ from graphon_validation.training.trainers import OPTIMIZERS
 
 _IMAGES = 300  # for the batch and the inputs of kernels
 _MOST_LAYERS = 1_000
+_MOST_UNITS = 1_000_000  # and inputs, and rounds
 _LEAST_DENSITY = 1e-6
 ONE_SHOT = sorted(set(METHODS) - {"imp"})
 
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         if hasattr(chosen, "widths"):
-            whole_numbers("--widths", chosen.widths, distinct=True)
+            whole_numbers("--widths", chosen.widths, 1, _MOST_UNITS, distinct=True)
             expected = f"{chosen.least_seeds} to {MOST_DRAWS:,} networks"
             whole_number("--seeds", chosen.seeds, chosen.least_seeds, MOST_DRAWS, expected=expected)
         for density in [*getattr(chosen, "densities", []), getattr(chosen, "density", 1.0)]:
@@ -308,7 +309,7 @@ def _saliency(chosen: argparse.Namespace) -> None:
 
 def _synflow_law(chosen: argparse.Namespace) -> None:
     for name in ("rounds", "hidden", "inputs"):
-        whole_numbers(name, getattr(chosen, name), distinct=True)
+        whole_numbers(name, getattr(chosen, name), 1, _MOST_UNITS, distinct=True)
     if chosen.quick:
         small: dict[str, Any] = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
         synflow_law_experiment(chosen.out, [256], 3, **small)
