@@ -156,7 +156,7 @@ def write_synflow(store: Mapping[str, Any]) -> str:
     shown = next((row for row in rows if all(row[name] == value for name, value in SHOWN.items())), None)
     if shown is not None:
         parts.append(_example(shown))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
 
 
 def _close(ratio: Sequence[float], energy: float) -> bool:
@@ -195,7 +195,7 @@ def write_snip(store: Mapping[str, Any]) -> str:
             f"{' | '.join([*cells, *layers, _number(row['square'])])} |"
         )
     seeds = sorted({one["seeds"] for one in found})
-    return "\n".join(lines) + f"\n\n{' or '.join(map(str, seeds))} networks and limits each.\n"
+    return "\n".join(lines) + f"\n\n{' or '.join(map(str, seeds))} networks and limits each."
 
 
 def write_verdicts(store: Mapping[str, Any]) -> str:
@@ -213,7 +213,7 @@ def write_verdicts(store: Mapping[str, Any]) -> str:
         growth = ", ".join("none" if pair is None else _number(pair) for pair in one["growth"])
         lines.append(f"| {rule} | {' | '.join(cells)} | {cause} | {_number(one['factor'])} | {growth} |")
     tail = f"Density {found['density']:g}, {found['hidden']} hidden layers, {found['seeds']} networks each; growth is "
-    return "\n".join(lines) + f"\n\n{tail}that of gain - 1, ± its spread over networks.\n"
+    return "\n".join(lines) + f"\n\n{tail}that of gain - 1, ± its spread over networks."
 
 
 def _verdict(counts: Sequence[int]) -> str:
