@@ -231,6 +231,7 @@ class Recursion:
             or not duals
             or not is_compiled(duals[0].made.block)
             or self.coordinates
+            or self.returns is not None
         ):
             return None
         if len({(step.made.block, step.each, len(step.parameters)) for step in duals}) > 1:

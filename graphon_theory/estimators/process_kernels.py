@@ -19,7 +19,7 @@ _STEP = 1e-3  # in the logarithm of a variance
 _DIFFERENCES = ((2, -1 / 12), (1, 2 / 3), (-1, -2 / 3), (-2, 1 / 12))  # of fourth order
 
 
-class GraphonGPKernel(Kernel):  # type: ignore[misc]
+class GraphonGPKernel(Kernel):
     """The limit kernel of a sparse network as a kernel of ``sklearn.gaussian_process``.
 
     K(x, x') = NNGP(x, x'), the covariance of the outputs of wide networks at the start, or the NTK, with the variances

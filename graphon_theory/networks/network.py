@@ -42,13 +42,17 @@ from graphon_theory.networks.stages import (
     Weights,
     bias_variance_of,
     dense_stages,
+    has_trained_biases,
     is_plain,
     layer_repr,
     mapped,
     outline_of,
     pointwise_stages,
     read_stages,
+    trained_bias_of,
+    trained_bias_variance_of,
     weight_variance_of,
+    with_trained_biases,
 )
 from graphon_theory.values import Record
 
@@ -133,9 +137,9 @@ class Network(Record):
         made = _with_scales(made, "weight_variance", weight_variance, weight_variance_of, changed)
         made = _with_scales(made, "bias_variance", bias_variance, bias_variance_of, changed)
         if trained_bias_variance is not None:
-            made = _with_scales(made, "trained_bias_variance", trained_bias_variance, _trained_of, changed)
+            made = _with_scales(made, "trained_bias_variance", trained_bias_variance, trained_bias_variance_of, changed)
         put = object.__setattr__
-        put(self, "stages", _with_trained(made, parameterization))
+        put(self, "stages", with_trained_biases(made, parameterization))
         put(self, "parameterization", parameterization)
         put(self, "widths", _widths(widths, self.outline, self.depth, parameterization))
         put(self, "outputs", whole_number("outputs", outputs, error=NetworkError))
@@ -199,7 +203,7 @@ class Network(Record):
     @cached_property
     def trained_bias_variances(self) -> tuple[float, ...]:
         """What the biases of every weight layer add to T."""
-        return tuple(_trained(stage, self.parameterization) for stage in dense_stages(self.stages))
+        return tuple(trained_bias_of(stage, self.parameterization) for stage in dense_stages(self.stages))
 
     @property
     def has_biases(self) -> bool:
@@ -317,7 +321,7 @@ class Network(Record):
             parts.append(f"activation={_one_or_many(names)!r}")
             parts.append(f"weight_variance={_one_or_many(self.weight_variance)}")
             parts.append(f"bias_variance={_one_or_many(self.bias_variances)}")
-            if _has_trained(self.stages):
+            if has_trained_biases(self.stages):
                 parts.append(f"trained_bias_variance={_one_or_many(self.trained_bias_variances)}")
         else:
             parts = [f"[{', '.join(map(repr, self.stages))}]"]
@@ -431,33 +435,6 @@ def _with_scales(
     return mapped(stages, dense, lambda stage: stage)
 
 
-def _trained_of(value: Any) -> float:
-    return bias_variance_of(value, "trained_bias_variance")
-
-
-def _has_trained(stages: tuple[Stage, ...]) -> bool:
-    return any(stage.trained_bias_variance is not None for stage in dense_stages(stages))
-
-
-def _trained(stage: Dense, parameterization: str) -> float:
-    """What the biases of a layer add to T."""
-    if stage.trained_bias_variance is not None:
-        return stage.trained_bias_variance
-    variance = stage.bias_variance or 0.0
-    return float(variance > 0) if parameterization == "standard" else variance
-
-
-def _with_trained(stages: tuple[Stage, ...], parameterization: str) -> tuple[Stage, ...]:
-    """Where any layer says what its biases add to T, all do."""
-    if not _has_trained(stages):
-        return stages
-    return mapped(
-        stages,
-        lambda stage: replace(stage, trained_bias_variance=_trained(stage, parameterization)),
-        lambda stage: stage,
-    )
-
-
 def _widths(widths: Any, outline: Outline, depth: int, parameterization: str) -> tuple[int, ...] | None:
     if widths is None:
         if parameterization == "standard":
@@ -491,7 +468,7 @@ def _to_dict(network: Network, write: Writers) -> dict[str, Any]:
         out["activation"] = _one_or_many([write.activation(activation) for activation in activations])
         out["weight_variance"] = _one_or_many(network.weight_variance)
         out["bias_variance"] = _one_or_many(network.bias_variances)
-        if _has_trained(network.stages):
+        if has_trained_biases(network.stages):
             out["trained_bias_variance"] = _one_or_many(network.trained_bias_variances)
     out["parameterization"] = network.parameterization
     out["outputs"] = network.outputs

@@ -8,7 +8,7 @@ outputs, and refuses what has no limit kernel by these rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -347,3 +347,32 @@ def stages_of(outline: Outline, dense: Sequence[Dense]) -> tuple[Stage, ...]:
             branch = found.pop()
             found[-1].append(Residual(*branch, scale=part.scale))
     return tuple(found[0])
+
+
+def trained_bias_variance_of(value: Any) -> float:
+    """As `bias_variance_of`, of what biases add to T."""
+    return bias_variance_of(value, "trained_bias_variance")
+
+
+def has_trained_biases(stages: tuple[Stage, ...]) -> bool:
+    """Whether any layer says for itself what its biases add to T."""
+    return any(stage.trained_bias_variance is not None for stage in dense_stages(stages))
+
+
+def trained_bias_of(stage: Dense, parameterization: str) -> float:
+    """What the biases of a layer add to T."""
+    if stage.trained_bias_variance is not None:
+        return stage.trained_bias_variance
+    variance = stage.bias_variance or 0.0
+    return float(variance > 0) if parameterization == "standard" else variance
+
+
+def with_trained_biases(stages: tuple[Stage, ...], parameterization: str) -> tuple[Stage, ...]:
+    """Where any layer says what its biases add to T, all do."""
+    if not has_trained_biases(stages):
+        return stages
+    return mapped(
+        stages,
+        lambda stage: replace(stage, trained_bias_variance=trained_bias_of(stage, parameterization)),
+        lambda stage: stage,
+    )

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import instance
+from graphon_theory.data.checks import as_kernel, instance
+from graphon_theory.data.output_kernels import each_kernel
 from graphon_theory.errors import KernelError, NetworkError
 from graphon_theory.networks.network import Network
 from graphon_theory.spectra.kernel_spectra import spectrum
@@ -48,24 +49,24 @@ def divergence_learning_rate(kernel: ArrayLike | xr.DataArray, network: Network)
         raise NetworkError("network: the rate is derived for plain layers; leave shortcuts and LayerNorm out.")
     bias, depth = float(given.trained_bias_variances[-1]), given.depth
     constant = bias * (1 - 1 / depth)
-    shrunk: Any
     if is_operator(kernel):
-        diagonal = as_operator(kernel).diagonal()
-        shrunk = _Shrunk(kernel, 1 / depth, constant)
+        found: list[tuple[FloatArray, Any]] = [(as_operator(kernel).diagonal(), _Shrunk(kernel, 1 / depth, constant))]
     else:
-        spectrum(kernel, 1)  # refuses what is no kernel
-        matrix = getattr(kernel, "values", kernel)
-        diagonal = np.diagonal(np.asarray(matrix, dtype=float), axis1=-2, axis2=-1)
-        shrunk = kernel / depth + constant if hasattr(kernel, "dims") else np.asarray(kernel) / depth + constant
-    if diagonal.min() < bias * (1 - _ROUNDING):
+        found = []
+        for one in each_kernel(kernel):
+            matrix, own = as_kernel(one), np.asarray(one).dtype  # in single precision eigenvalues round below 0
+            shrunk = (matrix / depth + constant).astype(own if own == np.float32 else np.float64)
+            found.append((np.diagonal(matrix), shrunk))
+    least = min(float(diagonal.min()) for diagonal, _ in found)
+    if least < bias * (1 - _ROUNDING):
         raise KernelError(
-            f"kernel: its diagonal falls to {diagonal.min():.6g}, below the {bias:.6g} of this network's output bias; "
-            "pass the NTK that limit_kernel computed of the same network."
+            f"kernel: its diagonal falls to {least:.6g}, below the {bias:.6g} of this network's output bias; pass the "
+            "NTK that limit_kernel computed of the same network."
         )
-    return 2 / float(spectrum(shrunk, 1).eigenvalue.max())
+    return min(2 / float(spectrum(shrunk, 1).eigenvalue[0]) for _, shrunk in found)
 
 
-class _Shrunk(LinearOperator):  # type: ignore[misc]
+class _Shrunk(LinearOperator):
     """share K + constant, as an operator with a diagonal."""
 
     def __init__(self, kernel: Any, share: float, constant: float) -> None:

@@ -33,7 +33,8 @@ def test_the_gradient_is_that_of_kernel_gradient(kind: str, variances: Any) -> N
     network = NETWORK.changed(weight_variance=weights, bias_variance=biases)
     np.testing.assert_allclose(value, gt.limit_kernel(network, X)[kind].values, rtol=1e-13)
     cotangent = RNG.standard_normal((len(X), len(X)))
-    exact = gt.kernel_gradient(network, X, **{kind: cotangent})
+    given: dict[str, Any] = {kind: cotangent}
+    exact = gt.kernel_gradient(network, X, **given)
     logs = [exact.bias_variance * network.bias_variances] if biases else []  # scikit-learn goes by the names' order
     logs.append(exact.weight_variance * network.weight_variance)
     expected = np.concatenate(logs) if np.ndim(weights) else np.array([one.sum() for one in logs])

@@ -39,6 +39,10 @@ def read_synflow(found: Dataset) -> dict[str, Any]:
             row[name] = mean[name].sel(kind=["own", "law"]).isel(layer=slice(layers)).values.tolist()
         block = mean.block.sel(kind=["own", "law"]).isel(layer=slice(1, layers - 1)).values
         row["block"] = block.tolist()
+        apart = one.block.sel(kind="own") - one.block.sel(kind="law")
+        score = apart.mean("seed") / (apart.std("seed", ddof=1) / apart.sizes["seed"] ** 0.5)
+        sizes = np.abs(score.values[1 : layers - 1])
+        row["block_score"] = float(np.median(sizes[np.isfinite(sizes)])) if np.isfinite(sizes).any() else None
         own, law, plain = (one.trace.sel(kind=kind) for kind in ("own", "law", "(W, V)"))
         row["trace"], row["plain"] = _ratio(own, law), _ratio(own, plain)
         row["energy"] = mean.energy.sel(kind=["own", "law", "(W, V)"]).values.tolist()
@@ -116,14 +120,15 @@ def write_synflow(store: Mapping[str, Any]) -> str:
         groups.setdefault((row["hidden"], row["rounds"], row["density"]), []).append(row)
     order = sorted(groups, key=lambda one: (one[0], one[1], -one[2]))
     masks = [
-        "| hidden layers, rounds, density | densities | among the alive | shares alive | spread of rows | blocks |",
+        "| hidden, rounds, density | densities | among the alive | shares alive | spread of rows | blocks (score) |",
         "|---|---|---|---|---|---|",
     ]
     for key in order:
         some = groups[key]
         cells = [f"{_apart(some, name):.0%}" for name in ("kept", "inner")]
         cells += [f"{_apart(some, 'alive', absolute=True):.3f}", f"{_apart(some, 'row_spread'):.0%}"]
-        cells.append(f"{_apart(some, 'block'):.0%}")
+        scores = [row["block_score"] for row in some if row["block_score"] is not None]
+        cells.append(f"{_apart(some, 'block'):.0%}" + (f" ({np.median(scores):.1f})" if scores else ""))
         masks.append(f"| {key[0]}, {key[1]}, {key[2]:g} | {' | '.join(cells)} |")
     widths = sorted({row["width"] for row in rows})
     traces = [

@@ -264,16 +264,18 @@ def read_paths(found: Dataset) -> dict[str, Any]:
     }
 
 
+def _ends(values: DataArray) -> list[float]:
+    """Least and largest; of seeds that were not run nothing is known."""
+    return [float(values.min()), float(values.max())]
+
+
 def read_rates(found: Dataset) -> dict[str, Any]:
     """What ``bench_learning_rates`` found: two rates a network; the least and largest survived."""
     networks = {}
     for name in found.network.values:
         one = found.sel(network=name)
         survived = {
-            str(loss): {
-                str(batch): [float(fold(one.survived.sel(loss=loss, batch=batch))) for fold in (np.min, np.max)]
-                for batch in found.batch.values
-            }
+            str(loss): {str(size): _ends(one.survived.sel(loss=loss, batch=size)) for size in found.batch.values}
             for loss in found.loss.values
         }
         rates = {"critical": float(one.critical), "divergence": float(one.divergence)}

@@ -183,7 +183,10 @@ def write_rates(store: Figures) -> str:
         cells = " | ".join(f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}" for low, high in spans)
         rates = f"{found['pruned']:g}% | {found['critical']:.3g} | {found['divergence']:.3g}"
         rows.append(f"| {name} | {rates} | {cells} |")
-    return "\n".join(rows) + "\n\nLargest rates survived, by loss and batch size."
+    return (
+        "\n".join(rows)
+        + f"\n\nLargest rates survived, by loss and batch size; {one['steps']} steps, {one['train']:,} inputs."
+    )
 
 
 def command(one: Figures) -> str:

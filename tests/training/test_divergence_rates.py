@@ -35,6 +35,8 @@ def test_of_several_outputs_the_largest_counts_and_operators_give_the_same() -> 
     kernels = gt.limit_kernel(network, X).ntk
     rates = [gt.divergence_learning_rate(kernels.isel(output=o), network) for o in range(2)]
     assert gt.divergence_learning_rate(kernels, network) == pytest.approx(min(rates), rel=1e-12)
+    turned = kernels.transpose("x", "x2", "output")
+    assert gt.divergence_learning_rate(turned, network) == pytest.approx(min(rates), rel=1e-12)
     single = gt.Network([1.0, 0.5, 1.0], bias_variance=0.1)
     operator = gt.kernel_operator(single, X)
     dense = gt.divergence_learning_rate(gt.limit_kernel(single, X).ntk, single)
@@ -60,6 +62,14 @@ def test_two_linear_layers_of_one_unit_part_where_it_says() -> None:
             for _ in range(400):
                 u, v = u - share * limit * u * v * v, v - share * limit * v * u * u
         assert (abs(u * v) < 1e-3) is falls
+
+
+def test_kernels_in_single_precision_are_taken_as_they_round() -> None:
+    x = np.random.default_rng(0).standard_normal((60, 1))  # a kernel of low rank
+    network = gt.Network([1.0, 1.0], bias_variance=0.0)
+    single = gt.limit_kernel(network, x, dtype="float32").ntk
+    rate = gt.divergence_learning_rate(gt.limit_kernel(network, x).ntk, network)
+    assert gt.divergence_learning_rate(single, network) == pytest.approx(rate, rel=1e-5)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -101,7 +101,7 @@ def survives(
         if not math.isfinite(losses[-1]):
             return False
         engine.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         engine.step()
     return float(np.mean(losses[-max(1, steps // 5) :])) < start
 

@@ -53,6 +53,7 @@ from graphon_validation.training.trainers import OPTIMIZERS
 
 _IMAGES = 300  # for the batch and the inputs of kernels
 _MOST_LAYERS = 1_000
+_MOST_UNITS = 1_000_000  # and inputs, and rounds
 _LEAST_DENSITY = 1e-6
 ONE_SHOT = sorted(set(METHODS) - {"imp"})
 
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         if hasattr(chosen, "widths"):
-            whole_numbers("--widths", chosen.widths, distinct=True)
+            whole_numbers("--widths", chosen.widths, 1, _MOST_UNITS, distinct=True)
             expected = f"{chosen.least_seeds} to {MOST_DRAWS:,} networks"
             whole_number("--seeds", chosen.seeds, chosen.least_seeds, MOST_DRAWS, expected=expected)
         for density in [*getattr(chosen, "densities", []), getattr(chosen, "density", 1.0)]:
@@ -168,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=TRAINED)
     training.add_argument("--densities", type=float, nargs="+", default=TRAINED_AT)
     training.add_argument("--learning-rate", type=float, nargs="+", default=[1e-3, 5e-3, 1e-2], help="one or several")
+    training.add_argument("--no-dense", action="store_true", help="leave the dense networks out")
     training.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
     training.add_argument("--hidden", type=int, default=4, help="hidden layers")
@@ -307,7 +309,7 @@ def _saliency(chosen: argparse.Namespace) -> None:
 
 def _synflow_law(chosen: argparse.Namespace) -> None:
     for name in ("rounds", "hidden", "inputs"):
-        whole_numbers(name, getattr(chosen, name), distinct=True)
+        whole_numbers(name, getattr(chosen, name), 1, _MOST_UNITS, distinct=True)
     if chosen.quick:
         small: dict[str, Any] = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
         synflow_law_experiment(chosen.out, [256], 3, **small)
@@ -351,7 +353,7 @@ def _upstream(chosen: argparse.Namespace) -> None:
 def _training(chosen: argparse.Namespace) -> None:
     options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init", "device", "only")}
     data = load_data(chosen.data, 200 if chosen.quick else None, 2 * HELD_OUT)
-    options |= {"data": data, "source": chosen.data, "unpruned": True}
+    options |= {"data": data, "source": chosen.data, "unpruned": not chosen.no_dense}
     widths, seeds, densities = chosen.widths, chosen.seeds, chosen.densities
     if chosen.quick:
         widths, seeds, densities = [32], 2, [DENSITY]

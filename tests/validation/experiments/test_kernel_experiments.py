@@ -25,7 +25,7 @@ def test_powers_of_width_and_density_are_found_as_they_were_put_in() -> None:
     found = _exponents(spread, widths, densities, 33)
     np.testing.assert_allclose(found["exponent"][1], [[-0.5, -0.2]] * 2, atol=1e-12)
     # the error of a slope: 1/8 for each logarithm, over the deviation of the logarithms of the widths
-    n = np.repeat(np.log(widths), 4)
+    n = np.log(widths)
     assert found["exponent_error"][1][0, 0] == pytest.approx(1 / 8 / np.sqrt(((n - n.mean()) ** 2).sum()))
     both = {"fit": ["all", "dense"], "power": ["width", "density"]}
     for power, said in ((0.0, "n, not n p, sets it"), (-0.5, "n p sets it")):

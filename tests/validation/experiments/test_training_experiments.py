@@ -56,9 +56,7 @@ def test_the_command_gives_losses_and_kernels(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_the_same_seeds_give_the_same_curves(tmp_path: Path) -> None:
-    one, two = (
-        trained(tmp_path, ["snip"], [0.4], (16,), 2, hidden=1, learning_rate=1e-2) for _ in range(2)
-    )
+    one, two = (trained(tmp_path, ["snip"], [0.4], (16,), 2, hidden=1, learning_rate=1e-2) for _ in range(2))
     assert one.equals(two)
     assert not np.array_equal(one.loss.isel(seed=0), one.loss.isel(seed=1))
 

@@ -20,7 +20,7 @@ Y = torch.sin(X[:, 0]) + 0.5
 NETWORK = gt.Network([1.0, gt.StepGraphon([[0.9, 0.1], [0.2, 0.6]]), 1.0], "erf", 1.5, 0.2)
 
 
-class Process(gpytorch.models.ExactGP):  # type: ignore[misc, name-defined]
+class Process(gpytorch.models.ExactGP):  # type: ignore[name-defined]
     def __init__(self, kernel: Any, likelihood: Any) -> None:
         super().__init__(X, Y, likelihood)
         self.mean_module, self.covar_module = gpytorch.means.ZeroMean(), kernel

@@ -180,7 +180,7 @@ def kernel_figure(found: Dataset, path: Path) -> None:
         one = found.trace_spread.sel(density=density)
         spread.loglog(one.drawn_width, one, marker="o", ms=4, label=f"density {density:g}", **style)
     spread.set_xticks(found.drawn_width.values, [f"{width:,}" for width in found.drawn_width.values])
-    spread.minorticks_off()
+    spread.xaxis.minorticks_off()
     spread.set(xlabel="width", ylabel="deviation of the trace over its mean", title="drawn networks")
     spread.legend(fontsize=7)
     save_figure(figure, path)
@@ -258,5 +258,5 @@ def mask_path_figure(found: Dataset, path: Path) -> None:
 def _over_densities(axes: Any, found: Dataset) -> None:
     """The densities themselves below a logarithmic axis."""
     axes.set_xticks(found.density.values, [f"{density:g}" for density in found.density.values])
-    axes.minorticks_off()
+    axes.xaxis.minorticks_off()
     axes.set(xlabel="density")

@@ -178,14 +178,18 @@ def _by_protocol(
 
 
 def _exponents(spread: FloatArray, widths: Any, densities: FloatArray, seeds: int) -> dict[str, Any]:
-    """Powers of n and p in the spread; a logarithm of a deviation of S numbers is off by (2 (S - 1))^(-1/2)."""
+    """Powers of n and p in the spread; a logarithm of a deviation of S numbers is off by (2 (S - 1))^(-1/2).
+
+    Networks of one width share their draws of weights over densities. That makes the power of p better known than its
+    error says; the power of n is taken to be known no better than from one density.
+    """
     found, error = np.empty((2, 2)), np.empty((2, 2))
     for k, chosen in enumerate((densities > 0, densities >= DENSE_ENOUGH)):
         n, p = np.meshgrid(widths, densities[chosen], indexing="ij")
         design = np.stack([np.ones(n.size), np.log(n.ravel()), np.log(p.ravel())], 1)
         inverse = np.linalg.inv(design.T @ design)
         found[k] = (inverse @ design.T @ np.log(spread[:, chosen].ravel()))[1:]
-        error[k] = np.sqrt(np.diag(inverse)[1:] / (2 * (seeds - 1)))
+        error[k] = np.sqrt(np.diag(inverse)[1:] * (chosen.sum(), 1) / (2 * (seeds - 1)))
     return {"exponent": (("fit", "power"), found), "exponent_error": (("fit", "power"), error)}
 
 

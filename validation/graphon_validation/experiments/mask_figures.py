@@ -66,7 +66,7 @@ def mask_distance_figure(found: Dataset, path: Path) -> None:
             law = one.law_distance.isel(setting=below).mean("layer")
             axes.loglog(widths, law, "D", ms=5, color="black", label="SynFlow's law, without noise of blocks")
         axes.set_xticks(widths, [f"{width:,}" for width in widths])
-        axes.minorticks_off()
+        axes.xaxis.minorticks_off()
         axes.set(xlabel="width", title=f"density {density:g}, to width {int(one.width.max()):,}")
     panels[0].set(ylabel="Frobenius distance of block densities, mean over layers")
     panels[min(1, len(panels) - 1)].legend(fontsize=7)

@@ -18,7 +18,7 @@ from graphon_theory.networks.network import Network
 _BLOCK = 256  # inputs whose variances are taken together: kernels between them are computed, diagonals kept
 
 
-class GraphonGPyTorchKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]
+class GraphonGPyTorchKernel(gpytorch.kernels.Kernel):
     """The limit kernel of a sparse network in GPyTorch.
 
     ``network``: one output; ``kernel``: "nngp", the covariance of wide networks' outputs at the start, or "ntk".
@@ -122,7 +122,7 @@ class _LimitKernel(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         network, first, second = ctx.problem
         (cotangent,) = cotangents
-        given = {ctx.kind: cotangent.detach().cpu().double().numpy()}
+        given: Any = {ctx.kind: cotangent.detach().cpu().double().numpy()}
         found = kernel_gradient(network, first, second, **given)
         slopes = [torch.tensor(np.array(getattr(found, name))) for name in ctx.names]
         return None, None, None, None, None, *slopes
