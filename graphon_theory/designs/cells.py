@@ -23,6 +23,7 @@ _FAN_IN = 16.0  # expected connections that every receiver keeps where that is l
 _LEAST = 0.01  # of the mean density: no cell is emptier, unless its share of _FAN_IN is less
 _LEAST_INPUT = 0.001  # the same of the first layer, where every input let in is noise to those that are chosen
 _POOR = 1.5  # expected connections below which a receiver is held to be poor
+_READ = 0.25  # of the units below outputs, which no layer averages over: what they read less of is poor too
 _FARTHEST = 60.0  # logits beyond those of all cells at which a shift is looked for
 
 
@@ -158,12 +159,15 @@ class Cells:
         """How far receivers are from having ``_POOR`` expected connections, and the derivative in the cells.
 
         The mean over a layer's receivers of log(_POOR / fan-in)^2 where that is positive, of all layers together: a
-        kernel does not see that units without connections are dead in every finite network.
+        kernel does not see that units without connections are dead in every finite network. Outputs are to read a
+        quarter of the units below: few connections of the budget, and what they read is all that a finite network has
+        to average over.
         """
         total, parts = 0.0, []
         for layer, cells in zip(self.free, self.split(values), strict=True):
             fan_in = layer.senders * (cells @ layer.columns)
-            lack = np.maximum(np.log(_POOR / fan_in), 0.0)
+            outputs = 0 < layer.number == self.network.depth - 1  # that read units, not inputs
+            lack = np.maximum(np.log((max(_POOR, _READ * layer.senders) if outputs else _POOR) / fan_in), 0.0)
             total += float((lack**2).mean())
             slope = -2 * lack / (len(lack) * fan_in) * layer.senders
             parts.append((slope[:, None] * layer.columns).ravel())
