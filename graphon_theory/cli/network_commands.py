@@ -12,11 +12,10 @@ import typer
 
 from graphon_theory.cli.displays import print_json, say, show, table, working
 from graphon_theory.cli.kernel_commands import Spec
-from graphon_theory.cli.options import NETWORKS, Inputs, Json, Parameterization, path_of, written_as
+from graphon_theory.cli.options import NETWORKS, Inputs, Json, Parameterization, number_or_word, path_of, written_as
 from graphon_theory.cli.sources import read_network_as
 from graphon_theory.cli.torch_files import CHECKPOINTS, estimate_checkpoint
 from graphon_theory.data.array_files import read_array, read_arrays
-from graphon_theory.data.checks import number_or_word
 from graphon_theory.errors import InputError, SpecError
 
 Masks = Annotated[

@@ -14,6 +14,7 @@ from graphon_theory.data.array_files import TABLES
 from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError
 
+_DIGITS = 300  # of a number that is a count of anything
 FIGURES = (".png", ".svg", ".pdf")
 NETWORKS = (".toml", ".npz")
 
@@ -122,3 +123,8 @@ Output = Annotated[
     int | None,
     typer.Option(help="One output of the network. All: one kernel that they share, or each its own."),
 ]
+
+
+def number_or_word(text: str) -> int | str:
+    """The whole number that a text is, or the text: of a word, and of digits that make no sensible number."""
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else text

@@ -85,11 +85,6 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and abs(int(value)) < _HUGE
 
 
-def number_or_word(text: str) -> int | str:
-    """The whole number that a text is, or the text: of a word, and of digits that make no sensible number."""
-    return int(text) if text.isdecimal() and len(text) < len(str(_HUGE)) else text
-
-
 def positive_number(
     name: str, value: Any, *, zero: bool = False, error: Error = InputError, expected: str = ""
 ) -> float:
@@ -159,6 +154,11 @@ def axes_of(value: Any) -> int:
         return np.ndim(value)
     except Exception:  # other libraries raise what they like
         return -1
+
+
+def one_or_each(given: Any, count: int) -> list[Any]:
+    """The entries of a list, one more than ``count`` at most, or one value as many times."""
+    return list(islice(given, count + 1)) if axes_of(given) == 1 else [given] * count
 
 
 def as_generator(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphon_theory.arrays import FloatArray
+from graphon_theory.arrays import EPS, FloatArray
 from graphon_theory.errors import ConnectivityError, QuadratureError
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon
 from graphon_theory.networks.connectivity import Connectivity, Known
@@ -184,6 +184,7 @@ class Layer:
         if d is not None:
             self._check_drift(mask, variance, drift, d)
             left = variance - drift**2  # entries are V / d and D / d
+            left[np.abs(left) <= 8 * EPS * variance] = 0.0  # known for sure: what rounding leaves is no variance
         elif self._one and s.mask == s.variance and connectivity.known is None:
             trained = None
         if connectivity.known is not None:

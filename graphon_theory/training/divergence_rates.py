@@ -54,8 +54,9 @@ def divergence_learning_rate(kernel: ArrayLike | xr.DataArray, network: Network)
     else:
         found = []
         for one in each_kernel(kernel):
-            matrix, own = as_kernel(one), np.asarray(one).dtype  # in single precision eigenvalues round below 0
-            shrunk = (matrix / depth + constant).astype(own if own == np.float32 else np.float64)
+            matrix, single = as_kernel(one), str(getattr(one, "dtype", "")).endswith("float32")
+            shrunk = matrix / depth + constant
+            shrunk = shrunk.astype(np.float32) if single else shrunk  # whose eigenvalues round below 0
             found.append((np.diagonal(matrix), shrunk))
     least = min(float(diagonal.min()) for diagonal, _ in found)
     if least < bias * (1 - _ROUNDING):

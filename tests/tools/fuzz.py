@@ -215,7 +215,8 @@ def _traceback(error: BaseException) -> str:
 def _judged(entry: Any, result: Any) -> tuple[str, str]:
     if not isinstance(result, entry.returns):
         return "wrong type", f"{type(result)} is none of {entry.returns}"
-    bad = [name for name in _not_finite(result, "") if name not in entry.loose]
+    named = _not_finite(result, "")
+    bad = [name for name in named if not {name, name.rpartition("[")[0]} & entry.loose]  # or an entry of a loose one
     return ("not finite", f"in {bad[:5]}") if bad else ("result", "")
 
 

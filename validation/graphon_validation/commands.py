@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from graphon_theory.cli.exits import exit_status
-from graphon_theory.data.checks import MOST_DRAWS, axes_of, number_or_word, whole_number, whole_numbers
+from graphon_theory.cli.options import number_or_word
+from graphon_theory.data.checks import MOST_DRAWS, axes_of, whole_number, whole_numbers
 from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError
 from graphon_validation.experiments import (

@@ -397,7 +397,7 @@ def _refuse_weights_beyond_memory(shapes: Iterable[tuple[int, int]]) -> None:
 
 
 def _bias_variances(given: Any, depth: int) -> list[float]:
-    values = list(given) if checks.axes_of(given) == 1 else [given] * depth
+    values = checks.one_or_each(given, depth)
     if len(values) != depth:
         raise NetworkError(f"bias_variance: expected one number or {depth}, one per layer, got {len(values)}.")
     return [checks.positive_number("bias_variance", one, zero=True, error=NetworkError) for one in values]

@@ -18,7 +18,7 @@ from torch import Tensor
 from xarray import Dataset
 
 from graphon_theory.data import files, labels
-from graphon_theory.data.checks import checked_dataset, one_of, positive_number, truth, whole_number
+from graphon_theory.data.checks import checked_dataset, one_of, one_or_each, positive_number, truth, whole_number
 from graphon_theory.errors import InputError
 from graphon_validation.networks.masked_layers import autograd
 from graphon_validation.networks.masked_mlps import MaskedMLP, checked_model
@@ -245,7 +245,7 @@ class _State:
 
 def _rates(given: Any, depth: int, dtype: torch.dtype) -> tuple[float, ...]:
     """One learning rate a weight layer, a step of which the dtype can hold."""
-    many = list(given) if isinstance(given, list | tuple | np.ndarray) and np.ndim(given) == 1 else [given] * depth
+    many = one_or_each(given, depth)
     if len(many) != depth:
         raise InputError(f"learning_rate: expected one number or {depth}, one a weight layer, got {len(many)}.")
     rates = tuple(float(positive_number("learning_rate", one)) for one in many)
