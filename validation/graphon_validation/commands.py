@@ -54,7 +54,8 @@ from graphon_validation.training.trainers import OPTIMIZERS
 
 _IMAGES = 300  # for the batch and the inputs of kernels
 _MOST_LAYERS = 1_000
-_MOST_UNITS = 1_000_000  # and inputs, and rounds
+_MOST_UNITS = 1_000_000  # and inputs, rounds, steps: of any count
+_REPEATABLE = ("activations", "samples")  # one a layer, one a width
 _LEAST_DENSITY = 1e-6
 ONE_SHOT = sorted(set(METHODS) - {"imp"})
 
@@ -71,9 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for density in [*getattr(chosen, "densities", []), getattr(chosen, "density", 1.0)]:
             if not _LEAST_DENSITY <= density <= 1:
                 raise InputError(f"--density: expected a share kept, {_LEAST_DENSITY:g} to 1, got {density:g}.")
-        densities = getattr(chosen, "densities", [])
-        if len(set(densities)) < len(densities):
-            raise InputError(f"--densities: expected different ones, got {densities}.")
+        for name, value in vars(chosen).items():
+            many = value if isinstance(value, list) else [value]
+            if any(isinstance(one, int) and one > _MOST_UNITS for one in many):
+                raise InputError(f"--{name.replace('_', '-')}: expected at most {_MOST_UNITS:,}, got {max(many):,}.")
+            if name not in _REPEATABLE and len(set(map(str, many))) < len(many):
+                raise InputError(f"--{name.replace('_', '-')}: expected different ones, got {many}.")
         if hasattr(chosen, "hidden"):
             whole_numbers("--hidden", chosen.hidden if axes_of(chosen.hidden) else [chosen.hidden], 1, _MOST_LAYERS)
         chosen.run(chosen)
