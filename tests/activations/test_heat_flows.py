@@ -254,6 +254,7 @@ def test_swapped_inputs_and_diagonal() -> None:
     assert float(c) == pytest.approx(float(flow.means(0.3, 1.0) * flow.means(0.6, 2.0)), rel=1e-14)
 
 
+@pytest.mark.slow
 def test_means_against_normal_integrals() -> None:
     mean, q = np.array([-4.0, -2.0, 0.0, 0.5, 3.0]), np.array([4.0, 1.0, 1e-6, 2.0, 0.25])
     s = np.sqrt(q)

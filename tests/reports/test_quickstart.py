@@ -144,6 +144,7 @@ def test_without_the_examples_extra_it_says_what_to_install(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WITH_TORCH, reason="needs torch")
 @pytest.mark.usefixtures("small")
 def test_a_failing_sweep_is_an_error_not_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

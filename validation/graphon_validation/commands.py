@@ -55,7 +55,7 @@ from graphon_validation.training.trainers import OPTIMIZERS
 _IMAGES = 300  # for the batch and the inputs of kernels
 _MOST_LAYERS = 1_000
 _MOST_UNITS = 1_000_000  # and inputs, rounds, steps: of any count
-_REPEATABLE = ("activations", "samples")  # one a layer, one a width
+_REPEATABLE = ("activations", "samples", "hidden")  # one a layer, one a width; refused by who takes them
 _LEAST_DENSITY = 1e-6
 ONE_SHOT = sorted(set(METHODS) - {"imp"})
 

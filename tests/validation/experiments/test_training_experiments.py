@@ -61,6 +61,7 @@ def test_the_same_seeds_give_the_same_curves(tmp_path: Path) -> None:
     assert not np.array_equal(one.loss.isel(seed=0), one.loss.isel(seed=1))
 
 
+@pytest.mark.slow
 def test_every_step_at_every_rate_is_kept(tmp_path: Path) -> None:
     x, labels = digits()
     few: dict[str, Any] = {"hidden": 1, "data": (x[:150], labels[:150]), "source": "150 digits", "progress": False}

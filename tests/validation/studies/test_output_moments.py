@@ -75,6 +75,7 @@ def test_estimates_and_errors_are_those_of_stored_draws() -> None:
     assert found.attrs["draws"] == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readout", ["integrated", pytest.param("drawn", marks=pytest.mark.slow)])
 def test_errors_are_honest_where_the_finite_covariance_is_known(readout: str) -> None:
     """One hidden layer of width n: Cov f = K - sigma_w^2 / n E[D^2] m m' exactly, m = sqrt(K_1 / 2 pi) for ReLU."""

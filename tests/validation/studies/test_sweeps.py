@@ -112,6 +112,7 @@ def test_sweeps_that_make_no_sense_are_refused() -> None:
         sweep(gt.Network([1.0, 1.0], parameterization="standard", widths=(4, 8)))
 
 
+@pytest.mark.slow
 def test_the_quickstart_sweep_runs_as_a_command(tmp_path: Path) -> None:
     network, x = gt.Network([1.0, gt.StepGraphon([[0.9, 0.2]]), 1.0], bias_variance=0.1), inputs(5, 4)
     (tmp_path / "net.toml").write_text(network.to_toml(), encoding="utf-8")
@@ -222,6 +223,7 @@ def test_sampled_rows_do_not_draw_networks_towards_means() -> None:
     assert np.isnan(hidden["error"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "theory"),
     [
