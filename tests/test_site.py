@@ -131,6 +131,7 @@ def test_examples_have_a_title_and_are_short() -> None:
         title = (ast.get_docstring(ast.parse(text)) or "").splitlines()
         assert set(title[1]) == {"="}, path
         assert len(text.splitlines()) <= 60, path
+        assert "__file__" not in text, path  # which the gallery does not set
 
 
 @pytest.mark.slow
