@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from graphon_theory.data.checks import as_inputs, checked_dtype, checked_rtol, one_of, whole_number
-from graphon_theory.data.files import load_dataset, save_dataset
+from graphon_theory.data.files import file_path, load_dataset, save_dataset
 from graphon_theory.data.grids import Axis, checked_axes, on_grid
 from graphon_theory.data.labels import NETWORK, X2, X
 from graphon_theory.data.versions import __version__
 from graphon_theory.engine.limits import limit_kernel
-from graphon_theory.errors import GraphonError, InputError, NetworkError, shown, shown_text
+from graphon_theory.errors import GraphonError, InputError, NetworkError, shown_text
 from graphon_theory.networks.network import Network
 from graphon_theory.spectra.kernel_spectra import spectrum
 
@@ -153,9 +153,7 @@ def _measured(network: Network, kernels: xr.Dataset, measure: Measure | None, co
 
 
 def _folder(store: Any) -> Path:
-    if not isinstance(store, str | os.PathLike):
-        raise InputError(f"store: expected the path of a folder, got {shown(store)}.")
-    folder = Path(store)
+    folder = file_path("store", store, "a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
