@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from graphon_theory.cli.displays import print_json, save, say, show, table, working
+from graphon_theory.cli.displays import plain, print_json, save, say, show, table, working
 from graphon_theory.cli.options import (
     Inputs,
     Json,
@@ -153,7 +153,7 @@ def dynamics(
             if network.is_plain:
                 rates["divergence_learning_rate"] = divergence_learning_rate(found, network)
     if as_json:
-        print_json({**_as_dict(flow), **rates})
+        print_json({**plain(flow), **rates})
     else:
         made = table("Gradient flow", "time", "training loss")
         for time, loss in zip(flow["time"].values, flow.loss.values, strict=True):
@@ -164,12 +164,6 @@ def dynamics(
         if "divergence_learning_rate" in rates:
             say(f"above it the loss rises first; networks diverge from about {rates['divergence_learning_rate']:.3g}")
     save(flow, out, as_json)
-
-
-def _as_dict(found: Any) -> dict[str, Any]:
-    from graphon_theory.cli.displays import plain
-
-    return dict(plain(found))
 
 
 def compare(

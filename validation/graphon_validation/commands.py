@@ -303,7 +303,7 @@ def _options(chosen: argparse.Namespace, *names: str, quick: Mapping[str, Any] |
         if len(chosen.widths) > 1:
             raise InputError(f"--widths: {chosen.experiment} takes one width, got {chosen.widths}.")
         found["width"] = chosen.widths[0]
-    return found | (quick if quick is not None and chosen.quick else {})
+    return {**found, **(quick if quick is not None and chosen.quick else {})}
 
 
 def _quickstart(chosen: argparse.Namespace) -> None:

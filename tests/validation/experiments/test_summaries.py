@@ -18,7 +18,8 @@ from graphon_theory.data.checks import positive_number, share_kept
 from graphon_theory.data.files import load_dataset
 from graphon_theory.errors import InputError
 from graphon_validation.experiments.parts import Parts
-from graphon_validation.experiments.summaries import different_numbers, results_in
+from graphon_validation.experiments.summaries import different_numbers, ratio_of_means, results_in
+from graphon_validation.studies.tables import table_of
 
 
 def test_what_was_found_is_written_drawn_and_printed(tmp_path: Path) -> None:
@@ -57,6 +58,30 @@ def test_numbers_are_checked_and_different() -> None:
             different_numbers("densities", given, share_kept)
     with pytest.raises(InputError, match=r"densities: expected a share of weights kept, in \(0, 1\], got 2"):
         different_numbers("densities", [0.5, 2], share_kept)
+
+
+def test_the_error_of_a_ratio_comes_from_both_spreads() -> None:
+    rng = np.random.default_rng(0)
+    own, other = 3 + rng.standard_normal((2, 50)), 7 + 2 * rng.standard_normal((2, 50))
+    ratio, error = ratio_of_means(own, other)
+    for k in range(2):
+        a, b = (sum(row) / 50 for row in (own[k], other[k]))
+        spreads = (sum((one - m) ** 2 for one in row) / 49 / 50 for row, m in ((own[k], a), (other[k], b)))
+        of_a, of_b = spreads
+        assert ratio[k] == pytest.approx(a / b, rel=1e-13)
+        assert error[k] == pytest.approx(math.sqrt(of_a / b**2 + of_b * a**2 / b**4), rel=1e-12)
+    np.testing.assert_array_equal(ratio_of_means(own.T, other.T, axis=0), (ratio, error))
+
+
+def test_words_stand_left_and_numbers_right() -> None:
+    console = Console(file=io.StringIO(), width=40, record=True)
+    table = table_of("", ("of", "value"), words=["of"], caption="so")
+    table.add_row("a", "1")
+    console.print(table)
+    lines = console.export_text().splitlines()
+    assert "of" in lines[1]
+    assert lines[3].split("│")[1:3] == [" a  ", "     1 "]
+    assert lines[-1].strip() == "so"
 
 
 def test_parts_over_values_are_one_dataset(tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ LABELS = {
 }
 
 
+def called(method: Any) -> str:
+    """A method as tables and figures call it."""
+    return LABELS.get(str(method), str(method))
+
+
 @dataclass(frozen=True)
 class Arena:
     """What all contenders share: task, width of the two hidden ReLU layers, density; steps of gradient descent, and at

@@ -16,7 +16,7 @@ from xarray import Dataset
 import graphon_theory as gt
 from graphon_theory.data.checks import positive_number, share_kept, whole_number
 from graphon_theory.networks.network import Network
-from graphon_validation.experiments.contenders import LABELS, PRUNED
+from graphon_validation.experiments.contenders import PRUNED, called
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import descent_figure
 from graphon_validation.experiments.parts import Parts
@@ -26,6 +26,7 @@ from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.pruning.scores import one_shot_methods
 from graphon_validation.studies.protocols import law_network, theories
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.trainers import train
 
 SCALES = (0.1, 1.0, 5.0)  # of the targets: lazy, between, and not
@@ -153,15 +154,14 @@ def verdict(found: Dataset) -> str:
 
 def descent_table(found: Dataset) -> Table:
     title = f"gradient descent, width {found.attrs['width']:,}, density {found.attrs['density']:g}"
-    table = Table(title=f"{title}, {found.attrs['steps']} steps, means over {found.sizes['seed']} seeds")
+    title = f"{title}, {found.attrs['steps']} steps, means over {found.sizes['seed']} seeds"
     heads = ("masks", "targets", "kernel change: said", "measured", "loss at the end", "off own kernel", "off limit")
-    for head in heads:
-        table.add_column(head, justify="left" if head == "masks" else "right")
+    table = table_of(title, heads, words=["masks"])
     for name in found.pruning.values:
         for scale in found.scale.values:
             one = found.sel(pruning=name, scale=scale).mean("seed")
             table.add_row(
-                LABELS.get(str(name), str(name)),
+                called(name),
                 f"{scale:g}",
                 f"{float(one.said):.3f}",
                 f"{float(one.changed):+.3f}",

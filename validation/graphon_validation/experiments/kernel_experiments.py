@@ -29,6 +29,7 @@ from graphon_validation.networks.masked_mlps import build, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import PROTOCOLS, apply_protocol
 from graphon_validation.studies.sweep_comparisons import compare
+from graphon_validation.studies.tables import table_of
 
 LAWS = {"random": gt.random_pruning, "magnitude": gt.magnitude_pruning}
 WIDTHS = (128, 256, 512, 1024)
@@ -200,9 +201,9 @@ def verdict(found: Dataset) -> str:
 
 def protocol_table(found: Dataset) -> Table:
     title = f"traces over their limits, density {found.attrs['kept']:g}, {found.attrs['seeds']} networks a width"
-    table = Table(title=title, caption="k + c/n fitted to means; slope of the spread in log-log, -1/2 expected")
-    for head in ("masks", "protocol", "k ± error", "c ± error", "z of k", "slope ± error"):
-        table.add_column(head, justify="left" if head in ("masks", "protocol") else "right")
+    heads = ("masks", "protocol", "k ± error", "c ± error", "z of k", "slope ± error")
+    caption = "k + c/n fitted to means; slope of the spread in log-log, -1/2 expected"
+    table = table_of(title, heads, words=["masks", "protocol"], caption=caption)
     for method, protocol in itertools.product(found.pruning.values, found.protocol.values):
         one = found.sel(pruning=method, protocol=protocol)
         table.add_row(
@@ -219,10 +220,9 @@ def protocol_table(found: Dataset) -> Table:
 def spread_table(found: Dataset) -> Table:
     """Spread of the trace times the square root of the width: constant along rows if n sets it."""
     seeds = found.attrs["spread_seeds"]
-    table = Table(title=f"deviation over mean of the trace, times n^(1/2); {seeds} drawn networks each")
-    table.add_column("density")
-    for width in found.drawn_width.values:
-        table.add_column(f"n = {int(width):,}", justify="right")
+    title = f"deviation over mean of the trace, times n^(1/2); {seeds} drawn networks each"
+    heads = ("density", *(f"n = {int(width):,}" for width in found.drawn_width.values))
+    table = table_of(title, heads, words=["density"])
     for density in found.density.values:
         values = found.trace_spread.sel(density=density).values * np.sqrt(found.drawn_width.values)
         table.add_row(f"{density:g}", *(f"{value:.2f}" for value in values))

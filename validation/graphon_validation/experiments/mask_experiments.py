@@ -22,7 +22,7 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import share_kept, whole_number, whole_numbers
 from graphon_theory.estimation.mask_estimates import by_rank, cuts, sorted_noise
 from graphon_theory.networks.network import Network
-from graphon_validation.experiments.contenders import LABELS
+from graphon_validation.experiments.contenders import called
 from graphon_validation.experiments.idx_data import WARPED, load_data
 from graphon_validation.experiments.mask_figures import mask_distance_figure, mask_figure
 from graphon_validation.experiments.parts import Parts, one_kind
@@ -31,6 +31,7 @@ from graphon_validation.experiments.synflow_experiments import drawn_densities
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.pruning.scores import one_shot_methods
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 PRUNED = ("random", "magnitude", "snip", "grasp", "synflow")
@@ -178,8 +179,8 @@ def mask_convergence_experiment(
     result = result.assign(_distances(result, bins))
     if tables:
         result = result.assign(_of_law(result, tables, at))
-    tables = [distance_table(result, density) for density in densities]
-    result = results.finish(result, "mask-convergence", tables, verdict=verdict(result), figure=mask_figure)
+    shown = [distance_table(result, density) for density in densities]
+    result = results.finish(result, "mask-convergence", shown, verdict=verdict(result), figure=mask_figure)
     mask_distance_figure(result, results.folder / "mask-distances.png")
     return result
 
@@ -285,7 +286,7 @@ def verdict(found: Dataset) -> str:
         one = found.sel(pruning=method).isel(setting=np.flatnonzero(found.density.values == at))
         ratio = (one.distance.mean("seed") / one.null).mean("layer").values
         texts = (f"{r:.2f} at {w:,}" for w, r in zip(one.width.values, ratio, strict=True) if np.isfinite(r))
-        told.append(f"{LABELS.get(str(method), str(method))} {', '.join(texts)}")
+        told.append(f"{called(method)} {', '.join(texts)}")
     return f"density {at:g}: distance to the widest over that of a constant graphon's masks: {'; '.join(told)}."
 
 
@@ -295,11 +296,8 @@ def distance_table(found: Dataset, density: float) -> Table:
     top = int(one.width.max())
     widths = [int(width) for width in one.width.values]
     title = f"Frobenius distance of {found.attrs['bins']} x {found.attrs['bins']} block densities, density {density:g}"
-    table = Table(title=f"{title}: means over layers and {found.sizes['seed']} seeds")
-    table.add_column("masks")
-    table.add_column("of")
-    for width in widths:
-        table.add_column(f"{width:,}", justify="right")
+    title = f"{title}: means over layers and {found.sizes['seed']} seeds"
+    table = table_of(title, ("masks", "of", *(f"{width:,}" for width in widths)), words=["masks", "of"])
     for method in one.pruning.values:
         own = one.sel(pruning=method).mean("layer")
         rows = {
@@ -312,5 +310,5 @@ def distance_table(found: Dataset, density: float) -> Table:
             rows |= {"law, to itself at the widest": own.law_distance, "to the law": own.to_law.mean("seed")}
         for text, values in rows.items():
             cells = (f"{value:.2f}" if np.isfinite(value) else "" for value in values.values)
-            table.add_row(LABELS.get(str(method), str(method)) if text.startswith("to ") else "", text, *cells)
+            table.add_row(called(method) if text.startswith("to ") else "", text, *cells)
     return table

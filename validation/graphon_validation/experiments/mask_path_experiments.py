@@ -22,6 +22,7 @@ from graphon_validation.experiments.summaries import different, energy, results_
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 from graphon_validation.training.rewirings import Rewiring
 from graphon_validation.training.trainers import train
@@ -193,7 +194,6 @@ def verdict(found: Dataset) -> str:
 
 def path_table(found: Dataset) -> Table:
     title = f"masks in time, width {found.attrs['width']}, to density {found.attrs['kept']:g}"
-    table = Table(title=title, caption="means over layers and seeds; uneven: times random masks")
     heads = (
         "path",
         "time",
@@ -205,8 +205,7 @@ def path_table(found: Dataset) -> Table:
         "(W, V)",
         "trace",
     )
-    for head in heads:
-        table.add_column(head, justify="left" if head == "path" else "right")
+    table = table_of(title, heads, words=["path"], caption="means over layers and seeds; uneven: times random masks")
     for kind in found.kind.values:
         for time in found.time.values:
             one = found.sel(kind=kind, time=time).mean("seed").mean("layer")

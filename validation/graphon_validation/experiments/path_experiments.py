@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
@@ -20,6 +19,7 @@ from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import apply_protocol, theories
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 BATCH, PROBES = 200, 40
@@ -114,9 +114,8 @@ def path_sum_experiment(
         {"of": list(kinds), "width": list(widths)},
         {"method": method, "density": DENSITY, "hidden": HIDDEN},
     )
-    table = Table(title=f"{method}: traces over that of (W, V) with V = 1 in the dense layers, {seeds} networks")
-    for heading in ("of", *(f"width {width:,}" for width in widths)):
-        table.add_column(heading, justify="left" if heading == "of" else "right")
+    title = f"{method}: traces over that of (W, V) with V = 1 in the dense layers, {seeds} networks"
+    table = table_of(title, ("of", *(f"width {width:,}" for width in widths)), words=["of"])
     for kind in kinds:
         row = found.factor.sel(of=kind)
         cells = zip(row.mean("seed").values, row.std("seed", ddof=1).values / seeds**0.5, strict=True)

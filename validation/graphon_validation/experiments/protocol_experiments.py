@@ -20,6 +20,7 @@ from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import PROTOCOLS, apply_protocol, law_network, mixture, theories
 from graphon_validation.studies.sign_tests import applicability, applicability_table
 from graphon_validation.studies.sweep_comparisons import compare
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 ROWS = 4096  # of the mixture that stands for the limit of a masked input layer
@@ -159,9 +160,9 @@ def finite_d_floor(
 
 
 def _protocol_table(found: dict[tuple[str, str], Dataset], width: int, title: str) -> Table:
-    table = Table(title=title, caption="scale: best factor of the theory; shape: what it leaves [95%]")
-    for heading in ("protocol", "theory", "scale ± error", "shape [95%]", "z of trace", "top-10 energy", "predicted"):
-        table.add_column(heading, justify="left" if heading in ("protocol", "theory") else "right")
+    heads = ("protocol", "theory", "scale ± error", "shape [95%]", "z of trace", "top-10 energy", "predicted")
+    caption = "scale: best factor of the theory; shape: what it leaves [95%]"
+    table = table_of(title, heads, words=["protocol", "theory"], caption=caption)
     last = ""
     for (protocol, theory), one in found.items():
         row = one.sel(width=width)

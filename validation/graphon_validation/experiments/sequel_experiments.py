@@ -23,6 +23,7 @@ from graphon_validation.experiments.parts import Parts
 from graphon_validation.experiments.summaries import different_numbers, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import build
+from graphon_validation.studies.tables import table_of
 
 DENSITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 STRENGTHS = (0.0, 1.0, 2.0, 4.0)  # of the factors: 0 is magnitude pruning
@@ -137,12 +138,10 @@ def verdict(found: Dataset) -> str:
 
 
 def sequel_table(found: Dataset) -> Table:
-    table = Table(
-        title=f"factorised saliency on {found.attrs['inputs']} digits: limit / networks of width "
-        f"{found.attrs['width']:,}"
-    )
-    for head in ("s", "density", "top-5 energy", "top-10 energy", "effective rank", "target in 10 modes", "complexity"):
-        table.add_column(head, justify="right")
+    inputs, width = found.attrs["inputs"], found.attrs["width"]
+    title = f"factorised saliency on {inputs} digits: limit / networks of width {width:,}"
+    named = ("top-5 energy", "top-10 energy", "effective rank", "target in 10 modes", "complexity")
+    table = table_of(title, ("s", "density", *named))
     for strength in found.strength.values:
         for density in found.density.values:
             one = found.sel(strength=strength, density=density)

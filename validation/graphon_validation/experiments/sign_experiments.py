@@ -15,6 +15,7 @@ from graphon_validation.experiments.summaries import results_in
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.sign_tests import applicability, layer_signals
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 BATCH, PROBES = 200, 100
@@ -49,9 +50,9 @@ def sign_score_experiment(
     over = ("width", "seed", "layer")
     coords = {"width": list(widths), "layer": range(1, HIDDEN + 1)}
     result = Dataset({"deviation": (over, scores[0]), "z": (over, scores[1])}, coords, {"density": DENSITY})
-    table = Table(title=f"random masks, density {DENSITY:g}", caption="0.135% of normal scores are due on each side")
-    for heading in ("width", "layers", "score", f"above +{FLAGGED:g}", f"below -{FLAGGED:g}"):
-        table.add_column(heading, justify="left" if heading == "score" else "right")
+    heads = ("width", "layers", "score", f"above +{FLAGGED:g}", f"below -{FLAGGED:g}")
+    caption = "0.135% of normal scores are due on each side"
+    table = table_of(f"random masks, density {DENSITY:g}", heads, words=["score"], caption=caption)
     for width in widths:
         for name, title in (("deviation", "mean and deviation"), ("z", "lognormal, three moments")):
             above, below = beyond(result[name].sel(width=width).values)
@@ -127,12 +128,10 @@ def sign_test_experiment(
 
 
 def _table(found: Dataset) -> Table:
-    table = Table(
-        title=f"the sign test, {found.sizes['seed']} networks each",
-        caption="A: mean; z and alignment: from the least to the largest",
-    )
-    for heading in ("method", "density", "hidden", "width", "A by layer", "z", "alignment beyond the first"):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+    heads = ("method", "density", "hidden", "width", "A by layer", "z", "alignment beyond the first")
+    title = f"the sign test, {found.sizes['seed']} networks each"
+    caption = "A: mean; z and alignment: from the least to the largest"
+    table = table_of(title, heads, words=["method"], caption=caption)
     for method in found["pruning"].values:
         for where in np.ndindex(*(found.sizes[name] for name in ("density", "hidden", "width"))):
             row = found.sel(pruning=method).isel(dict(zip(("density", "hidden", "width"), where, strict=True)))

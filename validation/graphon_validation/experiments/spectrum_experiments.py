@@ -21,7 +21,7 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import share_kept, whole_number, whole_numbers
 from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
-from graphon_validation.experiments.contenders import LABELS, PRUNED
+from graphon_validation.experiments.contenders import PRUNED, called
 from graphon_validation.experiments.drawings import spectrum_figure
 from graphon_validation.experiments.idx_data import WARPED, load_data
 from graphon_validation.experiments.parts import Parts, every, gathered, one_kind
@@ -31,6 +31,7 @@ from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.pruning.scores import one_shot_methods
 from graphon_validation.studies.protocols import law_network, network_like, theories
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 DENSITIES = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
@@ -168,9 +169,7 @@ def verdict(found: Dataset) -> str:
     """How far top-10 energies of networks and their limits are apart on the same inputs, by method."""
     means = found.energy10.mean("seed")
     apart = abs(means.sel(side="few") - means.sel(side="limit")).max(("density", "width"))
-    texts = (
-        f"{LABELS.get(str(name), str(name))} {float(apart.sel(pruning=name)):.3f}" for name in found.pruning.values
-    )
+    texts = (f"{called(name)} {float(apart.sel(pruning=name)):.3f}" for name in found.pruning.values)
     return f"top-10 energy, finite against limit, largest difference over densities: {', '.join(texts)}."
 
 
@@ -181,17 +180,16 @@ def spectrum_table(found: Dataset, width: int) -> Table:
     title = (
         f"spectra, width {width:,}, {found.attrs['hidden']} hidden layers, He; means over {found.sizes['seed']} seeds"
     )
-    table = Table(title=title, caption="ln of eigenvalues of the matrix of one output, standard parameterization")
+    caption = "ln of eigenvalues of the matrix of one output, standard parameterization"
     heads = ("masks", "density", "of", "ln of eigenvalues 1, 2, 5, 10", "top 5", "top 10", "rank", "gap", "decay")
-    for head in heads:
-        table.add_column(head, justify="left" if head in ("masks", "of") else "right")
+    table = table_of(title, heads, words=["masks", "of"], caption=caption)
     inputs = {"finite": count, "few": min(FEW, count), "limit": min(FEW, count)}
     for name, density in itertools.product(found.pruning.values, found.density.values):
         for side in SIDES:
             row = one.sel(pruning=name, density=density, side=side).mean("seed")
             logs = (f"{float(row.log_eigenvalue.sel(mode=k)) + math.log(inputs[side]):.2f}" for k in (1, 2, 5, 10))
             table.add_row(
-                LABELS.get(str(name), str(name)),
+                called(name),
                 f"{density:g}",
                 f"{'limit' if side == 'limit' else 'network'}, {inputs[side]}",
                 " ".join(logs),

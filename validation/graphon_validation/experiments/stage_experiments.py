@@ -19,9 +19,11 @@ from graphon_theory.networks.stages import Dense, LayerNorm, Norm, Pointwise, Re
 from graphon_theory.networks.unit_values import equal_widths
 from graphon_validation.experiments.summaries import comparison_tables, results_in
 from graphon_validation.experiments.sweep_experiments import ENTRIES, gaussian_inputs, merged, three_block_network
-from graphon_validation.networks.masked_mlps import MaskedMLP, Moments, build, layer_moments, run
+from graphon_validation.kernels.empirical_kernels import Pass
+from graphon_validation.networks.masked_mlps import MaskedMLP, Moments, build, layer_moments
 from graphon_validation.studies.sweep_comparisons import compare
 from graphon_validation.studies.sweeps import width_sweep
+from graphon_validation.studies.tables import table_of
 
 TITLES = {
     "residual": "shortcuts beside branches of three-block (W, V)",
@@ -99,27 +101,13 @@ def kernel_through(model: MaskedMLP, x: FloatArray, moments: Moments) -> FloatAr
 
     NTK_l = scale^2 sum_ij M_ij (g_i g'_i) (a_j a'_j) + bias_scale^2 sum_i g_i g'_i, pair by pair.
     """
-    signals: list[Tensor] = []
-    puts_out: list[Tensor] = []
-
-    def linear(index: int, a: Tensor) -> Tensor:
-        layer = model.linears[index]
-        with torch.no_grad():
-            weight = layer.effective_weight()
-        h = weight @ a
-        if layer.bias is not None:
-            h = h + layer.bias_scale * layer.bias.detach()[:, None]
-        if not h.requires_grad:
-            h.requires_grad_()
-        signals.append(a.detach())
-        puts_out.append(h)
-        return h
-
+    with torch.no_grad():
+        weights = [layer.effective_weight() for layer in model.linears]
     with torch.enable_grad():
-        said = run(model.outline, torch.from_numpy(x).T.contiguous(), linear, 0, moments)
-    gradients = torch.autograd.grad(said[0].sum(), puts_out)
+        one = Pass.of(model, weights, torch.from_numpy(x), moments)
+        gradients = [layer[0] for layer in one.gradients([0])]
     total = torch.zeros(len(x), len(x), dtype=torch.float64)
-    for layer, g, a in zip(model.linears, gradients, signals, strict=True):
+    for layer, g, a in zip(model.linears, gradients, one.signals, strict=True):
         pairs, products = ((s[:, :, None] * s[:, None, :]).flatten(1) for s in (g, a))
         reached = layer.mask.to(torch.float64) @ products
         total += layer.scale**2 * (pairs * reached).sum(0).reshape(len(x), -1)
@@ -134,9 +122,8 @@ def _still_moments(part: Norm, x: Tensor, axis: int = -1) -> tuple[Tensor, Tenso
 
 
 def _derivative_table(found: Dataset) -> Table:
-    table = Table(title="what LayerNorm's derivative through M and q moves kernels by, relative")
-    for heading in ("width", "moved ± error", "times the width"):
-        table.add_column(heading, justify="right")
+    title = "what LayerNorm's derivative through M and q moves kernels by, relative"
+    table = table_of(title, ("width", "moved ± error", "times the width"))
     moved = found["own_derivative"]
     for width, row in zip(found["width"].values, moved.values, strict=True):
         error = row.std(ddof=1) / len(row) ** 0.5

@@ -17,6 +17,7 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import check_installed, one_of
 from graphon_theory.data.files import file_path, save_dataset
 from graphon_theory.errors import InputError, shown
+from graphon_validation.studies.tables import table_of
 
 Figure = Callable[[Dataset, Path], None]  # draws what was found into a file
 
@@ -85,6 +86,13 @@ def different_numbers(name: str, given: Iterable[Any], check: Callable[[str, Any
     return found
 
 
+def ratio_of_means(own: FloatArray, other: FloatArray, axis: int = -1) -> tuple[FloatArray, FloatArray]:
+    """Mean over mean along the axis of draws, and its error from the spread of both."""
+    ratio = own.mean(axis) / other.mean(axis)
+    parts = [values.std(axis, ddof=1) / values.mean(axis) / np.sqrt(values.shape[axis]) for values in (own, other)]
+    return ratio, np.abs(ratio) * np.hypot(*parts)
+
+
 def energy(kernel: FloatArray, modes: int) -> float:
     """The share of a kernel's trace in its largest eigenvalues; NaN where it is zero."""
     values = np.linalg.eigvalsh(kernel)[::-1]
@@ -103,9 +111,8 @@ def comparison_tables(found: Dataset, title: str) -> tuple[Table, Table]:
     names = [str(name) for name in found["quantity"].values]
     several = "fitted" in found  # from one width nothing is extrapolated
     caption = "fit: mean over seeds = k + c/n; z of k in standard errors" if several else None
-    tested = Table(title=title, caption=caption)
-    for heading in ("quantity", "limit", *(("k ± error", "z of k", "c ± error") if several else ())):
-        tested.add_column(heading, justify="left" if heading == "quantity" else "right")
+    heads = ("quantity", "limit", *(("k ± error", "z of k", "c ± error") if several else ()))
+    tested = table_of(title, heads, words=["quantity"], caption=caption)
     for name in names:
         row = found.sel(quantity=name)
         fit = (
@@ -122,9 +129,8 @@ def comparison_tables(found: Dataset, title: str) -> tuple[Table, Table]:
     if several:
         slope = f"{float(found.spread_slope):+.3f} ± {float(found.spread_slope_error):.3f}"
         order = f"z and rest (after c/n) {order}\nlog-log slope of the spread: {slope} (theory: -1/2)"
-    wide = Table(caption=order if several else f"z {order}")
-    for heading in ("width", "z", *(("rest",) if several else ()), "scale ± error", "shape [95%]", "spread ± error"):
-        wide.add_column(heading, justify="right")
+    heads = ("width", "z", *(("rest",) if several else ()), "scale ± error", "shape [95%]", "spread ± error")
+    wide = table_of("", heads, caption=order if several else f"z {order}")
     for width in found["width"].values:
         row = found.sel(width=width)
         wide.add_row(

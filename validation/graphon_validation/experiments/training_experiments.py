@@ -21,6 +21,7 @@ from graphon_validation.experiments.summaries import energy, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 from graphon_validation.training.trainers import train
 
@@ -164,9 +165,9 @@ def training_experiment(
 
 def _last_losses(found: Dataset) -> Table:
     """Loss after the last step: methods and rates against densities."""
-    table = Table(title=f"loss after step {STEPS[-1]}, width {int(found.width):,}, mean ± error over seeds")
-    for heading in ("method", "rate", *(f"density {density:g}" for density in found.density.values)):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+    title = f"loss after step {STEPS[-1]}, width {int(found.width):,}, mean ± error over seeds"
+    heads = ("method", "rate", *(f"density {density:g}" for density in found.density.values))
+    table = table_of(title, heads, words=["method"])
     last = found.curve.isel(step=-1)
     for method in found.pruning.values:
         for rate in found.rate.values:
@@ -182,9 +183,9 @@ def _last_losses(found: Dataset) -> Table:
 
 
 def _table(found: Dataset) -> Table:
-    table = Table(title=f"width {int(found.width):,}, density {float(found.density):g}, {found.sizes['seed']} seeds")
-    for heading in ("method", "trace", "top 5", "top 10", *map(str, STEPS[1:]), "test"):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+    title = f"width {int(found.width):,}, density {float(found.density):g}, {found.sizes['seed']} seeds"
+    heads = ("method", "trace", "top 5", "top 10", *map(str, STEPS[1:]), "test")
+    table = table_of(title, heads, words=["method"])
     for method in found.pruning.values:
         row = found.sel(pruning=method)
         table.add_row(

@@ -18,7 +18,7 @@ import graphon_theory as gt
 from graphon_theory.data.checks import share_kept, whole_number
 from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
-from graphon_validation.experiments.contenders import BIAS_VARIANCE, LABELS
+from graphon_validation.experiments.contenders import BIAS_VARIANCE, called
 from graphon_validation.experiments.drawings import transfer_figure
 from graphon_validation.experiments.parts import Parts
 from graphon_validation.experiments.summaries import different, different_numbers, results_in
@@ -27,6 +27,7 @@ from graphon_validation.experiments.tasks import task as named_task
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, build, checked_place
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import theories
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.trainers import OPTIMIZERS, train
 
 LAWS = ("random", "magnitude", "synflow", "step")
@@ -159,15 +160,14 @@ def verdict(found: Dataset) -> str:
 def transfer_table(found: Dataset, optimizer: str) -> Table:
     """Best rates over densities, and their drift."""
     over = f"width {found.attrs['width']}, {found.sizes['seed']} seeds, {found.attrs['steps']} steps"
-    table = Table(title=f"best rate of {_OPTIMIZERS[optimizer]}, {over}")
-    for head in ("masks", "rule", *(f"{p:g}" for p in found.density.values), "drift"):
-        table.add_column(head, justify="left" if head in ("masks", "rule") else "right")
+    heads = ("masks", "rule", *(f"{p:g}" for p in found.density.values), "drift")
+    table = table_of(f"best rate of {_OPTIMIZERS[optimizer]}, {over}", heads, words=["masks", "rule"])
     for law in found.pruning.values:
         for rule in found.rule.values:
             one = found.sel(optimizer=optimizer, pruning=law, rule=rule)
             means = np.exp(np.log(one.best_rate).mean("seed")).values
             table.add_row(
-                LABELS.get(str(law), str(law)),
+                called(law),
                 str(rule),
                 *(f"{rate:.3g}" for rate in means),
                 f"{float(one.drift):.3g}",

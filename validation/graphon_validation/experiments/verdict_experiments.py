@@ -24,6 +24,7 @@ from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import theories
 from graphon_validation.studies.sign_tests import VERDICTS, applicability
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 from graphon_validation.training.rewirings import Rewiring
 from graphon_validation.training.trainers import train
@@ -147,12 +148,10 @@ def verdict_experiment(
 def verdict_table(found: Dataset) -> Table:
     """One row a rule: the commonest verdict with how many networks share it, growth by layers beyond the first."""
     small, large = sorted(found.attrs["widths"])
-    table = Table(
-        title=f"verdicts, n = {small:,} and {large:,}, density {found.attrs['density']:g}, {found.sizes['seed']} each",
-        caption="verdict (networks that share it); growth of gain - 1 beyond layer 1, mean and spread over networks",
-    )
-    for head in ("rule", "small", "large", "two widths", "cause", "trace / (W, V)", "growth"):
-        table.add_column(head)
+    title = f"verdicts, n = {small:,} and {large:,}, density {found.attrs['density']:g}, {found.sizes['seed']} each"
+    caption = "verdict (networks that share it); growth of gain - 1 beyond layer 1, mean and spread over networks"
+    heads = ("rule", "small", "large", "two widths", "cause", "trace / (W, V)", "growth")
+    table = table_of(title, heads, words=heads, caption=caption)
     for rule in found.rule.values:
         one = found.sel(rule=rule)
         cells = [commonest(one[name].values) for name in ("small", "large", "both")]
