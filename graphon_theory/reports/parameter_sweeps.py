@@ -93,9 +93,8 @@ def sweep(
         *(_hashed(np.asarray(one, dtype=str)) for one in _labels(x, x2)),
     )
     lazy = chunks is not None or any(row_chunks(one) for one in (x, x2))
-    both = (
-        2.0 * len(inputs) * len(inputs if other is None else other) * checked.itemsize
-    )  # bytes of a network's kernels
+    pairs = len(inputs) * len(inputs if other is None else other)
+    both = 2.0 * pairs * checked.itemsize  # bytes of a network's kernels
     grams = SharedGrams(min(both, _SHARE * available_memory()))
 
     def kernels_of(network: Network) -> xr.Dataset:
