@@ -159,7 +159,7 @@ def in_process(chosen: argparse.Namespace, one: str, memory: float | None = None
     options = ["--size", str(chosen.size), "--count", str(chosen.count), "--network", chosen.network, "--one", one]
     options += [] if memory is None else ["--memory", str(memory)]
     command = [sys.executable, "-m", "benchmarks.bench_scale", chosen.what, *options]
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
     return found
 
@@ -171,9 +171,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--network", choices=tuple(_NETWORKS), default="constant")
     parser.add_argument("--memory", type=float)
-    parser.add_argument(
-        "--bound", type=int, choices=range(1, len(_BOUNDS) + 1), help="of the three of bounds, one alone"
-    )
+    parser.add_argument("--bound", type=int, choices=range(1, len(_BOUNDS) + 1), help="one of the three alone")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.bound and chosen.what != "bounds":
@@ -183,11 +181,10 @@ def main() -> None:
         return
     console = Console(width=110)
     packed = 4 * chosen.size**2 / 2
+    shares = _BOUNDS if chosen.bound is None else _BOUNDS[chosen.bound - 1 : chosen.bound]
     plans: dict[str, list[tuple[str, float | None]]] = {
         "spectrum": [("kernel", None), ("products", chosen.memory)],
-        "bounds": [
-            ("products", share * packed) for share in _BOUNDS if chosen.bound in (None, 1 + _BOUNDS.index(share))
-        ],
+        "bounds": [("products", share * packed) for share in shares],
         "large": [("products", chosen.memory)],
         "regression": [("regression", chosen.memory)],
         "solvers": [("solvers", chosen.memory)],
