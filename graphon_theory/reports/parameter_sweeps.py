@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from graphon_theory.data.checks import as_inputs, checked_dtype, checked_rtol, one_of, whole_number
-from graphon_theory.data.files import load_dataset, save_dataset
+from graphon_theory.data.files import file_path, load_dataset, save_dataset
 from graphon_theory.data.grids import Axis, checked_axes, on_grid
 from graphon_theory.data.labels import NETWORK, X2, X, coords_of_inputs
 from graphon_theory.data.memory import available_memory
@@ -23,7 +23,7 @@ from graphon_theory.engine.lazy_kernels import row_chunks
 from graphon_theory.engine.limits import check_memory, limit_kernel, whole_kernels
 from graphon_theory.engine.prepared_kernels import PreparedKernel
 from graphon_theory.engine.shared_grams import SharedGrams
-from graphon_theory.errors import GraphonError, InputError, NetworkError, shown, shown_text
+from graphon_theory.errors import GraphonError, InputError, NetworkError, shown_text
 from graphon_theory.networks.network import Network
 from graphon_theory.spectra.kernel_spectra import spectrum
 
@@ -172,9 +172,7 @@ def _measured(network: Network, kernels: xr.Dataset, measure: Measure | None, co
 
 
 def _folder(store: Any) -> Path:
-    if not isinstance(store, str | os.PathLike):
-        raise InputError(f"store: expected the path of a folder, got {shown(store)}.")
-    folder = Path(store)
+    folder = file_path("store", store, "a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
