@@ -34,7 +34,7 @@ _LONGEST_PATH = 4_096  # bytes of a whole path, with the zero at its end, that s
 _EXACT = 2**53  # whole numbers up to here are exact in float64
 
 
-def file_path(name: str, value: Any) -> Path:
+def file_path(name: str, value: Any, what: str = "a file") -> Path:
     """A path that a file system takes: not empty, which is the folder one is in, and without NUL. Raises InputError."""
     try:
         text = os.fspath(value)
@@ -43,7 +43,7 @@ def file_path(name: str, value: Any) -> Path:
         text, content = "", b""
     long = len(content) >= _LONGEST_PATH or any(len(part) > _LONGEST for part in content.split(os.fsencode(os.sep)))
     if not isinstance(text, str) or not text.strip() or "\0" in text or long:
-        raise InputError(f"{name}: expected the path of a file, got {shown(value)}.")
+        raise InputError(f"{name}: expected the path of {what}, got {shown(value)}.")
     return Path(text)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +22,7 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.engine.products import WORK
 from graphon_theory.engine.returns import Return, Returns
+from graphon_theory.engine.shared_grams import GramTiles, SharedGrams
 from graphon_theory.engine.stage_steps import ForkStep, NormStep, knowing, lost_by_norms, steps_of
 from graphon_theory.engine.steps import Buffers, DenseStep, DualStep, Features, Field, InputStep, Step
 from graphon_theory.engine.tile_loops import LANES, is_compiled, narrow_tile
@@ -115,6 +117,20 @@ class Recursion:
         first = self.pair_steps[0]
         assert isinstance(first, InputStep)
         return first
+
+    def sharing(self, grams: SharedGrams) -> Recursion:
+        """The same for exactly the inputs whose Gram tiles these are."""
+        return self._with(grams.of(self.input_step.layer))
+
+    def at(self, row: int, column: int) -> Recursion:
+        """The same for blocks of those inputs, from a row and a column on."""
+        shared = self.input_step.shared
+        return self if shared is None else self._with(shared.at(row, column))
+
+    def _with(self, shared: GramTiles | None) -> Recursion:
+        out = copy(self)
+        out.pair_steps = (replace(self.input_step, shared=shared), *self.pair_steps[1:])
+        return out
 
     @property
     def hidden(self) -> tuple[LayerOperator, ...]:
@@ -303,7 +319,7 @@ def _narrow(r: Recursion, one: Diagonal, other: Diagonal) -> TileFunction:
     stacked2 = stacked1 if left is right else np.concatenate([right[n][0] for n in duals])
 
     def tile_of(work: Buffers, tile: Tile) -> FloatArray:
-        gram = r.input_step.gram(left[0], right[0], tile, work)
+        gram = r.input_step.gram(left[0][0], right[0][0], tile, work)
         out = work.view("state", r.outputs, 2, *gram.shape[1:])
         narrow_tile(
             block,
@@ -364,7 +380,8 @@ def kernels(
 
     def prepare(rows: slice, columns: slice) -> TileFunction:
         left = of(x[rows]) if whole is None else whole
-        return form(recursion, left, left if x2 is None and rows == columns else of(other[columns]))
+        here = recursion.at(rows.start, columns.start)
+        return form(here, left, left if x2 is None and rows == columns else of(other[columns]))
 
     return all_pairs(recursion, x, x2, plan, prepare, lambda: Buffers(recursion.dtype), whole, **options)
 
