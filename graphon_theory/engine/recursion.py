@@ -37,7 +37,7 @@ _SIDE = 256  # largest side of a tile
 _LANES = 16  # sides are multiples of this where they can be
 _NARROW = 16  # positions from which BLAS multiplies faster than a compiled loop
 _STRIP = 2048  # pairs times positions of a strip of a narrow network
-_NARROW_TILE = 1 << 17  # pairs times profiles of its tile
+_NARROW_TILE = 1 << 20  # bytes of the Gram matrices of its tile
 _PREPARED = 4096  # inputs whose largest variance is looked for at a time
 _USELESS = 1e-2  # share of rounding from which a normalised field says nothing
 _CARRIED = 4.0  # by how much an error of a field may grow on its way to the outputs,
@@ -227,7 +227,8 @@ class Recursion:
         """The tiles for n1 x n2 pairs; a function of the problem alone."""
         if self.narrow is not None:
             columns = min(n2, self.narrow.strip)
-            return Plan(min(n1, max(1, _NARROW_TILE // (columns * self.narrow.positions))), columns, self.held_inputs)
+            rows = _NARROW_TILE // (columns * self.narrow.positions * self.dtype.itemsize)
+            return Plan(min(n1, max(1, rows)), columns, self.held_inputs)
         sizes = [len(self.input_step.layer.profiles), *(len(op.variance) for op in self.operators)]
         work = sizes[0] * sizes[1] + sum(op.variance.size for op in self.hidden)
         arrays = 4 + 2 * max((step.level + 1 for step in self.steps if isinstance(step, ForkStep)), default=0)
