@@ -131,7 +131,8 @@ class ClosePairs:
         """As :func:`rounding_error`, by the angles of the pairs: every 1 - rho is moved by the rounding of rho."""
         count = len(x)
         every = np.concatenate([x, y])
-        tolerance = max(float(step.parameters[0]) for step in self.recursion.dual_steps if step.activation.kinked)
+        kinked = [step for step in self.recursion.dual_steps if step.activation.kinked]
+        tolerance = max(float(step.parameters[0]) for step in kinked) + _of_products(self.recursion, x)
         each, alone = np.tile(np.arange(count), 3), np.arange(2 * count)
         rows, columns = np.concatenate([alone, each]), np.concatenate([alone, each + count])
         shifts = np.repeat([0.0, -tolerance, tolerance], [3 * count, count, count])
@@ -188,21 +189,28 @@ def _sideways(count: int, dimensions: int) -> FloatArray:
     return side / np.linalg.norm(side, axis=1, keepdims=True)
 
 
+def _of_products(recursion: Recursion, x: FloatArray) -> float:
+    """What sums of d products of inputs, one after the other, lose of |rho|: twice what is met with, about."""
+    return math.sqrt(x.shape[1]) * float(np.finfo(recursion.dtype).eps)
+
+
 def rounding_error(recursion: Recursion, x: FloatArray, y: FloatArray) -> float:
     """By how much the kernels of the pairs (x_k, y_k) move when every covariance is moved by its rounding, either way.
 
-    Relative to the roots of the pairs' diagonals; the rounding is twice what ``DualPass.parameters`` holds to be known,
-    so that pairs which count as coincident are seen at the angle from which they no longer do.
+    Relative to the roots of the pairs' diagonals; the rounding is that of products of inputs and twice what
+    ``DualPass.parameters`` holds to be known, so that pairs which count as coincident are seen at the angle from which
+    they no longer do.
     """
     count, three = len(x), np.concatenate([y, y, y])
     tile = Tile(0, count, 0, 3 * count, upper=False)
     one, other = (recursion.diagonal(z, pairs=np.float64) for z in (x, three))
     signs = np.repeat([0.0, -1.0, 1.0], count)
-    tolerances = iter([step.parameters[0] for step in recursion.dual_steps])
+    products = _of_products(recursion, x)
+    tolerances = iter([_BEYOND * step.parameters[0] + products for step in recursion.dual_steps])
     field: Any = None
     for step, left, right in zip(recursion.steps, one.features, other.features, strict=True):
         if isinstance(step, DualStep):
-            field.settle().state[:, 0] *= 1.0 + _BEYOND * next(tolerances) * signs
+            field.settle().state[:, 0] *= 1.0 + next(tolerances) * signs
         field = step.on_pairs(field, left, right, tile, Fresh())
     assert isinstance(field, Before)
     field.settle()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graphon_theory.data.checks import check_installed
 from graphon_theory.data.files import file_path, whole_file
 from graphon_theory.data.labels import NETWORK, SEED, SIZE, TIME, WIDTH, X
 from graphon_theory.designs.graphon_designs import Design
@@ -51,6 +52,7 @@ def save(result: Any, path: str | os.PathLike[str], **options: Any) -> None:
     ``path`` ends in .png, .svg or .pdf. Raises InputError for other endings, before anything is drawn.
     """
     _format_of(path)
+    check_installed("plots.save", {"matplotlib": "matplotlib"}, "examples")
     save_figure(figure_of(_drawn_apart(result, options)), path)
 
 

@@ -15,9 +15,14 @@ from numpy.typing import ArrayLike, DTypeLike
 from graphon_theory.data.checks import as_inputs, checked_dtype, checked_rtol, one_of, whole_number
 from graphon_theory.data.files import file_path, load_dataset, save_dataset
 from graphon_theory.data.grids import Axis, checked_axes, on_grid
-from graphon_theory.data.labels import NETWORK, X2, X
+from graphon_theory.data.labels import NETWORK, X2, X, coords_of_inputs
+from graphon_theory.data.memory import available_memory
 from graphon_theory.data.versions import __version__
-from graphon_theory.engine.limits import limit_kernel
+from graphon_theory.engine.discretisation import check_problem
+from graphon_theory.engine.lazy_kernels import row_chunks
+from graphon_theory.engine.limits import check_memory, limit_kernel, whole_kernels
+from graphon_theory.engine.prepared_kernels import PreparedKernel
+from graphon_theory.engine.shared_grams import SharedGrams
 from graphon_theory.errors import GraphonError, InputError, NetworkError, shown_text
 from graphon_theory.networks.network import Network
 from graphon_theory.spectra.kernel_spectra import spectrum
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 Measure = Callable[[Network, "xr.Dataset"], "xr.Dataset"]
 
 _MOST = 100_000  # networks of one sweep
+_SHARE = 0.25  # of the memory that is free, which Gram matrices take at most
 _TAKEN = (X, X2, "output", "mode", "layer")
 
 
@@ -86,6 +92,19 @@ def sweep(
         *(_hashed(one) for one in (inputs, other)),
         *(_hashed(np.asarray(one, dtype=str)) for one in _labels(x, x2)),
     )
+    lazy = chunks is not None or any(row_chunks(one) for one in (x, x2))
+    pairs = len(inputs) * len(inputs if other is None else other)
+    both = 2.0 * pairs * checked.itemsize  # bytes of a network's kernels
+    grams = SharedGrams(min(both, _SHARE * available_memory()))
+
+    def kernels_of(network: Network) -> xr.Dataset:
+        if lazy:
+            return limit_kernel(network, x, x2, rtol=rtol, dtype=checked, chunks=chunks)
+        check_problem(network, inputs, other, rtol)
+        check_memory(network, inputs, other, checked)
+        ready = PreparedKernel.of(network, inputs, other, rtol, checked)
+        return whole_kernels(ready, coords_of_inputs(x, x2), grams=grams)
+
     parts, computed = [], 0
     for point in points:
         network = _made(networks, point)
@@ -93,7 +112,7 @@ def sweep(
         part = None if folder is None else _loaded(folder / f"{name}.nc")
         if part is None:
             try:
-                kernels = limit_kernel(network, x, x2, rtol=rtol, dtype=checked, chunks=chunks)
+                kernels = kernels_of(network)
                 part = _measured(network, kernels, measure, count, kernel)
             except GraphonError as error:
                 raise type(error)(f"{_named(point)}: {error}") from None

@@ -176,3 +176,20 @@ def test_every_close_pair_is_found() -> None:
                 found |= {(b, a) for a, b in found}
             assert want
             assert found == want
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.05])
+@pytest.mark.parametrize("first", [1.0, "blocks"])
+def test_sums_of_many_products_in_float32(first: Any, bias: float) -> None:
+    """784 products lose more of rho than a few do, and so many close pairs are too many to compute by angles."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((330, 784))
+    for k, distance in enumerate((1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4, 1e-5, 1e-6)):
+        x[20 * k : 20 * k + 10] = x[320] + distance * rng.standard_normal((10, 784))
+        x[20 * k + 10 : 20 * k + 20] = -x[321] + distance * rng.standard_normal((10, 784))
+    network = gt.Network([rng.uniform(0.1, 0.9, (4, 4)) if first == "blocks" else first, 0.5], bias_variance=bias)
+    single, double = (gt.limit_kernel(network, x, dtype=dtype) for dtype in ("float32", "float64"))
+    for key in ("nngp", "ntk"):
+        root = np.sqrt(np.diag(double[key]))
+        error = (np.abs(single[key].values - double[key].values) / np.outer(root, root)).max()
+        assert error <= single.attrs["quadrature_error"] <= 1e-3

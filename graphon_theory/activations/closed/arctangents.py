@@ -42,20 +42,22 @@ def arctangent_ratio(y: float) -> float:
 def acute_ratio(c: float) -> float:
     """2 arccos(c / 2) / sqrt(1 - c^2 / 4) for c in [sqrt(2), 2], by Horner's rule in (2 - c)^2.
 
-    Even and odd powers go side by side: twice a Horner of half the length waits less for itself.
+    Even and odd powers go side by side: twice a Horner of half the length waits less for itself. In the precision of
+    ``c``.
     """
-    z = 2.0 - c
+    real = type(c)
+    z = real(2.0) - c
     y = z * z
-    even = 1.9691285390178196e-07
-    even = even * y + 8.963678777385599e-06
-    even = even * y + 0.00016648314672870374
-    even = even * y + 0.0031746028829011995
-    even = even * y + 0.06666666666610403
-    even = even * y + 2.0
-    odd = 3.011667283501826e-07
-    odd = odd * y + 2.4681965501386863e-06
-    odd = odd * y + 3.89176387645689e-05
-    odd = odd * y + 0.000721503525810081
-    odd = odd * y + 0.014285714303560501
-    odd = odd * y + 0.33333333333334025
+    even = real(1.9691285390178196e-07)
+    even = even * y + real(8.963678777385599e-06)
+    even = even * y + real(0.00016648314672870374)
+    even = even * y + real(0.0031746028829011995)
+    even = even * y + real(0.06666666666610403)
+    even = even * y + real(2.0)
+    odd = real(3.011667283501826e-07)
+    odd = odd * y + real(2.4681965501386863e-06)
+    odd = odd * y + real(3.89176387645689e-05)
+    odd = odd * y + real(0.000721503525810081)
+    odd = odd * y + real(0.014285714303560501)
+    odd = odd * y + real(0.33333333333334025)
     return odd * z + even

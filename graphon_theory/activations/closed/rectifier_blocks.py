@@ -50,10 +50,13 @@ def rectifier_block(
     C = alpha beta K + (beta - alpha)^2 R,  Cdot = alpha beta + (beta - alpha)^2 (pi - theta) / 2 pi  [CS].
     With s, c the sine and twice the cosine of half the acute angle a between the lines, a = s r(c) and
     sin theta + (pi - theta) cos theta = s (c - r(c) cos a) + (pi cos a where rho >= 0): no division, no cancellation.
-    Features: sqrt(q), 1 / sqrt(q) (0 where q = 0).
+    Features: sqrt(q), 1 / sqrt(q) (0 where q = 0). All arithmetic is in the precision of the pairs.
     """
     positions, _, n1, n2 = state.shape
-    coincident, linear, bent = 0.5 * parameters[0], parameters[1], parameters[2] / (2 * math.pi)
+    real = state.dtype.type
+    zero, half, two, pi = real(0.0), real(0.5), real(2.0), real(math.pi)
+    coincident, linear, bent = real(0.5 * parameters[0]), real(parameters[1]), real(parameters[2] / (2 * math.pi))
+    added, trained = real(bias), real(trained_bias)
     for p in range(positions):
         roots, inverses = f2[p, 0, j0 : j0 + n2], f2[p, 1, j0 : j0 + n2]
         for i in range(n1):
@@ -61,14 +64,14 @@ def rectifier_block(
             signal, tangent, dual, carried = state[p, 0, i], state[p, 1, i], out[p, 0, i], out[p, 1, i]
             product = signal if shared else masked[p, i]
             for j in range(n2):
-                k = signal[j] + bias
-                t = tangent[j] + (product[j] + trained_bias)
+                k = signal[j] + added
+                t = tangent[j] + (product[j] + trained)
                 rho = k * (inverse_i * inverses[j])
                 cosine = abs(rho)  # of a
-                y = 0.5 - 0.5 * cosine
-                near, far = math.sqrt(y if y > coincident else 0.0), math.sqrt(2.0 + 2.0 * cosine)
+                y = half - half * cosine
+                near, far = math.sqrt(y if y > coincident else zero), math.sqrt(two + two * cosine)
                 ratio = acute_ratio(far)
-                lift = math.pi if rho >= 0.0 else 0.0
+                lift = pi if rho >= zero else zero
                 r = near * (far - ratio * cosine) + lift * cosine
                 dual[j] = linear * k + (root_i * roots[j]) * r
                 carried[j] = (linear + bent * abs(lift - near * ratio)) * t
