@@ -131,6 +131,8 @@ def dynamics(
         typer.Option(metavar="T...", help="Increasing times; inf is allowed. 0 1 10 100 1000 inf if left out."),
     ] = None,
     learning_rate: Annotated[float, typer.Option(help="Learning rate of which time counts the steps.")] = 1.0,
+    batch: Annotated[int | None, typer.Option(help="Inputs a minibatch, for the rate that SGD survives.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps that this SGD has; without end if left out.")] = None,
     kind: KindOption = Kind.ntk,
     output: Output = None,
     rtol: Tolerance = 1e-10,
@@ -144,14 +146,21 @@ def dynamics(
     from graphon_theory.training.dynamics import critical_learning_rate, gradient_flow
 
     moments = times or [0.0, 1.0, 10.0, 100.0, 1000.0, np.inf]
+    if batch is None and steps is not None:
+        raise InputError("--steps: they are those of minibatches; say how many inputs these have, as --batch 32.")
+    if batch is not None and not (is_network(source) and kind is Kind.ntk):
+        raise InputError("--batch: the rate that SGD survives is told of a network by its NTK; pass it with --inputs.")
     with working("gradient flow") as shown:
         found = chosen_kernel(source, inputs, kind, output, rtol, parameterization, widths, shown.report)
-        flow = gradient_flow(found, read_array(targets, "y"), moments, learning_rate=learning_rate)
+        wanted = read_array(targets, "y")
+        flow = gradient_flow(found, wanted, moments, learning_rate=learning_rate)
         rates = {"critical_learning_rate": critical_learning_rate(found)}
         if is_network(source) and kind is Kind.ntk:
             network = read_network_as(source, parameterization, widths)
             if network.is_plain:
-                rates["divergence_learning_rate"] = divergence_learning_rate(found, network)
+                rates["divergence_learning_rate"] = divergence_learning_rate(
+                    found, network, None if batch is None else wanted, batch=batch, steps=steps
+                )
     if as_json:
         print_json({**_as_dict(flow), **rates})
     else:
@@ -162,7 +171,9 @@ def dynamics(
         say(f"time in steps of learning rate {learning_rate:g}, loss 1/(2N) sum (f - y)^2")
         say(f"largest stable learning rate of gradient descent: {rates['critical_learning_rate']:.6g}")
         if "divergence_learning_rate" in rates:
-            say(f"above it the loss rises first; networks diverge from about {rates['divergence_learning_rate']:.3g}")
+            survived = f"{rates['divergence_learning_rate']:.3g}"
+            whose = "" if batch is None else f" in batches of {batch}"
+            say(f"above it the loss rises first; networks{whose} survive up to about {survived}")
     save(flow, out, as_json)
 
 

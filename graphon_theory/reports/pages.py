@@ -12,6 +12,7 @@ import numpy as np
 from graphon_theory.data.checks import check_installed
 from graphon_theory.data.versions import __version__
 from graphon_theory.errors import GraphonError, InputError
+from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.network import Network
 
 if TYPE_CHECKING:
@@ -34,17 +35,21 @@ footer { margin-top: 3rem; font-size: .85rem; opacity: .7; }
 """
 
 
-def page(result: xr.Dataset | Network, title: str) -> str:
+def page(result: xr.Dataset | Network | Graphon, title: str) -> str:
     """One HTML page of a result: its picture, its figures, its variables and the network behind it.
 
-    ``result``: a Dataset that the package returns, or a Network. Without matplotlib, or for results that have no
-    picture, the page says so in its place. Raises InputError for anything else.
+    ``result``: a Dataset that the package returns, a Network or a graphon. Without matplotlib, or for results that have
+    no picture, the page says so in its place. Raises InputError for anything else.
     """
-    if not isinstance(result, Network) and not hasattr(result, "data_vars"):
-        raise InputError(f"result: expected a Dataset or a Network, got {type(result).__name__}.")
+    if not isinstance(result, Network | Graphon) and not hasattr(result, "data_vars"):
+        raise InputError(f"result: expected a Dataset, a Network or a graphon, got {type(result).__name__}.")
     parts = [f"<h1>{escape(title)}</h1>", _picture(result)]
     if isinstance(result, Network):
         parts += [_layers(result), _text("Network", result.describe())]
+    elif isinstance(result, Graphon):
+        low, high = result.extremes()
+        figures = [("mean", result.mean()), ("smallest", low), ("largest", high)]
+        parts += [_table(["graphon", "value"], [[name, f"{value:.6g}"] for name, value in figures])]
     else:
         parts += list(_of_dataset(result))
     body = "\n".join(parts)

@@ -139,6 +139,9 @@ def test_results_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "divergence_learning_rate" not in found  # a kernel file does not know its biases
     found = asked("dynamics net.npz --inputs x.npy --targets y.npy --times 1 inf")
     assert found["divergence_learning_rate"] == gt.divergence_learning_rate(kernel, NETWORK)
+    found = asked("dynamics net.npz --inputs x.npy --targets y.npy --batch 4 --steps 50")
+    expected = gt.divergence_learning_rate(kernel, NETWORK, np.load("y.npy"), batch=4, steps=50)
+    assert found["divergence_learning_rate"] == expected
     assert asked("kernel net.npz --inputs x.npy --out k.nc")["shape"] == [9, 9]
     found = asked("compare net.npz --inputs x.npy --targets y.npy")
     assert found["variables"]["network"]["values"] == ["net"]
@@ -241,7 +244,8 @@ def test_a_report_is_one_page_with_all_in_it(folder: Path) -> None:
     assert kind == "data:image/svg+xml;base64"
     assert b"<svg" in base64.b64decode(content)
     assert f"{float(modes.eigenvalue[0]):.6g}" in page.cells
-    for result in ("net.npz", "kernel.nc"):
+    np.save("mask.npy", np.eye(3))
+    for result in ("net.npz", "kernel.nc", "mask.npy"):
         assert run(f"report {result} --out {result}.html") == 0
         assert len(Page(Path(f"{result}.html").read_text(encoding="utf-8")).sources) == 1
 

@@ -125,7 +125,14 @@ def learning() -> Entries:
         "divergence_learning_rate",
         gt.divergence_learning_rate,
         NUMBER,
-        lambda: {"kernel": a_kernel(), "network": a_network()},
+        lambda: {
+            "kernel": a_kernel(),
+            "network": a_network(),
+            "y": Y,
+            "batch": 4,
+            "steps": 20,
+            "initial": 0.1 * Y,
+        },
     )
     entry(
         "steps_to_loss",

@@ -270,7 +270,7 @@ def _ends(values: DataArray) -> list[float]:
 
 
 def read_rates(found: Dataset) -> dict[str, Any]:
-    """What ``bench_learning_rates`` found: two rates a network; the least and largest survived."""
+    """What ``bench_learning_rates`` found: the rates of a network; the least and largest survived."""
     networks = {}
     for name in found.network.values:
         one = found.sel(network=name)
@@ -278,7 +278,8 @@ def read_rates(found: Dataset) -> dict[str, Any]:
             str(loss): {str(size): _ends(one.survived.sel(loss=loss, batch=size)) for size in found.batch.values}
             for loss in found.loss.values
         }
-        rates = {"critical": float(one.critical), "divergence": float(one.divergence)}
+        rates: dict[str, Any] = {"critical": float(one.critical), "divergence": float(one.divergence)}
+        rates["expected"] = {str(size): float(one.expected.sel(batch=size)) for size in found.batch.values}
         networks[str(name)] = {**rates, "pruned": float(one.pruned), "survived": survived}
     return {**{name: found.attrs[name] for name in ("steps", "train")}, "networks": networks}
 

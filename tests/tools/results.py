@@ -174,14 +174,16 @@ def write_rates(store: Figures) -> str:
     """Rates that the kernel gives and rates survived, a row a network."""
     one = store["rates"]
     names = {"squared": "squared", "cross_entropy": "cross-entropy"}
-    first = next(iter(one["networks"].values()))["survived"]
-    heads = [f"{names[loss]}, {batch}" for loss in names for batch in first[loss]]
+    first = next(iter(one["networks"].values()))
+    heads = [f"in batches of {batch}" for batch in first["expected"]]
+    heads += [f"{names[loss]}, {batch}" for loss in names for batch in first["survived"][loss]]
     rows = [f"| network | pruned | loss rises | diverges, about | {' | '.join(heads)} |"]
     rows.append("|---|" + "---|" * (3 + len(heads)))
     for name, found in one["networks"].items():
         spans = [span for loss in names for span in found["survived"][loss].values()]
         cells = " | ".join(f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}" for low, high in spans)
-        rates = f"{found['pruned']:g}% | {found['critical']:.3g} | {found['divergence']:.3g}"
+        expected = " | ".join(f"{rate:.3g}" for rate in found["expected"].values())
+        rates = f"{found['pruned']:g}% | {found['critical']:.3g} | {found['divergence']:.3g} | {expected}"
         rows.append(f"| {name} | {rates} | {cells} |")
     return (
         "\n".join(rows)

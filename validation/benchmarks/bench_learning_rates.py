@@ -1,4 +1,4 @@
-"""The largest rate that torch.optim.SGD survives, beside the two that the limit kernel gives.
+"""The largest rate that torch.optim.SGD survives, beside those that the limit kernel gives.
 
     python -m benchmarks.bench_learning_rates                      the three pruned networks of the documentation
     python -m benchmarks.bench_learning_rates --networks all --out DIR
@@ -43,6 +43,7 @@ class Case(NamedTuple):
     widths: tuple[int, ...]
     pruned: float
     data: str
+    activation: type[nn.Module] = nn.ReLU
 
 
 NETWORKS = {
@@ -54,6 +55,9 @@ NETWORKS = {
     "784-512-512-512-10, standardised": Case((784, 512, 512, 512, 10), 0.5, "standardised"),
     "784-512-512-10, dense": Case((784, 512, 512, 10), 0.0, "pixels"),
     "784-512-512-10, dense, standardised": Case((784, 512, 512, 10), 0.0, "standardised"),
+    "64-512-512-512-512-10": Case((64, 512, 512, 512, 512, 10), 0.8, "small"),
+    "64-256-256-10, tanh": Case((64, 256, 256, 10), 0.5, "small", nn.Tanh),
+    "784-300-300-10, tanh": Case((784, 300, 300, 10), 0.8, "pixels", nn.Tanh),
 }
 PRUNED = tuple(NETWORKS)[:3]
 
@@ -68,7 +72,7 @@ def network(case: Case, seed: int = 0) -> nn.Sequential:
     """As torch draws it, pruned over all layers together."""
     torch.manual_seed(seed)
     layers = [nn.Linear(a, b) for a, b in zip(case.widths, case.widths[1:], strict=False)]
-    parts = [part for layer in layers for part in (layer, nn.ReLU())][:-1]
+    parts = [part for layer in layers for part in (layer, case.activation())][:-1]
     if case.pruned:
         prune.global_unstructured([(one, "weight") for one in layers], prune.L1Unstructured, amount=case.pruned)
     return nn.Sequential(*parts)
@@ -116,7 +120,7 @@ def limit(case: Case, x: Tensor, labels: Tensor, first: float, **given: Any) -> 
 
 
 def measured(name: str, steps: int = STEPS, count: int = TRAIN, seeds: int = 1) -> xr.Dataset:
-    """``critical``, ``divergence`` and ``survived`` ("loss", "batch", "seed") of one network."""
+    """``critical``, ``divergence``, ``expected`` ("batch") and ``survived`` ("loss", "batch", "seed") of a network."""
     torch.set_num_threads(1)
     case = NETWORKS[name]
     inputs, labels = digits(case.data, count)
@@ -124,6 +128,12 @@ def measured(name: str, steps: int = STEPS, count: int = TRAIN, seeds: int = 1) 
     network_of_limit = gv.theories(gv.from_torch(network(case)), blocks=4)["(W, V)"]
     kernel = gt.limit_kernel(network_of_limit, inputs[:KERNEL], progress=False).ntk
     critical = gt.critical_learning_rate(kernel)
+    targets = np.eye(case.widths[-1])[labels[:KERNEL]]
+    start = network(case)(x[:KERNEL]).detach().numpy()
+    expected = [
+        gt.divergence_learning_rate(kernel, network_of_limit, targets, batch=batch, steps=steps, initial=start)
+        for batch in BATCHES
+    ]
     survived = np.empty((len(LOSSES), len(BATCHES), seeds))
     for loss, batch, seed in np.ndindex(survived.shape):
         given = {"loss": LOSSES[loss], "batch": BATCHES[batch], "steps": steps, "seed": seed}
@@ -132,6 +142,7 @@ def measured(name: str, steps: int = STEPS, count: int = TRAIN, seeds: int = 1) 
         {
             "critical": critical,
             "divergence": gt.divergence_learning_rate(kernel, network_of_limit),
+            "expected": ("batch", expected),
             "pruned": 100 * case.pruned,
             "survived": (("loss", "batch", "seed"), survived),
         },
@@ -144,13 +155,15 @@ def table(found: xr.Dataset) -> Table:
     """Rates by network; what is measured as a range over seeds."""
     made = Table(title=f"Largest rates of SGD, {found.attrs['steps']} steps")
     columns = [f"{loss}, {batch}" for loss in found.loss.values for batch in found.batch.values]
-    for heading in ("network", "loss rises", "diverges", *columns):
+    batches = [f"in batches of {batch}" for batch in found.batch.values]
+    for heading in ("network", "loss rises", "diverges", *batches, *columns):
         made.add_column(heading, justify="left" if heading == "network" else "right")
     for name in found.network.values:
         one = found.sel(network=name)
         cells = (one.survived.sel(loss=loss, batch=batch) for loss in found.loss.values for batch in found.batch.values)
         spans = (f"{float(cell.min()):.2g}-{float(cell.max()):.2g}" for cell in cells)
-        made.add_row(str(name), f"{float(one.critical):.3g}", f"{float(one.divergence):.3g}", *spans)
+        rates = (float(rate) for rate in (one.critical, one.divergence, *one.expected))
+        made.add_row(str(name), *(f"{rate:.3g}" for rate in rates), *spans)
     return made
 
 

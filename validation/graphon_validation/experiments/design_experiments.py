@@ -15,13 +15,12 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import check_installed, positive_number, share_kept, truth, whole_number
-from graphon_theory.data.files import save_dataset
+from graphon_theory.data.checks import positive_number, share_kept, truth, whole_number
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.contenders import CONTENDERS, LABELS, ONE_SHOT, Arena, contender, dead_units
 from graphon_validation.experiments.drawings import design_figure
-from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
-from graphon_validation.experiments.summaries import different, wide_console
+from graphon_validation.experiments.parts import Parts, every, gathered
+from graphon_validation.experiments.summaries import different, results_in
 from graphon_validation.experiments.tasks import task as named_task
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import as_tensor, checked_place
@@ -77,9 +76,7 @@ def design_experiment(
 
     Raises InputError for unknown or repeated methods, and what ``gt.design`` raises.
     """
-    folder = results_folder(out)
-    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
-    console = console or wide_console()
+    results = results_in(out, console, figures=True)
     density = share_kept("density", density)
     counts = (("width", width), ("steps", steps), ("seeds", seeds), ("rows", rows))
     width, steps, seeds, rows = (whole_number(name, value, 1) for name, value in counts)
@@ -90,7 +87,7 @@ def design_experiment(
     arena = Arena(named_task(task, train=train), width, density, steps, share, rows, device)
     settings = {"task": task, "train": train, "width": width, "density": density}
     options = {"blocks": blocks, "starts": starts, "iterations": iterations}
-    parts = Parts(folder, "design", {**settings, **options})
+    parts = Parts(results.folder, "design", {**settings, **options})
     designed, of_design, text = None, dict[str, xr.DataArray](), {}
     if "designed" in methods:
         found = parts.all([{"what": "the design"}], lambda _: _designed(arena, options), progress=progress)[0]
@@ -119,13 +116,8 @@ def design_experiment(
         curves[one["what"]].loc[{"pruning": one["pruning"]}] = curve.predicted.values
     result = table.assign({"predicted": curves["law"], "predicted_rows": curves["rows"], **of_design})
     result.attrs = {**settings, **options, **training, "guess": arena.task.guess, **text}
-    result.attrs["verdict"] = verdict(result)
     name = f"design-{task}-{density:g}"
-    save_dataset(result, folder / f"{name}.nc")
-    design_figure(result, folder / f"{name}.png")
-    console.print(design_table(result))
-    console.print(result.attrs["verdict"])
-    return result
+    return results.finish(result, name, [design_table(result)], verdict=verdict(result), figure=design_figure)
 
 
 def best(curves: xr.DataArray) -> xr.DataArray:

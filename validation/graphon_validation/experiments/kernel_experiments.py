@@ -16,15 +16,14 @@ from xarray import DataArray, Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import MOST_DRAWS, check_installed, share_kept, whole_number, whole_numbers
-from graphon_theory.data.files import save_dataset
+from graphon_theory.data.checks import MOST_DRAWS, share_kept, whole_number, whole_numbers
 from graphon_theory.errors import InputError
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import kernel_figure
-from graphon_validation.experiments.parts import Parts, results_folder
-from graphon_validation.experiments.summaries import different, wide_console
+from graphon_validation.experiments.parts import Parts
+from graphon_validation.experiments.summaries import different, different_numbers, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import build, dense
 from graphon_validation.pruning.pruners import prune
@@ -79,15 +78,13 @@ def kernel_convergence_experiment(
     ``trace_spread_error``; over "fit" ("all", and "dense" for densities of at least 1/4) and "power" ("width",
     "density") ``exponent`` and ``exponent_error``.
     """
-    folder = results_folder(out)
-    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
-    console = console or wide_console()
+    results = results_in(out, console, figures=True)
     methods = different("methods", methods, list(LAWS))
     widths = list(whole_numbers("widths", widths, distinct=True))
     spread_widths = list(whole_numbers("spread_widths", spread_widths, distinct=True))
-    densities = [share_kept("densities", one) for one in densities]
-    if len(set(densities)) < len(densities) or sum(one >= DENSE_ENOUGH for one in densities) < 2:
-        raise InputError(f"densities: expected at least two from {DENSE_ENOUGH:g} on, all different, got {densities}.")
+    densities = different_numbers("densities", densities, share_kept)
+    if sum(one >= DENSE_ENOUGH for one in densities) < 2:
+        raise InputError(f"densities: expected at least two from {DENSE_ENOUGH:g} on, got {densities}.")
     if len(spread_widths) < 2 or len(widths) < 2:
         raise InputError(f"widths: expected at least two, got {widths} and, drawn, {spread_widths}.")
     for name, value in (("seeds", seeds), ("spread_seeds", spread_seeds)):
@@ -113,7 +110,7 @@ def kernel_convergence_experiment(
         ]
         return Dataset({"trace": ("seed", traces)})
 
-    parts = Parts(folder, "kernels", {"hidden": HIDDEN, "inputs": INPUTS})
+    parts = Parts(results.folder, "kernels", {"hidden": HIDDEN, "inputs": INPUTS})
     over = [{"pruning": m, "width": n, "seeds": seeds, "kept": DENSITY} for m in methods for n in widths]
     found = parts.all(over, pruned, "protocols", progress=progress)
     pairs = [{"density": p, "width": n, "seeds": spread_seeds} for n in spread_widths for p in densities]
@@ -138,13 +135,8 @@ def kernel_convergence_experiment(
         },
         {"hidden": HIDDEN, "inputs": INPUTS, "kept": DENSITY, "seeds": seeds, "spread_seeds": spread_seeds},
     )
-    result.attrs["verdict"] = verdict(result)
-    save_dataset(result, folder / "kernel-convergence.nc")
-    kernel_figure(result, folder / "kernel-convergence.png")
-    console.print(protocol_table(result))
-    console.print(spread_table(result))
-    console.print(result.attrs["verdict"])
-    return result
+    tables = [protocol_table(result), spread_table(result)]
+    return results.finish(result, "kernel-convergence", tables, verdict=verdict(result), figure=kernel_figure)
 
 
 def _middle(law: Connectivity) -> Network:

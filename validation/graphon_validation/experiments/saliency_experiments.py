@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,9 @@ from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
-from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.experiments.summaries import results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
@@ -27,7 +26,7 @@ BATCH, PROBES, TOP = 200, 40, 10
 
 
 def saliency_experiment(
-    out: Path,
+    out: str | os.PathLike[str],
     density: float,
     widths: Sequence[int],
     seeds: int,
@@ -54,7 +53,7 @@ def saliency_experiment(
 
     Raises InputError for fewer than 3 seeds.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     if seeds < 3:
         raise InputError(f"seeds: expected at least 3, got {seeds}.")
     x, labels = digits() if data is None else data
@@ -73,7 +72,7 @@ def saliency_experiment(
             prune(model, "snip", density, (batch, targets), loss=loss)
             if seed == 0:
                 title = f"SNIP, width {width:,}, density {density:g}"
-                console.print(applicability_table(applicability(model, probe, other=other), title))
+                results.console.print(applicability_table(applicability(model, probe, other=other), title))
                 other = model if other is None else other  # the first width, to tell growth by
             limit = gt.saliency_network(
                 unpruned,
@@ -107,9 +106,8 @@ def saliency_experiment(
         {"density": density, "loss": loss, "positions": positions, "activation": activation, "bias": bias_variance},
     )
     found.attrs |= {"hidden": hidden, "modes": "default" if modes is None else modes}
-    save_dataset(found, out / f"saliency-{activation}-{loss}-{density:g}.nc")
-    console.print(_table(found, f"SNIP, {loss}, density {density:g}, {seeds} networks and {seeds} limits"))
-    return found
+    table = _table(found, f"SNIP, {loss}, density {density:g}, {seeds} networks and {seeds} limits")
+    return results.finish(found, f"saliency-{activation}-{loss}-{density:g}", [table])
 
 
 def _figures(kernel: NDArray[np.float64]) -> tuple[float, float]:

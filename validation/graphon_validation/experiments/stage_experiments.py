@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,13 +13,12 @@ from torch import Tensor
 from xarray import Dataset
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.files import save_dataset
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Dense, LayerNorm, Norm, Pointwise, Residual
 from graphon_theory.networks.unit_values import equal_widths
-from graphon_validation.experiments.summaries import comparison_tables, wide_console
-from graphon_validation.experiments.sweep_experiments import ENTRIES, gaussian_inputs, three_block_network
+from graphon_validation.experiments.summaries import comparison_tables, results_in
+from graphon_validation.experiments.sweep_experiments import ENTRIES, gaussian_inputs, merged, three_block_network
 from graphon_validation.networks.masked_mlps import MaskedMLP, Moments, build, layer_moments, run
 from graphon_validation.studies.sweep_comparisons import compare
 from graphon_validation.studies.sweeps import width_sweep
@@ -48,7 +47,7 @@ def staged_network(kind: str, *, scale: float = 0.7) -> Network:
 
 
 def stage_experiment(
-    out: Path, widths: Sequence[int], seeds: int, *, console: Console | None = None
+    out: str | os.PathLike[str], widths: Sequence[int], seeds: int, *, console: Console | None = None
 ) -> dict[str, Dataset]:
     """Drawn residual and LayerNorm networks against their limits, trace and three entries.
 
@@ -58,7 +57,7 @@ def stage_experiment(
 
     Writes ``stages-NAME.nc``. Returns the comparisons by name.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     x = gaussian_inputs()
     networks = {kind: staged_network(kind) for kind in TITLES}
     drawn = {kind: width_sweep(one, x, widths=widths, seeds=range(seeds)) for kind, one in networks.items()}
@@ -75,11 +74,9 @@ def stage_experiment(
         one = compare(drawn[kind], limit_kernel(theory, x), ENTRIES)
         if kind == "layer-norm":
             one["own_derivative"] = (("width", "network"), own_derivative(theory, x, widths, min(seeds, _HELD)))
-        found[name] = one.assign(ntk=drawn[kind].ntk).assign_attrs({**drawn[kind].attrs, **one.attrs})
-        save_dataset(found[name], out / f"stages-{name}.nc")
-        for table in comparison_tables(found[name], title):
-            console.print(table)
-    console.print(_derivative_table(found["layer-norm"]))
+        found[name] = merged(drawn[kind], one)
+        results.finish(found[name], f"stages-{name}", comparison_tables(found[name], title))
+    results.console.print(_derivative_table(found["layer-norm"]))
     return found
 
 

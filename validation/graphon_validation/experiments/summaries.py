@@ -1,8 +1,11 @@
-"""What experiments are asked for by name, and what they print."""
+"""How experiments begin and end: what they are asked for, the files they write, and what they print."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +14,55 @@ from rich.table import Table
 from xarray import Dataset
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import one_of
+from graphon_theory.data.checks import check_installed, one_of
+from graphon_theory.data.files import file_path, save_dataset
 from graphon_theory.errors import InputError, shown
+
+Figure = Callable[[Dataset, Path], None]  # draws what was found into a file
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where an experiment leaves what it finds: a folder for its files, and a terminal."""
+
+    folder: Path
+    console: Console
+
+    def finish(
+        self,
+        found: Dataset,
+        name: str,
+        tables: Iterable[Table] = (),
+        *,
+        verdict: str = "",
+        figure: Figure | None = None,
+    ) -> Dataset:
+        """Write what was found as NAME.nc and its figure as NAME.png, print the tables and the verdict.
+
+        Returns it, with the verdict as an attribute.
+        """
+        if verdict:
+            found = found.assign_attrs(verdict=verdict)
+        save_dataset(found, self.folder / f"{name}.nc")
+        if figure is not None:
+            figure(found, self.folder / f"{name}.png")
+        for table in tables:
+            self.console.print(table)
+        if verdict:
+            self.console.print(verdict)
+        return found
+
+
+def results_in(out: str | os.PathLike[str], console: Console | None = None, *, figures: bool = False) -> Results:
+    """The results of an experiment in the folder ``out``, printed to the terminal if ``console`` is None.
+
+    Raises InputError for what is no path, and GraphonError where ``figures`` are due and matplotlib is missing: before
+    all that takes long.
+    """
+    folder = file_path("out", out, "a folder")
+    if figures:
+        check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")
+    return Results(folder, console or wide_console())
 
 
 def different(name: str, given: Any, known: Sequence[str]) -> list[str]:
@@ -25,6 +75,14 @@ def different(name: str, given: Any, known: Sequence[str]) -> list[str]:
     if len(set(listed)) < len(listed):
         raise InputError(f"{name}: expected at least one, all different, got {listed}.")
     return listed
+
+
+def different_numbers(name: str, given: Iterable[Any], check: Callable[[str, Any], float]) -> list[float]:
+    """The numbers as ``check(name, number)`` gives them. Raises InputError for none, and for repeated ones."""
+    found = [float(check(name, one)) for one in given]
+    if not found or len(set(found)) < len(found):
+        raise InputError(f"{name}: expected at least one, all different, got {found}.")
+    return found
 
 
 def energy(kernel: FloatArray, modes: int) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,20 +15,28 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.files import save_dataset
 from graphon_theory.data.labels import Variables
 from graphon_theory.errors import InputError
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.parts import Parts, every, results_folder
-from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.experiments.parts import Parts, every
+from graphon_validation.experiments.summaries import results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import theories
 
 PROBES, TOP, BLOCKS = 40, 10, 8
+QUICK: dict[str, Any] = {
+    "widths": [256],
+    "seeds": 3,
+    "densities": [0.3],
+    "rounds": [10],
+    "hidden": [2],
+    "inputs": [64],
+    "positions": 128,
+}
 KINDS = ("own", "law", "(W, V)")
 GROUPS = 3  # of units by label, of the blocks of W that are compared
 MASK_FIGURES = ("kept", "inner", "row_spread", "column_spread", "alive")
@@ -36,7 +44,7 @@ KERNEL_FIGURES = ("trace", "energy")
 
 
 def synflow_law_experiment(
-    out: Path,
+    out: str | os.PathLike[str],
     widths: Sequence[int],
     seeds: int,
     *,
@@ -68,11 +76,11 @@ def synflow_law_experiment(
 
     Raises InputError for fewer than 3 seeds, and where nothing is finished.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     if seeds < 3:
         raise InputError(f"seeds: expected at least 3, got {seeds}.")
     over = {"inputs": inputs, "hidden": hidden, "width": widths, "density": densities, "rounds": rounds}
-    parts = Parts(results_folder(out), "synflow-law", {"positions": positions, "outputs": outputs})
+    parts = Parts(results.folder, "synflow-law", {"positions": positions, "outputs": outputs})
     settings = every(over)
     if finished:
         settings = [one for one in settings if all(parts.path({**one, "seed": seed}).exists() for seed in range(seeds))]
@@ -86,10 +94,7 @@ def synflow_law_experiment(
     found = xarray.concat(each, "setting").transpose("setting", "kind", "seed", ...)
     found = found.assign_coords({name: ("setting", [one[name] for one in settings]) for name in over})
     found.attrs = {"positions": positions, "outputs": outputs}
-    for index in range(len(settings)):
-        console.print(_table(found.isel(setting=index)))
-    save_dataset(found, results_folder(out) / "synflow-law.nc")
-    return found
+    return results.finish(found, "synflow-law", [_table(found.isel(setting=k)) for k in range(len(settings))])
 
 
 def _pair(one: Mapping[str, Any], outputs: int, positions: int, device: str | None) -> Dataset:

@@ -15,11 +15,10 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.data.checks import whole_number
-from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
-from graphon_validation.experiments.summaries import different, wide_console
+from graphon_validation.experiments.parts import Parts
+from graphon_validation.experiments.summaries import different, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
@@ -97,7 +96,7 @@ def verdict_experiment(
 
     Raises InputError unless there are two widths.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     rules = different("rules", rules, RULES)
     if len(widths) != 2:
         raise InputError(f"widths: expected two, got {list(widths)}.")
@@ -141,12 +140,8 @@ def verdict_experiment(
         )
 
     over: dict[str, Sequence[Any]] = {"rule": rules, "seed": range(seeds)}
-    parts = Parts(results_folder(out), "verdicts", settings)
-    result = gathered(parts.all(every(over), make, progress=progress), over)
-    result.attrs = settings
-    save_dataset(result, results_folder(out) / "verdicts.nc")
-    console.print(verdict_table(result))
-    return result
+    found = Parts(results.folder, "verdicts", settings).over(over, make, progress=progress).assign_attrs(settings)
+    return results.finish(found, "verdicts", [verdict_table(found)])
 
 
 def verdict_table(found: Dataset) -> Table:
