@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphon_theory as gt
-from graphon_theory.engine import recursion, shared_grams
+from graphon_theory.engine import recursion, shared_grams, steps
 from graphon_theory.engine.prepared_kernels import PreparedKernel
 from graphon_theory.engine.shared_grams import SharedGrams
 
@@ -54,7 +54,7 @@ def test_shared_tiles_are_those_of_each_network(dtype: str, x2: Any, monkeypatch
 
 def test_constants_of_all_densities_form_one_gram_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     formed: list[int] = []
-    gram = recursion.InputStep.gram
+    gram = steps.InputStep.gram
 
     def counted(self: Any, x1: Any, x2: Any, tile: Any, work: Any) -> Any:
         before = grams.held
@@ -62,7 +62,7 @@ def test_constants_of_all_densities_form_one_gram_matrix(monkeypatch: pytest.Mon
         formed.append(grams.held - before)
         return out
 
-    monkeypatch.setattr(recursion.InputStep, "gram", counted)
+    monkeypatch.setattr(steps.InputStep, "gram", counted)
     grams = SharedGrams(1e9)
     whole("thin", grams)
     held = grams.held
