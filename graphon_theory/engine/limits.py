@@ -62,8 +62,9 @@ def limit_kernel(
         Add ``ntk_layer`` ("layer", ..., "x", "x2"): the share of every weight layer, by the adjoint recursion.
         They add up to ``ntk``.
     dtype:
-        float64, or float32 for half the memory of the results: errors are then about 1e-6 relative to
-        sqrt(K_ii K_jj), and 2 eps / sqrt(1 - rho^2) of float32 for nearly coincident inputs.
+        float64, or float32 for half the memory of the results and, for rectifiers and erf, about half the time: errors
+        are then about 1e-6 relative to sqrt(K_ii K_jj), and for nearly coincident inputs of the order of
+        sqrt(4 + d) eps / sqrt(1 - rho^2) of float32; ``quadrature_error`` is estimated for both.
     threads:
         Number of threads; by default numba's (NUMBA_NUM_THREADS). The numbers do not depend on it.
     progress:

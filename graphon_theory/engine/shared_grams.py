@@ -19,7 +19,7 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.input_layers import InputLayer
 from graphon_theory.engine.tiles import Tile
 
-_WORTH = 48  # multiplications of a number, from which it is sooner read than formed
+_WORTH = 128  # multiplications of a number, from which it is sooner read than formed
 
 _Layer = tuple[bytes, str, tuple[tuple[int, int], ...] | None]  # profiles, their type and supports
 

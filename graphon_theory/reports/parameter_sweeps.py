@@ -53,6 +53,13 @@ def sweep(
 ) -> xr.Dataset:
     """Limit kernels, or what is measured of them, of many networks on one data set.
 
+    Kernels are bit for bit those of `limit_kernel`. Networks whose first layers have the same rows up to factors, as
+    constants of any density, share the Gram matrices of the inputs: kept tile by tile while the sweep lasts, in no more
+    memory than both kernels of one network take, nor than a quarter of what is free; what does not fit is formed by
+    each network. Five networks of three hidden layers on 2,000 inputs of d = 784 then take a third less time (15 % less
+    with 4 x 4 blocks in the first layer, which has four Gram matrices of a quarter of the inputs each). Below 128
+    inputs a profile, as at d = 64, reading would cost what forming does, and nothing is shared; nor with ``chunks``.
+
     Args:
         networks: by name, which are then the dimension "network"; or a function of parameters by name that returns a
             Network, such as ``lambda density, depth: gt.Network([density] * depth)``.

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import graphon_theory as gt
-from graphon_theory.engine import recursion, shared_grams
+from graphon_theory.engine import recursion, shared_grams, steps
 from graphon_theory.engine.prepared_kernels import PreparedKernel
 from graphon_theory.engine.shared_grams import SharedGrams
 
 RNG = np.random.default_rng(0)
-X, FEW = RNG.standard_normal((330, 96)), 70  # enough for the zonal route; inputs of all others
-X2 = RNG.standard_normal((310, 96))
+X, FEW = RNG.standard_normal((330, 130)), 70  # enough for the zonal route; inputs of all others
+X2 = RNG.standard_normal((310, 130))
 UNEVEN = gt.StepGraphon(RNG.uniform(0.1, 0.9, (3, 2)), v_edges=[0.0, 0.25, 1.0])
 NETWORKS = {
     "thin": gt.Network([0.1] * 3),  # zonal
@@ -54,7 +54,7 @@ def test_shared_tiles_are_those_of_each_network(dtype: str, x2: Any, monkeypatch
 
 def test_constants_of_all_densities_form_one_gram_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     formed: list[int] = []
-    gram = recursion.InputStep.gram
+    gram = steps.InputStep.gram
 
     def counted(self: Any, x1: Any, x2: Any, tile: Any, work: Any) -> Any:
         before = grams.held
@@ -62,7 +62,7 @@ def test_constants_of_all_densities_form_one_gram_matrix(monkeypatch: pytest.Mon
         formed.append(grams.held - before)
         return out
 
-    monkeypatch.setattr(recursion.InputStep, "gram", counted)
+    monkeypatch.setattr(steps.InputStep, "gram", counted)
     grams = SharedGrams(1e9)
     whole("thin", grams)
     held = grams.held
@@ -97,6 +97,6 @@ def test_threads_share() -> None:
 
 def test_what_is_formed_as_soon_as_read_is_not_kept() -> None:
     few = SharedGrams(1e9)
-    ready = PreparedKernel.of(NETWORKS["thin"], X[:, :20], None, 1e-8, np.dtype(float))
+    ready = PreparedKernel.of(NETWORKS["thin"], X[:, :60], None, 1e-8, np.dtype(float))
     ready.whole(grams=few)
     assert few.held == 0

@@ -75,7 +75,7 @@ def test_a_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_shared_gram_matrices_change_no_bit(dtype: str) -> None:
-    x, x2 = np.random.default_rng(1).standard_normal((2, 8, 120))
+    x, x2 = np.random.default_rng(1).standard_normal((2, 8, 260))
     rows = gt.StepGraphon([[0.9, 0.1], [0.2, 0.6]], v_edges=[0.0, 0.5, 1.0])
     networks = {
         "constant": gt.Network([0.3, 0.7, 1.0]),
