@@ -56,6 +56,7 @@ sphinx_gallery_conf = {
     "filename_pattern": "/plot_",
     "abort_on_example_error": True,
     "capture_repr": ("_repr_html_", "__repr__"),
+    "ignore_repr_types": r"matplotlib\.",  # a legend is in the picture
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,

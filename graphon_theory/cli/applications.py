@@ -12,7 +12,7 @@ import typer
 
 from graphon_theory.cli import kernel_commands, network_commands, result_commands, self_checks
 from graphon_theory.cli.exits import Interrupted, exit_status
-from graphon_theory.cli.options import Many
+from graphon_theory.cli.options import Commands, Many
 from graphon_theory.data.versions import __version__
 
 _EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
@@ -25,6 +25,7 @@ _EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
     kernel_commands.dynamics: (
         "graphon-theory dynamics kernel.nc --targets y.npy --times 0 10 inf",
         "graphon-theory dynamics net.npz --inputs data.npz --targets data.npz",
+        "graphon-theory dynamics net.npz --inputs d.npz --targets d.npz --batch 32",
     ),
     network_commands.estimate: (
         "graphon-theory estimate model.pt --activation relu --out net.npz",
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _program() -> Any:
     app = typer.Typer(
+        cls=Commands,
         epilog="Exit status: 0, 1 for what cannot be done, 2 for a wrong command line, 130 after Ctrl-C.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,

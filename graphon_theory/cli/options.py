@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from graphon_theory.data.array_files import TABLES
 from graphon_theory.data.files import file_path
@@ -33,7 +33,22 @@ class Parameterization(StrEnum):
     standard = "standard"
 
 
-class Many(TyperCommand):
+class _Flags:
+    """Help in which options that take no value name no type of one."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for one in params:
+            if getattr(one, "is_flag", False):
+                one.metavar = ""
+        return params
+
+
+class Commands(_Flags, TyperGroup):
+    """The program."""
+
+
+class Many(_Flags, TyperCommand):
     """A command whose repeated options take all words up to the next option, as in ``--times 0 1 inf``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -55,7 +55,8 @@ def _small(letter: str, graphon: Graphon) -> str:
     """A map with its letter, and the constant or the kind below."""
     try:
         rows, columns, values = graphon._picture()
-        picture = heat_map(rows, columns, values, side=_SIDE, named=False, reach=float(letter == "W"))
+        dense = float(letter in "WV")  # of a layer that lost nothing, so that layers can be compared
+        picture = heat_map(rows, columns, values, side=_SIDE, named=False, reach=dense)
         low, high = float(values.min()), float(values.max())
         told = f"{letter} = {low:.3g}" if low == high else f"{letter}: {low:.3g} to {high:.3g}"
     except GraphonError as error:

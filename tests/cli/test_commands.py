@@ -68,6 +68,7 @@ def test_help_of_every_command_has_examples(
         assert f"graphon-theory {command}" in shown.split("Examples:")[1]
         assert max(map(len, shown.splitlines())) <= 80
         assert "…" not in shown
+        assert "bool" not in shown  # of options that take no value
 
 
 @pytest.mark.parametrize(

@@ -140,3 +140,10 @@ def test_attributes_stay_short_and_tell_networks_apart() -> None:
     assert one.describe() != other.describe()
     small = gt.Network([1.0, STEP, 1.0])
     assert small.describe() == small.to_toml()
+
+
+def test_variances_of_layers_can_be_compared() -> None:
+    html = gt.Network([1.0, gt.magnitude_pruning(0.2)])._repr_html_()
+    assert "V = 0.65" in html
+    shade = _colour(_read(_CIVIDIS), round(gt.magnitude_pruning(0.2).variance.mean() * (_LEVELS - 1)))
+    assert f'fill="{shade}"' in html
