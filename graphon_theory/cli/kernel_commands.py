@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from graphon_theory.cli.displays import print_json, save, say, show, table, working
+from graphon_theory.cli.displays import plain, print_json, save, say, show, table, working
 from graphon_theory.cli.options import (
     Inputs,
     Json,
@@ -162,7 +162,7 @@ def dynamics(
                     found, network, None if batch is None else wanted, batch=batch, steps=steps
                 )
     if as_json:
-        print_json({**_as_dict(flow), **rates})
+        print_json({**plain(flow), **rates})
     else:
         made = table("Gradient flow", "time", "training loss")
         for time, loss in zip(flow["time"].values, flow.loss.values, strict=True):
@@ -175,12 +175,6 @@ def dynamics(
             whose = "descent" if batch is None else f"SGD in batches of {batch}"
             say(f"above it the loss rises first; {whose} survives up to about {survived}")
     save(flow, out, as_json)
-
-
-def _as_dict(found: Any) -> dict[str, Any]:
-    from graphon_theory.cli.displays import plain
-
-    return dict(plain(found))
 
 
 def compare(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphon_theory.errors import InputError, shown
+from graphon_theory.errors import GraphonError, InputError, shown
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,8 +34,11 @@ _LONGEST_PATH = 4_096  # bytes of a whole path, with the zero at its end, that s
 _EXACT = 2**53  # whole numbers up to here are exact in float64
 
 
-def file_path(name: str, value: Any) -> Path:
-    """A path that a file system takes: not empty, which is the folder one is in, and without NUL. Raises InputError."""
+def file_path(name: str, value: Any, what: str = "a file", *, error: type[GraphonError] = InputError) -> Path:
+    """A path that a file system takes: not empty, which is the folder one is in, and without NUL.
+
+    Raises ``error`` otherwise, which says that the path of ``what`` was due.
+    """
     try:
         text = os.fspath(value)
         content = os.fsencode(text)  # surrogates are no characters
@@ -43,7 +46,7 @@ def file_path(name: str, value: Any) -> Path:
         text, content = "", b""
     long = len(content) >= _LONGEST_PATH or any(len(part) > _LONGEST for part in content.split(os.fsencode(os.sep)))
     if not isinstance(text, str) or not text.strip() or "\0" in text or long:
-        raise InputError(f"{name}: expected the path of a file, got {shown(value)}.")
+        raise error(f"{name}: expected the path of {what}, got {shown(value)}.")
     return Path(text)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from graphon_theory.data.checks import positive_number
 from graphon_theory.data.files import file_path
 from graphon_theory.data.memory import refuse_beyond_memory
-from graphon_theory.errors import InputError, shown, shown_text
+from graphon_theory.errors import InputError, shown_text
 
 _TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}  # by the third byte of the file
 _BYTES = 8
@@ -40,10 +40,8 @@ def bytes_of(path: str | os.PathLike[str], name: str) -> NDArray[np.uint8]:
 
 
 def _read(path: Any, most: float, name: str, types: tuple[int, ...]) -> NDArray[Any]:
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"{name}: expected the path of an IDX file, got {shown(path)}.")
+    place = file_path(name, path, "an IDX file")
     limit = positive_number("most", most)
-    place = file_path(name, path)
     where = f"{name}: {shown_text(str(place))}"
     try:
         with place.open("rb") as raw:

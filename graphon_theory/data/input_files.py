@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graphon_theory.data.checks import check_installed
 from graphon_theory.data.files import file_path
 from graphon_theory.data.memory import refuse_beyond_memory
-from graphon_theory.errors import GraphonError, InputError, shown, shown_text
+from graphon_theory.errors import GraphonError, InputError, shown_text
 
 
 def npy(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -98,9 +98,7 @@ def parquet(path: str | os.PathLike[str], columns: list[str] | None = None) -> A
 
 
 def _path(path: Any, what: str) -> Path:
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"path: expected the path of {what}, got {shown(path)}.")
-    place = file_path("path", path)
+    place = file_path("path", path, what)
     if not place.exists():
         raise InputError(f"path: {shown_text(str(place))} is not there.")
     return place

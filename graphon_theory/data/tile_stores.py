@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphon_theory.data.checks import check_installed
+from graphon_theory.data.files import file_path
 from graphon_theory.data.labels import OUTPUT, X2, X, dataset
-from graphon_theory.errors import InputError, shown, shown_text
+from graphon_theory.errors import InputError, shown_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,9 +58,7 @@ class TileStore:
     def of(cls, store: str | os.PathLike[str], problem: Problem) -> TileStore:
         """The store at a path, made if there is nothing, refused if there is something else. Raises InputError."""
         check_installed("store", {"zarr": "zarr"}, "scale")
-        if not isinstance(store, str | os.PathLike):
-            raise InputError(f"store: expected the path of a folder, as in 'kernel.zarr', got {shown(store)}.")
-        path = Path(store)
+        path = file_path("store", store, "a folder, as in 'kernel.zarr'")
         if not path.exists():
             _make(path, problem)
         elif not path.is_dir():

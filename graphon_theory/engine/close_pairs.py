@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from graphon_theory.arrays import FloatArray, IntArray
+from graphon_theory.arrays import EPS, FloatArray, IntArray
 from graphon_theory.engine import close_loops
 from graphon_theory.engine.angles import AngularForm
 from graphon_theory.engine.close_stages import AngularStages
+from graphon_theory.engine.discretisation import FLOOR
 from graphon_theory.engine.neighbours import Neighbours, gaps_of
 from graphon_theory.engine.recursion import Recursion
 from graphon_theory.engine.steps import Before, DualStep, Field, Fresh
@@ -122,7 +123,28 @@ class ClosePairs:
                 return rounding_error(self.recursion, self.x[[pair[0]]], self.other[[pair[1]]])
         if self.neighbours.radius >= math.pi:
             return 0.0
-        x, y = self._witnesses()
+        return self._error_at(self.neighbours.radius) if self.angular or kinked else self._of_smooth()
+
+    def _of_smooth(self) -> float:
+        """What rounding does where phi is smooth: at the radius, but at the angle of the closest pair where phi is so
+        steep, for these variances, that kernels differ between pairs that covariances do not tell apart."""
+        recursion, radius = self.recursion, self.neighbours.radius
+        known = max((float(step.parameters[0]) for step in recursion.dual_steps), default=0.0)
+        least = math.sqrt(2 * (known + _of_products(recursion, self.x)))  # below it pairs can count as coincident
+        floor = FLOOR * len(recursion.operators) * float(np.finfo(recursion.dtype).eps) / EPS
+        if self._error_at(least) <= floor:
+            return self._error_at(radius)
+        pair = self.neighbours.closest()
+        if pair is None:
+            return self._error_at(radius)
+        rows, columns = (np.array([k]) for k in pair)
+        gap = gaps_of(recursion.operators[0], self.x, self.other, rows, columns)[0]
+        angle = max(least, math.sqrt(2 * max(0.0, float(gap))))
+        return self._error_at(min(radius, angle)) + floor
+
+    def _error_at(self, angle: float) -> float:
+        """What rounding does to the kernel of pairs at an angle."""
+        x, y = self._witnesses(angle)
         if not len(x):
             return 0.0
         return self._angular_error(x, y) if self.angular else rounding_error(self.recursion, x, y)
@@ -131,7 +153,8 @@ class ClosePairs:
         """As :func:`rounding_error`, by the angles of the pairs: every 1 - rho is moved by the rounding of rho."""
         count = len(x)
         every = np.concatenate([x, y])
-        tolerance = max(float(step.parameters[0]) for step in self.recursion.dual_steps if step.activation.kinked)
+        kinked = [step for step in self.recursion.dual_steps if step.activation.kinked]
+        tolerance = max(float(step.parameters[0]) for step in kinked) + _of_products(self.recursion, x)
         each, alone = np.tile(np.arange(count), 3), np.arange(2 * count)
         rows, columns = np.concatenate([alone, each]), np.concatenate([alone, each + count])
         shifts = np.repeat([0.0, -tolerance, tolerance], [3 * count, count, count])
@@ -144,8 +167,8 @@ class ClosePairs:
             worst = max(worst, float(np.divide(move, scale, out=np.zeros_like(move), where=scale > 0).max()))
         return worst
 
-    def _witnesses(self) -> tuple[FloatArray, FloatArray]:
-        """Inputs of all sizes, each beside one at the radius."""
+    def _witnesses(self, angle: float) -> tuple[FloatArray, FloatArray]:
+        """Inputs of all sizes, each beside one at an angle."""
         norms = np.einsum("nd,nd->n", self.x, self.x)
         alive = np.flatnonzero(norms > 0)
         if not len(alive):
@@ -158,7 +181,7 @@ class ClosePairs:
         each = np.arange(len(x))
         angles = np.sqrt(2 * gaps_of(self.recursion.operators[0], x, x + step, each, each))
         found = angles > 0
-        return x[found], (x + step * (self.neighbours.radius / np.where(found, angles, 1.0))[:, None])[found]
+        return x[found], (x + step * (angle / np.where(found, angles, 1.0))[:, None])[found]
 
     def _roots(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Square roots of K(x, x) and C(x, x) at the positions of all hidden layers, each (N, positions)."""
@@ -188,21 +211,28 @@ def _sideways(count: int, dimensions: int) -> FloatArray:
     return side / np.linalg.norm(side, axis=1, keepdims=True)
 
 
+def _of_products(recursion: Recursion, x: FloatArray) -> float:
+    """What sums of d products of inputs, one after the other, lose of |rho|: twice what is met with, about."""
+    return math.sqrt(x.shape[1]) * float(np.finfo(recursion.dtype).eps)
+
+
 def rounding_error(recursion: Recursion, x: FloatArray, y: FloatArray) -> float:
     """By how much the kernels of the pairs (x_k, y_k) move when every covariance is moved by its rounding, either way.
 
-    Relative to the roots of the pairs' diagonals; the rounding is twice what ``DualPass.parameters`` holds to be known,
-    so that pairs which count as coincident are seen at the angle from which they no longer do.
+    Relative to the roots of the pairs' diagonals; the rounding is that of products of inputs and twice what
+    ``DualPass.parameters`` holds to be known, so that pairs which count as coincident are seen at the angle from which
+    they no longer do.
     """
     count, three = len(x), np.concatenate([y, y, y])
     tile = Tile(0, count, 0, 3 * count, upper=False)
     one, other = (recursion.diagonal(z, pairs=np.float64) for z in (x, three))
     signs = np.repeat([0.0, -1.0, 1.0], count)
-    tolerances = iter([step.parameters[0] for step in recursion.dual_steps])
+    products = _of_products(recursion, x)
+    tolerances = iter([_BEYOND * step.parameters[0] + products for step in recursion.dual_steps])
     field: Any = None
     for step, left, right in zip(recursion.steps, one.features, other.features, strict=True):
         if isinstance(step, DualStep):
-            field.settle().state[:, 0] *= 1.0 + _BEYOND * next(tolerances) * signs
+            field.settle().state[:, 0] *= 1.0 + next(tolerances) * signs
         field = step.on_pairs(field, left, right, tile, Fresh())
     assert isinstance(field, Before)
     field.settle()

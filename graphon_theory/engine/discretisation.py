@@ -309,13 +309,11 @@ def check_problem(network: Network, x: FloatArray, x2: FloatArray | None, rtol: 
             raise NetworkError(
                 f"widths: n_0 must equal the number of inputs, got n_0 = {network.widths[0]} and d = {x.shape[1]}."
             )
-    largest = float(np.abs(x).max(initial=0.0))
-    if x2 is not None:
-        largest = max(largest, float(np.abs(x2).max(initial=0.0)))
+    every = [np.abs(rows).max(axis=1) for rows in ((x,) if x2 is None else (x, x2))]
+    largest = max(float(sizes.max(initial=0.0)) for sizes in every)
     if largest > 1e100:
         raise InputError(f"x: values up to {largest:.3g} overflow when squared; rescale the inputs.")
-    for rows in (x,) if x2 is None else (x, x2):
-        sizes = np.abs(rows).max(axis=1)
+    for sizes in every:
         smallest = float(sizes.min(where=sizes > 0, initial=1.0))
         if smallest < 1e-100:
             raise InputError(f"x: an input no larger than {smallest:.3g} underflows when squared; rescale the inputs.")

@@ -156,6 +156,8 @@ class KernelOperator(LinearOperator):
         return self._product(v, transposed=not self.symmetric)
 
     def _product(self, v: FloatArray, transposed: bool) -> FloatArray:
+        if np.iscomplexobj(v):
+            return self._product(v.real, transposed) + 1j * self._product(v.imag, transposed)
         v = np.ascontiguousarray(v, dtype=np.float64)
         out = np.zeros((self.shape[int(transposed)], v.shape[1]))
         sums = _InOrder(out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -18,6 +18,7 @@ from graphon_theory.engine.discretisation import check_problem
 from graphon_theory.engine.kernel_stores import filled_store
 from graphon_theory.engine.lazy_kernels import cut, lazy_kernels, row_chunks
 from graphon_theory.engine.prepared_kernels import PreparedKernel
+from graphon_theory.engine.shared_grams import SharedGrams
 from graphon_theory.engine.threads import Progress, ProgressBar, checked_progress, checked_threads
 from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
@@ -61,8 +62,9 @@ def limit_kernel(
         Add ``ntk_layer`` ("layer", ..., "x", "x2"): the share of every weight layer, by the adjoint recursion.
         They add up to ``ntk``.
     dtype:
-        float64, or float32 for half the memory of the results: errors are then about 1e-6 relative to
-        sqrt(K_ii K_jj), and 2 eps / sqrt(1 - rho^2) of float32 for nearly coincident inputs.
+        float64, or float32 for half the memory of the results and, for rectifiers and erf, about half the time: errors
+        are then about 1e-6 relative to sqrt(K_ii K_jj), and for nearly coincident inputs of the order of
+        sqrt(4 + d) eps / sqrt(1 - rho^2) of float32; ``quadrature_error`` is estimated for both.
     threads:
         Number of threads; by default numba's (NUMBA_NUM_THREADS). The numbers do not depend on it.
     progress:
@@ -106,43 +108,64 @@ def limit_kernel(
             "chunks: Dask arrays hold both kernels alone, and no store; leave out store and contributions."
         )
     if store is None and not lazy:
-        _check_memory(network, first, second, dtype, contributions)
+        check_memory(network, first, second, dtype, contributions)
     progress = checked_progress(progress)
     ready = PreparedKernel.of(network, first, second, float(rtol), dtype)
 
-    def shares() -> FloatArray:
-        return layer_contributions(ready.recursion, first, second, threads=threads)
-
-    single = network.outputs == 1
-    dims: tuple[str, ...] = (X, X2) if single else (OUTPUT, X, X2)
-    pick = 0 if single else slice(None)
     coords = coords_of_inputs(x, x2)
     if lazy:
+        dims, pick = _form(network)
         rows, columns = (cut(chunks, len(one), had) for one, had in zip((first, ready.columns), own, strict=True))
         mean = ready.recursion.means(first)
         parts = [(dims, one[pick]) for one in lazy_kernels(ready, rows, columns)]
         blocks = {"nngp": parts[0], "ntk": parts[1], "mean": (dims[:-1], mean[pick])}
         return dataset(blocks, coords, ready.attrs)
 
+    if store is None:
+        return whole_kernels(ready, coords, contributions, threads=threads, progress=progress)
     with ProgressBar(progress) as report:
-        if store is not None:
-            return filled_store(ready, store, tile, threads, report).dataset(coords)
-        nngp, ntk, layers = ready.whole(shares if contributions else None, threads=threads, progress=report)
-    mean = ready.recursion.means(first)
+        return filled_store(ready, store, tile, threads, report).dataset(coords)
+
+
+def whole_kernels(
+    ready: PreparedKernel,
+    coords: dict[str, Any],
+    contributions: bool = False,
+    *,
+    grams: SharedGrams | None = None,
+    threads: int | None = None,
+    progress: bool | Progress | None = None,
+) -> xr.Dataset:
+    """Both kernels in memory, as `limit_kernel` returns them; ``grams``: see `PreparedKernel.whole`."""
+    dims, pick = _form(ready.network)
+
+    def shares() -> FloatArray:
+        return layer_contributions(ready.recursion, ready.x, ready.x2, threads=threads)
+
+    with ProgressBar(progress) as report:
+        made = ready.whole(shares if contributions else None, grams=grams, threads=threads, progress=report)
+    nngp, ntk, layers = made
+    mean = ready.recursion.means(ready.x)
     variables: Variables = {"nngp": (dims, nngp[pick]), "ntk": (dims, ntk[pick]), "mean": (dims[:-1], mean[pick])}
     if layers is not None:
         variables["ntk_layer"] = ((LAYER, *dims), layers[:, pick])
-        coords[LAYER] = np.arange(1, network.depth + 1)
-    made = dataset(variables, coords, ready.attrs)
-    if second is None:
+        coords = {**coords, LAYER: np.arange(1, ready.network.depth + 1)}
+    found = dataset(variables, coords, ready.attrs)
+    if ready.x2 is None:
         for name in ("nngp", "ntk"):
-            made[name].attrs.update(fingerprint(made[name].values))
-    return made
+            found[name].attrs.update(fingerprint(found[name].values))
+    return found
 
 
-def _check_memory(
-    network: Network, x: FloatArray, x2: FloatArray | None, dtype: DTypeLike, contributions: bool
+def _form(network: Network) -> tuple[tuple[str, ...], Any]:
+    """Dimensions of the kernels, and what is picked of arrays with a leading output."""
+    return ((X, X2), 0) if network.outputs == 1 else ((OUTPUT, X, X2), slice(None))
+
+
+def check_memory(
+    network: Network, x: FloatArray, x2: FloatArray | None, dtype: DTypeLike, contributions: bool = False
 ) -> None:
+    """Refuse kernels in memory that there is not."""
     rows, columns = len(x), len(x if x2 is None else x2)
     kernels = 2 + network.depth * bool(contributions)
     numbers = kernels * network.outputs * rows * columns

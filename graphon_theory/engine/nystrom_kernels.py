@@ -62,8 +62,11 @@ class NystromKernel(LinearOperator):
         return float(self.diagonal().sum())
 
     def features(self, x: ArrayLike | xr.DataArray) -> FloatArray:
-        """The factor (M, r) at other inputs."""
-        return np.asarray(_columns(self.network, as_inputs(x), self.landmarks, self.options) @ self.turn)
+        """The factor (M, r) at other inputs. Raises InputError where they are none of this network."""
+        new, wanted = as_inputs(x), self.landmarks.shape[1]
+        if new.shape[1] != wanted:
+            raise InputError(f"x: expected {wanted} inputs like those of the kernel, got shape {new.shape}.")
+        return np.asarray(_columns(self.network, new, self.landmarks, self.options) @ self.turn)
 
     def between(self, x: ArrayLike | xr.DataArray) -> LinearOperator:
         """The operator (M, N) of other inputs with these: a test kernel."""

@@ -22,6 +22,7 @@ from graphon_theory.engine.discretisation import FLOOR, discretise
 from graphon_theory.engine.recursion import Recursion, kernels
 from graphon_theory.engine.reductions import reduced_operators
 from graphon_theory.engine.samples import distinct
+from graphon_theory.engine.shared_grams import SharedGrams
 from graphon_theory.engine.spreads import spread
 from graphon_theory.engine.threads import single_threaded_blas
 from graphon_theory.engine.zonal import ZonalKernel
@@ -100,11 +101,15 @@ class PreparedKernel:
         return self.x if self.x2 is None else self.x2
 
     def whole(
-        self, shares: Callable[[], FloatArray] | None = None, **options: Any
+        self, shares: Callable[[], FloatArray] | None = None, *, grams: SharedGrams | None = None, **options: Any
     ) -> tuple[FloatArray, FloatArray, FloatArray | None]:
-        """NNGP and NTK (outputs, N, N2), and what ``shares`` computes: the NTK of layers (L, outputs, N, N2)."""
+        """NNGP and NTK (outputs, N, N2), and what ``shares`` computes: the NTK of layers (L, outputs, N, N2).
+
+        ``grams``: Gram tiles of exactly these inputs, from other networks and for them.
+        """
+        recursion = self.recursion if grams is None else self.recursion.sharing(grams)
         with single_threaded_blas():
-            nngp, ntk = self._computed(self.x, self.x2, **options)
+            nngp, ntk = self._computed(recursion, self.x, self.x2, **options)
             layers = None if shares is None else shares()
             self.close.refine(nngp, ntk, layers, threads=options.get("threads"))
         return nngp, ntk, layers
@@ -116,12 +121,14 @@ class PreparedKernel:
         alike = self.x2 is None and isinstance(rows, slice) and isinstance(columns, slice) and rows == columns
         x, x2 = self.x[rows], None if alike else self.columns[columns]
         with single_threaded_blas():
-            nngp, ntk = self._computed(x, x2, threads=threads)
+            nngp, ntk = self._computed(self.recursion, x, x2, threads=threads)
             ClosePairs(self.recursion, x, x2, self.close.neighbours.radius).refine(nngp, ntk, None, threads=threads)
         return nngp, ntk
 
-    def _computed(self, x: FloatArray, x2: FloatArray | None, **options: Any) -> tuple[FloatArray, FloatArray]:
-        return (kernels if self.zonal is None else self.zonal.kernels)(self.recursion, x, x2, **options)
+    def _computed(
+        self, recursion: Recursion, x: FloatArray, x2: FloatArray | None, **options: Any
+    ) -> tuple[FloatArray, FloatArray]:
+        return (kernels if self.zonal is None else self.zonal.kernels)(recursion, x, x2, **options)
 
     def diagonal(self, kernel: str) -> FloatArray:
         """The kernel of every input of ``x`` with itself, (outputs, N), in float64."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +22,7 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.engine.products import WORK
 from graphon_theory.engine.returns import Return, Returns
+from graphon_theory.engine.shared_grams import GramTiles, SharedGrams
 from graphon_theory.engine.stage_steps import ForkStep, NormStep, knowing, lost_by_norms, steps_of
 from graphon_theory.engine.steps import Buffers, DenseStep, DualStep, Features, Field, InputStep, Step
 from graphon_theory.engine.tile_loops import LANES, is_compiled, narrow_tile
@@ -35,7 +37,7 @@ _SIDE = 256  # largest side of a tile
 _LANES = 16  # sides are multiples of this where they can be
 _NARROW = 16  # positions from which BLAS multiplies faster than a compiled loop
 _STRIP = 2048  # pairs times positions of a strip of a narrow network
-_NARROW_TILE = 1 << 17  # pairs times profiles of its tile
+_NARROW_TILE = 1 << 20  # bytes of the Gram matrices of its tile
 _PREPARED = 4096  # inputs whose largest variance is looked for at a time
 _USELESS = 1e-2  # share of rounding from which a normalised field says nothing
 _CARRIED = 4.0  # by how much an error of a field may grow on its way to the outputs,
@@ -115,6 +117,20 @@ class Recursion:
         first = self.pair_steps[0]
         assert isinstance(first, InputStep)
         return first
+
+    def sharing(self, grams: SharedGrams) -> Recursion:
+        """The same for exactly the inputs whose Gram tiles these are."""
+        return self._with(grams.of(self.input_step.layer))
+
+    def at(self, row: int, column: int) -> Recursion:
+        """The same for blocks of those inputs, from a row and a column on."""
+        shared = self.input_step.shared
+        return self if shared is None else self._with(shared.at(row, column))
+
+    def _with(self, shared: GramTiles | None) -> Recursion:
+        out = copy(self)
+        out.pair_steps = (replace(self.input_step, shared=shared), *self.pair_steps[1:])
+        return out
 
     @property
     def hidden(self) -> tuple[LayerOperator, ...]:
@@ -211,7 +227,8 @@ class Recursion:
         """The tiles for n1 x n2 pairs; a function of the problem alone."""
         if self.narrow is not None:
             columns = min(n2, self.narrow.strip)
-            return Plan(min(n1, max(1, _NARROW_TILE // (columns * self.narrow.positions))), columns, self.held_inputs)
+            rows = _NARROW_TILE // (columns * self.narrow.positions * self.dtype.itemsize)
+            return Plan(min(n1, max(1, rows)), columns, self.held_inputs)
         sizes = [len(self.input_step.layer.profiles), *(len(op.variance) for op in self.operators)]
         work = sizes[0] * sizes[1] + sum(op.variance.size for op in self.hidden)
         arrays = 4 + 2 * max((step.level + 1 for step in self.steps if isinstance(step, ForkStep)), default=0)
@@ -303,7 +320,7 @@ def _narrow(r: Recursion, one: Diagonal, other: Diagonal) -> TileFunction:
     stacked2 = stacked1 if left is right else np.concatenate([right[n][0] for n in duals])
 
     def tile_of(work: Buffers, tile: Tile) -> FloatArray:
-        gram = r.input_step.gram(left[0], right[0], tile, work)
+        gram = r.input_step.gram(left[0][0], right[0][0], tile, work)
         out = work.view("state", r.outputs, 2, *gram.shape[1:])
         narrow_tile(
             block,
@@ -364,7 +381,8 @@ def kernels(
 
     def prepare(rows: slice, columns: slice) -> TileFunction:
         left = of(x[rows]) if whole is None else whole
-        return form(recursion, left, left if x2 is None and rows == columns else of(other[columns]))
+        here = recursion.at(rows.start, columns.start)
+        return form(here, left, left if x2 is None and rows == columns else of(other[columns]))
 
     return all_pairs(recursion, x, x2, plan, prepare, lambda: Buffers(recursion.dtype), whole, **options)
 

@@ -29,6 +29,7 @@ from graphon_theory.engine.cotangents import LayerSums, Moved, Sums, Way
 from graphon_theory.engine.input_layers import InputLayer
 from graphon_theory.engine.operators import LayerOperator
 from graphon_theory.engine.products import Product
+from graphon_theory.engine.shared_grams import GramTiles
 from graphon_theory.engine.tiles import Tile
 from graphon_theory.engine.workspaces import Buffers as Buffers
 from graphon_theory.engine.workspaces import Fresh as Fresh
@@ -259,6 +260,7 @@ class InputStep:
     operator: LayerOperator
     layer: InputLayer
     number: int = 1
+    shared: GramTiles | None = None  # with other networks on the same inputs
 
     @classmethod
     def of(cls, operator: LayerOperator) -> InputStep:
@@ -282,16 +284,23 @@ class InputStep:
     def held(self) -> int:
         return self.operator.coordinates
 
-    def gram(self, left: Features, right: Features, tile: Tile, work: Workspace) -> FloatArray:
-        """The weighted Gram matrices (profiles, n1, n2) of a tile."""
+    def gram(self, x1: FloatArray, x2: FloatArray, tile: Tile, work: Workspace) -> FloatArray:
+        """The weighted Gram matrices (profiles, n1, n2) of a tile of inputs, which may be shared: only to be read."""
         i0, i1, j0, j1, _ = tile
-        gram = work.view("gram", len(self.layer.profiles), i1 - i0, j1 - j0)
-        self.layer.gram(left[0][i0:i1], right[0][j0:j1], gram)
+        shape = len(self.layer.profiles), i1 - i0, j1 - j0
+
+        def form(out: FloatArray) -> None:
+            self.layer.gram(x1[i0:i1], x2[j0:j1], out)
+
+        gram = None if self.shared is None else self.shared.tile(tile, shape, self.layer.profiles.dtype, form)
+        if gram is None:
+            gram = work.view("gram", *shape)
+            form(gram)
         return gram
 
     def on_pairs(self, below: None, left: Features, right: Features, tile: Tile, work: Workspace) -> Before:
         op, layer = self.operator, self.layer
-        gram = self.gram(left, right, tile, work)
+        gram = self.gram(left[0], right[0], tile, work)
         _, n1, n2 = gram.shape
         rows, gram = len(op.variance), gram.reshape(len(gram), -1)
         state = work.view("state", rows, 2, n1 * n2)

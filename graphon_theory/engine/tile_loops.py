@@ -18,6 +18,7 @@ from graphon_theory.arrays import FloatArray, IntArray
 from graphon_theory.numerics.compilation import njit
 
 LANES = 8  # numbers of a vector: strips start at multiples of it
+_MIRRORED = 16  # columns mirrored together: whole lines of the cache in either precision
 
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
 
@@ -187,9 +188,9 @@ def place(values: FloatArray, nngp: FloatArray, ntk: FloatArray, i0: int, j0: in
                 if first < n2:
                     kernel[i0 + i, j0 + first : j0 + n2] = tile[i, first:]
             if mirrored:  # a few columns at a time: their lines in the results stay in the cache, whatever N is
-                for left in range(0, n2, LANES):
-                    for i in range(min(n1, left + LANES + j0 - i0)):
+                for left in range(0, n2, _MIRRORED):
+                    for i in range(min(n1, left + _MIRRORED + j0 - i0)):
                         first = max(left, i0 + i - j0)
-                        row = tile[i, first : min(left + LANES, n2)]
+                        row = tile[i, first : min(left + _MIRRORED, n2)]
                         for j in range(len(row)):
                             kernel[j0 + first + j, i0 + i] = row[j]

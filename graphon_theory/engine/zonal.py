@@ -29,11 +29,14 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.engine.recursion import Recursion, all_pairs, kernels
 from graphon_theory.engine.reductions import path_integrals
 from graphon_theory.engine.tiles import Plan, Tile
+from graphon_theory.engine.workspaces import Buffers
 from graphon_theory.engine.zonal_loops import chebyshev_tile, zonal_tile
 
-_DEGREES = (28, 35, 42, 49, 56, 63, 77)  # tried in turn; the coefficients fill whole passes of the compiled loop
+_DEGREES = (14, 21, 28, 35, 42, 49, 56, 63, 77)  # tried in turn; coefficients fill whole passes of the compiled loop
 _DIGITS = 30
-_ERROR = 1e-16  # of the polynomials, relative to their value at coincidence
+_ERROR = {8: 1e-16, 4: 1e-9}  # of the polynomials, relative to their value at coincidence, by the bytes of a result
+_CANCELLED = 16  # times the layers: what coefficients may add up to in size, times the value at coincidence; their
+# roundings then stay far below the least error estimate (deep networks have coefficients of 1e10 and alternating signs)
 _SERIES = (32, 48, 64, 96, 128)  # degrees tried for inputs of equal norms
 _SIDE = 192  # of a tile: three of them stay close to a core
 _EQUAL = 2e-15  # relative spread of norms that counts as rounding
@@ -69,7 +72,7 @@ class ZonalKernel:
         if not activation.homogeneous or biased or len(profiles) != 1 or not recursion.hidden:
             return None
         linear, bent = activation.parameters or (1.0, 0.0)
-        table = _table(linear, bent, len(recursion.operators))
+        table = _table(linear, bent, len(recursion.operators), _ERROR[recursion.dtype.itemsize])
         if table is None:
             return None
         gain = float(activation.moments(*np.ones((3, 1)))[0][0])  # kappa1(1) = kappa0(1) for degree 1
@@ -119,25 +122,22 @@ class ZonalKernel:
     ) -> tuple[FloatArray, FloatArray]:
         """NNGP and NTK (outputs, N, N2), as :func:`graphon_theory.engine.recursion.kernels`."""
         outputs, _, _ = self.coefficients.shape
-        other = x if x2 is None else x2
-        roots1 = self._roots(x)
-        roots2 = roots1 if x2 is None else self._roots(x2)
-        tolerance = float(recursion.dual_steps[0].parameters[0])
+        plan = Plan(min(_SIDE, len(x)), min(_SIDE, len(x if x2 is None else x2)), len(x) + len(x if x2 is None else x2))
+        inner = recursion.dtype if self.homogeneous else np.dtype(np.float64)
+        coefficients, tolerance = self.coefficients.astype(inner), float(recursion.dual_steps[0].parameters[0])
         evaluate = zonal_tile if self.homogeneous else chebyshev_tile
-        plan = Plan(min(_SIDE, len(x)), min(_SIDE, len(other)), len(x) + len(other))
+        left = x.astype(recursion.dtype, copy=False), self._roots(x).astype(inner, copy=False)
+        right = left if x2 is None else (x2.astype(recursion.dtype, copy=False), self._roots(x2).astype(inner))
 
-        def workspace() -> tuple[FloatArray, FloatArray, FloatArray]:
-            pairs, dtype = plan.rows * plan.columns, recursion.dtype
-            return np.empty(pairs, dtype), np.empty(2 * outputs * pairs, dtype), np.empty(5 * plan.columns)
+        def workspace() -> tuple[Buffers, FloatArray]:
+            return Buffers(recursion.dtype), np.empty(5 * plan.columns, inner)
 
-        def one(work: tuple[FloatArray, FloatArray, FloatArray], tile: Tile) -> FloatArray:
-            i0, i1, j0, j1, upper = tile
-            n1, n2 = i1 - i0, j1 - j0
-            gram = work[0][: n1 * n2].reshape(n1, n2)
-            np.matmul(self.profile * x[i0:i1], other[j0:j1].T, out=gram)
-            out = work[1][: 2 * outputs * n1 * n2].reshape(outputs, 2, n1, n2)
+        def one(work: tuple[Buffers, FloatArray], tile: Tile) -> FloatArray:
+            gram = recursion.input_step.gram(left[0], right[0], tile, work[0])[0]
+            out = work[0].view("state", outputs, 2, *gram.shape)
             for o in range(outputs):
-                evaluate(gram, roots1, roots2, i0, j0, upper, self.coefficients[o], tolerance, out[o], work[2])
+                places = left[1], right[1], tile.i0, tile.j0, tile.upper
+                evaluate(gram, *places, coefficients[o], tolerance, out[o], work[1])
             return out
 
         return all_pairs(recursion, x, x2, plan, lambda *_: one, workspace, **options)
@@ -148,10 +148,11 @@ class ZonalKernel:
 
 
 @cache
-def _table(linear: float, bent: float, depth: int) -> FloatArray | None:
+def _table(linear: float, bent: float, depth: int, error: float) -> FloatArray | None:
     """Monomial coefficients in w, highest first, of rho_L and of every layer's factor: (L + 1, n).
 
-    None if no degree leaves less than _ERROR (very deep networks, whose functions steepen at coincidence).
+    None where no degree leaves less than ``error``, or coefficients cancel (deep networks, whose functions steepen at
+    coincidence).
     """
     with mp.workdps(_DIGITS):
         for degree in _DEGREES:
@@ -164,8 +165,11 @@ def _table(linear: float, bent: float, depth: int) -> FloatArray | None:
                     total = mp.fsum(t * row[f] for t, row in zip(before, values, strict=True))
                     chebyshev[f][n] = (2 if n else 1) * total / (degree + 1)
                 before, now = now, [2 * w * t - s for w, t, s in zip(nodes, now, before, strict=True)]
-            if max(abs(c) for series in chebyshev for c in series[-2:]) <= _ERROR:
-                return np.array([[float(c) for c in _to_monomials(series)][::-1] for series in chebyshev])
+            table = np.array([[float(c) for c in _to_monomials(series)][::-1] for series in chebyshev])
+            if (np.abs(table).sum(axis=1) > _CANCELLED * depth * np.abs(table.sum(axis=1))).any():
+                return None  # and more of them would cancel more
+            if max(abs(c) for series in chebyshev for c in series[-2:]) <= error:
+                return table
     return None
 
 

@@ -19,13 +19,15 @@ _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath
 
 @njit(**_options)
 def _correlations(row: FloatArray, inverse: float, inverses: FloatArray, coincident: float, w: FloatArray) -> None:
-    """w of a row of Gram entries."""
+    """w of a row of Gram entries, in its own precision."""
+    real = w.dtype.type
+    zero, half, one, least = real(0.0), real(0.5), real(1.0), real(coincident)
     for j in range(len(row)):
         c = row[j] * (inverse * inverses[j])
-        gap = 1.0 - abs(c)
-        gap = gap if gap > coincident else 0.0
-        near, far = math.sqrt(0.5 * gap), math.sqrt(1.0 - 0.5 * gap)
-        w[j] = far - near if c >= 0.0 else near - far
+        gap = one - abs(c)
+        gap = gap if gap > least else zero
+        near, far = math.sqrt(half * gap), math.sqrt(one - half * gap)
+        w[j] = far - near if c >= zero else near - far
 
 
 @njit(**_options)
@@ -42,6 +44,8 @@ def zonal_tile(
     w: FloatArray,
 ) -> None:
     """out[f, i, j] = sqrt(g_i g_j) p_f(w) for two functions f, with cos theta = gram[i, j] / sqrt(g_i g_j).
+
+    All arrays are of one precision, which is that of the arithmetic.
 
     ``roots`` (2, N) hold sqrt(g) and its inverse (0 where g = 0); ``coefficients`` (2, n), highest first, n - 1 a
     multiple of 7; ``coincident``: |cos theta| this close to 1 counts as 1; ``w`` (n2,) is scratch. ``upper``: nothing

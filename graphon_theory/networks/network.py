@@ -12,6 +12,7 @@ import numpy as np
 
 from graphon_theory.activations.activation import Activation, as_activation
 from graphon_theory.data.checks import axes_of, whole_number
+from graphon_theory.data.files import file_path
 from graphon_theory.errors import GraphonError, NetworkError, SpecError, shown
 from graphon_theory.graphons.graphon import Graphon
 from graphon_theory.networks.connectivity import Connectivity, as_connectivity
@@ -278,10 +279,11 @@ class Network(Record):
 
         Raises SpecError as :meth:`from_toml` and for damaged files, with the file's name; OSError where there is none.
         """
+        place = file_path("path", path, error=SpecError)
         try:
-            return cls._of(read_network(path))
+            return cls._of(read_network(place))
         except GraphonError as error:
-            raise named_after(path, error) from None
+            raise named_after(place, error) from None
 
     @classmethod
     def _of(cls, data: dict[str, Any]) -> Network:

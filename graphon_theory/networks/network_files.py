@@ -14,8 +14,8 @@ from typing import Any
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.archives import is_archive, read_archive, write_archive
-from graphon_theory.data.files import whole_file
-from graphon_theory.errors import GraphonError, SpecError, shown, shown_text
+from graphon_theory.data.files import file_path, whole_file
+from graphon_theory.errors import GraphonError, SpecError, shown_text
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon, StepGraphon
 from graphon_theory.networks.connectivity import Known
 from graphon_theory.networks.specs import SPECS, Writers, activation_spec, graphon_spec, toml_text
@@ -26,7 +26,7 @@ SUFFIXES = (".toml", ".npz")
 
 def write_network(path: str | os.PathLike[str], to_dict: Callable[[Writers], dict[str, Any]]) -> None:
     """Write the data of a network, as text (.toml) or with its arrays beside (.npz), whole or not at all."""
-    suffix = _checked(path).suffix.lower()
+    suffix = file_path("path", path, error=SpecError).suffix.lower()
     if suffix not in SUFFIXES:
         raise SpecError(
             f"path: expected a name that ends in .toml (text) or .npz (with arrays of any size), got "
@@ -62,22 +62,15 @@ def write_network(path: str | os.PathLike[str], to_dict: Callable[[Writers], dic
     write_archive(path, _MEMBER, text, arrays)
 
 
-def read_network(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_network(path: Path) -> dict[str, Any]:
     """The data of a network's file, of either kind by its content. Raises SpecError; OSError where there is none."""
-    _checked(path)
     if is_archive(path):
         text, arrays = read_archive(path, _MEMBER)
         return _with_arrays(parsed(text), arrays)
     try:
-        return parsed(Path(path).read_bytes().decode("utf-8-sig"))
+        return parsed(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise SpecError("expected a network as TOML text, but this is no UTF-8 text.") from None
-
-
-def _checked(path: Any) -> Path:
-    if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
-        raise SpecError(f"path: expected the path of a file, got {shown(path)}.")
-    return Path(path)
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -102,6 +95,6 @@ def _with_arrays(value: Any, arrays: dict[str, FloatArray]) -> Any:
     return {key: _with_arrays(one, arrays) for key, one in value.items()}
 
 
-def named_after(path: str | os.PathLike[str], error: GraphonError) -> GraphonError:
+def named_after(path: Path, error: GraphonError) -> GraphonError:
     """The error with the file's name before it."""
-    return type(error)(f"{shown_text(os.fspath(path))}: {error}")
+    return type(error)(f"{shown_text(str(path))}: {error}")

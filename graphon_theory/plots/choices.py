@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphon_theory.data.checks import check_installed
-from graphon_theory.data.files import whole_file
+from graphon_theory.data.files import file_path, whole_file
 from graphon_theory.data.labels import NETWORK, SEED, SIZE, TIME, WIDTH, X
 from graphon_theory.designs.graphon_designs import Design
 from graphon_theory.errors import InputError
@@ -81,9 +80,7 @@ def _drawn_apart(result: Any, options: dict[str, Any]) -> Axes:
 
 
 def _format_of(path: str | os.PathLike[str]) -> str:
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"path: expected that of a picture, got {type(path).__name__}.")
-    ending = Path(path).suffix.lower().removeprefix(".")
+    ending = file_path("path", path, "a picture").suffix.lower().removeprefix(".")
     if ending not in FORMATS:
         raise InputError(f"path: expected a file that ends in .png, .svg or .pdf, got {os.fspath(path)!r:.80}.")
     return ending

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_kernel, checked_count, checked_targets, checked_weights, truth
 from graphon_theory.data.labels import MODE, OUTPUT, Variables, by_rows, dataset, inputs_of
 from graphon_theory.data.output_kernels import each_kernel
@@ -79,14 +80,7 @@ def target_alignment(
         modes = modes_of(matrix, wanted, law, eps, {}, floor=floor)
     weighted = w[:, None] * targets
     power = np.sum((modes.eigenfunction.values.T @ weighted) ** 2, axis=1)
-    image, squares = (
-        (operator.product(weighted), operator.squares(w))
-        if is_operator(kernel)
-        else (matrix @ weighted, w @ matrix**2 @ w)
-    )
-    inner = float(np.sum(weighted * image))
-    among = np.linalg.norm(weighted.T @ targets)
-    alignment = inner / float(np.sqrt(squares) * among)
+    alignment = _aligned(operator if is_operator(kernel) else matrix, weighted, targets, w)
     return dataset(
         {
             "eigenvalue": ((MODE,), modes.eigenvalue.values),
@@ -96,6 +90,22 @@ def target_alignment(
         {MODE: modes[MODE].values},
         {"alignment": alignment, "centred": int(centred)},
     )
+
+
+def _aligned(kernel: Any, weighted: FloatArray, targets: FloatArray, w: FloatArray) -> float:
+    """tr(y' w K w y) over the norms of K and y y', on scales at which squares neither vanish nor overflow."""
+    scale = float(np.abs(targets).max())
+    weighted, targets = weighted / scale, targets / scale
+    if is_operator(kernel):
+        image, squares = kernel.product(weighted), kernel.squares(w)
+        if not 0 < squares < np.inf:
+            raise InputError(
+                "kernel: its entries are too small or too large to be squared; change the variances of its network."
+            )
+    else:
+        scaled = kernel / np.abs(kernel).max()
+        image, squares = scaled @ weighted, w @ scaled**2 @ w
+    return float(np.sum(weighted * image)) / float(np.sqrt(squares) * np.linalg.norm(weighted.T @ targets))
 
 
 def _of_outputs(kernels: list[Any], y: Any, count: int | None, centred: bool, weights: Any) -> xr.Dataset:

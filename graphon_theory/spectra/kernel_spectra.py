@@ -30,7 +30,7 @@ from graphon_theory.spectra.eigensolvers import (
     lanczos,
     largest_eigenpairs,
 )
-from graphon_theory.spectra.linear_operators import as_operator, is_operator, unseen
+from graphon_theory.spectra.linear_operators import as_cross_operator, as_operator, is_operator, unseen
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -288,7 +288,8 @@ def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.Data
 
     Args:
         modes: what `spectrum` returned for the N training inputs.
-        cross_kernel: (M, N), new inputs by training inputs: ``limit_kernel(network, x_new, x).ntk``.
+        cross_kernel: (M, N), new inputs by training inputs: ``limit_kernel(network, x_new, x).ntk``, or
+            ``kernel_operator(network, x_new, x)``.
 
     Returns the DataArray ``eigenfunction`` ("x", "mode") of shape (M, modes), with a leading "output" where ``modes``
     has one. Errors of the kernel are
@@ -304,10 +305,13 @@ def extend(modes: xr.Dataset, cross_kernel: ArrayLike | xr.DataArray) -> xr.Data
         stacked = np.stack([one.values for one in found])
         variables: Variables = {"eigenfunction": ((OUTPUT, X, MODE), stacked)}
         return dataset(variables, {**coords, OUTPUT: modes[OUTPUT].values}).eigenfunction
-    cross_kernel = each_kernel(cross_kernel, "cross_kernel", square=False, outputs=1)[0]
     values, functions, law = parts_of(modes)
     training = Labels("modes", labels_of(modes.eigenfunction.transpose(X, ...)))
-    cross, new = as_cross_kernel(cross_kernel, "cross_kernel", training, len(functions))
+    if is_operator(cross_kernel):
+        cross, new = as_cross_operator(cross_kernel, "cross_kernel", training, len(functions))
+    else:
+        one = each_kernel(cross_kernel, "cross_kernel", square=False, outputs=1)[0]
+        cross, new = as_cross_kernel(one, "cross_kernel", training, len(functions))
     level = positive_number("modes.attrs['rounding_level']", modes.attrs["rounding_level"], zero=True)
     noise = np.flatnonzero(values <= level)
     if len(noise):

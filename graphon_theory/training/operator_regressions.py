@@ -27,7 +27,7 @@ def checked_ridges(ridge: float | Sequence[float], *, zero: bool = True) -> list
     if given.ndim != 1 or not len(given):
         raise InputError(f"ridge: expected a number or a list of them, got shape {given.shape}.")
     expected = "" if zero else "a positive number (conjugate gradients, which a linear operator takes, need one)"
-    return [positive_number("ridge", one, zero=zero, expected=expected) for one in given]
+    return [positive_number("ridge", one, zero=zero, expected=expected) for one in given.tolist()]
 
 
 def regression_by_products(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 import graphon_theory as gt
 from graphon_theory.cli import network_commands
 from graphon_theory.data.array_files import read_array
-from graphon_theory.data.files import load_dataset, save_dataset
+from graphon_theory.data.files import file_path, load_dataset, save_dataset
 
 VALUES: dict[str, NDArray[Any]] = {
     "bool": np.array([True, False]),
@@ -196,3 +197,18 @@ def test_damaged_arrays_are_read_or_refused(form: str, tmp_path: Path) -> None:
     again = read(content)
     assert again is not None
     np.testing.assert_array_equal(again, whole)
+
+
+@pytest.mark.parametrize("bad", [3, None, "", " ", "a\0b", b"bytes", "a" * 5_000, "\ud800"])
+def test_every_reader_says_what_path_was_due(bad: Any) -> None:
+    doors: list[tuple[Callable[[Any], object], type[gt.GraphonError], str]] = [
+        (lambda path: file_path("out", path, "a folder"), gt.InputError, "out: expected the path of a folder, got"),
+        (gt.datasets.idx, gt.InputError, "path: expected the path of an IDX file, got"),
+        (gt.datasets.npy, gt.InputError, "path: expected the path of a .npy file, got"),
+        (gt.Network.load, gt.SpecError, "path: expected the path of a file, got"),
+        (gt.Network([1.0, 1.0]).save, gt.SpecError, "path: expected the path of a file, got"),
+    ]
+    for door, error, message in doors:
+        with pytest.raises(error) as refused:
+            door(bad)
+        assert message in str(refused.value)

@@ -176,3 +176,48 @@ def test_every_close_pair_is_found() -> None:
                 found |= {(b, a) for a, b in found}
             assert want
             assert found == want
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.05])
+@pytest.mark.parametrize("first", [1.0, "blocks"])
+def test_sums_of_many_products_in_float32(first: Any, bias: float) -> None:
+    """784 products lose more of rho than a few do, and so many close pairs are too many to compute by angles."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((330, 784))
+    for k, distance in enumerate((1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4, 1e-5, 1e-6)):
+        x[20 * k : 20 * k + 10] = x[320] + distance * rng.standard_normal((10, 784))
+        x[20 * k + 10 : 20 * k + 20] = -x[321] + distance * rng.standard_normal((10, 784))
+    network = gt.Network([rng.uniform(0.1, 0.9, (4, 4)) if first == "blocks" else first, 0.5], bias_variance=bias)
+    single, double = (gt.limit_kernel(network, x, dtype=dtype) for dtype in ("float32", "float64"))
+    for key in ("nngp", "ntk"):
+        root = np.sqrt(np.diag(double[key]))
+        error = (np.abs(single[key].values - double[key].values) / np.outer(root, root)).max()
+        assert error <= single.attrs["quadrature_error"] <= 1e-3
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1.0), ("float32", 1e4), ("float32", 1e12), ("float64", 1e9)])
+def test_smooth_but_steep(dtype: str, size: float) -> None:
+    """erf of so large a variance is a step to rounding: what is lost of close pairs is said, and nothing overflows."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((22, 3))
+    x[:11] = x[11:] + np.geomspace(1e-7, 1e-1, 11)[:, None] * rng.standard_normal((11, 3))
+    network = gt.Network([0.5, 0.5], "erf", bias_variance=0.1)
+    found = gt.limit_kernel(network, size * x, dtype=dtype)
+    for key, kernel in exact_erf(network, size * x).items():
+        root = np.sqrt(np.diag(kernel))
+        error = (np.abs(found[key].values - kernel) / np.outer(root, root)).max()
+        assert error <= found.attrs["quadrature_error"]
+        assert size > 1 or found.attrs["quadrature_error"] < 1e-4
+
+
+def exact_erf(network: gt.Network, x: FloatArray) -> dict[str, FloatArray]:
+    """Both kernels of two layers of mask 1/2, by Williams' formula in 60 digits."""
+    b, out = mp.mpf(0.1), {key: np.empty((len(x), len(x))) for key in ("nngp", "ntk")}
+    rows = [[mp.mpf(float(value)) for value in row] for row in x]
+    k = [[mp.fsum(p * q for p, q in zip(one, other, strict=True)) / 3 + b for other in rows] for one in rows]
+    for i, j in np.ndindex(len(x), len(x)):
+        one, other = 1 + 2 * k[i][i], 1 + 2 * k[j][j]
+        dual = 2 / mp.pi * mp.asin(2 * k[i][j] / mp.sqrt(one * other))
+        slope = 4 / mp.pi / mp.sqrt(one * other - 4 * k[i][j] ** 2)
+        out["nngp"][i, j], out["ntk"][i, j] = dual + b, dual + b + slope * k[i][j]
+    return out

@@ -65,6 +65,8 @@ def test_products_between_two_sets(name: str) -> None:
     np.testing.assert_allclose(operator @ v, matrix @ v, rtol=0, atol=1e-12)
     np.testing.assert_allclose(operator.T @ w, matrix.T @ w, rtol=0, atol=1e-12)
     np.testing.assert_allclose(operator.H @ w[:, 0], matrix.T @ w[:, 0], rtol=0, atol=1e-12)
+    turned = v[:, 0] + 1j * v[:, 1]  # both parts are multiplied
+    np.testing.assert_allclose(operator @ turned, matrix @ turned, rtol=0, atol=1e-12)
     with pytest.raises(gt.InputError, match="diagonal"):
         operator.diagonal()
 

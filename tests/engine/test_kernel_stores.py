@@ -186,7 +186,8 @@ def test_paths_that_are_no_stores_are_refused(tmp_path: Path, monkeypatch: pytes
     file, folder, store = tmp_path / "file", tmp_path / "folder", tmp_path / "kernel.zarr"
     file.write_text("text")
     folder.mkdir()
-    for path, message in ((file, "is a file"), (folder, "no store of a kernel"), (7, "expected the path")):
+    no_paths = [(path, "expected the path of a folder") for path in (7, "", "a\0b", tmp_path / ("a" * 300))]
+    for path, message in ((file, "is a file"), (folder, "no store of a kernel"), *no_paths):
         with pytest.raises(gt.InputError, match=f"store: .*{message}"):
             gt.limit_kernel(NETWORK, X, store=path)  # type: ignore[arg-type]
     gt.limit_kernel(NETWORK, X, store=store, tile=TILE)

@@ -69,3 +69,5 @@ def test_refuses() -> None:
     for options, message in cases:
         with pytest.raises(gt.InputError, match=message):
             gt.nystrom_kernel(NETWORK, X, **{"landmarks": 5, **options})
+    with pytest.raises(gt.InputError, match=rf"x: expected {X.shape[1]} inputs like those of the kernel"):
+        gt.nystrom_kernel(NETWORK, X, 5).between(np.ones((3, X.shape[1] + 1)))

@@ -102,3 +102,18 @@ def test_float32_takes_the_zonal_route_as_float64_does() -> None:
     for key in ("nngp", "ntk"):
         assert single[key].dtype == np.float32
         np.testing.assert_allclose(single[key].values, double[key].values, rtol=0, atol=1e-6 * double[key].values.max())
+
+
+@pytest.mark.parametrize(("activation", "depth"), [("relu", 11), ("relu", 12), ("relu", 30), ("abs", 7), ("abs", 14)])
+def test_deep_networks_keep_their_stated_error(activation: str, depth: int) -> None:
+    """Coefficients in w grow with depth and cancel: from where that would cost digits the general route is taken."""
+    x = np.random.default_rng(4).standard_normal((320, 5))
+    network = gt.Network([0.5] * depth, activation)
+    exact = gt.limit_kernel(network, x[:100])
+    assert exact.attrs["route"] == "scalar"
+    for dtype in ("float64", "float32"):
+        found = gt.limit_kernel(network, x, dtype=dtype)
+        assert dtype == "float32" or (found.attrs["route"] == "zonal") == (depth in (7, 11))
+        for key in ("nngp", "ntk"):
+            error = relative_error(found[key].values[:100, :100], exact[key].values).max()
+            assert error <= found.attrs["quadrature_error"]

@@ -73,6 +73,24 @@ def test_a_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     assert gt.sweep(made, X + 1e-9, PARAMETERS, measure=depths, store=tmp_path).attrs["computed"] == 12
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_shared_gram_matrices_change_no_bit(dtype: str) -> None:
+    x, x2 = np.random.default_rng(1).standard_normal((2, 8, 260))
+    rows = gt.StepGraphon([[0.9, 0.1], [0.2, 0.6]], v_edges=[0.0, 0.5, 1.0])
+    networks = {
+        "constant": gt.Network([0.3, 0.7, 1.0]),
+        "another": gt.Network([0.6, 0.2, 0.7, 1.0], "erf", bias_variance=0.2),
+        "blocks": gt.Network([rows, 0.5, 1.0], bias_variance=0.1),
+        "more blocks": gt.Network([0.3, gt.StepGraphon(np.eye(3)), 1.0], bias_variance=0.1),
+    }
+    for other in (None, x2):
+        found = gt.sweep(networks, x, x2=other, dtype=dtype)
+        for name, network in networks.items():
+            one = gt.limit_kernel(network, x, other, dtype=dtype)
+            for key in ("nngp", "ntk", "mean"):
+                np.testing.assert_array_equal(found[key].sel(network=name), one[key])
+
+
 def test_lazy_sweeps() -> None:
     pytest.importorskip("dask")
     lazy = gt.sweep({"a": made(0.5, 3, "relu"), "b": made(0.9, 3, "relu")}, X, chunks=5)
@@ -98,6 +116,7 @@ def test_lazy_sweeps() -> None:
         (made, {"parameters": PARAMETERS, "count": 3, "x2": X}, "count: .* x2"),
         (made, {"parameters": PARAMETERS, "kernel": "both"}, "kernel"),
         (made, {"parameters": PARAMETERS, "measure": 3}, "measure: expected a function"),
+        (made, {"parameters": PARAMETERS, "store": "a\0b"}, "store: expected the path of a folder"),
         (made, {"parameters": PARAMETERS, "measure": lambda *_: 3}, "measure: expected a function that returns"),
     ],
 )

@@ -73,3 +73,13 @@ def test_roundings_of_the_uncentred_kernel_are_no_defect() -> None:
     single = limit_kernel(network, np.linspace(-2, 2, 40)[:, None], dtype=np.float32).ntk
     assert single.dtype == np.float32
     assert 0 < target_alignment(single, np.arange(40.0)).attrs["alignment"] <= 1
+
+
+@pytest.mark.parametrize(("kernel_scale", "target_scale"), [(1e-170, 1.0), (1e-300, 1e-100), (1e140, 1e100)])
+def test_scales_whose_squares_vanish_or_overflow_change_nothing(kernel_scale: float, target_scale: float) -> None:
+    rng = np.random.default_rng(0)
+    factor, y = rng.normal(size=(6, 9)), rng.normal(size=6)
+    kernel = factor @ factor.T
+    expected = target_alignment(kernel, y).attrs["alignment"]
+    found = target_alignment(kernel * kernel_scale, y * target_scale).attrs["alignment"]
+    np.testing.assert_allclose(found, expected, rtol=1e-13)

@@ -79,6 +79,17 @@ def test_labels_of_an_operator(x: Array) -> None:
     assert list(gt.spectrum(gt.kernel_operator(NETWORK, labelled), 3).x[:2]) == [7, 8]
 
 
+def test_modes_are_extended_by_products(x: Array) -> None:
+    modes, new = gt.spectrum(gt.kernel_operator(NETWORK, x), 3), xr.DataArray(x[:9] + 0.1, dims=("x", "d"))
+    new = new.assign_coords(x=np.arange(9) + 4)
+    expected = gt.extend(modes, gt.limit_kernel(NETWORK, new, x).ntk)
+    found = gt.extend(modes, gt.kernel_operator(NETWORK, new, x))
+    xr.testing.assert_allclose(found, expected, rtol=1e-11)
+    assert list(found.x[:2]) == [4, 5]
+    with pytest.raises(gt.KernelError, match="cross_kernel: expected 330 columns"):
+        gt.extend(modes, gt.kernel_operator(NETWORK, x, new))
+
+
 def test_refuses_operators_that_are_no_kernels() -> None:
     rng = np.random.default_rng(0)
     turn = np.linalg.qr(rng.standard_normal((400, 400)))[0]

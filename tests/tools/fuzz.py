@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import multiprocessing as mp
 import os
+import reprlib
 import resource
 import sys
 import tempfile
@@ -118,10 +119,11 @@ class _Workers:
         self.ours.send(case)
         name, shown = "?", ""
         try:
-            name, shown = self.ours.recv()  # what is about to be called
             if self.ours.poll(limit):
-                outcome, text = self.ours.recv()
-                return name, outcome, f"{shown}\n{text}"
+                name, shown = self.ours.recv()  # what is about to be called
+                if self.ours.poll(limit):
+                    outcome, text = self.ours.recv()
+                    return name, outcome, f"{shown}\n{text}"
             outcome, text = HANG, f"no answer within {limit:g} s"
         except (EOFError, ConnectionError):
             self.process.join(5)
@@ -171,14 +173,25 @@ def _case(rng: np.random.Generator, chosen: Sequence[Any], case: int) -> tuple[A
 
 def _shown(value: Any) -> str:
     try:
-        text = f"{type(value).__name__} {value!r}" if not _foreign(value) else type(value).__name__
+        text = _BRIEF.repr(value) if _foreign(value) else f"{type(value).__name__} {_BRIEF.repr(value)}"
     except Exception as error:
         text = f"{type(value).__name__} ({type(error).__name__} in repr)"
     return " ".join(text.split())[:160]
 
 
+class _Brief(reprlib.Repr):
+    """Of what prints by methods of its own, some of them for ever, the type alone, inside of containers too."""
+
+    def repr1(self, x: Any, level: int) -> str:
+        objects = isinstance(x, np.ndarray) and x.dtype == object
+        return type(x).__name__ if objects or _foreign(x) else super().repr1(x, level)
+
+
+_BRIEF = _Brief()
+_BRIEF.maxstring = _BRIEF.maxother = 160
+
+
 def _foreign(value: Any) -> bool:
-    """SymPy objects print by methods of their own, some for ever."""
     return str(type(value).__module__).startswith(("sympy", "tests"))
 
 

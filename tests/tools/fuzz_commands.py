@@ -310,7 +310,26 @@ def _of_experiments() -> list[Entry]:
         content = {key: _files()[one] for key, one in files.items()}
         return {"command": name, "--out": "made", "--widths": ["8"], "--seeds": "3", **options, **content}
 
+    def estimate() -> dict[str, Any]:
+        options = {"--blocks": "2", "--inputs": "2", "--activations": ["relu"], "--init": "0.5"}
+        files = {"source": _at("model.pt"), "--out": _at("made.toml"), "file model.pt": _model()}
+        return {"command": "estimate", **options, **files}
+
     return [
-        Entry(f"experiment {name}", main, partial(plain, name), (str,), kept=("command",), slow=name not in quick)
-        for name in given
+        *(
+            Entry(f"experiment {name}", main, partial(plain, name), (str,), kept=("command",), slow=name not in quick)
+            for name in given
+        ),
+        Entry("experiment estimate", main, estimate, (str,), kept=("command",)),
     ]
+
+
+@cache
+def _model() -> bytes:
+    """The file of a torch model."""
+    import torch
+
+    generator, file = torch.Generator().manual_seed(0), io.BytesIO()
+    shapes = {"0.weight": (6, 4), "0.bias": (6,), "2.weight": (1, 6), "2.bias": (1,)}
+    torch.save({name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}, file)
+    return file.getvalue()

@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 import graphon_theory as gt
 from benchmarks.common import FloatArray, fastest
 from benchmarks.step_networks import StepNetwork, dense, plain_numpy, random_blocks
+from graphon_theory.plots.choices import save_figure
+from graphon_theory.plots.styles import styled
 
 BIAS = 0.1
 _D = 64
@@ -28,20 +29,6 @@ _STYLES: dict[str, dict[str, Any]] = {
     "the same in plain NumPy": {"color": "#009E73", "marker": "^", "linestyle": "-."},
     "relu": {"color": "#D55E00", "marker": "D"},
     "erf": {"color": "#0072B2", "marker": "s", "linestyle": "--"},
-}
-_RC: Any = {
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
 }
 
 
@@ -110,33 +97,33 @@ def _kernel(net: StepNetwork, x: FloatArray) -> Callable[[], object]:
     return lambda: gt.limit_kernel(network, x)
 
 
+@styled
 def draw(growth: Growth, path: Path, others: dict[str, tuple[int, float]]) -> None:
     """Three panels on logarithmic axes; ``others``: single points (N, seconds) of other libraries."""
-    with mpl.rc_context(_RC):
-        figure = Figure(figsize=(11, 4.8), dpi=150, layout="constrained")
-        left, middle, right = figure.subplots(1, 3, width_ratios=(1.35, 1, 1))
-        for name, points in growth.seconds.items():
-            left.plot(list(points), list(points.values()), label=name, **_STYLES[name])
-        for (name, (n, value)), marker in zip(others.items(), "*P", strict=False):
-            left.plot(n, value, label=name, color="#CC79A7", marker=marker, markersize=9, linestyle="")
-        left.set(title="NNGP and NTK, 3 hidden layers", xlabel="inputs N", ylabel="seconds")
-        for axes, rates, label in (
-            (middle, growth.by_depth, "hidden layers (4 positions)"),
-            (right, growth.by_positions, "positions (3 hidden layers)"),
-        ):
-            for name, points in rates.items():
-                axes.plot(list(points), list(points.values()), label=name, **_STYLES[name])
-            axes.set(xlabel=label, ylabel="ns per entry, layer and position", ylim=(1, 20))
-            axes.set_title(f"structured inputs, bias; N = {growth.inputs:,}")
-        for axes, ticks in (
-            (left, list(growth.seconds["dense"])),
-            (middle, list(growth.by_depth["relu"])),
-            (right, list(growth.by_positions["relu"])),
-        ):
-            axes.set(xscale="log", yscale="log")
-            axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-            axes.minorticks_off()
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
-        for axes in (middle, right):
-            axes.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
-        figure.savefig(path, metadata={"Software": None})
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1.35, 1, 1))
+    for name, points in growth.seconds.items():
+        left.plot(list(points), list(points.values()), label=name, **_STYLES[name])
+    for (name, (n, value)), marker in zip(others.items(), "*P", strict=False):
+        left.plot(n, value, label=name, color="#CC79A7", marker=marker, markersize=9, linestyle="")
+    left.set(title="NNGP and NTK, 3 hidden layers", xlabel="inputs N", ylabel="seconds")
+    for axes, rates, label in (
+        (middle, growth.by_depth, "hidden layers (4 positions)"),
+        (right, growth.by_positions, "positions (3 hidden layers)"),
+    ):
+        for name, points in rates.items():
+            axes.plot(list(points), list(points.values()), label=name, **_STYLES[name])
+        axes.set(xlabel=label, ylabel="ns per entry, layer and position", ylim=(1, 20))
+        axes.set_title(f"structured inputs, bias; N = {growth.inputs:,}")
+    for axes, ticks in (
+        (left, list(growth.seconds["dense"])),
+        (middle, list(growth.by_depth["relu"])),
+        (right, list(growth.by_positions["relu"])),
+    ):
+        axes.set(xscale="log", yscale="log")
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.minorticks_off()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8)
+    for axes in (middle, right):
+        axes.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+    save_figure(figure, path)

@@ -6,13 +6,13 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from graphon_theory.cli.exits import exit_status
 from graphon_theory.cli.options import number_or_word
-from graphon_theory.data.checks import MOST_DRAWS, axes_of, whole_number, whole_numbers
+from graphon_theory.data.checks import MOST_DRAWS, whole_number
 from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError
 from graphon_validation.experiments import (
@@ -23,9 +23,11 @@ from graphon_validation.experiments import (
     mask_path_experiments,
     sequel_experiments,
     spectrum_experiments,
+    synflow_experiments,
+    training_experiments,
     transfer_experiments,
 )
-from graphon_validation.experiments.contenders import CONTENDERS
+from graphon_validation.experiments.contenders import CONTENDERS, PRUNED
 from graphon_validation.experiments.idx_data import WARPED, load_data
 from graphon_validation.experiments.labelled_data import SETS, labelled_data
 from graphon_validation.experiments.parts import ONLY
@@ -41,23 +43,19 @@ from graphon_validation.experiments.sweep_experiments import (
     three_block_experiment,
     width_sweep_experiment,
 )
-from graphon_validation.experiments.synflow_experiments import synflow_law_experiment
 from graphon_validation.experiments.tasks import TASKS
-from graphon_validation.experiments.training_experiments import DENSITIES as TRAINED_AT
-from graphon_validation.experiments.training_experiments import HELD_OUT, training_experiment
-from graphon_validation.experiments.training_experiments import METHODS as TRAINED
 from graphon_validation.experiments.upstream_experiments import upstream_experiment
 from graphon_validation.experiments.verdict_experiments import RULES, verdict_experiment
-from graphon_validation.pruning.scores import METHODS
+from graphon_validation.pruning.scores import one_shot_methods
 from graphon_validation.studies.checkpoint_estimates import estimate_checkpoint
 from graphon_validation.training.trainers import OPTIMIZERS
 
-_IMAGES = 300  # for the batch and the inputs of kernels
+_IMAGES, _QUICK_IMAGES = 300, 200  # for the batch and the inputs of kernels; for a look at training
 _MOST_LAYERS = 1_000
 _MOST_UNITS = 1_000_000  # and inputs, rounds, steps: of any count
-_REPEATABLE = ("activations", "samples", "hidden")  # one a layer, one a width; refused by who takes them
+_REPEATABLE = ("activations", "samples")  # one a layer, one a width
 _LEAST_DENSITY = 1e-6
-ONE_SHOT = sorted(set(METHODS) - {"imp"})
+ONE_SHOT = one_shot_methods()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,24 +63,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
 
     def run() -> None:
-        if hasattr(chosen, "widths"):
-            whole_numbers("--widths", chosen.widths, 1, _MOST_UNITS, distinct=True)
-            expected = f"{chosen.least_seeds} to {MOST_DRAWS:,} networks"
-            whole_number("--seeds", chosen.seeds, chosen.least_seeds, MOST_DRAWS, expected=expected)
-        for density in [*getattr(chosen, "densities", []), getattr(chosen, "density", 1.0)]:
-            if not _LEAST_DENSITY <= density <= 1:
-                raise InputError(f"--density: expected a share kept, {_LEAST_DENSITY:g} to 1, got {density:g}.")
-        for name, value in vars(chosen).items():
-            many = value if isinstance(value, list) else [value]
-            if any(isinstance(one, int) and one > _MOST_UNITS for one in many):
-                raise InputError(f"--{name.replace('_', '-')}: expected at most {_MOST_UNITS:,}, got {max(many):,}.")
-            if name not in _REPEATABLE and len(set(map(str, many))) < len(many):
-                raise InputError(f"--{name.replace('_', '-')}: expected different ones, got {many}.")
-        if hasattr(chosen, "hidden"):
-            whole_numbers("--hidden", chosen.hidden if axes_of(chosen.hidden) else [chosen.hidden], 1, _MOST_LAYERS)
+        _check_options(chosen)
         chosen.run(chosen)
 
     return exit_status("error", run)
+
+
+def _check_options(chosen: argparse.Namespace) -> None:
+    """Counts within their bounds, densities that are shares, nothing asked for twice. Raises InputError otherwise."""
+    bounds = {"seeds": (getattr(chosen, "least_seeds", 1), MOST_DRAWS), "hidden": (1, _MOST_LAYERS)}
+    for name, value in vars(chosen).items():
+        option, many = f"--{name.replace('_', '-')}", value if isinstance(value, list | tuple) else [value]
+        least, most = bounds.get(name, (1, _MOST_UNITS))
+        counts = [one for one in many if isinstance(one, int) and not isinstance(one, bool)]
+        for one in counts:
+            whole_number(option, one, least, most, expected=f"a whole number from {least} to {most:,}")
+        for one in many if name in ("density", "densities") else ():
+            if not _LEAST_DENSITY <= one <= 1:
+                raise InputError(f"{option}: expected a share kept, {_LEAST_DENSITY:g} to 1, got {one:g}.")
+        if name not in _REPEATABLE and len(set(map(str, many))) < len(many):
+            raise InputError(f"{option}: expected different {'integers' if counts else 'ones'}, got {many}.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,8 +171,8 @@ def _parser() -> argparse.ArgumentParser:
 
     text = "pruned networks trained by Adam, beside their kernels at the start"
     training = command("training", text, _training, [1024], 3, least=2)
-    training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=TRAINED)
-    training.add_argument("--densities", type=float, nargs="+", default=TRAINED_AT)
+    training.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=PRUNED)
+    training.add_argument("--densities", type=float, nargs="+", default=training_experiments.DENSITIES)
     training.add_argument("--learning-rate", type=float, nargs="+", default=[1e-3, 5e-3, 1e-2], help="one or several")
     training.add_argument("--no-dense", action="store_true", help="leave the dense networks out")
     training.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     transfers.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
     text = "spectra of pruned networks' kernels over densities, beside their limits"
     spectra = command("spectrum", text, _spectrum, list(spectrum_experiments.WIDTHS), 3, least=1)
-    spectra.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=spectrum_experiments.PRUNED)
+    spectra.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=PRUNED)
     spectra.add_argument("--densities", type=float, nargs="+", default=spectrum_experiments.DENSITIES)
     spectra.add_argument("--hidden", type=int, default=4, help="hidden layers")
     spectra.add_argument(
@@ -222,7 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     kernels.add_argument("--device", help="where networks live, such as cuda")
     text = "gradient descent against the curves that kernels predict, lazy and not"
     descents = command("descent", text, _descent, [1024], 3, least=1)
-    descents.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=descent_experiments.PRUNED)
+    descents.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=PRUNED)
     descents.add_argument("--density", type=float, default=DENSITY)
     descents.add_argument("--scales", type=float, nargs="+", default=descent_experiments.SCALES, help="of the targets")
     descents.add_argument("--steps", type=int, default=200)
@@ -293,6 +293,19 @@ def _estimate(chosen: argparse.Namespace) -> None:
     print(json.dumps(rows))
 
 
+def _options(chosen: argparse.Namespace, *names: str, quick: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The options of these names, "width" the only one of --widths; where --quick was asked for, what ``quick`` says.
+
+    Raises InputError for several widths where one is due.
+    """
+    found = {name: getattr(chosen, name) for name in names if name != "width"}
+    if "width" in names:
+        if len(chosen.widths) > 1:
+            raise InputError(f"--widths: {chosen.experiment} takes one width, got {chosen.widths}.")
+        found["width"] = chosen.widths[0]
+    return {**found, **(quick if quick is not None and chosen.quick else {})}
+
+
 def _quickstart(chosen: argparse.Namespace) -> None:
     quickstart_sweep(chosen.network, chosen.inputs, chosen.widths, chosen.seeds, chosen.out)
 
@@ -300,27 +313,19 @@ def _quickstart(chosen: argparse.Namespace) -> None:
 def _protocols(chosen: argparse.Namespace) -> None:
     if chosen.hidden < 2 and not chosen.prune_input:
         raise InputError("--hidden: with one hidden layer only the input layer is left to prune; add --prune-input.")
-    options = {"blocks": chosen.blocks, "hidden": chosen.hidden, "prune_input": chosen.prune_input}
-    data = load_data(chosen.data, least=_IMAGES)
-    protocol_experiment(chosen.out, chosen.method, chosen.density, chosen.widths, chosen.seeds, data=data, **options)
+    options = _options(chosen, "method", "density", "widths", "seeds", "blocks", "hidden", "prune_input")
+    protocol_experiment(chosen.out, data=load_data(chosen.data, least=_IMAGES), **options)
 
 
 def _saliency(chosen: argparse.Namespace) -> None:
-    names = ("hidden", "activation", "bias_variance", "loss", "positions")
-    options = {name: getattr(chosen, name) for name in names}
-    data = load_data(chosen.data, least=_IMAGES)
-    saliency_experiment(chosen.out, chosen.density, chosen.widths, chosen.seeds, data=data, **options)
+    names = ("density", "widths", "seeds", "hidden", "activation", "bias_variance", "loss", "positions")
+    saliency_experiment(chosen.out, data=load_data(chosen.data, least=_IMAGES), **_options(chosen, *names))
 
 
 def _synflow_law(chosen: argparse.Namespace) -> None:
-    for name in ("rounds", "hidden", "inputs"):
-        whole_numbers(name, getattr(chosen, name), 1, _MOST_UNITS, distinct=True)
-    if chosen.quick:
-        small: dict[str, Any] = {"densities": [0.3], "rounds": [10], "hidden": [2], "inputs": [64], "positions": 128}
-        synflow_law_experiment(chosen.out, [256], 3, **small)
-        return
-    names = ("densities", "rounds", "hidden", "inputs", "positions", "device", "finished")
-    synflow_law_experiment(chosen.out, chosen.widths, chosen.seeds, **{name: getattr(chosen, name) for name in names})
+    names = ("widths", "seeds", "densities", "rounds", "hidden", "inputs", "positions", "device", "finished")
+    options = _options(chosen, *names, quick=synflow_experiments.QUICK)
+    synflow_experiments.synflow_law_experiment(chosen.out, **options)
 
 
 def _sign_scores(chosen: argparse.Namespace) -> None:
@@ -328,109 +333,77 @@ def _sign_scores(chosen: argparse.Namespace) -> None:
 
 
 def _sign_test(chosen: argparse.Namespace) -> None:
-    whole_numbers("hidden", chosen.hidden, distinct=True)
-    over = (chosen.methods, chosen.densities, chosen.widths, chosen.hidden)
-    sign_test_experiment(chosen.out, *over, chosen.seeds, data=load_data(chosen.data, least=_IMAGES))
+    options = _options(chosen, "methods", "densities", "widths", "hidden", "seeds")
+    sign_test_experiment(chosen.out, data=load_data(chosen.data, least=_IMAGES), **options)
 
 
 def _verdicts(chosen: argparse.Namespace) -> None:
-    options = {name: getattr(chosen, name) for name in ("density", "hidden", "device")}
-    options |= {"data": load_data(chosen.data, least=_IMAGES), "source": chosen.data}
-    verdict_experiment(chosen.out, chosen.rules, chosen.widths, chosen.seeds, **options)
+    options = _options(chosen, "rules", "widths", "seeds", "density", "hidden", "device")
+    data = load_data(chosen.data, least=_IMAGES)
+    verdict_experiment(chosen.out, data=data, source=chosen.data, **options)
 
 
 def _path_sums(chosen: argparse.Namespace) -> None:
-    path_sum_experiment(
-        chosen.out, chosen.widths, chosen.seeds, method=chosen.method, data=load_data(chosen.data, least=_IMAGES)
-    )
+    options = _options(chosen, "widths", "seeds", "method")
+    path_sum_experiment(chosen.out, data=load_data(chosen.data, least=_IMAGES), **options)
 
 
 def _upstream(chosen: argparse.Namespace) -> None:
-    options = {
-        name: getattr(chosen, name) for name in ("positions", "hidden", "networks", "activation", "loss", "device")
-    }
-    named = chosen.data in SETS
-    options["data"] = labelled_data(chosen.data) if named else load_data(chosen.data, least=_IMAGES)
-    options["source"] = chosen.data
-    upstream_experiment(chosen.out, chosen.densities, chosen.widths, chosen.seeds, **options)
+    names = ("densities", "widths", "seeds", "positions", "hidden", "networks", "activation", "loss", "device")
+    data = labelled_data(chosen.data) if chosen.data in SETS else load_data(chosen.data, least=_IMAGES)
+    upstream_experiment(chosen.out, data=data, source=chosen.data, **_options(chosen, *names))
 
 
 def _training(chosen: argparse.Namespace) -> None:
-    options = {name: getattr(chosen, name) for name in ("hidden", "learning_rate", "init", "device", "only")}
-    data = load_data(chosen.data, 200 if chosen.quick else None, 2 * HELD_OUT)
-    options |= {"data": data, "source": chosen.data, "unpruned": not chosen.no_dense}
-    widths, seeds, densities = chosen.widths, chosen.seeds, chosen.densities
-    if chosen.quick:
-        widths, seeds, densities = [32], 2, [DENSITY]
-        options |= {"hidden": 2, "learning_rate": [1e-3, 1e-2], "source": f"{chosen.data}, 200"}
-    training_experiment(chosen.out, chosen.methods, densities, widths, seeds, **options)
+    names = ("methods", "densities", "widths", "seeds", "hidden", "learning_rate", "init", "device", "only")
+    options = _options(chosen, *names, quick=training_experiments.QUICK)
+    count = _QUICK_IMAGES if chosen.quick else None
+    options["data"] = load_data(chosen.data, count, 2 * training_experiments.HELD_OUT)
+    options["source"] = f"{chosen.data}, {count}" if chosen.quick else chosen.data
+    training_experiments.training_experiment(chosen.out, unpruned=not chosen.no_dense, **options)
 
 
 def _design(chosen: argparse.Namespace) -> None:
-    options: dict[str, Any] = {name: getattr(chosen, name) for name in ("seeds", "steps", "device")}
-    options["width"] = _one_width(chosen)
-    if chosen.quick:
-        options |= design_experiments.QUICK
-    design_experiments.design_experiment(chosen.out, chosen.task, chosen.density, methods=chosen.methods, **options)
+    names = ("task", "density", "methods", "width", "seeds", "steps", "device")
+    options = _options(chosen, *names, quick=design_experiments.QUICK)
+    design_experiments.design_experiment(chosen.out, **options)
 
 
 def _transfer(chosen: argparse.Namespace) -> None:
-    names = ("seeds", "densities", "steps", "train", "device")
-    options = {"width": _one_width(chosen), **{name: getattr(chosen, name) for name in names}}
-    if chosen.quick:
-        options |= transfer_experiments.QUICK
-    transfer_experiments.transfer_experiment(chosen.out, laws=chosen.laws, optimizers=chosen.optimizers, **options)
+    names = ("laws", "optimizers", "width", "seeds", "densities", "steps", "train", "device")
+    options = _options(chosen, *names, quick=transfer_experiments.QUICK)
+    transfer_experiments.transfer_experiment(chosen.out, **options)
 
 
 def _spectrum(chosen: argparse.Namespace) -> None:
-    names = ("widths", "samples", "seeds", "hidden")
-    options = {name: getattr(chosen, name) for name in names}
-    if chosen.quick:
-        options |= spectrum_experiments.QUICK
-    options |= {"device": chosen.device, "only": chosen.only, "source": chosen.data}
-    spectrum_experiments.spectrum_experiment(chosen.out, chosen.methods, chosen.densities, **options)
+    names = ("methods", "densities", "widths", "samples", "seeds", "hidden", "device", "only")
+    options = _options(chosen, *names, quick=spectrum_experiments.QUICK)
+    spectrum_experiments.spectrum_experiment(chosen.out, source=chosen.data, **options)
 
 
 def _masks(chosen: argparse.Namespace) -> None:
-    names = ("widths", "seeds", "densities", "largest", "at", "hidden", "bins", "positions")
-    options = {name: getattr(chosen, name) for name in names}
-    if chosen.quick:
-        options |= mask_experiments.QUICK
-    options |= {"device": chosen.device, "only": chosen.only, "source": chosen.data}
-    mask_experiments.mask_convergence_experiment(chosen.out, chosen.methods, **options)
+    sizes = ("widths", "seeds", "densities", "largest", "at", "hidden", "bins", "positions")
+    options = _options(chosen, "methods", *sizes, "device", "only", quick=mask_experiments.QUICK)
+    mask_experiments.mask_convergence_experiment(chosen.out, source=chosen.data, **options)
 
 
 def _kernels(chosen: argparse.Namespace) -> None:
-    names = ("widths", "seeds", "densities", "spread_widths", "spread_seeds")
-    options = {name: getattr(chosen, name) for name in names}
-    if chosen.quick:
-        options |= kernel_experiments.QUICK
-    kernel_experiments.kernel_convergence_experiment(chosen.out, chosen.methods, device=chosen.device, **options)
+    names = ("methods", "widths", "seeds", "densities", "spread_widths", "spread_seeds", "device")
+    options = _options(chosen, *names, quick=kernel_experiments.QUICK)
+    kernel_experiments.kernel_convergence_experiment(chosen.out, **options)
 
 
 def _descent(chosen: argparse.Namespace) -> None:
-    options = {"width": _one_width(chosen), "density": chosen.density, "seeds": chosen.seeds, "steps": chosen.steps}
-    if chosen.quick:
-        options |= descent_experiments.QUICK
-    descent_experiments.descent_experiment(chosen.out, chosen.methods, chosen.scales, device=chosen.device, **options)
+    names = ("methods", "scales", "width", "density", "seeds", "steps", "device")
+    options = _options(chosen, *names, quick=descent_experiments.QUICK)
+    descent_experiments.descent_experiment(chosen.out, **options)
 
 
 def _sequel(chosen: argparse.Namespace) -> None:
-    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "inputs": chosen.samples}
-    options |= {"densities": chosen.densities, "strengths": chosen.strengths}
-    if chosen.quick:
-        options |= sequel_experiments.QUICK
-    sequel_experiments.sequel_experiment(chosen.out, **options)
+    options = _options(chosen, "width", "seeds", "densities", "strengths", quick=sequel_experiments.QUICK)
+    sequel_experiments.sequel_experiment(chosen.out, **{"inputs": chosen.samples, **options})
 
 
 def _mask_paths(chosen: argparse.Namespace) -> None:
-    options = {"width": _one_width(chosen), "seeds": chosen.seeds, "density": chosen.density, "steps": chosen.steps}
-    if chosen.quick:
-        options |= mask_path_experiments.QUICK
-    mask_path_experiments.mask_path_experiment(chosen.out, chosen.kinds, **options)
-
-
-def _one_width(chosen: argparse.Namespace) -> int:
-    if len(chosen.widths) > 1:
-        raise InputError(f"--widths: {chosen.experiment} takes one width, got {chosen.widths}.")
-    return int(chosen.widths[0])
+    options = _options(chosen, "kinds", "width", "seeds", "density", "steps", quick=mask_path_experiments.QUICK)
+    mask_path_experiments.mask_path_experiment(chosen.out, **options)

@@ -50,10 +50,13 @@ def rectifier_block(
     C = alpha beta K + (beta - alpha)^2 R,  Cdot = alpha beta + (beta - alpha)^2 (pi - theta) / 2 pi  [CS].
     With s, c the sine and twice the cosine of half the acute angle a between the lines, a = s r(c) and
     sin theta + (pi - theta) cos theta = s (c - r(c) cos a) + (pi cos a where rho >= 0): no division, no cancellation.
-    Features: sqrt(q), 1 / sqrt(q) (0 where q = 0).
+    Features: sqrt(q), 1 / sqrt(q) (0 where q = 0). All arithmetic is in the precision of the pairs.
     """
     positions, _, n1, n2 = state.shape
-    coincident, linear, bent = 0.5 * parameters[0], parameters[1], parameters[2] / (2 * math.pi)
+    real = state.dtype.type
+    zero, half, two, pi = real(0.0), real(0.5), real(2.0), real(math.pi)
+    coincident, linear, bent = real(0.5 * parameters[0]), real(parameters[1]), real(parameters[2] / (2 * math.pi))
+    added, trained = real(bias), real(trained_bias)
     for p in range(positions):
         roots, inverses = f2[p, 0, j0 : j0 + n2], f2[p, 1, j0 : j0 + n2]
         for i in range(n1):
@@ -61,14 +64,14 @@ def rectifier_block(
             signal, tangent, dual, carried = state[p, 0, i], state[p, 1, i], out[p, 0, i], out[p, 1, i]
             product = signal if shared else masked[p, i]
             for j in range(n2):
-                k = signal[j] + bias
-                t = tangent[j] + (product[j] + trained_bias)
+                k = signal[j] + added
+                t = tangent[j] + (product[j] + trained)
                 rho = k * (inverse_i * inverses[j])
                 cosine = abs(rho)  # of a
-                y = 0.5 - 0.5 * cosine
-                near, far = math.sqrt(y if y > coincident else 0.0), math.sqrt(2.0 + 2.0 * cosine)
+                y = half - half * cosine
+                near, far = math.sqrt(y if y > coincident else zero), math.sqrt(two + two * cosine)
                 ratio = acute_ratio(far)
-                lift = math.pi if rho >= 0.0 else 0.0
+                lift = pi if rho >= zero else zero
                 r = near * (far - ratio * cosine) + lift * cosine
                 dual[j] = linear * k + (root_i * roots[j]) * r
                 carried[j] = (linear + bent * abs(lift - near * ratio)) * t
@@ -90,30 +93,34 @@ def erf_block(
 ) -> None:
     """phi = erf: C = (2/pi) arcsin(2 K / sqrt((1 + 2 q11)(1 + 2 q22))) and Cdot = (4/pi) / sqrt(det(1 + 2 q)) [W].
 
-    The determinant is 1 + 2 q11 + 2 q22 + 4 q11 q22 (1 - rho^2), free of cancellation, and the arcsine is taken from
-    its sine and cosine together. Features: q, 1 / sqrt(q) (0 where q = 0), 1 / sqrt(1 + 2 q).
+    The determinant is 1 + 2 q11 + 2 q22 + 4 q11 q22 (1 - rho^2), free of cancellation, and is taken over (1 + 2 q11)
+    (1 + 2 q22), whose parts no variance makes overflow; the arcsine is taken from its sine and cosine together.
+    Features: q, 1 / sqrt(q) (0 where q = 0), 1 / sqrt(1 + 2 q). All arithmetic is in the precision of the pairs.
     """
     positions, _, n1, n2 = state.shape
-    coincident = parameters[0]
+    real = state.dtype.type
+    zero, one, two, gain = real(0.0), real(1.0), real(2.0), real(4.0 / math.pi)
+    coincident, added, trained = real(parameters[0]), real(bias), real(trained_bias)
     for p in range(positions):
         variances, inverses, scales = f2[p, 0, j0 : j0 + n2], f2[p, 1, j0 : j0 + n2], f2[p, 2, j0 : j0 + n2]
         for i in range(n1):
             q_i, inverse_i, scale_i = f1[p, 0, i0 + i], f1[p, 1, i0 + i], f1[p, 2, i0 + i]
+            rest_i = scale_i * scale_i  # 1 / (1 + 2 q), and 2 q / (1 + 2 q)
+            share_i = two * q_i * rest_i
             signal, tangent, dual, carried = state[p, 0, i], state[p, 1, i], out[p, 0, i], out[p, 1, i]
             product = signal if shared else masked[p, i]
             for j in range(n2):
-                k = signal[j] + bias
-                t = tangent[j] + (product[j] + trained_bias)
-                q_j = variances[j]
+                k = signal[j] + added
+                t = tangent[j] + (product[j] + trained)
                 rho = k * (inverse_i * inverses[j])
-                gap = 1.0 - abs(rho)
-                gap = gap if gap > coincident else 0.0
-                scale = scale_i * scales[j]
-                det = 1.0 + 2.0 * (q_i + q_j) + 4.0 * (q_i * q_j) * (gap * (2.0 - gap))
-                cosine = math.sqrt(det) * scale
-                half = (2.0 * k * scale) / (1.0 + cosine)
-                dual[j] = (4.0 / math.pi) * half * arctangent_ratio(half * half)
-                carried[j] = (4.0 / math.pi) * scale / cosine * t
+                gap = one - abs(rho)
+                gap = gap if gap > coincident else zero
+                scale, rest_j = scale_i * scales[j], scales[j] * scales[j]
+                share_j = two * variances[j] * rest_j
+                cosine = math.sqrt(rest_i * (rest_j + share_j) + share_i * (rest_j + share_j * (gap * (two - gap))))
+                half = (two * k * scale) / (one + cosine)
+                dual[j] = gain * half * arctangent_ratio(half * half)
+                carried[j] = gain * scale / cosine * t
 
 
 @njit(**_options)

@@ -177,6 +177,18 @@ def test_damaged_files_are_said(kind: str, length: int, tmp_path: Path) -> None:
         gv.from_torch(path, activations=["relu", "tanh"])
 
 
+# words that a reader of pickles takes for commands to a stack, which is empty
+@pytest.mark.parametrize(
+    "content", [b"a = [[", b"a = {a", b"sin", b"bytes", b"set()", b"range(0, 3)", b"tensor([[[1.0"]
+)
+@pytest.mark.parametrize("kind", ["pt", "pth", "safetensors"])
+def test_text_is_no_model(kind: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"model.{kind}"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"source: .*(cannot be read as weights|is no safetensors file) \(."):
+        gv.from_torch(path, activations="relu")
+
+
 def test_pickles_run_nothing(tmp_path: Path) -> None:
     torch.save(pruned(), tmp_path / "model.pt")  # a whole module
     with pytest.raises(InputError, match="Save a state dict"):

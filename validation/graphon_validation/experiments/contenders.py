@@ -23,6 +23,7 @@ from graphon_validation.studies.protocols import mixture
 
 CONTENDERS = ("designed", "random", "erk", "magnitude", "snip", "grasp", "synflow", "ntk_sap", "imp", "dense")
 ONE_SHOT = ("random", "erk", "magnitude", "snip", "grasp", "synflow", "ntk_sap")  # masks at the start, none designed
+PRUNED = ("random", "magnitude", "snip", "synflow", "grasp")  # those that experiments on kernels compare
 HIDDEN = 2  # layers
 BIAS_VARIANCE = 0.1
 ROUNDS = 20  # of NTK-SAP, a fifth of the paper's, which take longer than all else together
@@ -35,6 +36,11 @@ LABELS = {
     "ntk_sap": "NTK-SAP",
     "imp": "iterative magnitude",
 }
+
+
+def called(method: Any) -> str:
+    """A method as tables and figures call it."""
+    return LABELS.get(str(method), str(method))
 
 
 @dataclass(frozen=True)

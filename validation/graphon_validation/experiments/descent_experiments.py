@@ -14,23 +14,21 @@ from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
-from graphon_theory.data.checks import check_installed, positive_number, share_kept, whole_number
-from graphon_theory.data.files import save_dataset
-from graphon_theory.errors import InputError
+from graphon_theory.data.checks import positive_number, share_kept, whole_number
 from graphon_theory.networks.network import Network
-from graphon_validation.experiments.contenders import LABELS
+from graphon_validation.experiments.contenders import PRUNED, called
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import descent_figure
-from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
-from graphon_validation.experiments.summaries import different, wide_console
+from graphon_validation.experiments.parts import Parts
+from graphon_validation.experiments.summaries import different, different_numbers, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, dense
 from graphon_validation.pruning.pruners import prune
-from graphon_validation.pruning.scores import METHODS
+from graphon_validation.pruning.scores import one_shot_methods
 from graphon_validation.studies.protocols import law_network, theories
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.trainers import train
 
-PRUNED = ("random", "magnitude", "snip", "synflow", "grasp")
 SCALES = (0.1, 1.0, 5.0)  # of the targets: lazy, between, and not
 LAZY = 0.1  # a change of the kernel below which its curve is said to hold
 HIDDEN, INPUTS, BATCH = 3, 100, 200
@@ -67,13 +65,9 @@ def descent_experiment(
     eigenvalue, as estimated and measured; ``loss``, ``own`` and ``limit`` ("step"), the curves over the loss at the
     start; ``off_own`` and ``off_limit``, the largest distance of the loss from each.
     """
-    folder = results_folder(out)
-    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
-    console = console or wide_console()
-    methods = different("methods", methods, sorted(set(METHODS) - {"imp"}))
-    scales = [float(positive_number("scales", one)) for one in scales]
-    if not scales or len(set(scales)) < len(scales):
-        raise InputError(f"scales: expected at least one, all different, got {scales}.")
+    results = results_in(out, console, figures=True)
+    methods = different("methods", methods, one_shot_methods())
+    scales = different_numbers("scales", scales, positive_number)
     density = share_kept("density", density)
     for name, count in (("seeds", seeds), ("width", width), ("steps", steps)):
         whole_number(name, count, 1, _MOST)
@@ -93,14 +87,8 @@ def descent_experiment(
 
     settings: dict[str, Any] = {"width": width, "density": density, "steps": steps, "share": SHARE}
     over: dict[str, Sequence[Any]] = {"pruning": methods, "scale": scales, "seed": range(seeds)}
-    result = gathered(Parts(folder, "descent", settings).all(every(over), make, progress=progress), over)
-    result.attrs = settings
-    result.attrs["verdict"] = verdict(result)
-    save_dataset(result, folder / "descent.nc")
-    descent_figure(result, folder / "descent.png")
-    console.print(descent_table(result))
-    console.print(result.attrs["verdict"])
-    return result
+    found = Parts(results.folder, "descent", settings).over(over, make, progress=progress).assign_attrs(settings)
+    return results.finish(found, "descent", [descent_table(found)], verdict=verdict(found), figure=descent_figure)
 
 
 def _pruned(
@@ -166,15 +154,14 @@ def verdict(found: Dataset) -> str:
 
 def descent_table(found: Dataset) -> Table:
     title = f"gradient descent, width {found.attrs['width']:,}, density {found.attrs['density']:g}"
-    table = Table(title=f"{title}, {found.attrs['steps']} steps, means over {found.sizes['seed']} seeds")
+    title = f"{title}, {found.attrs['steps']} steps, means over {found.sizes['seed']} seeds"
     heads = ("masks", "targets", "kernel change: said", "measured", "loss at the end", "off own kernel", "off limit")
-    for head in heads:
-        table.add_column(head, justify="left" if head == "masks" else "right")
+    table = table_of(title, heads, words=["masks"])
     for name in found.pruning.values:
         for scale in found.scale.values:
             one = found.sel(pruning=name, scale=scale).mean("seed")
             table.add_row(
-                LABELS.get(str(name), str(name)),
+                called(name),
                 f"{scale:g}",
                 f"{float(one.said):.3f}",
                 f"{float(one.changed):+.3f}",

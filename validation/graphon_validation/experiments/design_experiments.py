@@ -15,16 +15,16 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import check_installed, positive_number, share_kept, truth, whole_number
-from graphon_theory.data.files import save_dataset
+from graphon_theory.data.checks import positive_number, share_kept, truth, whole_number
 from graphon_theory.networks.network import Network
-from graphon_validation.experiments.contenders import CONTENDERS, LABELS, ONE_SHOT, Arena, contender, dead_units
+from graphon_validation.experiments.contenders import CONTENDERS, ONE_SHOT, Arena, called, contender, dead_units
 from graphon_validation.experiments.drawings import design_figure
-from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
-from graphon_validation.experiments.summaries import different, wide_console
+from graphon_validation.experiments.parts import Parts, every, gathered
+from graphon_validation.experiments.summaries import different, results_in
 from graphon_validation.experiments.tasks import task as named_task
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import as_tensor, checked_place
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.trainers import train
 
 RECORDED = 20  # moments of every curve
@@ -77,9 +77,7 @@ def design_experiment(
 
     Raises InputError for unknown or repeated methods, and what ``gt.design`` raises.
     """
-    folder = results_folder(out)
-    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
-    console = console or wide_console()
+    results = results_in(out, console, figures=True)
     density = share_kept("density", density)
     counts = (("width", width), ("steps", steps), ("seeds", seeds), ("rows", rows))
     width, steps, seeds, rows = (whole_number(name, value, 1) for name, value in counts)
@@ -90,7 +88,7 @@ def design_experiment(
     arena = Arena(named_task(task, train=train), width, density, steps, share, rows, device)
     settings = {"task": task, "train": train, "width": width, "density": density}
     options = {"blocks": blocks, "starts": starts, "iterations": iterations}
-    parts = Parts(folder, "design", {**settings, **options})
+    parts = Parts(results.folder, "design", {**settings, **options})
     designed, of_design, text = None, dict[str, xr.DataArray](), {}
     if "designed" in methods:
         found = parts.all([{"what": "the design"}], lambda _: _designed(arena, options), progress=progress)[0]
@@ -119,13 +117,8 @@ def design_experiment(
         curves[one["what"]].loc[{"pruning": one["pruning"]}] = curve.predicted.values
     result = table.assign({"predicted": curves["law"], "predicted_rows": curves["rows"], **of_design})
     result.attrs = {**settings, **options, **training, "guess": arena.task.guess, **text}
-    result.attrs["verdict"] = verdict(result)
     name = f"design-{task}-{density:g}"
-    save_dataset(result, folder / f"{name}.nc")
-    design_figure(result, folder / f"{name}.png")
-    console.print(design_table(result))
-    console.print(result.attrs["verdict"])
-    return result
+    return results.finish(result, name, [design_table(result)], verdict=verdict(result), figure=design_figure)
 
 
 def best(curves: xr.DataArray) -> xr.DataArray:
@@ -154,7 +147,7 @@ def verdict(found: Dataset) -> str:
     rivals = {name: mean_and_error(best(found.sel(pruning=name).test_error))[0] for name in methods if name in ONE_SHOT}
     if rivals:
         least = min(rivals, key=rivals.__getitem__)
-        text += f"; best of the others at the start {LABELS.get(least, least)} {rivals[least]:.3g}"
+        text += f"; best of the others at the start {called(least)} {rivals[least]:.3g}"
         text += f" ({rivals[least] / measured:.2g} times)"
     gain, gain_error = float(found.gain), float(found.gain_error)
     if np.isnan(gain):
@@ -177,15 +170,13 @@ def design_table(found: Dataset) -> Table:
         "dead units",
     )
     title = f"test error, task {found.attrs['task']}, density {found.attrs['density']:g}, "
-    table = Table(title=f"{title}width {found.attrs['width']:,}, {found.sizes['seed']} seeds")
-    for head in heads:
-        table.add_column(head, justify="left" if head == "method" else "right")
+    table = table_of(f"{title}width {found.attrs['width']:,}, {found.sizes['seed']} seeds", heads, words=["method"])
     for name in found.pruning.values:
         one = found.sel(pruning=name)
         laws = (float(best(one[name])) for name in ("predicted", "predicted_rows"))
         when = one.time.values[one.test_error.argmin("time").values]
         table.add_row(
-            LABELS.get(str(name), str(name)),
+            called(name),
             *("" if np.isnan(law) else f"{law:.3f}" for law in laws),
             _cell(best(one.lazy)),
             _cell(best(one.test_error)),

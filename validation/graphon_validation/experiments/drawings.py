@@ -10,7 +10,7 @@ from xarray import Dataset
 
 from graphon_theory.plots.choices import save_figure
 from graphon_theory.plots.styles import LINES, SEQUENTIAL, styled
-from graphon_validation.experiments.contenders import LABELS
+from graphon_validation.experiments.contenders import called
 
 _OWN, _OTHER = "#D55E00", "#7F7F7F"  # of what is designed, and of the rest
 
@@ -33,7 +33,7 @@ def design_figure(found: Dataset, path: Path) -> None:
     bars.barh(places, best.mean("seed"), xerr=spread, color=colours, height=0.6)
     bars.plot(found.predicted.min("time"), places, "D", color="black", ms=4, label="predicted by the limit")
     bars.axvline(found.attrs["guess"], color="black", lw=0.8, ls=":", label="training mean")
-    bars.set(yticks=places, yticklabels=[LABELS.get(name, name) for name in names], xlabel="test error, best")
+    bars.set(yticks=places, yticklabels=[called(name) for name in names], xlabel="test error, best")
     bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8)
     for name, colour in zip(names, colours, strict=True):
         one = found.sel(pruning=name)
@@ -74,7 +74,7 @@ def transfer_figure(found: Dataset, path: Path) -> None:
                 means = np.exp(np.log(one.best_rate).mean("seed"))
                 label = f"{rule}: {float(one.drift):.3g}"
                 axes.loglog(found.density, means, "o-", color=colours[str(rule)], lw=1.4, ms=4, label=label)
-            axes.set(title=LABELS.get(str(law), str(law)))
+            axes.set(title=called(law))
             axes.legend(fontsize=7, title="rule: drift", title_fontsize=7)
         row[0].set(ylabel="best rate" if optimizer == "gd" else "best rate of Adam")
     for axes in panels[-1]:
@@ -95,7 +95,7 @@ def spectrum_figure(found: Dataset, path: Path) -> None:
     energy, beside, modes = figure.subplots(1, 3)
     first, density = found.isel(width=0), float(found.density[len(found.density) // 2])
     for name, style in zip(found.pruning.values, LINES[1:], strict=False):
-        label = LABELS.get(str(name), str(name))
+        label = called(name)
         for k in range(found.sizes["width"]):
             own = found.sel(pruning=name, side="finite").isel(width=k).energy5
             marks = {"marker": "os^v"[k % 4], "ms": 4, "label": label if k == 0 else None}
@@ -140,7 +140,7 @@ def training_figure(found: Dataset, path: Path) -> None:
     *panels, last = figure.subplots(1, len(rates) + 1)
     least = float(found.density.min())
     for name, style in zip(found.pruning.values, LINES, strict=False):
-        label = LABELS.get(str(name), str(name))
+        label = called(name)
         for axes, rate in zip(panels, rates, strict=True):
             curve = one.sel(pruning=name, rate=rate, density=least)
             axes.loglog(curve.step[1:], curve[1:], label=label, **style)
@@ -175,7 +175,7 @@ def kernel_figure(found: Dataset, path: Path) -> None:
             error = one.std("seed", ddof=1) / one.sizes["seed"] ** 0.5
             axes.errorbar(1 / one.width, one.mean("seed"), error, label=str(protocol), marker="o", ms=4, **style)
         axes.axhline(1, color="black", lw=0.8)
-        axes.set(xlabel="1 / width", ylabel="mean trace / limit", title=LABELS.get(str(method), str(method)))
+        axes.set(xlabel="1 / width", ylabel="mean trace / limit", title=called(method))
     means[0].legend(fontsize=7)
     for density, style in zip(found.density.values, [*LINES[1:], {}], strict=False):
         one = found.trace_spread.sel(density=density)
@@ -200,7 +200,7 @@ def descent_figure(found: Dataset, path: Path) -> None:
     for axes, scale in zip(panels, found.scale.values, strict=True):
         for name, style in zip(found.pruning.values, LINES[1:], strict=False):
             one = found.sel(pruning=name, scale=scale).mean("seed")
-            label = f"{LABELS.get(str(name), str(name))}: {float(one.said):.2g} said, {float(one.changed):.2g}"
+            label = f"{called(name)}: {float(one.said):.2g} said, {float(one.changed):.2g}"
             axes.semilogy(one.step, one.loss, color=style["color"], lw=1.6, label=label)
             axes.semilogy(one.step, one.own, color=style["color"], lw=1, ls="--")
             axes.semilogy(one.step, one.limit, color=style["color"], lw=1, ls=":")

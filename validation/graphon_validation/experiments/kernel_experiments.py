@@ -16,20 +16,20 @@ from xarray import DataArray, Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import MOST_DRAWS, check_installed, share_kept, whole_number, whole_numbers
-from graphon_theory.data.files import save_dataset
+from graphon_theory.data.checks import MOST_DRAWS, share_kept, whole_number, whole_numbers
 from graphon_theory.errors import InputError
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import kernel_figure
-from graphon_validation.experiments.parts import Parts, results_folder
-from graphon_validation.experiments.summaries import different, wide_console
+from graphon_validation.experiments.parts import Parts
+from graphon_validation.experiments.summaries import different, different_numbers, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import build, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import PROTOCOLS, apply_protocol
 from graphon_validation.studies.sweep_comparisons import compare
+from graphon_validation.studies.tables import table_of
 
 LAWS = {"random": gt.random_pruning, "magnitude": gt.magnitude_pruning}
 WIDTHS = (128, 256, 512, 1024)
@@ -79,15 +79,13 @@ def kernel_convergence_experiment(
     ``trace_spread_error``; over "fit" ("all", and "dense" for densities of at least 1/4) and "power" ("width",
     "density") ``exponent`` and ``exponent_error``.
     """
-    folder = results_folder(out)
-    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
-    console = console or wide_console()
+    results = results_in(out, console, figures=True)
     methods = different("methods", methods, list(LAWS))
     widths = list(whole_numbers("widths", widths, distinct=True))
     spread_widths = list(whole_numbers("spread_widths", spread_widths, distinct=True))
-    densities = [share_kept("densities", one) for one in densities]
-    if len(set(densities)) < len(densities) or sum(one >= DENSE_ENOUGH for one in densities) < 2:
-        raise InputError(f"densities: expected at least two from {DENSE_ENOUGH:g} on, all different, got {densities}.")
+    densities = different_numbers("densities", densities, share_kept)
+    if sum(one >= DENSE_ENOUGH for one in densities) < 2:
+        raise InputError(f"densities: expected at least two from {DENSE_ENOUGH:g} on, got {densities}.")
     if len(spread_widths) < 2 or len(widths) < 2:
         raise InputError(f"widths: expected at least two, got {widths} and, drawn, {spread_widths}.")
     for name, value in (("seeds", seeds), ("spread_seeds", spread_seeds)):
@@ -113,7 +111,7 @@ def kernel_convergence_experiment(
         ]
         return Dataset({"trace": ("seed", traces)})
 
-    parts = Parts(folder, "kernels", {"hidden": HIDDEN, "inputs": INPUTS})
+    parts = Parts(results.folder, "kernels", {"hidden": HIDDEN, "inputs": INPUTS})
     over = [{"pruning": m, "width": n, "seeds": seeds, "kept": DENSITY} for m in methods for n in widths]
     found = parts.all(over, pruned, "protocols", progress=progress)
     pairs = [{"density": p, "width": n, "seeds": spread_seeds} for n in spread_widths for p in densities]
@@ -138,13 +136,8 @@ def kernel_convergence_experiment(
         },
         {"hidden": HIDDEN, "inputs": INPUTS, "kept": DENSITY, "seeds": seeds, "spread_seeds": spread_seeds},
     )
-    result.attrs["verdict"] = verdict(result)
-    save_dataset(result, folder / "kernel-convergence.nc")
-    kernel_figure(result, folder / "kernel-convergence.png")
-    console.print(protocol_table(result))
-    console.print(spread_table(result))
-    console.print(result.attrs["verdict"])
-    return result
+    tables = [protocol_table(result), spread_table(result)]
+    return results.finish(result, "kernel-convergence", tables, verdict=verdict(result), figure=kernel_figure)
 
 
 def _middle(law: Connectivity) -> Network:
@@ -208,9 +201,9 @@ def verdict(found: Dataset) -> str:
 
 def protocol_table(found: Dataset) -> Table:
     title = f"traces over their limits, density {found.attrs['kept']:g}, {found.attrs['seeds']} networks a width"
-    table = Table(title=title, caption="k + c/n fitted to means; slope of the spread in log-log, -1/2 expected")
-    for head in ("masks", "protocol", "k ± error", "c ± error", "z of k", "slope ± error"):
-        table.add_column(head, justify="left" if head in ("masks", "protocol") else "right")
+    heads = ("masks", "protocol", "k ± error", "c ± error", "z of k", "slope ± error")
+    caption = "k + c/n fitted to means; slope of the spread in log-log, -1/2 expected"
+    table = table_of(title, heads, words=["masks", "protocol"], caption=caption)
     for method, protocol in itertools.product(found.pruning.values, found.protocol.values):
         one = found.sel(pruning=method, protocol=protocol)
         table.add_row(
@@ -227,10 +220,9 @@ def protocol_table(found: Dataset) -> Table:
 def spread_table(found: Dataset) -> Table:
     """Spread of the trace times the square root of the width: constant along rows if n sets it."""
     seeds = found.attrs["spread_seeds"]
-    table = Table(title=f"deviation over mean of the trace, times n^(1/2); {seeds} drawn networks each")
-    table.add_column("density")
-    for width in found.drawn_width.values:
-        table.add_column(f"n = {int(width):,}", justify="right")
+    title = f"deviation over mean of the trace, times n^(1/2); {seeds} drawn networks each"
+    heads = ("density", *(f"n = {int(width):,}" for width in found.drawn_width.values))
+    table = table_of(title, heads, words=["density"])
     for density in found.density.values:
         values = found.trace_spread.sel(density=density).values * np.sqrt(found.drawn_width.values)
         table.add_row(f"{density:g}", *(f"{value:.2f}" for value in values))

@@ -19,20 +19,19 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import check_installed, share_kept, whole_number, whole_numbers
-from graphon_theory.data.files import save_dataset
-from graphon_theory.errors import InputError
+from graphon_theory.data.checks import share_kept, whole_number, whole_numbers
 from graphon_theory.estimation.mask_estimates import by_rank, cuts, sorted_noise
 from graphon_theory.networks.network import Network
-from graphon_validation.experiments.contenders import LABELS
+from graphon_validation.experiments.contenders import called
 from graphon_validation.experiments.idx_data import WARPED, load_data
 from graphon_validation.experiments.mask_figures import mask_distance_figure, mask_figure
-from graphon_validation.experiments.parts import Parts, one_kind, results_folder
-from graphon_validation.experiments.summaries import different, wide_console
+from graphon_validation.experiments.parts import Parts, one_kind
+from graphon_validation.experiments.summaries import different, different_numbers, results_in
 from graphon_validation.experiments.synflow_experiments import drawn_densities
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
-from graphon_validation.pruning.scores import METHODS
+from graphon_validation.pruning.scores import one_shot_methods
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 PRUNED = ("random", "magnitude", "snip", "grasp", "synflow")
@@ -95,14 +94,9 @@ def mask_convergence_experiment(
     "weight_layer"), densities; and of SynFlow ``law`` ("setting", "layer", "u", "v"), ``law_distance`` (of the law at
     this width to the law at the largest) and ``to_law`` ("seed"), NaN where there is none.
     """
-    folder = results_folder(out)
-    if one_kind(only) is None:
-        check_installed("the figures", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
-    console = console or wide_console()
-    methods = different("methods", methods, sorted(set(METHODS) - {"imp"}))
-    densities = [share_kept("densities", one) for one in densities]
-    if not densities or len(set(densities)) < len(densities):
-        raise InputError(f"densities: expected at least one, all different, got {densities}.")
+    results = results_in(out, console, figures=one_kind(only) is None)
+    methods = different("methods", methods, one_shot_methods())
+    densities = different_numbers("densities", densities, share_kept)
     bins = whole_number("bins", bins, 2)
     widths = sorted(whole_numbers("widths", widths, bins, distinct=True))
     for name, value, least in (("seeds", seeds, 2), ("hidden", hidden, 2), ("largest", largest, widths[-1] + 1)):
@@ -112,7 +106,7 @@ def mask_convergence_experiment(
     settings = [(width, density) for width in widths for density in densities]
     settings += [(largest, at)] if at in densities else []
     shared = {"hidden": hidden, "bins": bins, "init": INIT, "data": source}
-    parts = Parts(folder, "masks", shared)
+    parts = Parts(results.folder, "masks", shared)
     outputs = int(labels.max()) + 1
 
     def counts(width: int) -> tuple[int, ...]:
@@ -148,7 +142,7 @@ def mask_convergence_experiment(
         return None
     tables: dict[int, FloatArray] = {}
     if "synflow" in methods and at in densities:
-        laws = Parts(folder, "mask-law", {**shared, "positions": positions, "density": at})
+        laws = Parts(results.folder, "mask-law", {**shared, "positions": positions, "density": at})
         wide = [{"width": width} for width in [*widths, largest]]
 
         def law(one: Mapping[str, Any]) -> Dataset:
@@ -185,13 +179,9 @@ def mask_convergence_experiment(
     result = result.assign(_distances(result, bins))
     if tables:
         result = result.assign(_of_law(result, tables, at))
-    result.attrs["verdict"] = verdict(result)
-    save_dataset(result, folder / "mask-convergence.nc")
-    mask_figure(result, folder / "mask-convergence.png")
-    mask_distance_figure(result, folder / "mask-distances.png")
-    for density in densities:
-        console.print(distance_table(result, density))
-    console.print(result.attrs["verdict"])
+    shown = [distance_table(result, density) for density in densities]
+    result = results.finish(result, "mask-convergence", shown, verdict=verdict(result), figure=mask_figure)
+    mask_distance_figure(result, results.folder / "mask-distances.png")
     return result
 
 
@@ -296,7 +286,7 @@ def verdict(found: Dataset) -> str:
         one = found.sel(pruning=method).isel(setting=np.flatnonzero(found.density.values == at))
         ratio = (one.distance.mean("seed") / one.null).mean("layer").values
         texts = (f"{r:.2f} at {w:,}" for w, r in zip(one.width.values, ratio, strict=True) if np.isfinite(r))
-        told.append(f"{LABELS.get(str(method), str(method))} {', '.join(texts)}")
+        told.append(f"{called(method)} {', '.join(texts)}")
     return f"density {at:g}: distance to the widest over that of a constant graphon's masks: {'; '.join(told)}."
 
 
@@ -306,11 +296,8 @@ def distance_table(found: Dataset, density: float) -> Table:
     top = int(one.width.max())
     widths = [int(width) for width in one.width.values]
     title = f"Frobenius distance of {found.attrs['bins']} x {found.attrs['bins']} block densities, density {density:g}"
-    table = Table(title=f"{title}: means over layers and {found.sizes['seed']} seeds")
-    table.add_column("masks")
-    table.add_column("of")
-    for width in widths:
-        table.add_column(f"{width:,}", justify="right")
+    title = f"{title}: means over layers and {found.sizes['seed']} seeds"
+    table = table_of(title, ("masks", "of", *(f"{width:,}" for width in widths)), words=["masks", "of"])
     for method in one.pruning.values:
         own = one.sel(pruning=method).mean("layer")
         rows = {
@@ -323,5 +310,5 @@ def distance_table(found: Dataset, density: float) -> Table:
             rows |= {"law, to itself at the widest": own.law_distance, "to the law": own.to_law.mean("seed")}
         for text, values in rows.items():
             cells = (f"{value:.2f}" if np.isfinite(value) else "" for value in values.values)
-            table.add_row(LABELS.get(str(method), str(method)) if text.startswith("to ") else "", text, *cells)
+            table.add_row(called(method) if text.startswith("to ") else "", text, *cells)
     return table

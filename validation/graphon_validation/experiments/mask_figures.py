@@ -9,7 +9,7 @@ from xarray import Dataset
 
 from graphon_theory.plots.choices import save_figure
 from graphon_theory.plots.styles import LINES, SEQUENTIAL, styled
-from graphon_validation.experiments.contenders import LABELS
+from graphon_validation.experiments.contenders import called
 
 
 @styled
@@ -23,8 +23,7 @@ def mask_figure(found: Dataset, path: Path) -> None:
     top = int(np.argmax(found.width.values))
     width, density = int(found.width[top]), float(found.density[top])
     rows = [
-        (LABELS.get(str(name), str(name)), found.table.sel(pruning=name).isel(setting=top, seed=0).values)
-        for name in found.pruning.values
+        (called(name), found.table.sel(pruning=name).isel(setting=top, seed=0).values) for name in found.pruning.values
     ]
     if "law" in found and np.isfinite(found.law.isel(setting=top)).all():
         rows.append(("SynFlow, its law", found.law.isel(setting=top).values))
@@ -57,7 +56,7 @@ def mask_distance_figure(found: Dataset, path: Path) -> None:
         widths = one.width.values[below]
         for name, style in zip(found.pruning.values, LINES[1:], strict=False):
             own = one.sel(pruning=name).isel(setting=below).mean("layer")
-            label = LABELS.get(str(name), str(name))
+            label = called(name)
             axes.loglog(widths, own.distance.mean("seed"), marker="o", ms=4, label=label, **style)
         null = one.sel(pruning=str(found.pruning.values[0])).isel(setting=below).mean("layer")
         low, high = (null.null + sign * 2 * null.null_error for sign in (-1, 1))

@@ -14,15 +14,15 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import BoolArray, FloatArray
-from graphon_theory.data.checks import check_installed, share_kept, whole_number
-from graphon_theory.data.files import save_dataset
+from graphon_theory.data.checks import share_kept, whole_number
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import mask_path_figure
-from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
-from graphon_validation.experiments.summaries import different, energy, wide_console
+from graphon_validation.experiments.parts import Parts
+from graphon_validation.experiments.summaries import different, energy, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 from graphon_validation.training.rewirings import Rewiring
 from graphon_validation.training.trainers import train
@@ -64,9 +64,7 @@ def mask_path_experiment(
     and of the kernels ``energy`` and ``trace`` of the network with its weights at that time, ``limit_energy`` of
     (W, V) from 4 blocks found for all times together (:func:`graphon_theory.network_path`).
     """
-    folder = results_folder(out)
-    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
-    console = console or wide_console()
+    results = results_in(out, console, figures=True)
     kinds = different("kinds", kinds, list(LABELS))
     density = share_kept("density", density)
     for name, count, least in (("seeds", seeds, 1), ("width", width, BINS), ("steps", steps, 20)):
@@ -82,14 +80,8 @@ def mask_path_experiment(
 
     settings: dict[str, Any] = {"width": width, "kept": density, "steps": steps}
     over: dict[str, Sequence[Any]] = {"kind": kinds, "seed": range(seeds)}
-    result = gathered(Parts(folder, "graphon-paths", settings).all(every(over), make, progress=progress), over)
-    result.attrs = settings
-    result.attrs["verdict"] = verdict(result)
-    save_dataset(result, folder / "graphon-paths.nc")
-    mask_path_figure(result, folder / "graphon-paths.png")
-    console.print(path_table(result))
-    console.print(result.attrs["verdict"])
-    return result
+    found = Parts(results.folder, "graphon-paths", settings).over(over, make, progress=progress).assign_attrs(settings)
+    return results.finish(found, "graphon-paths", [path_table(found)], verdict=verdict(found), figure=mask_path_figure)
 
 
 def _state(model: MaskedMLP) -> State:
@@ -202,7 +194,6 @@ def verdict(found: Dataset) -> str:
 
 def path_table(found: Dataset) -> Table:
     title = f"masks in time, width {found.attrs['width']}, to density {found.attrs['kept']:g}"
-    table = Table(title=title, caption="means over layers and seeds; uneven: times random masks")
     heads = (
         "path",
         "time",
@@ -214,8 +205,7 @@ def path_table(found: Dataset) -> Table:
         "(W, V)",
         "trace",
     )
-    for head in heads:
-        table.add_column(head, justify="left" if head == "path" else "right")
+    table = table_of(title, heads, words=["path"], caption="means over layers and seeds; uneven: times random masks")
     for kind in found.kind.values:
         for time in found.time.values:
             one = found.sel(kind=kind, time=time).mean("seed").mean("layer")

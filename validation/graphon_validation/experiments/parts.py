@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from xarray import Dataset
 from graphon_theory.data.checks import one_of
 from graphon_theory.data.files import load_dataset, save_dataset
 from graphon_theory.data.versions import __version__
-from graphon_theory.errors import InputError, shown
+from graphon_theory.errors import InputError
 
 FOLDER = "parts"
 ONLY = ("networks", "limits")  # parts of one kind, of an experiment that has both
@@ -36,13 +35,6 @@ Description = Mapping[str, Any]
 def one_kind(only: str | None) -> str | None:
     """What a run is asked to keep, and nothing else: None for all. Raises InputError for another word."""
     return None if only is None else one_of("only", only, ONLY)
-
-
-def results_folder(out: str | os.PathLike[str]) -> Path:
-    """The folder that results go to. Raises InputError for what is no path."""
-    if not isinstance(out, str | os.PathLike) or not os.fspath(out) or "\0" in str(out):
-        raise InputError(f"out: expected the path of a folder, got {shown(out)}.")
-    return Path(out)
 
 
 @dataclass(frozen=True)
@@ -93,6 +85,17 @@ class Parts:
                 found.append(self.part(one, lambda one=one: make(one)))  # type: ignore[misc]
                 bar.advance(task)
         return found
+
+    def over(
+        self,
+        values: Mapping[str, Sequence[Any]],
+        make: Callable[[Description], Dataset],
+        label: str = "",
+        *,
+        progress: bool = True,
+    ) -> Dataset:
+        """The parts of every combination of these values as one Dataset: see :func:`every` and :func:`gathered`."""
+        return gathered(self.all(every(values), make, label, progress=progress), values)
 
     def _text(self, description: Description) -> str:
         whole = {"experiment": self.experiment, "version": __version__, **self.settings, **description}

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import NetworkError
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.experiments.summaries import results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import apply_protocol, theories
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 BATCH, PROBES = 200, 40
@@ -68,7 +67,7 @@ def squared_layers(model: MaskedMLP) -> list[tuple[FloatArray, FloatArray]]:
 
 
 def path_sum_experiment(
-    out: Path,
+    out: str | os.PathLike[str],
     widths: Sequence[int],
     seeds: int,
     *,
@@ -89,7 +88,7 @@ def path_sum_experiment(
 
     Writes ``path-sums-METHOD.nc``. Returns a Dataset over "of", "width" and "seed": ``factor``.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     x, labels = digits() if data is None else data
     train, probe = (x[:BATCH], labels[:BATCH]), x[BATCH : BATCH + PROBES]
     classes = int(labels.max()) + 1
@@ -115,16 +114,13 @@ def path_sum_experiment(
         {"of": list(kinds), "width": list(widths)},
         {"method": method, "density": DENSITY, "hidden": HIDDEN},
     )
-    save_dataset(found, out / f"path-sums-{method}.nc")
-    table = Table(title=f"{method}: traces over that of (W, V) with V = 1 in the dense layers, {seeds} networks")
-    for heading in ("of", *(f"width {width:,}" for width in widths)):
-        table.add_column(heading, justify="left" if heading == "of" else "right")
+    title = f"{method}: traces over that of (W, V) with V = 1 in the dense layers, {seeds} networks"
+    table = table_of(title, ("of", *(f"width {width:,}" for width in widths)), words=["of"])
     for kind in kinds:
         row = found.factor.sel(of=kind)
         cells = zip(row.mean("seed").values, row.std("seed", ddof=1).values / seeds**0.5, strict=True)
         table.add_row(kind, *(f"{mean:.3f} ± {error:.3f}" for mean, error in cells))
-    console.print(table)
-    return found
+    return results.finish(found, f"path-sums-{method}", [table])
 
 
 def _estimated(model: MaskedMLP, x: FloatArray, blocks: int) -> tuple[float, float]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +11,23 @@ from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
 
-from graphon_theory.data.files import save_dataset
 from graphon_theory.engine.limits import limit_kernel
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.summaries import shape_cell, wide_console
+from graphon_validation.experiments.summaries import results_in, shape_cell
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import PROTOCOLS, apply_protocol, law_network, mixture, theories
 from graphon_validation.studies.sign_tests import applicability, applicability_table
 from graphon_validation.studies.sweep_comparisons import compare
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 ROWS = 4096  # of the mixture that stands for the limit of a masked input layer
 
 
 def protocol_experiment(
-    out: Path,
+    out: str | os.PathLike[str],
     method: str,
     density: float,
     widths: Sequence[int],
@@ -51,7 +51,7 @@ def protocol_experiment(
     The output layer stays dense. Prints whether (W, V) applies, then one table per width. Writes
     ``protocols-METHOD.nc`` with all kernels. Returns the comparisons by (protocol, theory).
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     x, labels = digits() if data is None else data
     train, probe = (x[:200], labels[:200]), x[200:240]
     kernels: dict[str, list[NDArray[np.float64]]] = {}
@@ -64,7 +64,7 @@ def protocol_experiment(
             prune(model, method, density, train, layers=layers, rng=[seed, width, 1])
             if seed == 0:
                 title = f"{method}, width {width:,}, density {density:g}"
-                console.print(applicability_table(applicability(model, probe, other=other), title))
+                results.console.print(applicability_table(applicability(model, probe, other=other), title))
                 other = model if other is None else other  # the first width, to tell growth by
             networks = theories(model, blocks=blocks, input_rows=prune_input)
             law = law_network(model, method)
@@ -94,7 +94,7 @@ def protocol_experiment(
         for width in widths:
             floor = finite_d_floor(*(data_of[key].ntk.sel(width=width).values for key in keys))
             told = floor["error"] < 0.5  # not so for nan
-            console.print(
+            results.console.print(
                 f"finite d = {x.shape[1]}, width {width:,}: the {name} without rows as positions is "
                 f"{floor['whole']:.2%} off, {floor['shape']:.2%} after the best factor. "
                 + (
@@ -105,17 +105,17 @@ def protocol_experiment(
                 )
             )
     names = [name.removeprefix("theory ") for name in data_of if name.startswith("theory ")]
-    results_by: dict[tuple[str, str], Dataset] = {
+    compared: dict[tuple[str, str], Dataset] = {
         (protocol, theory): compare(data_of[f"real {protocol}"], data_of[f"theory {theory}"])
         for protocol in PROTOCOLS
         for theory in names
     }
     everything = {name.replace(" ", "_"): one.ntk for name, one in data_of.items()}
     attrs = {"method": method, "density": density, "blocks": blocks, "hidden": hidden, "prune_input": int(prune_input)}
-    save_dataset(Dataset(everything, attrs=attrs), out / f"protocols-{method}.nc")
-    for width in widths:
-        console.print(_protocol_table(results_by, width, f"{method}, width {width:,}, {seeds} networks"))
-    return results_by
+    titles = {width: f"{method}, width {width:,}, {seeds} networks" for width in widths}
+    tables = [_protocol_table(compared, width, title) for width, title in titles.items()]
+    results.finish(Dataset(everything, attrs=attrs), f"protocols-{method}", tables)
+    return compared
 
 
 def finite_d_floor(
@@ -160,9 +160,9 @@ def finite_d_floor(
 
 
 def _protocol_table(found: dict[tuple[str, str], Dataset], width: int, title: str) -> Table:
-    table = Table(title=title, caption="scale: best factor of the theory; shape: what it leaves [95%]")
-    for heading in ("protocol", "theory", "scale ± error", "shape [95%]", "z of trace", "top-10 energy", "predicted"):
-        table.add_column(heading, justify="left" if heading in ("protocol", "theory") else "right")
+    heads = ("protocol", "theory", "scale ± error", "shape [95%]", "z of trace", "top-10 energy", "predicted")
+    caption = "scale: best factor of the theory; shape: what it leaves [95%]"
+    table = table_of(title, heads, words=["protocol", "theory"], caption=caption)
     last = ""
     for (protocol, theory), one in found.items():
         row = one.sel(width=width)

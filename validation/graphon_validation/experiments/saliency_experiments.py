@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
-from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.experiments.summaries import energy, ratio_of_means, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import network_like, theories
 from graphon_validation.studies.sign_tests import applicability, applicability_table
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 BATCH, PROBES, TOP = 200, 40, 10
 
 
 def saliency_experiment(
-    out: Path,
+    out: str | os.PathLike[str],
     density: float,
     widths: Sequence[int],
     seeds: int,
@@ -54,7 +53,7 @@ def saliency_experiment(
 
     Raises InputError for fewer than 3 seeds.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     if seeds < 3:
         raise InputError(f"seeds: expected at least 3, got {seeds}.")
     x, labels = digits() if data is None else data
@@ -63,7 +62,7 @@ def saliency_experiment(
     targets = labels[:BATCH] if loss == "cross_entropy" else np.eye(classes)[labels[:BATCH]]
     kinds = ("own", "limit", "(W, V)")
     trace = np.empty((len(kinds), len(widths), seeds))
-    energy, kept = np.empty_like(trace), np.empty((2, len(widths), seeds, hidden + 1))
+    shares, kept = np.empty_like(trace), np.empty((2, len(widths), seeds, hidden + 1))
     other: MaskedMLP | None = None
     for i, width in enumerate(widths):
         counts = (x.shape[1], *[width] * hidden, classes)
@@ -73,7 +72,7 @@ def saliency_experiment(
             prune(model, "snip", density, (batch, targets), loss=loss)
             if seed == 0:
                 title = f"SNIP, width {width:,}, density {density:g}"
-                console.print(applicability_table(applicability(model, probe, other=other), title))
+                results.console.print(applicability_table(applicability(model, probe, other=other), title))
                 other = model if other is None else other  # the first width, to tell growth by
             limit = gt.saliency_network(
                 unpruned,
@@ -89,47 +88,40 @@ def saliency_experiment(
             plain = theories(model, blocks=8, names=["(W, V)"], input_rows=True)["(W, V)"]
             kernels = (empirical_kernel(model, probe), gt.limit_kernel(limit, probe), gt.limit_kernel(plain, probe))
             for k, kernel in enumerate(kernels):
-                trace[k, i, seed], energy[k, i, seed] = _figures(kernel.ntk.mean("output").values)
+                mean = kernel.ntk.mean("output").values
+                trace[k, i, seed], shares[k, i, seed] = np.trace(mean), energy(mean, TOP)
             kept[0, i, seed] = [float(mask.double().mean()) for mask in model.masks]
             kept[1, i, seed] = [layer.mask.mean() for layer in limit.layers]
-    means, errors = trace.mean(-1), trace.std(-1, ddof=1) / np.sqrt(seeds)
-    ratio = means[0] / means[1]
+    ratio, error = ratio_of_means(trace[0], trace[1])
     over = ("kind", "width", "seed")
     found = Dataset(
         {
             "trace": (over, trace),
-            "energy": (over, energy),
+            "energy": (over, shares),
             "kept": (("kind_kept", "width", "seed", "layer"), kept),
             "ratio": (("width",), ratio),
-            "ratio_error": (("width",), ratio * np.hypot(errors[0] / means[0], errors[1] / means[1])),
+            "ratio_error": (("width",), error),
         },
         {"kind": list(kinds), "kind_kept": list(kinds[:2]), "width": list(widths), "layer": range(1, hidden + 2)},
         {"density": density, "loss": loss, "positions": positions, "activation": activation, "bias": bias_variance},
     )
     found.attrs |= {"hidden": hidden, "modes": "default" if modes is None else modes}
-    save_dataset(found, out / f"saliency-{activation}-{loss}-{density:g}.nc")
-    console.print(_table(found, f"SNIP, {loss}, density {density:g}, {seeds} networks and {seeds} limits"))
-    return found
-
-
-def _figures(kernel: NDArray[np.float64]) -> tuple[float, float]:
-    values = np.linalg.eigvalsh(kernel)[::-1]
-    return float(values.sum()), float(values[:TOP].sum() / values.sum())
+    table = _table(found, f"SNIP, {loss}, density {density:g}, {seeds} networks and {seeds} limits")
+    return results.finish(found, f"saliency-{activation}-{loss}-{density:g}", [table])
 
 
 def _table(found: Dataset, title: str) -> Table:
-    table = Table(title=title, caption="traces over the same inputs; densities by layer: own / limit")
-    for heading in ("width", "own / limit", "own / (W, V)", "top-10 energy", "limit", "(W, V)", "kept by layer"):
-        table.add_column(heading, justify="right")
+    heads = ("width", "own / limit", "own / (W, V)", "top-10 energy", "limit", "(W, V)", "kept by layer")
+    table = table_of(title, heads, caption="traces over the same inputs; densities by layer: own / limit")
     for width in found["width"].values:
         row = found.sel(width=width)
-        trace, energy = row.trace.mean("seed"), row.energy.mean("seed")
+        trace, shares = row.trace.mean("seed"), row.energy.mean("seed")
         kept = row.kept.mean("seed").values
         table.add_row(
             f"{width:,}",
             f"{float(row.ratio):.3f} ± {float(row.ratio_error):.3f}",
             f"{float(trace.sel(kind='own') / trace.sel(kind='(W, V)')):.2f}",
-            *(f"{float(energy.sel(kind=kind)):.3f}" for kind in ("own", "limit", "(W, V)")),
+            *(f"{float(shares.sel(kind=kind)):.3f}" for kind in ("own", "limit", "(W, V)")),
             ", ".join(f"{a:.3f} / {b:.3f}" for a, b in kept.T),
         )
     return table

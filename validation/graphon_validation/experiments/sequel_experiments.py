@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,16 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import check_installed, positive_number, share_kept, whole_number
-from graphon_theory.data.files import save_dataset
+from graphon_theory.data.checks import positive_number, share_kept, whole_number
 from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import sequel_figure
-from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
-from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.experiments.parts import Parts
+from graphon_validation.experiments.summaries import different_numbers, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import build
+from graphon_validation.studies.tables import table_of
 
 DENSITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 STRENGTHS = (0.0, 1.0, 2.0, 4.0)  # of the factors: 0 is magnitude pruning
@@ -61,15 +62,10 @@ def sequel_experiment(
     Returns a Dataset over "strength", "density", "side" ("limit", "finite"; means over drawn networks): ``energy5``,
     ``energy10``, ``complexity``, ``target_energy`` and ``effective_rank``.
     """
-    folder = results_folder(out)
-    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
-    console = console or wide_console()
-    densities = [share_kept("densities", one) for one in densities]
-    strengths = [float(positive_number("strengths", one, zero=True)) for one in strengths]
+    results = results_in(out, console, figures=True)
+    densities = different_numbers("densities", densities, share_kept)
+    strengths = different_numbers("strengths", strengths, partial(positive_number, zero=True))
     noise = positive_number("noise", noise)
-    for name, given in (("densities", densities), ("strengths", strengths)):
-        if not given or len(set(given)) < len(given):
-            raise InputError(f"{name}: expected at least one, all different, got {given}.")
     for name, count, least in (("inputs", inputs, 20), ("width", width, 1), ("seeds", seeds, 1)):
         whole_number(name, count, least, _MOST)
     x, labels = digits()
@@ -91,14 +87,8 @@ def sequel_experiment(
 
     settings: dict[str, Any] = {"inputs": inputs, "width": width, "seeds": seeds, "noise": noise}
     over: dict[str, Sequence[Any]] = {"strength": strengths, "density": densities}
-    result = gathered(Parts(folder, "sequel", settings).all(every(over), make, progress=progress), over)
-    result.attrs = settings
-    result.attrs["verdict"] = verdict(result)
-    save_dataset(result, folder / "sequel.nc")
-    sequel_figure(result, folder / "sequel.png")
-    console.print(sequel_table(result))
-    console.print(result.attrs["verdict"])
-    return result
+    found = Parts(results.folder, "sequel", settings).over(over, make, progress=progress).assign_attrs(settings)
+    return results.finish(found, "sequel", [sequel_table(found)], verdict=verdict(found), figure=sequel_figure)
 
 
 def factorised(strength: float, density: float, inputs: int) -> Network:
@@ -148,12 +138,10 @@ def verdict(found: Dataset) -> str:
 
 
 def sequel_table(found: Dataset) -> Table:
-    table = Table(
-        title=f"factorised saliency on {found.attrs['inputs']} digits: limit / networks of width "
-        f"{found.attrs['width']:,}"
-    )
-    for head in ("s", "density", "top-5 energy", "top-10 energy", "effective rank", "target in 10 modes", "complexity"):
-        table.add_column(head, justify="right")
+    inputs, width = found.attrs["inputs"], found.attrs["width"]
+    title = f"factorised saliency on {inputs} digits: limit / networks of width {width:,}"
+    named = ("top-5 energy", "top-10 energy", "effective rank", "target in 10 modes", "complexity")
+    table = table_of(title, ("s", "density", *named))
     for strength in found.strength.values:
         for density in found.density.values:
             one = found.sel(strength=strength, density=density)

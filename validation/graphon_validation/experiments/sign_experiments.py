@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
 
-from graphon_theory.data.files import save_dataset
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.experiments.summaries import results_in
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.sign_tests import applicability, layer_signals
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 BATCH, PROBES = 200, 100
@@ -24,7 +24,12 @@ FLAGGED = 3.0  # |z|
 
 
 def sign_score_experiment(
-    out: Path, widths: Sequence[int], seeds: int, *, data: Data | None = None, console: Console | None = None
+    out: str | os.PathLike[str],
+    widths: Sequence[int],
+    seeds: int,
+    *,
+    data: Data | None = None,
+    console: Console | None = None,
 ) -> Dataset:
     """Scores of layers whose masks know nothing: random masks at density 0.2 in all layers, 100 digits.
 
@@ -33,7 +38,7 @@ def sign_score_experiment(
 
     Returns a Dataset over "width", "seed" and "layer": ``deviation`` and ``z`` (:class:`LayerSignal`).
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     x, labels = digits() if data is None else data
     probe, classes = x[BATCH : BATCH + PROBES], int(labels.max()) + 1
     scores = np.empty((2, len(widths), seeds, HIDDEN))
@@ -45,16 +50,14 @@ def sign_score_experiment(
     over = ("width", "seed", "layer")
     coords = {"width": list(widths), "layer": range(1, HIDDEN + 1)}
     result = Dataset({"deviation": (over, scores[0]), "z": (over, scores[1])}, coords, {"density": DENSITY})
-    save_dataset(result, out / "sign-scores.nc")
-    table = Table(title=f"random masks, density {DENSITY:g}", caption="0.135% of normal scores are due on each side")
-    for heading in ("width", "layers", "score", f"above +{FLAGGED:g}", f"below -{FLAGGED:g}"):
-        table.add_column(heading, justify="left" if heading == "score" else "right")
+    heads = ("width", "layers", "score", f"above +{FLAGGED:g}", f"below -{FLAGGED:g}")
+    caption = "0.135% of normal scores are due on each side"
+    table = table_of(f"random masks, density {DENSITY:g}", heads, words=["score"], caption=caption)
     for width in widths:
         for name, title in (("deviation", "mean and deviation"), ("z", "lognormal, three moments")):
             above, below = beyond(result[name].sel(width=width).values)
             table.add_row(f"{width:,}", f"{seeds * HIDDEN:,}", title, f"{above:.3%}", f"{below:.3%}")
-    console.print(table)
-    return result
+    return results.finish(result, "sign-scores", [table])
 
 
 def beyond(scores: np.ndarray) -> tuple[float, float]:
@@ -68,7 +71,7 @@ def _random(inputs: int, width: int, classes: int, seed: int) -> MaskedMLP:
 
 
 def sign_test_experiment(
-    out: Path,
+    out: str | os.PathLike[str],
     methods: Sequence[str],
     densities: Sequence[float],
     widths: Sequence[int],
@@ -86,7 +89,7 @@ def sign_test_experiment(
     Returns a Dataset over "pruning", "density", "hidden", "width", "seed" and "layer" (nan beyond the hidden layers
     there are): A, z, gain, alignment; and without "width" ``growth`` and ``growth_error``.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     x, labels = digits() if data is None else data
     batch, probe = (x[:BATCH], labels[:BATCH]), x[BATCH : BATCH + PROBES]
     names, classes = ("A", "z", "gain", "alignment"), int(labels.max()) + 1
@@ -121,18 +124,14 @@ def sign_test_experiment(
             "layer": range(1, max(hidden) + 1),
         },
     )
-    save_dataset(result, out / "sign-test.nc")
-    console.print(_table(result))
-    return result
+    return results.finish(result, "sign-test", [_table(result)])
 
 
 def _table(found: Dataset) -> Table:
-    table = Table(
-        title=f"the sign test, {found.sizes['seed']} networks each",
-        caption="A: mean; z and alignment: from the least to the largest",
-    )
-    for heading in ("method", "density", "hidden", "width", "A by layer", "z", "alignment beyond the first"):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+    heads = ("method", "density", "hidden", "width", "A by layer", "z", "alignment beyond the first")
+    title = f"the sign test, {found.sizes['seed']} networks each"
+    caption = "A: mean; z and alignment: from the least to the largest"
+    table = table_of(title, heads, words=["method"], caption=caption)
     for method in found["pruning"].values:
         for where in np.ndindex(*(found.sizes[name] for name in ("density", "hidden", "width"))):
             row = found.sel(pruning=method).isel(dict(zip(("density", "hidden", "width"), where, strict=True)))

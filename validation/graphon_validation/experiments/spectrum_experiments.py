@@ -11,29 +11,29 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray
 from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import check_installed, share_kept, whole_number, whole_numbers
-from graphon_theory.data.files import save_dataset
+from graphon_theory.data.checks import share_kept, whole_number, whole_numbers
 from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
-from graphon_validation.experiments.contenders import LABELS
+from graphon_validation.experiments.contenders import PRUNED, called
 from graphon_validation.experiments.drawings import spectrum_figure
 from graphon_validation.experiments.idx_data import WARPED, load_data
-from graphon_validation.experiments.parts import Parts, one_kind, results_folder
-from graphon_validation.experiments.summaries import different, wide_console
+from graphon_validation.experiments.parts import Parts, every, gathered, one_kind
+from graphon_validation.experiments.summaries import different, different_numbers, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
-from graphon_validation.pruning.scores import METHODS
+from graphon_validation.pruning.scores import one_shot_methods
 from graphon_validation.studies.protocols import law_network, network_like, theories
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
-PRUNED = ("random", "magnitude", "snip", "synflow", "grasp")
 DENSITIES = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
 WIDTHS, SAMPLES = (1024, 2048), (1024, 512)  # inputs for each width, as [GL] has them
 MODES = 10
@@ -83,14 +83,9 @@ def spectrum_experiment(
     first 5 and 10 modes, ``effective_rank``, ``gap`` (lambda_1 / lambda_2) and ``decay``, the exponent, all NaN for a
     network that lets nothing through; ``samples`` ("width").
     """
-    folder = results_folder(out)
-    if one_kind(only) is None:
-        check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
-    console = console or wide_console()
-    methods = different("methods", methods, sorted(set(METHODS) - {"imp"}))
-    densities = [share_kept("densities", one) for one in densities]
-    if not densities or len(set(densities)) < len(densities):
-        raise InputError(f"densities: expected at least one, all different, got {densities}.")
+    results = results_in(out, console, figures=one_kind(only) is None)
+    methods = different("methods", methods, one_shot_methods())
+    densities = different_numbers("densities", densities, share_kept)
     widths = list(whole_numbers("widths", widths, distinct=True))
     samples = list(whole_numbers("samples", samples, 30))
     if len(samples) != len(widths):
@@ -130,35 +125,19 @@ def spectrum_experiment(
         return _spectra([kernel.reshape(-1, *kernel.shape[-2:])[0]], SIDES[2:])
 
     over: dict[str, Sequence[Any]] = {"pruning": methods, "density": densities, "width": widths}
-    every = [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
-    networks = [{**one, "samples": count_of[one["width"]], "seed": seed} for one in every for seed in range(seeds)]
-    limits = [{**one, "samples": min(FEW, count_of[one["width"]]), "positions": POSITIONS} for one in every]
-    parts = Parts(folder, "spectrum", settings)
+    drawn_over: dict[str, Sequence[Any]] = {**over, "seed": range(seeds)}
+    networks = [{**one, "samples": count_of[one["width"]]} for one in every(drawn_over)]
+    limits = [{**one, "samples": min(FEW, count_of[one["width"]]), "positions": POSITIONS} for one in every(over)]
+    parts, laws = (Parts(results.folder, name, settings) for name in ("spectrum", "spectrum-limit"))
     real = [] if only == "limits" else parts.all(networks, finite, "networks", progress=progress)
-    ideal = (
-        [] if only == "networks" else Parts(folder, "spectrum-limit", settings).all(limits, limit, progress=progress)
-    )
+    ideal = [] if only == "networks" else laws.all(limits, limit, progress=progress)
     if only is not None:
         return None
-    shape = [len(values) for values in over.values()]
-    variables: dict[str, Any] = {}
-    for name, one in real[0].data_vars.items():
-        measured = np.array([part[name].values for part in real]).reshape(*shape, seeds, *one.shape)
-        said = np.array([part[name].values for part in ideal]).reshape(*shape, 1, 1, *one.shape[1:])
-        said = np.broadcast_to(said, (*shape, seeds, 1, *one.shape[1:]))
-        variables[str(name)] = ((*over, "seed", *one.dims), np.concatenate([measured, said], len(shape) + 1))
-    result = Dataset(
-        {**variables, "samples": ("width", list(samples))},
-        {**over, "seed": range(seeds), "side": list(SIDES), "mode": np.arange(1, MODES + 1)},
-        {**settings, "few": FEW},
-    )
-    result.attrs["verdict"] = verdict(result)
-    save_dataset(result, folder / "spectrum.nc")
-    spectrum_figure(result, folder / "spectrum.png")
-    for width in widths:
-        console.print(spectrum_table(result, width))
-    console.print(result.attrs["verdict"])
-    return result
+    measured, said = gathered(real, drawn_over), gathered(ideal, over).expand_dims(seed=range(seeds))
+    found = xarray.concat([measured, said], "side").transpose(*drawn_over, "side", "mode")
+    found = found.assign(samples=("width", samples)).assign_attrs({**settings, "few": FEW})
+    tables = [spectrum_table(found, width) for width in widths]
+    return results.finish(found, "spectrum", tables, verdict=verdict(found), figure=spectrum_figure)
 
 
 def _sampled_law(model: MaskedMLP, method: str, density: float, batch: Data) -> Network:
@@ -190,9 +169,7 @@ def verdict(found: Dataset) -> str:
     """How far top-10 energies of networks and their limits are apart on the same inputs, by method."""
     means = found.energy10.mean("seed")
     apart = abs(means.sel(side="few") - means.sel(side="limit")).max(("density", "width"))
-    texts = (
-        f"{LABELS.get(str(name), str(name))} {float(apart.sel(pruning=name)):.3f}" for name in found.pruning.values
-    )
+    texts = (f"{called(name)} {float(apart.sel(pruning=name)):.3f}" for name in found.pruning.values)
     return f"top-10 energy, finite against limit, largest difference over densities: {', '.join(texts)}."
 
 
@@ -203,17 +180,16 @@ def spectrum_table(found: Dataset, width: int) -> Table:
     title = (
         f"spectra, width {width:,}, {found.attrs['hidden']} hidden layers, He; means over {found.sizes['seed']} seeds"
     )
-    table = Table(title=title, caption="ln of eigenvalues of the matrix of one output, standard parameterization")
+    caption = "ln of eigenvalues of the matrix of one output, standard parameterization"
     heads = ("masks", "density", "of", "ln of eigenvalues 1, 2, 5, 10", "top 5", "top 10", "rank", "gap", "decay")
-    for head in heads:
-        table.add_column(head, justify="left" if head in ("masks", "of") else "right")
+    table = table_of(title, heads, words=["masks", "of"], caption=caption)
     inputs = {"finite": count, "few": min(FEW, count), "limit": min(FEW, count)}
     for name, density in itertools.product(found.pruning.values, found.density.values):
         for side in SIDES:
             row = one.sel(pruning=name, density=density, side=side).mean("seed")
             logs = (f"{float(row.log_eigenvalue.sel(mode=k)) + math.log(inputs[side]):.2f}" for k in (1, 2, 5, 10))
             table.add_row(
-                LABELS.get(str(name), str(name)),
+                called(name),
                 f"{density:g}",
                 f"{'limit' if side == 'limit' else 'network'}, {inputs[side]}",
                 " ".join(logs),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,16 +13,17 @@ from torch import Tensor
 from xarray import Dataset
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.files import save_dataset
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Dense, LayerNorm, Norm, Pointwise, Residual
 from graphon_theory.networks.unit_values import equal_widths
-from graphon_validation.experiments.summaries import comparison_tables, wide_console
-from graphon_validation.experiments.sweep_experiments import ENTRIES, gaussian_inputs, three_block_network
-from graphon_validation.networks.masked_mlps import MaskedMLP, Moments, build, layer_moments, run
+from graphon_validation.experiments.summaries import comparison_tables, results_in
+from graphon_validation.experiments.sweep_experiments import ENTRIES, gaussian_inputs, merged, three_block_network
+from graphon_validation.kernels.empirical_kernels import Pass
+from graphon_validation.networks.masked_mlps import MaskedMLP, Moments, build, layer_moments
 from graphon_validation.studies.sweep_comparisons import compare
 from graphon_validation.studies.sweeps import width_sweep
+from graphon_validation.studies.tables import table_of
 
 TITLES = {
     "residual": "shortcuts beside branches of three-block (W, V)",
@@ -48,7 +49,7 @@ def staged_network(kind: str, *, scale: float = 0.7) -> Network:
 
 
 def stage_experiment(
-    out: Path, widths: Sequence[int], seeds: int, *, console: Console | None = None
+    out: str | os.PathLike[str], widths: Sequence[int], seeds: int, *, console: Console | None = None
 ) -> dict[str, Dataset]:
     """Drawn residual and LayerNorm networks against their limits, trace and three entries.
 
@@ -58,7 +59,7 @@ def stage_experiment(
 
     Writes ``stages-NAME.nc``. Returns the comparisons by name.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     x = gaussian_inputs()
     networks = {kind: staged_network(kind) for kind in TITLES}
     drawn = {kind: width_sweep(one, x, widths=widths, seeds=range(seeds)) for kind, one in networks.items()}
@@ -75,11 +76,9 @@ def stage_experiment(
         one = compare(drawn[kind], limit_kernel(theory, x), ENTRIES)
         if kind == "layer-norm":
             one["own_derivative"] = (("width", "network"), own_derivative(theory, x, widths, min(seeds, _HELD)))
-        found[name] = one.assign(ntk=drawn[kind].ntk).assign_attrs({**drawn[kind].attrs, **one.attrs})
-        save_dataset(found[name], out / f"stages-{name}.nc")
-        for table in comparison_tables(found[name], title):
-            console.print(table)
-    console.print(_derivative_table(found["layer-norm"]))
+        found[name] = merged(drawn[kind], one)
+        results.finish(found[name], f"stages-{name}", comparison_tables(found[name], title))
+    results.console.print(_derivative_table(found["layer-norm"]))
     return found
 
 
@@ -102,27 +101,13 @@ def kernel_through(model: MaskedMLP, x: FloatArray, moments: Moments) -> FloatAr
 
     NTK_l = scale^2 sum_ij M_ij (g_i g'_i) (a_j a'_j) + bias_scale^2 sum_i g_i g'_i, pair by pair.
     """
-    signals: list[Tensor] = []
-    puts_out: list[Tensor] = []
-
-    def linear(index: int, a: Tensor) -> Tensor:
-        layer = model.linears[index]
-        with torch.no_grad():
-            weight = layer.effective_weight()
-        h = weight @ a
-        if layer.bias is not None:
-            h = h + layer.bias_scale * layer.bias.detach()[:, None]
-        if not h.requires_grad:
-            h.requires_grad_()
-        signals.append(a.detach())
-        puts_out.append(h)
-        return h
-
+    with torch.no_grad():
+        weights = [layer.effective_weight() for layer in model.linears]
     with torch.enable_grad():
-        said = run(model.outline, torch.from_numpy(x).T.contiguous(), linear, 0, moments)
-    gradients = torch.autograd.grad(said[0].sum(), puts_out)
+        one = Pass.of(model, weights, torch.from_numpy(x), moments)
+        gradients = [layer[0] for layer in one.gradients([0])]
     total = torch.zeros(len(x), len(x), dtype=torch.float64)
-    for layer, g, a in zip(model.linears, gradients, signals, strict=True):
+    for layer, g, a in zip(model.linears, gradients, one.signals, strict=True):
         pairs, products = ((s[:, :, None] * s[:, None, :]).flatten(1) for s in (g, a))
         reached = layer.mask.to(torch.float64) @ products
         total += layer.scale**2 * (pairs * reached).sum(0).reshape(len(x), -1)
@@ -137,9 +122,8 @@ def _still_moments(part: Norm, x: Tensor, axis: int = -1) -> tuple[Tensor, Tenso
 
 
 def _derivative_table(found: Dataset) -> Table:
-    table = Table(title="what LayerNorm's derivative through M and q moves kernels by, relative")
-    for heading in ("width", "moved ± error", "times the width"):
-        table.add_column(heading, justify="right")
+    title = "what LayerNorm's derivative through M and q moves kernels by, relative"
+    table = table_of(title, ("width", "moved ± error", "times the width"))
     moved = found["own_derivative"]
     for width, row in zip(found["width"].values, moved.values, strict=True):
         error = row.std(ddof=1) / len(row) ** 0.5

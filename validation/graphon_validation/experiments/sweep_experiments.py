@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from xarray import Dataset
 
 from graphon_theory.data.array_files import read_array
 from graphon_theory.data.checks import as_inputs
-from graphon_theory.data.files import save_dataset
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import InputError, SpecError
 from graphon_theory.graphons.graphon import StepGraphon
@@ -21,7 +21,7 @@ from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
 from graphon_theory.pruning.laws import magnitude_pruning, random_pruning
 from graphon_validation.experiments.digits import upsampled_digits
-from graphon_validation.experiments.summaries import comparison_tables, wide_console
+from graphon_validation.experiments.summaries import comparison_tables, results_in
 from graphon_validation.networks.masked_mlps import build, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.eigenvalue_gaps import eigenvalue_gaps, gap_table
@@ -86,7 +86,7 @@ def gaussian_inputs(seed: int = 0) -> NDArray[np.float64]:
 
 
 def width_sweep_experiment(
-    out: Path, widths: Sequence[int], seeds: int, *, console: Console | None = None
+    out: str | os.PathLike[str], widths: Sequence[int], seeds: int, *, console: Console | None = None
 ) -> dict[str, Dataset]:
     """Masks drawn from a structured network, then magnitude masks with their own weights.
 
@@ -95,7 +95,7 @@ def width_sweep_experiment(
     magnitude-as-random (the same networks against (W, W), which must fail). Returns the comparisons by
     name.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     x = gaussian_inputs()
     structured = structured_network()
     dense_network, paired, unpaired = magnitude_networks()
@@ -104,7 +104,7 @@ def width_sweep_experiment(
     pruned = width_sweep(dense_network, x, widths=widths, seeds=range(seeds), prune=pruning)
     n = max(widths)
     probe = prune(build(dense_network, (INPUTS, *[n] * (dense_network.depth - 1), 1), 0), **pruning)
-    console.print(applicability_table(applicability(probe, x), f"magnitude, width {n:,}, density {DENSITY:g}"))
+    results.console.print(applicability_table(applicability(probe, x), f"magnitude, width {n:,}, density {DENSITY:g}"))
     found: dict[str, Dataset] = {}
     for name, title, real, network in (
         ("drawn", "masks drawn from step graphons, against (W, W)", drawn, structured),
@@ -112,20 +112,19 @@ def width_sweep_experiment(
         ("magnitude-as-random", "the same magnitude networks against (W, W): must fail", pruned, unpaired),
     ):
         found[name] = compare(real, limit_kernel(network, x), ENTRIES)
-        save_dataset(_merged(real, found[name]), out / f"width-sweep-{name}.nc")
-        for table in comparison_tables(found[name], title):
-            console.print(table)
+        whole = merged(real, found[name])
+        results.finish(whole, f"width-sweep-{name}", comparison_tables(found[name], title))
     return found
 
 
 def three_block_experiment(
-    out: Path, widths: Sequence[int], seeds: int, *, console: Console | None = None
+    out: str | os.PathLike[str], widths: Sequence[int], seeds: int, *, console: Console | None = None
 ) -> dict[str, Dataset]:
     """Networks drawn from three-block (W, V) and (W, V, D) against their limits, trace and three entries.
 
     The (W, V, D) networks are also held against (W, V), which must fail. Writes ``three-blocks-NAME.nc``.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     x = gaussian_inputs()
     plain, drifting = three_block_network(), three_block_network(drift=True)
     sweeps = {one: width_sweep(one, x, widths=widths, seeds=range(seeds)) for one in (plain, drifting)}
@@ -136,14 +135,13 @@ def three_block_experiment(
         ("w-v-d-as-w-v", "the same networks with drift, against (W, V): must fail", drifting, plain),
     ):
         found[name] = compare(sweeps[drawn], limit_kernel(theory, x), ENTRIES)
-        save_dataset(_merged(sweeps[drawn], found[name]), out / f"three-blocks-{name}.nc")
-        for table in comparison_tables(found[name], title):
-            console.print(table)
+        whole = merged(sweeps[drawn], found[name])
+        results.finish(whole, f"three-blocks-{name}", comparison_tables(found[name], title))
     return found
 
 
 def magnitude_gap_experiment(
-    out: Path, widths: Sequence[int], seeds: int, *, samples: int = 64, console: Console | None = None
+    out: str | os.PathLike[str], widths: Sequence[int], seeds: int, *, samples: int = 64, console: Console | None = None
 ) -> dict[tuple[int, str], Dataset]:
     """ln gap magnitude - random at density 0.2, four hidden layers, 784 inputs, 10 outputs (THEORY §2).
 
@@ -151,7 +149,7 @@ def magnitude_gap_experiment(
     "all layers, Glorot" weights are Glorot uniform and one threshold serves all layers, elsewhere they are N(0, 1)
     with a threshold in each. Writes ``magnitude-gap-WIDTH-INPUTS.nc``. Returns the gaps by (width, inputs).
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     inputs = {
         "digits": upsampled_digits(samples),
         "normal": np.random.default_rng(0).standard_normal((samples, 784)),
@@ -160,12 +158,11 @@ def magnitude_gap_experiment(
     for width in widths:
         model = prune(dense((784, *[width] * 4, 10), [0, width]), "magnitude", DENSITY, scope="layer")
         title = f"magnitude, width {width:,}, density {DENSITY:g}"
-        console.print(applicability_table(applicability(model, inputs["digits"]), title))
+        results.console.print(applicability_table(applicability(model, inputs["digits"]), title))
         for name, x in inputs.items():
             one = eigenvalue_gaps(x, widths=(784, *[width] * 4, 10), density=DENSITY, seeds=range(seeds))
-            save_dataset(one, out / f"magnitude-gap-{width}-{name}.nc")
-            console.print(gap_table(one, f"ln gap magnitude - random, width {width:,}, {name} inputs"))
-            found[width, name] = one
+            table = gap_table(one, f"ln gap magnitude - random, width {width:,}, {name} inputs")
+            found[width, name] = results.finish(one, f"magnitude-gap-{width}-{name}", [table])
     return found
 
 
@@ -185,10 +182,9 @@ def quickstart_sweep(network: Path, inputs: Path, widths: Sequence[int], seeds: 
         raise InputError(f"--inputs: cannot read {inputs}: {error}.") from None
     net = Network.from_toml(text)
     real = width_sweep(net, x, widths=widths, seeds=range(seeds))
-    result = _merged(real, compare(real, limit_kernel(net, x)))
-    save_dataset(result, out / "quickstart-sweep.nc")
-    return result
+    return results_in(out).finish(merged(real, compare(real, limit_kernel(net, x))), "quickstart-sweep")
 
 
-def _merged(real: Dataset, found: Dataset) -> Dataset:
+def merged(real: Dataset, found: Dataset) -> Dataset:
+    """A comparison with the kernels that it compares."""
     return found.assign(ntk=real.ntk).assign_attrs({**real.attrs, **found.attrs})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,20 +15,29 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.files import save_dataset
 from graphon_theory.data.labels import Variables
 from graphon_theory.errors import InputError
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.parts import Parts, every, results_folder
-from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.experiments.parts import Parts, every
+from graphon_validation.experiments.summaries import energy, ratio_of_means, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import theories
+from graphon_validation.studies.tables import table_of
 
 PROBES, TOP, BLOCKS = 40, 10, 8
+QUICK: dict[str, Any] = {
+    "widths": [256],
+    "seeds": 3,
+    "densities": [0.3],
+    "rounds": [10],
+    "hidden": [2],
+    "inputs": [64],
+    "positions": 128,
+}
 KINDS = ("own", "law", "(W, V)")
 GROUPS = 3  # of units by label, of the blocks of W that are compared
 MASK_FIGURES = ("kept", "inner", "row_spread", "column_spread", "alive")
@@ -36,7 +45,7 @@ KERNEL_FIGURES = ("trace", "energy")
 
 
 def synflow_law_experiment(
-    out: Path,
+    out: str | os.PathLike[str],
     widths: Sequence[int],
     seeds: int,
     *,
@@ -68,11 +77,11 @@ def synflow_law_experiment(
 
     Raises InputError for fewer than 3 seeds, and where nothing is finished.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     if seeds < 3:
         raise InputError(f"seeds: expected at least 3, got {seeds}.")
     over = {"inputs": inputs, "hidden": hidden, "width": widths, "density": densities, "rounds": rounds}
-    parts = Parts(results_folder(out), "synflow-law", {"positions": positions, "outputs": outputs})
+    parts = Parts(results.folder, "synflow-law", {"positions": positions, "outputs": outputs})
     settings = every(over)
     if finished:
         settings = [one for one in settings if all(parts.path({**one, "seed": seed}).exists() for seed in range(seeds))]
@@ -86,10 +95,7 @@ def synflow_law_experiment(
     found = xarray.concat(each, "setting").transpose("setting", "kind", "seed", ...)
     found = found.assign_coords({name: ("setting", [one[name] for one in settings]) for name in over})
     found.attrs = {"positions": positions, "outputs": outputs}
-    for index in range(len(settings)):
-        console.print(_table(found.isel(setting=index)))
-    save_dataset(found, results_folder(out) / "synflow-law.nc")
-    return found
+    return results.finish(found, "synflow-law", [_table(found.isel(setting=k)) for k in range(len(settings))])
 
 
 def _pair(one: Mapping[str, Any], outputs: int, positions: int, device: str | None) -> Dataset:
@@ -111,8 +117,8 @@ def _pair(one: Mapping[str, Any], outputs: int, positions: int, device: str | No
         blocks[k, 1:-1] = label_blocks(drawn)
     kernels = []
     for kernel in empirical_kernel(model.double(), x), gt.limit_kernel(law, x), gt.limit_kernel(estimated, x):
-        values = np.linalg.eigvalsh(kernel.ntk.mean("output").values)[::-1]
-        kernels.append((values.sum(), values[:TOP].sum() / values.sum()))
+        values = kernel.ntk.mean("output").values
+        kernels.append((np.trace(values), energy(values, TOP)))
     variables: Variables = {name: (("kind", "layer"), values) for name, values in zip(MASK_FIGURES, masks, strict=True)}
     variables |= {"block": (("kind", "layer", "receiving", "sending"), blocks)}
     variables |= {name: (("kind",), values) for name, values in zip(KERNEL_FIGURES, np.transpose(kernels), strict=True)}
@@ -162,9 +168,8 @@ def _table(one: Dataset) -> Table:
     hidden = int(one.hidden)
     counts = (int(one.inputs), *[int(one.width)] * hidden, one.attrs["outputs"])
     title = f"SynFlow, widths {counts}, density {float(one.density):g}, {int(one.rounds)} rounds"
-    table = Table(title=title, caption="by layer: own / law; spreads: deviation over mean of degrees among the alive")
-    for heading in ("of", "own / law"):
-        table.add_column(heading)
+    caption = "by layer: own / law; spreads: deviation over mean of degrees among the alive"
+    table = table_of(title, ("of", "own / law"), words=("of", "own / law"), caption=caption)
     mean = one.mean("seed")
     titles = ("density", "among the alive", "spread of rows", "spread of columns", "alive above")
     for name, title in zip(MASK_FIGURES, titles, strict=True):
@@ -178,12 +183,11 @@ def _table(one: Dataset) -> Table:
     own, law, plain = one.trace.values
     for name, other in (("law", law), ("(W, V)", plain)):
         table.add_row(f"trace, own / {name}", _ratio(own, other))
-    energy = zip(KINDS, mean.energy.values, strict=True)
-    table.add_row("top-10 energy", ", ".join(f"{kind} {share:.3f}" for kind, share in energy))
+    shares = zip(KINDS, mean.energy.values, strict=True)
+    table.add_row("top-10 energy", ", ".join(f"{kind} {share:.3f}" for kind, share in shares))
     return table
 
 
 def _ratio(own: FloatArray, other: FloatArray) -> str:
-    ratio = own.mean() / other.mean()
-    parts = [values.std(ddof=1) / values.mean() / np.sqrt(values.size) for values in (own, other)]
-    return f"{ratio:.3f} ± {ratio * np.hypot(*parts):.3f}"
+    ratio, error = ratio_of_means(own, other)
+    return f"{ratio:.3f} ± {error:.3f}"

@@ -13,25 +13,30 @@ from rich.table import Table
 from scipy import stats
 from xarray import Dataset
 
-from graphon_theory.data.checks import check_installed
-from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import training_figure
-from graphon_validation.experiments.parts import Parts, every, gathered, one_kind, results_folder
-from graphon_validation.experiments.summaries import energy, wide_console
+from graphon_validation.experiments.parts import Parts, every, gathered, one_kind
+from graphon_validation.experiments.summaries import energy, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 from graphon_validation.training.trainers import train
 
-METHODS = ("random", "magnitude", "snip", "synflow", "grasp")
 DENSITIES = (0.4, 0.3, 0.2, 0.1)
 STEPS = (0, 10, 20, 30, 50, 100, 200)
 UNPRUNED = "dense"
 PROBES, SCORED = 100, 256  # inputs of the kernel, and of the scores that need data
 HELD_OUT = 5  # one input in so many
+QUICK: dict[str, Any] = {
+    "widths": [32],
+    "seeds": 2,
+    "densities": [0.2],
+    "hidden": 2,
+    "learning_rate": [1e-3, 1e-2],
+}
 
 
 def training_experiment(
@@ -73,10 +78,7 @@ def training_experiment(
 
     Raises InputError for no or repeated methods, fewer than 2 seeds, and what :func:`prune` and :func:`train` raise.
     """
-    folder = results_folder(out)
-    if one_kind(only) is None:
-        check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
-    console = console or wide_console()
+    results = results_in(out, console, figures=one_kind(only) is None)
     if seeds < 2:
         raise InputError(f"seeds: expected at least 2, got {seeds}.")
     rates = [float(one) for one in np.atleast_1d(learning_rate)]
@@ -87,7 +89,7 @@ def training_experiment(
     held = np.arange(len(x)) % HELD_OUT == 0
     own, test = (x[~held], labels[~held]), (x[held], labels[held])
     shared = {"hidden": hidden, "init": init, "batch_size": batch_size}
-    parts = Parts(folder, "training", {**shared, "data": source})
+    parts = Parts(results.folder, "training", {**shared, "data": source})
     over: dict[str, Sequence[Any]] = {
         "pruning": list(methods),
         "density": list(densities),
@@ -127,7 +129,7 @@ def training_experiment(
             {"curve": ("step", seen.loss.values), "test_accuracies": seen.test_accuracy[-1].item()}, {"step": steps}
         )
 
-    kernels = gathered(parts.all(every(over), kernel, "kernels", progress=progress), over)
+    kernels = parts.over(over, kernel, "kernels", progress=progress)
     with_rates: dict[str, Sequence[Any]] = {"rate": rates, **over}
     trainings = parts.all(every(with_rates), trained, "training", progress=progress)
     whole: dict[str, Sequence[Any]] = {
@@ -153,21 +155,19 @@ def training_experiment(
     ).drop_vars("seed")
     if unpruned:
         found["dense"] = gathered(uncut, whole).curve.isel(pruning=0, density=0, drop=True).drop_vars("seed")
-    save_dataset(found, folder / "training.nc")
-    training_figure(found, folder / "training.png")
+    tables = []
     for width in widths:
-        for density in densities:
-            console.print(_table(found.sel(width=width, density=density)))
+        tables += [_table(found.sel(width=width, density=density)) for density in densities]
         if len(densities) > 1 or len(rates) > 1:
-            console.print(_last_losses(found.sel(width=width)))
-    return found
+            tables.append(_last_losses(found.sel(width=width)))
+    return results.finish(found, "training", tables, figure=training_figure)
 
 
 def _last_losses(found: Dataset) -> Table:
     """Loss after the last step: methods and rates against densities."""
-    table = Table(title=f"loss after step {STEPS[-1]}, width {int(found.width):,}, mean ± error over seeds")
-    for heading in ("method", "rate", *(f"density {density:g}" for density in found.density.values)):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+    title = f"loss after step {STEPS[-1]}, width {int(found.width):,}, mean ± error over seeds"
+    heads = ("method", "rate", *(f"density {density:g}" for density in found.density.values))
+    table = table_of(title, heads, words=["method"])
     last = found.curve.isel(step=-1)
     for method in found.pruning.values:
         for rate in found.rate.values:
@@ -183,9 +183,9 @@ def _last_losses(found: Dataset) -> Table:
 
 
 def _table(found: Dataset) -> Table:
-    table = Table(title=f"width {int(found.width):,}, density {float(found.density):g}, {found.sizes['seed']} seeds")
-    for heading in ("method", "trace", "top 5", "top 10", *map(str, STEPS[1:]), "test"):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+    title = f"width {int(found.width):,}, density {float(found.density):g}, {found.sizes['seed']} seeds"
+    heads = ("method", "trace", "top 5", "top 10", *map(str, STEPS[1:]), "test")
+    table = table_of(title, heads, words=["method"])
     for method in found.pruning.values:
         row = found.sel(pruning=method)
         table.add_row(

@@ -15,19 +15,19 @@ from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
-from graphon_theory.data.checks import check_installed, share_kept, whole_number
-from graphon_theory.data.files import save_dataset
+from graphon_theory.data.checks import share_kept, whole_number
 from graphon_theory.errors import InputError
 from graphon_theory.networks.network import Network
-from graphon_validation.experiments.contenders import BIAS_VARIANCE, LABELS
+from graphon_validation.experiments.contenders import BIAS_VARIANCE, called
 from graphon_validation.experiments.drawings import transfer_figure
-from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
-from graphon_validation.experiments.summaries import different, wide_console
+from graphon_validation.experiments.parts import Parts
+from graphon_validation.experiments.summaries import different, different_numbers, results_in
 from graphon_validation.experiments.tasks import Task
 from graphon_validation.experiments.tasks import task as named_task
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, build, checked_place
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import theories
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.trainers import OPTIMIZERS, train
 
 LAWS = ("random", "magnitude", "synflow", "step")
@@ -121,20 +121,18 @@ def transfer_experiment(
     Returns a Dataset ``best_rate`` ("optimizer", "rule", "pruning", "density", "seed"), ``best_loss``, and ``drift``
     ("optimizer", "rule", "pruning"), the largest over the least of the rates, geometric means over seeds.
     """
-    folder = results_folder(out)
-    check_installed("the figure", {"matplotlib": "matplotlib"}, "examples")  # before all that takes long
-    console = console or wide_console()
+    results = results_in(out, console, figures=True)
     laws, rules = different("laws", laws, LAWS), different("rules", rules, RULES)
     optimizers = different("optimizers", optimizers, OPTIMIZERS)
-    densities = [share_kept("densities", one) for one in densities]
-    if len(densities) < 2 or len(set(densities)) < len(densities):
-        raise InputError(f"densities: expected at least two, all different, got {densities}.")
+    densities = different_numbers("densities", densities, share_kept)
+    if len(densities) < 2:
+        raise InputError(f"densities: expected at least two, got {densities}.")
     for label, value in (("width", width), ("steps", steps), ("seeds", seeds)):
         whole_number(label, value, 1)
     checked_place(device, None)
     task = named_task("isotropic", train=train)
     settings = {"width": width, "steps": steps, "train": train, "task": task.name}
-    parts = Parts(folder, "transfer", settings)
+    parts = Parts(results.folder, "transfer", settings)
     over: dict[str, Sequence[Any]] = {
         "optimizer": optimizers,
         "rule": rules,
@@ -142,17 +140,11 @@ def transfer_experiment(
         "density": densities,
         "seed": range(seeds),
     }
-    made = parts.all(every(over), lambda one: _best(task, one, width, steps, device), progress=progress)
-    result = gathered(made, over)
-    means = np.exp(np.log(result.best_rate).mean("seed"))
-    result = result.assign(drift=means.max("density") / means.min("density")).assign_attrs(settings)
-    result.attrs["verdict"] = verdict(result)
-    save_dataset(result, folder / "transfer.nc")
-    transfer_figure(result, folder / "transfer.png")
-    for optimizer in optimizers:
-        console.print(transfer_table(result, optimizer))
-    console.print(result.attrs["verdict"])
-    return result
+    found = parts.over(over, lambda one: _best(task, one, width, steps, device), progress=progress)
+    means = np.exp(np.log(found.best_rate).mean("seed"))
+    found = found.assign(drift=means.max("density") / means.min("density")).assign_attrs(settings)
+    tables = [transfer_table(found, optimizer) for optimizer in optimizers]
+    return results.finish(found, "transfer", tables, verdict=verdict(found), figure=transfer_figure)
 
 
 def verdict(found: Dataset) -> str:
@@ -168,15 +160,14 @@ def verdict(found: Dataset) -> str:
 def transfer_table(found: Dataset, optimizer: str) -> Table:
     """Best rates over densities, and their drift."""
     over = f"width {found.attrs['width']}, {found.sizes['seed']} seeds, {found.attrs['steps']} steps"
-    table = Table(title=f"best rate of {_OPTIMIZERS[optimizer]}, {over}")
-    for head in ("masks", "rule", *(f"{p:g}" for p in found.density.values), "drift"):
-        table.add_column(head, justify="left" if head in ("masks", "rule") else "right")
+    heads = ("masks", "rule", *(f"{p:g}" for p in found.density.values), "drift")
+    table = table_of(f"best rate of {_OPTIMIZERS[optimizer]}, {over}", heads, words=["masks", "rule"])
     for law in found.pruning.values:
         for rule in found.rule.values:
             one = found.sel(optimizer=optimizer, pruning=law, rule=rule)
             means = np.exp(np.log(one.best_rate).mean("seed")).values
             table.add_row(
-                LABELS.get(str(law), str(law)),
+                called(law),
                 str(rule),
                 *(f"{rate:.3g}" for rate in means),
                 f"{float(one.drift):.3g}",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,15 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.files import save_dataset
 from graphon_theory.networks.connectivity import Connectivity, Known
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
-from graphon_validation.experiments.summaries import wide_console
+from graphon_validation.experiments.parts import Parts
+from graphon_validation.experiments.summaries import ratio_of_means, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import as_tensor, dense
 from graphon_validation.pruning.pruners import prune
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 BATCH, PROBES, HIDDEN = 200, 40, 3
@@ -42,7 +42,7 @@ def without_channel(network: Network) -> Network:
 
 
 def upstream_experiment(
-    out: Path,
+    out: str | os.PathLike[str],
     densities: Sequence[float],
     widths: Sequence[int],
     seeds: int,
@@ -72,7 +72,7 @@ def upstream_experiment(
     ``whole_with``, the same of all layers together, and ``square``, the mean of f^2 over that of limits; the error of
     each has ``_error`` to its name.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     x, labels = digits() if data is None else data
     count = min(BATCH, len(x) - PROBES)
     outputs = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
@@ -99,8 +99,8 @@ def upstream_experiment(
         traces = [_layer_traces(kernel, outputs) for kernel in kernels]
         return Dataset({"trace": (("kind", "layer"), traces), "square": ("side", squares)})
 
-    parts = Parts(results_folder(out), "upstream", {**settings, "networks": networks})
-    measured = gathered(parts.all(every(over), make, progress=progress), over)
+    parts = Parts(results.folder, "upstream", {**settings, "networks": networks})
+    measured = parts.over(over, make, progress=progress)
     traces = measured.trace.transpose("kind", *over, "layer").values
     without, with_it = traces[:2].sum(-1)
     layers = range(1, hidden + 2)
@@ -120,11 +120,9 @@ def upstream_experiment(
         }
         for name, both in pairs.items():
             dims = ("density", "width", *(["layer"] if name.startswith("ratio") else []))
-            for title, values in zip((name, f"{name}_error"), ratios(*both), strict=True):
+            for title, values in zip((name, f"{name}_error"), ratio_of_means(*both, axis=-2), strict=True):
                 found[title] = dims, values if "layer" in dims else values[..., 0]
-    save_dataset(found, results_folder(out) / "upstream.nc")
-    console.print(_table(found, seeds, networks=networks))
-    return found
+    return results.finish(found, "upstream", [_table(found, seeds, networks=networks)])
 
 
 def _layer_traces(kernel: Dataset, outputs: int) -> FloatArray:
@@ -136,12 +134,9 @@ def _layer_traces(kernel: Dataset, outputs: int) -> FloatArray:
 
 def _table(found: Dataset, seeds: int, *, networks: bool) -> Table:
     settings = ", ".join(str(found.attrs[name]) for name in ("data", "activation", "loss"))
-    table = Table(
-        title=f"the channel upstream: {settings}, {seeds} limits each",
-        caption="added to the trace; factor by layer" + ("; own / limit: all layers, each, f^2" if networks else ""),
-    )
-    for heading in ("density", "width", "added ± error", *(f"layer {n}" for n in found.layer.values), "f^2"):
-        table.add_column(heading, justify="right")
+    caption = "added to the trace; factor by layer" + ("; own / limit: all layers, each, f^2" if networks else "")
+    heads = ("density", "width", "added ± error", *(f"layer {n}" for n in found.layer.values), "f^2")
+    table = table_of(f"the channel upstream: {settings}, {seeds} limits each", heads, caption=caption)
     for density in found.density.values:
         for width in found.width.values:
             row = found.sel(density=density, width=width)
@@ -156,10 +151,3 @@ def _table(found: Dataset, seeds: int, *, networks: bool) -> Table:
 
 def _cell(row: Dataset, name: str) -> str:
     return f"{float(row[name]):.2f} ± {float(row[f'{name}_error']):.2f}"
-
-
-def ratios(own: FloatArray, limits: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean over mean over seeds, the axis before the last, and its error."""
-    ratio = own.mean(-2) / limits.mean(-2)
-    parts = [values.std(-2, ddof=1) / values.mean(-2) / np.sqrt(values.shape[-2]) for values in (own, limits)]
-    return ratio, np.abs(ratio) * np.hypot(*parts)

@@ -15,16 +15,16 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.data.checks import whole_number
-from graphon_theory.data.files import save_dataset
 from graphon_theory.errors import InputError
 from graphon_validation.experiments.digits import digits
-from graphon_validation.experiments.parts import Parts, every, gathered, results_folder
-from graphon_validation.experiments.summaries import different, wide_console
+from graphon_validation.experiments.parts import Parts
+from graphon_validation.experiments.summaries import different, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import theories
 from graphon_validation.studies.sign_tests import VERDICTS, applicability
+from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 from graphon_validation.training.rewirings import Rewiring
 from graphon_validation.training.trainers import train
@@ -97,7 +97,7 @@ def verdict_experiment(
 
     Raises InputError unless there are two widths.
     """
-    console = console or wide_console()
+    results = results_in(out, console)
     rules = different("rules", rules, RULES)
     if len(widths) != 2:
         raise InputError(f"widths: expected two, got {list(widths)}.")
@@ -141,23 +141,17 @@ def verdict_experiment(
         )
 
     over: dict[str, Sequence[Any]] = {"rule": rules, "seed": range(seeds)}
-    parts = Parts(results_folder(out), "verdicts", settings)
-    result = gathered(parts.all(every(over), make, progress=progress), over)
-    result.attrs = settings
-    save_dataset(result, results_folder(out) / "verdicts.nc")
-    console.print(verdict_table(result))
-    return result
+    found = Parts(results.folder, "verdicts", settings).over(over, make, progress=progress).assign_attrs(settings)
+    return results.finish(found, "verdicts", [verdict_table(found)])
 
 
 def verdict_table(found: Dataset) -> Table:
     """One row a rule: the commonest verdict with how many networks share it, growth by layers beyond the first."""
     small, large = sorted(found.attrs["widths"])
-    table = Table(
-        title=f"verdicts, n = {small:,} and {large:,}, density {found.attrs['density']:g}, {found.sizes['seed']} each",
-        caption="verdict (networks that share it); growth of gain - 1 beyond layer 1, mean and spread over networks",
-    )
-    for head in ("rule", "small", "large", "two widths", "cause", "trace / (W, V)", "growth"):
-        table.add_column(head)
+    title = f"verdicts, n = {small:,} and {large:,}, density {found.attrs['density']:g}, {found.sizes['seed']} each"
+    caption = "verdict (networks that share it); growth of gain - 1 beyond layer 1, mean and spread over networks"
+    heads = ("rule", "small", "large", "two widths", "cause", "trace / (W, V)", "growth")
+    table = table_of(title, heads, words=heads, caption=caption)
     for rule in found.rule.values:
         one = found.sel(rule=rule)
         cells = [commonest(one[name].values) for name in ("small", "large", "both")]

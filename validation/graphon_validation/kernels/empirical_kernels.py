@@ -17,7 +17,7 @@ from graphon_theory.data.checks import real_array, truth, whole_number, whole_nu
 from graphon_theory.errors import InputError, shown
 from graphon_validation.kernels.grams import Side, masked_gram
 from graphon_validation.networks.masked_layers import autograd
-from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model, run
+from graphon_validation.networks.masked_mlps import MaskedMLP, Moments, as_tensor, checked_model, layer_moments, run
 
 OUTPUT2 = "output2"  # outputs, columns of a kernel between outputs
 
@@ -93,7 +93,7 @@ def _between_outputs(
     """The kernels of all pairs of outputs."""
     with torch.no_grad():
         weights = [layer.effective_weight() for layer in model.linears]
-    passes = [_Pass.of(model, weights, inputs) for inputs in (left, left if right is None else right)]
+    passes = [Pass.of(model, weights, inputs) for inputs in (left, left if right is None else right)]
     count = model.widths[-1]
     one, two = (each.gradients(range(count)) for each in passes)
     found = np.zeros((len(model.linears), count, count, len(left), len(passes[1].signals[0][0])))
@@ -168,7 +168,7 @@ def _layer_kernels(
     out = np.zeros((len(outputs), depth if per_layer else 1, len(x), n2))
     with torch.no_grad():
         weights = [layer.effective_weight() for layer in model.linears]
-    passes = [_Pass.of(model, weights, inputs) for inputs in (x, x2) if inputs is not None]
+    passes = [Pass.of(model, weights, inputs) for inputs in (x, x2) if inputs is not None]
     every = sum(model.widths[1:])
     block = max(1, memory // (every * (len(x) + n2) * x.element_size()))
     for start in range(0, len(outputs), block):
@@ -191,7 +191,7 @@ def _layer_kernels(
 
 
 @dataclass(frozen=True)
-class _Pass:
+class Pass:
     """One pass of inputs: what every weight layer takes in and puts out (units, N), and the outputs (k, N)."""
 
     signals: list[Tensor]
@@ -199,7 +199,8 @@ class _Pass:
     outputs: Tensor
 
     @classmethod
-    def of(cls, model: MaskedMLP, weights: Sequence[Tensor], x: Tensor) -> _Pass:
+    def of(cls, model: MaskedMLP, weights: Sequence[Tensor], x: Tensor, moments: Moments = layer_moments) -> Pass:
+        """Of inputs (N, d) through these weights, with ``moments`` of LayerNorms."""
         layers = model.linears
         signals: list[Tensor] = []
         puts_out: list[Tensor] = []
@@ -215,7 +216,7 @@ class _Pass:
             puts_out.append(h)
             return h
 
-        return cls(signals, puts_out, run(model.outline, x.T.contiguous(), linear, axis=0))
+        return cls(signals, puts_out, run(model.outline, x.T.contiguous(), linear, 0, moments))
 
     def gradients(self, outputs: Sequence[int]) -> list[Tensor]:
         """d f_o / d h^l of every weight layer l: (len(outputs), n_l, N)."""

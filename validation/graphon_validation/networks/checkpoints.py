@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -265,16 +264,14 @@ def _read(path: str | os.PathLike[str]) -> Mapping[str, Tensor]:
             found: Any = load_file(place)
         else:
             found = torch.load(place, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = shown_text(str(error).partition("\n")[0])
+    except Exception as error:  # a damaged file can break its readers anywhere
+        reason = shown_text(str(error).partition("\n")[0] or type(error).__name__)
+        if type(error).__module__.startswith("safetensors"):
+            raise InputError(f"source: {shown_text(str(path))} is no safetensors file ({reason}).") from None
         raise InputError(
             f"source: {shown_text(str(path))} cannot be read as weights ({reason}). Save a state dict: "
             "torch.save(model.state_dict(), path)."
         ) from None
-    except Exception as error:
-        if type(error).__module__.startswith("safetensors"):
-            raise InputError(f"source: {shown_text(str(path))} is no safetensors file ({error}).") from None
-        raise
     if not isinstance(found, Mapping):
         raise InputError(f"source: {shown_text(str(path))} holds a {type(found).__name__}, not a state dict.")
     return found

@@ -47,6 +47,11 @@ def register(name: str, *, needs_data: bool = False, rounds: int = 1) -> Callabl
     return keep
 
 
+def one_shot_methods() -> list[str]:
+    """Names of the methods that do not train on the way."""
+    return sorted(set(METHODS) - {"imp"})
+
+
 @register("random")
 def random(model: MaskedMLP, data: Data | None, rng: np.random.Generator) -> list[Tensor]:
     """Uniform draws: every set of connections of the right size is equally likely."""

@@ -26,6 +26,7 @@ from graphon_theory.pruning.laws import INITS, magnitude_pruning, prune_globally
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import dense
 from graphon_validation.pruning.pruners import prune
+from graphon_validation.studies.tables import table_of
 
 MODES = 10
 
@@ -129,11 +130,9 @@ def eigenvalue_gaps(
 
 def gap_table(found: Dataset, title: str) -> Table:
     """What :func:`eigenvalue_gaps` found, for the terminal."""
-    table = Table(
-        title=title, caption=f"± over {found.sizes['seed']} networks; later eigenvalues: means and range of 2-10"
-    )
-    for heading in ("pruned", "", "trace", "eigenvalue 1", "eigenvalues 2-10"):
-        table.add_column(heading, justify="left" if heading in ("pruned", "") else "right")
+    heads = ("pruned", "", "trace", "eigenvalue 1", "eigenvalues 2-10")
+    caption = f"± over {found.sizes['seed']} networks; later eigenvalues: means and range of 2-10"
+    table = table_of(title, heads, words=["pruned", ""], caption=caption)
     for name in found["setting"].values:
         one = found.sel(setting=name)
         rest = one.isel(quantity=slice(2, None))

@@ -22,6 +22,7 @@ from graphon_theory.networks.stages import Fork, Join, Phi, Weights
 from graphon_validation.networks.masked_layers import MaskedLinear
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, checked_model, layer_moments
 from graphon_validation.networks.torch_activations import torch_activation
+from graphon_validation.studies.tables import table_of
 
 # The verdicts, from harmless to hopeless.
 PASSES = "(W, V) applies"
@@ -238,10 +239,10 @@ def applicability_table(found: Dataset, title: str) -> Table:
     said = [f"verdict: {found.attrs['verdict']}", *(str(found.attrs.get(name, "")) for name in ("reason",))]
     if found.attrs.get("cause"):
         said.append(f"cause: {found.attrs['cause']}")
-    table = Table(title=f"Does (W, V) apply? {title}", caption="; ".join(filter(None, said)))
     grown = ("growth of gain - 1",) if growth else ()
-    for heading in ("hidden layer", "A ± error", "z", "gain of ceiling", "alignment", *grown, "verdict"):
-        table.add_column(heading, justify="left" if heading == "verdict" else "right")
+    heads = ("hidden layer", "A ± error", "z", "gain of ceiling", "alignment", *grown, "verdict")
+    caption = "; ".join(filter(None, said))
+    table = table_of(f"Does (W, V) apply? {title}", heads, words=["verdict"], caption=caption)
     for number in found[labels.LAYER].values:
         row = found.sel(layer=number)
         table.add_row(
