@@ -172,8 +172,8 @@ def dynamics(
         say(f"largest stable learning rate of gradient descent: {rates['critical_learning_rate']:.6g}")
         if "divergence_learning_rate" in rates:
             survived = f"{rates['divergence_learning_rate']:.3g}"
-            whose = "" if batch is None else f" in batches of {batch}"
-            say(f"above it the loss rises first; networks{whose} survive up to about {survived}")
+            whose = "descent" if batch is None else f"SGD in batches of {batch}"
+            say(f"above it the loss rises first; {whose} survives up to about {survived}")
     save(flow, out, as_json)
 
 
