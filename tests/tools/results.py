@@ -134,22 +134,29 @@ def _row(name: str, found: Figures) -> str:
 
 
 def write_tasks(store: Figures) -> str:
-    """Best test errors of all methods, a column for each task and density."""
+    """Best test errors of all methods, a table for each density and a column for each task."""
     found = [one for one in designs(store) if one["task"] not in ("relevant", "groups")]
+    densities = sorted({one["density"] for one in found}, reverse=True)
+    parts = [_of_tasks([one for one in found if one["density"] == density]) for density in densities]
+    sizes = sorted({(one["width"], one["seeds"], one["steps"]) for one in found})
+    settings = "; ".join(f"width {w:,}, {s} {'network' if s == 1 else 'networks'}, {t} steps" for w, s, t in sizes)
+    return "\n\n".join([*parts, f"Measured, best over time; {settings}."])
+
+
+def _of_tasks(found: Sequence[Figures]) -> str:
     names = list(dict.fromkeys(name for one in found for name in one["methods"]))
-    head = " | ".join(f"{one['task']} {one['density']:g}" for one in found)
-    rows = [f"| masks | {head} |", "|---|" + "---|" * len(found)]
+    rows = [f"| density {found[0]['density']:g} | {' | '.join(one['task'] for one in found)} |"]
+    rows.append("|---|" + "---|" * len(found))
     for name in names:
         cells = (_with_error(one["methods"][name]["best"]) if name in one["methods"] else "" for one in found)
         rows.append(f"| {_label(name)} | {' | '.join(cells)} |")
     for label, kind in (("designed, predicted", "predicted"), ("designed, with rows", "predicted_rows")):
         laws = (f"{one['methods']['designed'][kind]:.3f}" for one in found)
-        rows.append(f"| {label} | {' | '.join(laws)} |")
+        rows.append(f"| *{label}* | {' | '.join(laws)} |")
     gains = (f"{one['design']['gain']:.2f} ± {one['design']['gain_error']:.2f}" for one in found)
-    rows.append(f"| gain held out in the design | {' | '.join(gains)} |")
-    sizes = sorted({(one["width"], one["seeds"], one["steps"]) for one in found})
-    settings = "; ".join(f"width {w:,}, {s} {'network' if s == 1 else 'networks'}, {t} steps" for w, s, t in sizes)
-    return "\n".join(rows) + f"\n\nMeasured, best over time; {settings}."
+    rows.append(f"| *gain held out in the design* | {' | '.join(gains)} |")
+    rows.append(f"| *the training mean alone* | {' | '.join(format(one['guess'], '.3f') for one in found)} |")
+    return "\n".join(rows)
 
 
 def write_transfer(store: Figures) -> str:
