@@ -75,11 +75,13 @@ def divergence_learning_rate(
     bias, depth = float(given.trained_bias_variances[-1]), given.depth
     constant = bias * (1 - 1 / depth)
     checked = _checked_batches(kernel, y, batch, steps, initial)
+    shrunk: Any
     if is_operator(kernel):
         diagonals, shrunk = [as_operator(kernel).diagonal()], _Shrunk(kernel, 1 / depth, constant)
     else:
         diagonals = [np.diagonal(as_kernel(one)) for one in each_kernel(kernel)]
-        shrunk = (kernel if hasattr(kernel, "dims") else np.asarray(kernel)) / depth + constant
+        whole: Any = kernel if hasattr(kernel, "dims") else np.asarray(kernel)
+        shrunk = whole / depth + constant
     least = min(float(diagonal.min()) for diagonal in diagonals)
     if least < bias * (1 - _ROUNDING):
         raise KernelError(

@@ -156,7 +156,7 @@ def test_what_is_said_of_minibatches_belongs_together() -> None:
     kernel, y = gt.limit_kernel(network, X).ntk, X[:, 0]
     for given, name in (({"y": y}, "y"), ({"batch": 4, "steps": 9}, "steps"), ({"batch": 4, "initial": y}, "initial")):
         with pytest.raises(InputError, match=f"^{name}: it goes with"):
-            gt.divergence_learning_rate(kernel, network, **given)  # type: ignore[arg-type]
+            gt.divergence_learning_rate(kernel, network, **given)
     with pytest.raises(InputError, match="batch: expected a positive whole number"):
         gt.divergence_learning_rate(kernel, network, y, batch=0)
     with pytest.raises(KernelError, match="takes all eigenvalues"):
