@@ -80,8 +80,8 @@ def divergence_learning_rate(
         diagonals, shrunk = [as_operator(kernel).diagonal()], _Shrunk(kernel, 1 / depth, constant)
     else:
         diagonals = [np.diagonal(as_kernel(one)) for one in each_kernel(kernel)]
-        whole: Any = kernel if hasattr(kernel, "dims") else np.asarray(kernel)
-        shrunk = whole / depth + constant
+        shrunk = kernel if hasattr(kernel, "dims") else np.asarray(kernel)
+        shrunk = shrunk / depth + constant
     least = min(float(diagonal.min()) for diagonal in diagonals)
     if least < bias * (1 - _ROUNDING):
         raise KernelError(
