@@ -44,11 +44,14 @@ def mask_figure(found: Dataset, path: Path) -> None:
 
 @styled
 def mask_distance_figure(found: Dataset, path: Path) -> None:
-    """Distances to the widest network over widths, a panel for each density, beside masks of a constant graphon."""
+    """Distances to the widest network over widths, a panel for each density, beside masks of a constant graphon.
+
+    Frobenius norms of differences of block densities, means over layers.
+    """
     from matplotlib.figure import Figure
 
     densities = list(dict.fromkeys(found.density.values.tolist()))
-    figure = Figure(figsize=(3.6 * len(densities), 3.6), layout="constrained")
+    figure = Figure(figsize=(3.6 * len(densities) + 2.6, 3.6), layout="constrained")  # the legend stands beside
     panels = figure.subplots(1, len(densities), sharey=True, squeeze=False)[0]
     for axes, density in zip(panels, densities, strict=True):
         one = found.isel(setting=np.flatnonzero(found.density.values == density))
@@ -67,6 +70,6 @@ def mask_distance_figure(found: Dataset, path: Path) -> None:
         axes.set_xticks(widths, [f"{width:,}" for width in widths])
         axes.xaxis.minorticks_off()
         axes.set(xlabel="width", title=f"density {density:g}, to width {int(one.width.max()):,}")
-    panels[0].set(ylabel="Frobenius distance of block densities, mean over layers")
-    panels[min(1, len(panels) - 1)].legend(fontsize=7)
+    panels[0].set(ylabel="distance of block densities")
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside right center", fontsize=7)
     save_figure(figure, path)
