@@ -13,7 +13,7 @@ from graphon_theory.data.labels import MODE, OUTPUT, Variables, by_rows, dataset
 from graphon_theory.data.output_kernels import each_kernel
 from graphon_theory.errors import InputError, KernelError
 from graphon_theory.spectra.kernel_spectra import modes_of, precision_of, spectrum
-from graphon_theory.spectra.linear_operators import as_operator, is_operator
+from graphon_theory.spectra.linear_operators import Operator, as_operator, is_operator
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,11 +92,11 @@ def target_alignment(
     )
 
 
-def _aligned(kernel: Any, weighted: FloatArray, targets: FloatArray, w: FloatArray) -> float:
+def _aligned(kernel: FloatArray | Operator, weighted: FloatArray, targets: FloatArray, w: FloatArray) -> float:
     """tr(y' w K w y) over the norms of K and y y', on scales at which squares neither vanish nor overflow."""
     scale = float(np.abs(targets).max())
     weighted, targets = weighted / scale, targets / scale
-    if is_operator(kernel):
+    if isinstance(kernel, Operator):
         image, squares = kernel.product(weighted), kernel.squares(w)
         if not 0 < squares < np.inf:
             raise InputError(

@@ -305,8 +305,10 @@ class LinearTraining:
         if self.outputs is not None:
             coords[OUTPUT] = ((MODE,), self.outputs)
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+            # summed in one order at all times, so that rounding does not let losses rise where no mode's does
+            losses = np.sum((1 - learned.fraction) ** 2 * self.power, axis=1)
             out: Variables = {
-                "loss": ((TIME,), (1 - learned.fraction) ** 2 @ self.power),
+                "loss": ((TIME,), losses),
                 "prediction": ((TIME, X, *self.tail), self._over_modes(self.functions, learned.fraction, self.start)),
                 "target_power": ((MODE,), self.power),
                 **variables,
