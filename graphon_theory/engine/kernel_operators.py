@@ -31,6 +31,7 @@ _SHARE = 0.5  # of the memory that is free, where no bound is given
 _SIDES = (1024, 512, 256, 128)  # of tiles, the largest that the bound allows
 _ROWS = 128  # of a tile that become float64 at a time
 _VECTORS = 512  # of a product, about
+_SOLVER = 768  # vectors that a solver holds beside them, about: room for tiles is what these leave
 
 
 class _Tile(NamedTuple):
@@ -64,7 +65,7 @@ class KernelOperator(LinearOperator):
         self.side = self._side(threads or default_threads(), _SIDES if side is None else (side,))
         self._kept: dict[int, FloatArray] = {}
         self._lock = threading.Lock()
-        self._room = memory - self._scratch(threads or default_threads(), self.side)
+        self._room = memory - self._scratch(threads or default_threads(), self.side) - 8 * _SOLVER * max(self.shape)
         self.pairs_computed = 0  # by the engine so far
 
     # --- what it is ---------------------------------------------------------------------------------------------------
@@ -278,8 +279,8 @@ def kernel_operator(
     Args:
         network, x, x2, rtol, dtype, threads: as in `limit_kernel`; the network has one output.
         kernel: "ntk" or "nngp".
-        memory: bytes that kept tiles and the threads' tiles at work may take together, beside the inputs and the
-            vectors of a product; half of what is free if left out.
+        memory: bytes that kept tiles, the threads' tiles at work and some 800 vectors of a solver may take together,
+            beside the inputs; half of what is free if left out.
         store, tile: as in `limit_kernel`: tiles that are not there are computed and written first, and read from there
             where memory does not keep them.
 
