@@ -347,3 +347,8 @@ def test_given_masks_get_weights_of_the_law() -> None:
         gv.build(network, widths, 3, masks=[masks[0].T, *masks[1:]])
     with pytest.raises(ConnectivityError, match="layer 1: masks: a connection is kept where W is 0"):
         gv.build(gt.Network([gt.StepGraphon([[0.0, 1.0]])]), (2, 1), 3, masks=[np.ones((1, 2), bool)])
+
+
+def test_activations_are_counted_before_they_are_read() -> None:
+    with pytest.raises(NetworkError, match="expected 1, one between layers, got 1000000000"):
+        gv.dense((3, 4, 1), 0, activation=range(10**9))

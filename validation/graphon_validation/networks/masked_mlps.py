@@ -61,9 +61,10 @@ class MaskedMLP(nn.Module):
         layers = listed
         if outline is None:
             several = isinstance(activation, Sequence) and not isinstance(activation, str)
+            if several and len(activation) != len(layers) - 1:
+                wanted = len(layers) - 1
+                raise NetworkError(f"activation: expected {wanted}, one between layers, got {len(activation)}.")
             given = list(activation) if several else [activation] * max(1, len(layers) - 1)
-            if several and len(given) != len(layers) - 1:
-                raise NetworkError(f"activation: expected {len(layers) - 1}, one between layers, got {len(given)}.")
             for one in given:
                 torch_activation(one)  # refuses what torch does not know
             named = [as_activation(one if isinstance(one, str) else one.name) for one in given]
