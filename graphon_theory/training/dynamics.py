@@ -101,11 +101,12 @@ def gradient_flow(
 
     *Other losses.* ``loss="cross_entropy"`` of labels y (N,), L = mean of log sum_o exp(f_o) - f_y, or a function of
     outputs and y that gives the loss and its derivative in the outputs. Then f_t = f_0 + Theta beta_t with d beta / dt
-    = -eta (dL/df + ridge beta), which is integrated (SciPy's LSODA). Outputs share the kernel; times are finite. The
-    Dataset has ``loss``, ``prediction``, with a test kernel ``test_prediction`` and ``test_loss``, for labels
-    ``accuracy`` and ``test_accuracy``; attrs also ``loss`` and ``integration_error``, by how much a prediction moved at
-    most between relative tolerances of 1e-9 and 1e-11. Outputs that no label reaches need an ``initial`` of their
-    shape, zeros or draws of the NNGP.
+    = -eta (dL/df + ridge beta), which is integrated (SciPy's LSODA). Of outputs with kernels of their own, column o of
+    beta goes with the kernel of output o, and a test kernel has as many; times are finite. The Dataset has ``loss``,
+    ``prediction``, with a test kernel ``test_prediction`` and ``test_loss``, for labels ``accuracy`` and
+    ``test_accuracy``; attrs also ``loss`` and ``integration_error``, by how much a prediction moved at most between
+    relative tolerances of 1e-9 and 1e-11. Outputs that no label reaches need an ``initial`` of their shape, zeros or
+    draws of the NNGP.
 
     Returns a Dataset: ``loss`` ("time"), ``prediction`` ("time", "x"[, "target"]), with a test kernel also
     ``test_prediction`` ("time", "x_test"[, "target"]) and ``test_loss`` ("time") = 1/(2M) sum of squares, and over

@@ -4,7 +4,8 @@ With f_t = f_0 + Theta beta_t on every input, flow of the parameters on L(f) is
 
     d beta / dt = -eta (dL/df + ridge beta),
 
-whatever the loss: new inputs read the same beta by their test kernel, and no kernel is inverted.
+whatever the loss: new inputs read the same beta by their test kernel, and no kernel is inverted. Where outputs have
+kernels of their own, column o of beta goes with the kernel of output o.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from numpy.typing import ArrayLike
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_cross_kernel, as_kernel, refuse_overflow
 from graphon_theory.data.labels import TARGET, TIME, X_TEST, Labels, Variables, X, dataset, inputs_of
-from graphon_theory.data.output_kernels import each_kernel, shared_kernel
-from graphon_theory.errors import ConvergenceError, InputError
+from graphon_theory.data.output_kernels import each_kernel
+from graphon_theory.errors import ConvergenceError, InputError, KernelError
 from graphon_theory.training.output_losses import Objective, objective, start_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _STEPS = 100_000  # evaluations at most
 
 
 class LossTraining:
-    """A kernel, a loss on its training inputs, and what else is predicted."""
+    """A kernel or one for each output, a loss on the training inputs, and what else is predicted."""
 
     def __init__(
         self,
@@ -42,12 +43,19 @@ class LossTraining:
         test_initial: ArrayLike | xr.DataArray | None,
         y_test: ArrayLike | xr.DataArray | None,
     ) -> None:
-        kernel = shared_kernel(kernel)
-        self.kernel = as_kernel(kernel)
-        self.inputs: Labels = inputs_of(kernel)
-        size = len(self.kernel)
+        kernels = each_kernel(kernel)
+        self.kernel = np.array([as_kernel(one) for one in kernels])  # (1 or k, N, N)
+        self.inputs: Labels = inputs_of(kernels[0])
+        count, size = self.kernel.shape[:2]
         shape = None if initial is None else np.shape(initial)
+        if shape is None and count > 1:
+            shape = (size, count)
         self.objective: Objective = objective(loss, y, size, self.inputs, shape)
+        if count not in (1, self.objective.width):
+            raise KernelError(
+                f"kernel: each of the {count} outputs has a kernel of its own, but there are {self.objective.width} "
+                "outputs to train; pass kernels and targets, or a start, of the same outputs."
+            )
         self.start = start_of(initial, self.objective, size, "initial", self.inputs)
         self.cross, self.new, self.test_start, self.test = None, None, None, None
         if test_kernel is None:
@@ -56,14 +64,15 @@ class LossTraining:
                     "test_kernel: expected the kernel of new by training inputs with what is said of them."
                 )
             return
-        (test_kernel,) = each_kernel(test_kernel, "test_kernel", square=False, outputs=1)
-        self.cross, self.new = as_cross_kernel(test_kernel, "test_kernel", self.inputs, size)
+        each = each_kernel(test_kernel, "test_kernel", square=False, outputs=count)
+        found = [as_cross_kernel(one, "test_kernel", self.inputs, size) for one in each]
+        self.cross, self.new = np.array([values for values, _ in found]), found[0][1]
         if (test_initial is None) != (initial is None):
             given, missing = ("initial", "test_initial") if test_initial is None else ("test_initial", "initial")
             raise InputError(
                 f"{missing}: training does not start from 0 ({given} is given), so the start is wanted here too."
             )
-        count = len(self.cross)
+        count = self.cross.shape[1]
         self.test_start = start_of(test_initial, self.objective, count, "test_initial", self.new)
         if y_test is not None:
             shape = (count, self.objective.width)
@@ -74,8 +83,7 @@ class LossTraining:
                 )
 
     def outputs(self, beta: FloatArray) -> FloatArray:
-        found: FloatArray = self.start + self.kernel @ beta
-        return found
+        return self.start + _applied(self.kernel, beta)
 
     def slope(self, beta: FloatArray, ridge: float) -> FloatArray:
         """dL/df + ridge beta."""
@@ -86,9 +94,9 @@ class LossTraining:
         if np.isinf(times).any():
             raise InputError("times: expected finite times; with losses other than the squared one outputs may grow.")
         coarse, fine = (self._integrated(times * learning_rate, ridge, each) for each in (100 * _TOLERANCE, _TOLERANCE))
-        moved = [self.kernel @ (fine - coarse)]
+        moved = [_applied(self.kernel, fine - coarse)]
         if self.cross is not None:
-            moved.append(self.cross @ (fine - coarse))
+            moved.append(_applied(self.cross, fine - coarse))
         return fine, max(float(np.abs(one).max(initial=0.0)) for one in moved)
 
     def _integrated(self, times: FloatArray, ridge: float, tolerance: float) -> FloatArray:
@@ -106,7 +114,7 @@ class LossTraining:
                 )
             return -self.slope(state.reshape(shape), ridge).ravel()
 
-        scale = 1 / len(self.kernel)  # of a coefficient that has moved for a unit of time
+        scale = 1 / len(self.start)  # of a coefficient that has moved for a unit of time
         found = solve_ivp(
             change,
             (0.0, float(times[-1])),
@@ -154,9 +162,9 @@ class LossTraining:
         labelled = made.name == "cross_entropy"
         if labelled:
             variables["accuracy"] = ((TIME,), np.array([made.accuracy(one) for one in outputs]))
-        if self.cross is not None and self.new is not None:
-            cross, start = self.cross, self.test_start
-            new = [start + cross @ beta for beta in betas]
+        cross, start = self.cross, self.test_start
+        if cross is not None and start is not None and self.new is not None:
+            new = [start + _applied(cross, beta) for beta in betas]
             variables["test_prediction"] = ((TIME, X_TEST, *tail), np.array(new).reshape(len(times), -1, *made.shape))
             coords |= {} if self.new.values is None else {X_TEST: self.new.values}
             if self.test is not None:
@@ -167,3 +175,12 @@ class LossTraining:
         for name, (_, values) in variables.items():
             refuse_overflow(values, name)
         return dataset(variables, coords=coords, attrs={**attrs, "loss": made.name})
+
+
+def _applied(kernels: FloatArray, beta: FloatArray) -> FloatArray:
+    """(1 or k, M, N) by (..., N, k): (..., M, k), column o by its own kernel, or all by the one that there is."""
+    if len(kernels) == 1:
+        return np.asarray(kernels[0] @ beta)
+    columns = np.moveaxis(beta, -1, 0)[..., None]  # (k, ..., N, 1)
+    wide = kernels.reshape(len(kernels), *[1] * (columns.ndim - 3), *kernels.shape[1:])
+    return np.moveaxis((wide @ columns)[..., 0], 0, -1)

@@ -71,7 +71,7 @@ def evaluated(loss: Loss, outputs: FloatArray, targets: FloatArray) -> tuple[flo
 
 
 def objective(loss: object, y: ArrayLike, size: int, inputs: Labels, start_shape: tuple[int, ...] | None) -> Objective:
-    """What is trained on; ``start_shape`` is that of starting predictions, which tells the number of outputs.
+    """What is trained on; ``start_shape`` is that of starting predictions, which tell the number of outputs.
 
     "cross_entropy" has as many outputs as labels reach, or as the start has.
     """
@@ -83,7 +83,7 @@ def objective(loss: object, y: ArrayLike, size: int, inputs: Labels, start_shape
         refuse_other_labels(Labels("y", labels_of(arranged)), inputs, "rows")
         count = max(int(values.max()) + 1, 2) if start_shape is None or len(start_shape) != 2 else start_shape[1]
         if values.max() >= count:
-            raise InputError(f"initial: {count} outputs, but labels reach {values.max()}; give one output a label.")
+            raise InputError(f"y: labels reach {values.max()}, but there are {count} outputs; number them from 0.")
         return Objective("cross_entropy", cross_entropy, values.astype(float), (count,))
     if not callable(loss):
         raise InputError(

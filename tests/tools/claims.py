@@ -7,6 +7,7 @@ list by its numbers with spaces between; ``{NAME/KEY - NAME/KEY|FORMAT}`` by the
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -235,6 +236,54 @@ def write_descent(store: Figures) -> str:
     )
 
 
+def write_motion(store: Figures) -> str:
+    """A row for each data set, depth and variance, said / measured of the narrowest and widest networks."""
+    one = store["kernel-motion"]
+    widths = one["widths"]
+    densities = next(iter(next(iter(next(iter(one["said"].values())).values())).values()))
+    heads = ["inputs, weight layers, variance", *(f"density {p}, n = {n:,}" for p in densities for n in widths)]
+    lines = [
+        [
+            f"{name}, {layers}, {variance}",
+            *(
+                f"{said:.2g} / {_number(changed, error)}"
+                for p in densities
+                for said, changed, error in zip(
+                    *(one[kind][name][layers][variance][p] for kind in ("said", "changed", "error")), strict=True
+                )
+            ),
+        ]
+        for name, depths in one["said"].items()
+        for layers, variances in depths.items()
+        for variance in variances
+    ]
+    return "\n\n".join([_table(heads, lines), f"{one['seeds']} networks each; {one['verdict']}"])
+
+
+def _number(value: float, error: float) -> str:
+    """A figure with its error, to the error's first digit."""
+    digits = max(0, min(6, -math.floor(math.log10(error)))) if error > 0 else 3
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def write_cross_entropy(store: Figures) -> str:
+    """Losses of networks over steps beside those of the limits."""
+    one = store["cross-entropy"]
+    heads = ["networks / limits", *(f"step {step}" for step in one["shown"]), "kernel moved", "trace"]
+    lines = [
+        [
+            _label(kind),
+            *(f"{loss:.3f} / {limit:.3f}" for loss, limit in zip(found["loss"], found["limit"], strict=True)),
+            f"{found['changed']:+.3f}",
+            f"{found['trace']:.3f}",
+        ]
+        for kind, found in one["kinds"].items()
+    ]
+    size = f"Width {one['width']:,}, density {one['density']:g}, {one['seeds']} networks each."
+    picture = _picture("cross-entropy", "cross-entropy over steps, networks and limits")
+    return "\n\n".join([_table(heads, lines), f"{size} {one['verdict']}", picture])
+
+
 def write_sequel(store: Figures) -> str:
     one = store["sequel"]
     densities = [f"{p:g}" for p in one["densities"]]
@@ -277,6 +326,8 @@ SECTIONS: dict[str, Callable[[Figures], str]] = {
         ("training", "training-", write_training),
         ("kernels", "kernel-convergence", write_kernels),
         ("descent", "descent", write_descent),
+        ("motion", "kernel-motion", write_motion),
+        ("entropy", "cross-entropy", write_cross_entropy),
         ("sequel", "sequel", write_sequel),
         ("mask-paths", "graphon-paths", write_paths),
     )

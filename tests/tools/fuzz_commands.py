@@ -289,6 +289,14 @@ def _of_experiments() -> list[Entry]:
             {"--methods": "magnitude", "--density": "0.5", "--scales": "1", "--steps": "2", "--device": "cpu"},
             {},
         ),
+        "kernel-motion": (
+            {"--sets": "wine", "--variances": "2", "--densities": "0.5", "--layers": "2"},
+            {},
+        ),
+        "cross-entropy": (
+            {"--kinds": "snip", "--density": "0.5", "--steps": "2", "--positions": "8", "--device": "cpu"},
+            {},
+        ),
         "sequel": ({"--widths": "32", "--densities": "0.5", "--strengths": "1", "--samples": "20"}, {}),
         "graphon-paths": ({"--kinds": "synflow", "--widths": "16", "--density": "0.5", "--steps": "20"}, {}),
         "design": ({"--task": "relevant", "--density": "0.5", "--methods": "random", "--steps": "2"}, {}),

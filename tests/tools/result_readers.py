@@ -238,6 +238,46 @@ def read_descent(found: Dataset) -> dict[str, Any]:
     }
 
 
+def read_motion(found: Dataset) -> dict[str, Any]:
+    """Changes of the kernel by setting: said, measured and its error, by width."""
+    from graphon_validation.experiments.motion_experiments import compared
+
+    one = compared(found).transpose("set", "layers", "variance", "density", "width")
+    cases = {
+        str(name): {
+            _name(row): _nested(one[name].sel(set=row), "layers", "variance", "density") for row in one["set"].values
+        }
+        for name in ("said", "changed", "error")
+    }
+    kept = {name: found.attrs[name] for name in ("inputs", "left", "verdict")}
+    return {**kept, "seeds": found.sizes["seed"], "widths": [int(width) for width in found.width.values], **cases}
+
+
+def read_cross_entropy(found: Dataset) -> dict[str, Any]:
+    """Losses of networks and limits at some steps, and how far apart they are beside the networks' spread."""
+    from graphon_validation.experiments.cross_entropy_experiments import apart
+
+    steps = [step for step in (0, 1, 3, 10, 30, 100, 200) if step in found.step.values]
+    off, spread = apart(found)
+    places = [int(np.flatnonzero(found.step.values == step)[0]) for step in steps]
+    means = found.mean("seed")
+    return {
+        **{name: found.attrs[name] for name in ("width", "density", "steps", "positions", "verdict")},
+        "seeds": found.sizes["seed"],
+        "shown": steps,
+        "kinds": {
+            str(kind): {
+                **{name: means[name].sel(kind=kind, step=steps).values.tolist() for name in ("loss", "limit")},
+                "off": off[k, places].tolist(),
+                "spread": spread[k, places].tolist(),
+                "changed": float(means.changed.sel(kind=kind)),
+                "trace": float(means.trace.sel(kind=kind)),
+            }
+            for k, kind in enumerate(found.kind.values)
+        },
+    }
+
+
 def read_sequel(found: Dataset) -> dict[str, Any]:
     """Energy and complexity by strength and density, limit and networks."""
     names = ("energy5", "energy10", "complexity", "target_energy", "effective_rank")
@@ -293,6 +333,8 @@ READERS: Mapping[str, tuple[Callable[[Dataset], dict[str, Any]], tuple[str, ...]
     "training": (read_training, ("training.png",)),
     "kernel-convergence": (read_kernels, ("kernel-convergence.png",)),
     "descent": (read_descent, ("descent.png",)),
+    "kernel-motion": (read_motion, ()),
+    "cross-entropy": (read_cross_entropy, ("cross-entropy.png",)),
     "sequel": (read_sequel, ("sequel.png",)),
     "graphon-paths": (read_paths, ("graphon-paths.png",)),
 }

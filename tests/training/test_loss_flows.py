@@ -22,6 +22,8 @@ def gaussian(x: Array, x2: Array) -> Array:
 
 
 KERNEL, CROSS = gaussian(X, X), gaussian(NEW, X)
+SCALES = np.array([0.5, 1.0, 3.0])  # of the outputs' own kernels: sums of two shapes, so that they share no modes
+OWN, OWN_CROSS = (np.array([c * gaussian(x / c, X / c) + 0.2 * x @ X.T for c in SCALES]) for x in (X, NEW))
 
 
 def slope(f: Array) -> Array:
@@ -39,17 +41,42 @@ def value(f: Array, labels: NDArray[np.int64]) -> float:
     )
 
 
-def runge_kutta(f: Array, g: Array, time: float, steps: int) -> tuple[Array, Array]:
+def by(kernel: Array, slopes: Array) -> Array:
+    """K slopes, column by column where every output has a kernel of its own."""
+    if kernel.ndim == 2:
+        return kernel @ slopes
+    return np.stack([own @ column for own, column in zip(kernel, slopes.T, strict=True)], axis=1)
+
+
+def runge_kutta(
+    f: Array, g: Array, time: float, steps: int, kernel: Array = KERNEL, cross: Array = CROSS
+) -> tuple[Array, Array]:
     """Both in time: df/dt = -K dL/df(f), dg/dt = -K' dL/df(f)."""
     h = time / steps
     for _ in range(steps):
         k1 = slope(f)
-        k2 = slope(f - h / 2 * KERNEL @ k1)
-        k3 = slope(f - h / 2 * KERNEL @ k2)
-        k4 = slope(f - h * KERNEL @ k3)
+        k2 = slope(f - h / 2 * by(kernel, k1))
+        k3 = slope(f - h / 2 * by(kernel, k2))
+        k4 = slope(f - h * by(kernel, k3))
         mean = (k1 + 2 * k2 + 2 * k3 + k4) / 6
-        f, g = f - h * KERNEL @ mean, g - h * CROSS @ mean
+        f, g = f - h * by(kernel, mean), g - h * by(cross, mean)
     return f, g
+
+
+def test_outputs_with_kernels_of_their_own() -> None:
+    f0, g0 = RNG.standard_normal((10, 3)), RNG.standard_normal((4, 3))
+    given: dict[str, Any] = {"loss": "cross_entropy", "test_kernel": OWN_CROSS}
+    found = gt.gradient_flow(OWN, LABELS, [2.0], initial=f0, test_initial=g0, **given)
+    f, g = runge_kutta(f0, g0, 2.0, 400, OWN, OWN_CROSS)
+    np.testing.assert_allclose(found.prediction[0], f, atol=1e-8)
+    np.testing.assert_allclose(found.test_prediction[0], g, atol=1e-8)
+    f, g = np.zeros((10, 3)), np.zeros((4, 3))
+    for _ in range(20):
+        change = slope(f)
+        f, g = f - 0.1 * by(OWN, change), g - 0.1 * by(OWN_CROSS, change)
+    steps = gt.gradient_descent(OWN, LABELS, [20], learning_rate=0.1, **given)
+    np.testing.assert_allclose(steps.prediction[0], f, atol=1e-12)
+    np.testing.assert_allclose(steps.test_prediction[0], g, atol=1e-12)
 
 
 @pytest.mark.parametrize("start", [False, True])
@@ -77,11 +104,15 @@ def squared(f: Array, y: Array) -> tuple[float, Array]:
     return float(((f - y) ** 2).sum() / (2 * len(f))), (f - y) / len(f)
 
 
-@pytest.mark.parametrize("targets", [(), (2,)])
-def test_a_squared_loss_that_is_written_out_is_the_closed_form(targets: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("targets", "kernel", "cross"), [((), KERNEL, CROSS), ((2,), KERNEL, CROSS), ((3,), OWN, OWN_CROSS)]
+)
+def test_a_squared_loss_that_is_written_out_is_the_closed_form(
+    targets: tuple[int, ...], kernel: Array, cross: Array
+) -> None:
     y, f0, g0 = (RNG.standard_normal((n, *targets)) for n in (10, 10, 4))
     given: dict[str, Any] = {
-        "test_kernel": CROSS,
+        "test_kernel": cross,
         "ridge": 0.01,
         "learning_rate": 0.6,
         "initial": f0,
@@ -89,16 +120,16 @@ def test_a_squared_loss_that_is_written_out_is_the_closed_form(targets: tuple[in
     }
     for one, two in (
         (
-            gt.gradient_flow(KERNEL, y, [0.5, 30], loss=squared, **given),
-            gt.gradient_flow(KERNEL, y, [0.5, 30], **given),
+            gt.gradient_flow(kernel, y, [0.5, 30], loss=squared, **given),
+            gt.gradient_flow(kernel, y, [0.5, 30], **given),
         ),
         (
-            gt.gradient_descent(KERNEL, y, [1, 30], loss=squared, momentum=0.5, nesterov=True, **given),
-            gt.gradient_descent(KERNEL, y, [1, 30], momentum=0.5, nesterov=True, **given),
+            gt.gradient_descent(kernel, y, [1, 30], loss=squared, momentum=0.5, nesterov=True, **given),
+            gt.gradient_descent(kernel, y, [1, 30], momentum=0.5, nesterov=True, **given),
         ),
         (
-            gt.gradient_descent(KERNEL, y, [1, 30], loss=squared, momentum=0.5, **given),
-            gt.gradient_descent(KERNEL, y, [1, 30], momentum=0.5, **given),
+            gt.gradient_descent(kernel, y, [1, 30], loss=squared, momentum=0.5, **given),
+            gt.gradient_descent(kernel, y, [1, 30], momentum=0.5, **given),
         ),
     ):
         for name in ("prediction", "test_prediction", "loss"):
@@ -129,11 +160,15 @@ def test_labels_travel() -> None:
         ({"y": LABELS + 0.5}, "y: expected 10 labels"),
         ({"y": LABELS - 1}, "y: expected 10 labels"),
         ({"y": LABELS[:9]}, "y: expected 10 labels"),
-        ({"initial": np.zeros((10, 2))}, "initial: 2 outputs, but labels reach 2"),
+        ({"initial": np.zeros((10, 2))}, "y: labels reach 2, but there are 2 outputs"),
         ({"loss": "hinge"}, "loss: expected one of squared, cross_entropy, or a function"),
         ({"loss": lambda f, y: 3.0, "y": X[:, 0]}, "loss: expected a pair"),
         ({"loss": lambda f, y: (np.nan, f), "y": X[:, 0]}, "loss: expected a finite number"),
         ({"width": 3}, "width: the estimate of the kernel's change is one for the squared loss"),
+        ({"kernel": OWN, "y": np.zeros(10, int), "initial": np.zeros((10, 2))}, "kernel: each of the 3 outputs has a"),
+        ({"kernel": OWN, "y": X[:, 0], "loss": squared}, "there are 1 outputs to train"),
+        ({"kernel": OWN, "y": LABELS + 1}, "y: labels reach 3, but there are 3 outputs"),
+        ({"kernel": OWN, "test_kernel": CROSS}, "test_kernel: expected the kernels of 3 outputs"),
         ({"y_test": [0, 1]}, "test_kernel: expected the kernel of new by training inputs"),
         ({"test_kernel": CROSS, "initial": np.zeros((10, 3))}, "test_initial: training does not start from 0"),
     ],

@@ -16,11 +16,13 @@ from graphon_theory.data.checks import MOST_DRAWS, whole_number
 from graphon_theory.data.files import file_path
 from graphon_theory.errors import InputError
 from graphon_validation.experiments import (
+    cross_entropy_experiments,
     descent_experiments,
     design_experiments,
     kernel_experiments,
     mask_experiments,
     mask_path_experiments,
+    motion_experiments,
     sequel_experiments,
     spectrum_experiments,
     synflow_experiments,
@@ -227,6 +229,21 @@ def _parser() -> argparse.ArgumentParser:
     descents.add_argument("--scales", type=float, nargs="+", default=descent_experiments.SCALES, help="of the targets")
     descents.add_argument("--steps", type=int, default=200)
     descents.add_argument("--device", help="where networks live, such as cuda")
+    text = "how far kernels of drawn networks move in training, beside what is said beforehand"
+    motions = command("kernel-motion", text, _motions, [128, 512], 4, least=2)
+    motions.add_argument("--sets", nargs="+", choices=motion_experiments.SETS, default=list(motion_experiments.SETS))
+    motions.add_argument("--variances", type=float, nargs="+", default=[2.0, 4.0, 10.0], help="of the weights")
+    motions.add_argument("--densities", type=float, nargs="+", default=[1.0, 0.5, 0.2])
+    motions.add_argument("--layers", type=int, nargs="+", default=[2, 3], help="of weights")
+    text = "cross-entropy of wide networks, beside that of their limits"
+    entropies = command("cross-entropy", text, _cross_entropy, [2048], 6, least=2)
+    entropies.add_argument(
+        "--kinds", nargs="+", choices=cross_entropy_experiments.KINDS, default=list(cross_entropy_experiments.KINDS)
+    )
+    entropies.add_argument("--density", type=float, default=0.2)
+    entropies.add_argument("--steps", type=int, default=200)
+    entropies.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer in SNIP's limit")
+    entropies.add_argument("--device", help="where networks live, such as cuda")
     text = "factorised saliency over densities: where concentration turns into collapse"
     sequel = command("sequel", text, _sequel, [1024], 3, least=1)
     sequel.add_argument("--densities", type=float, nargs="+", default=sequel_experiments.DENSITIES)
@@ -243,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     mask_paths.add_argument("--steps", type=int, default=400, help="of training")
     for one in (designs, transfers):
         one.add_argument("--device", default="cpu", help="where networks train, as torch names it (cuda)")
-    for one in (designs, transfers, spectra, masks, kernels, descents, sequel, mask_paths):
+    for one in (designs, transfers, spectra, masks, kernels, descents, motions, entropies, sequel, mask_paths):
         one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     for one in (protocols, saliency, scores, signs, verdicts, paths):
         one.add_argument("--data", default="digits", help="digits, digits28, or idx:FOLDER for MNIST's files")
@@ -397,6 +414,18 @@ def _descent(chosen: argparse.Namespace) -> None:
     names = ("methods", "scales", "width", "density", "seeds", "steps", "device")
     options = _options(chosen, *names, quick=descent_experiments.QUICK)
     descent_experiments.descent_experiment(chosen.out, **options)
+
+
+def _motions(chosen: argparse.Namespace) -> None:
+    names = ("sets", "widths", "seeds", "variances", "densities", "layers")
+    options = _options(chosen, *names, quick=motion_experiments.QUICK)
+    motion_experiments.kernel_motion_experiment(chosen.out, **options)
+
+
+def _cross_entropy(chosen: argparse.Namespace) -> None:
+    names = ("kinds", "width", "seeds", "density", "steps", "positions", "device")
+    options = _options(chosen, *names, quick=cross_entropy_experiments.QUICK)
+    cross_entropy_experiments.cross_entropy_experiment(chosen.out, **options)
 
 
 def _sequel(chosen: argparse.Namespace) -> None:

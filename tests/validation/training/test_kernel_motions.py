@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 import graphon_theory as gt
-import graphon_validation as gv
-
-LEFT = 0.1  # of the loss, at which training stops
+from graphon_validation.experiments.motion_experiments import LEFT, measured_change
 
 
 def measured(network: gt.Network, x: np.ndarray, y: np.ndarray, width: int, seeds: int) -> float:
     """Mean relative change of lambda_1 over seeds and both signs of the targets; outputs at the start are taken off."""
-    changes = []
-    inputs, targets = torch.from_numpy(x), torch.from_numpy(y)[:, None]
-    for seed in range(seeds):
-        for sign in (1, -1):
-            model = gv.build(network, (x.shape[1], *[width] * (network.depth - 1), 1), seed)
-            before = float(gt.spectrum(gv.empirical_kernel(model, x).ntk, 1).eigenvalue[0])
-            start = model(inputs).detach()
-            engine = torch.optim.SGD(model.parameters(), lr=0.2 / before)
-            for _ in range(4000):
-                engine.zero_grad()
-                left = model(inputs) - start - sign * targets
-                if float(left.detach().square().mean()) < LEFT * float(targets.square().mean()):
-                    break
-                (left.square().sum() / (2 * len(x))).backward()
-                engine.step()
-            after = float(gt.spectrum(gv.empirical_kernel(model, x).ntk, 1).eigenvalue[0])
-            changes.append(after / before - 1)
-    return float(np.mean(changes))
+    return float(np.mean([measured_change(network, x, y, width, seed) for seed in range(seeds)]))
 
 
 def said(network: gt.Network, x: np.ndarray, y: np.ndarray, width: int) -> float:

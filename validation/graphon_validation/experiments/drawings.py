@@ -211,6 +211,27 @@ def descent_figure(found: Dataset, path: Path) -> None:
 
 
 @styled
+def cross_entropy_figure(found: Dataset, path: Path) -> None:
+    """Cross-entropy over steps on logarithmic axes, a panel for each kind: networks, and their limits dashed.
+
+    ``found`` is what ``cross_entropy_experiment`` returns. Raises GraphonError without matplotlib.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.6 * found.sizes["kind"] + 0.4, 3.6), layout="constrained")
+    panels = figure.subplots(1, found.sizes["kind"], sharey=True, squeeze=False)[0]
+    steps = found.step.values[1:]
+    for axes, kind in zip(panels, found.kind.values, strict=True):
+        one = found.sel(kind=kind, step=steps)
+        for name, style in (("loss", {"lw": 0.8}), ("limit", {"lw": 0.8, "ls": "--"})):
+            for seed in found.seed.values:
+                axes.loglog(steps, one[name].sel(seed=seed), color=LINES[1 if name == "loss" else 2]["color"], **style)
+        axes.set(xlabel="steps", title=called(kind))
+    panels[0].set(ylabel="cross-entropy; dashed: limits")
+    save_figure(figure, path)
+
+
+@styled
 def sequel_figure(found: Dataset, path: Path) -> None:
     """Top-10 energy and complexity over densities; lines are limits, points drawn networks.
 

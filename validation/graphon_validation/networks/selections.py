@@ -32,10 +32,10 @@ class Cut:
 def keep_best(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: int) -> tuple[list[Tensor], Cut]:
     """Bool masks of the ``count`` highest scores among the candidates, jointly over all tensors.
 
-    The threshold is found on the scores' bit patterns, by histogram refinement, 16 bits at a time, or, on devices
-    other than the CPU, by halving, so it is the exact ``count``-th score. Among ties at the threshold the draw is
-    random, but the same in every call and on every device: by position, many equal scores (zeros, say) would leave
-    blocks that no method chose. Scores must be finite floats of one dtype.
+    The threshold is found on the scores' bit patterns, on the CPU by a histogram of their first 16 bits and among the
+    few scores that share its bin, on other devices by halving, so it is the exact ``count``-th score. Among ties at the
+    threshold the draw is random, but the same in every call and on every device: by position, many equal scores (zeros,
+    say) would leave blocks that no method chose. Scores must be finite floats of one dtype.
 
     Raises InputError for a dtype other than float32 and float64.
     """
@@ -92,21 +92,17 @@ def _threshold(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: in
             digits = (_keys(values, allowed) >> shift).add_(half)
             histogram += torch.bincount(digits, minlength=_BINS).cpu()
     digit, above = _bin(histogram, count)
-    prefix = digit - half
-    while shift:
-        shift -= _BITS
-        histogram.zero_()
-        for score, candidate in zip(scores, candidates, strict=True):
-            for values, allowed in _parts(score, candidate):
-                keys = _keys(values, allowed)
-                # scores that do not share the digits found so far go to a bin of their own
-                same = ((keys >> (shift + _BITS)) == prefix).to(keys.dtype)
-                digits = (keys >> shift).bitwise_and_((_BINS - 1) * same).add_(_BINS * (1 - same))
-                histogram += torch.bincount(digits, minlength=_BINS + 1)[:_BINS].cpu()
-        digit, more = _bin(histogram, count - above)
-        above += more
-        prefix = (prefix << _BITS) + digit
-    return _float_of(prefix, dtype), above, int(histogram[digit])
+    first = (digit - half) << shift
+    low, high = (_float_of(key, dtype) for key in (first, first + (1 << shift) - 1))
+    near = [
+        values[(values >= low).logical_and_(values <= high).logical_and_(allowed)]
+        for score, candidate in zip(scores, candidates, strict=True)
+        for values, allowed in _parts(score, candidate)
+    ]
+    inside = torch.cat(near).numpy() + 0.0  # -0.0 is 0.0
+    place = count - above
+    threshold = float(np.partition(inside, len(inside) - place)[len(inside) - place])
+    return threshold, above + int((inside > threshold).sum()), int((inside == threshold).sum())
 
 
 def _bisected(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: int) -> tuple[float, int, int]:
