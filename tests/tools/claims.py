@@ -107,31 +107,39 @@ def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def write_masks(store: Figures) -> str:
     one = store["mask-convergence"]
-    at, top = f"{one['at']:g}", one["largest"]
-    widths = list(one["distance"]["random"][at])
+    at = f"{one['at']:g}"
+    parts = [_distances(one, at)]
+    parts += [_distances(one, density) for density in one["distance"]["random"] if density != at]
+    uneven = ", ".join(f"{_label(method)} {value:.1f}" for method, value in one["uneven"].items())
+    kept = "; ".join(f"{_label(m)} {' '.join(f'{p:.3f}' for p in values)}" for m, values in one["kept"].items())
+    return "\n\n".join(
+        [
+            *parts,
+            f"Distance of the widest network's tables to a constant, over that of random masks: {uneven}. Densities of "
+            f"its layers, from the inputs: {kept}.",
+            one["verdict"],
+            *([_picture("mask-distances", "distances over widths")] if len(one["between"]["random"][at]) > 2 else []),
+            _picture("mask-convergence", "block densities of every layer"),
+        ]
+    )
+
+
+def _distances(one: Figures, density: str) -> str:
+    """Distances at one density, by method and width, to the widest networks there are of it."""
+    top = max(map(int, one["between"]["random"][density]))
+    widths = list(one["distance"]["random"][density])
     lines = []
     for method in one["distance"]:
         for text, name in ((f"{_label(method)}, to {top:,}", "distance"), ("constant graphon", "null")):
-            lines.append([text, *(f"{one[name][method][at][width]:.2f}" for width in widths)])
-        lines.append(["two draws of one width", *(f"{one['between'][method][at][width]:.2f}" for width in widths)])
-    if "law_distance" in one:
+            lines.append([text, *(f"{one[name][method][density][width]:.2f}" for width in widths)])
+        lines.append(["two draws of one width", *(f"{one['between'][method][density][width]:.2f}" for width in widths)])
+    if "law_distance" in one and density == f"{one['at']:g}":
         for text, name in (
             ("SynFlow's law, to itself at the widest", "law_distance"),
             ("SynFlow to its law", "to_law"),
         ):
             lines.append([text, *(f"{one[name][width]:.2f}" for width in widths)])
-    uneven = ", ".join(f"{_label(method)} {value:.1f}" for method, value in one["uneven"].items())
-    kept = "; ".join(f"{_label(m)} {' '.join(f'{p:.3f}' for p in values)}" for m, values in one["kept"].items())
-    return "\n\n".join(
-        [
-            _table([f"density {at}, width", *(f"{int(width):,}" for width in widths)], lines),
-            f"Distance of the widest network's tables to a constant, over that of random masks: {uneven}. Densities of "
-            f"its layers, from the inputs: {kept}.",
-            one["verdict"],
-            *([_picture("mask-distances", "distances over widths")] if len(widths) > 1 else []),
-            _picture("mask-convergence", "block densities of every layer"),
-        ]
-    )
+    return _table([f"density {density}, width", *(f"{int(width):,}" for width in widths)], lines)
 
 
 def write_spectrum(store: Figures) -> str:
