@@ -269,6 +269,7 @@ def _of_experiments() -> list[Entry]:
                 "--densities": "0.5",
                 "--samples": "30",
                 "--hidden": "2",
+                "--rounds": "2",
                 "--device": "cpu",
                 **on_images,
             },

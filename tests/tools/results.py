@@ -71,6 +71,8 @@ def keep(folder: Path) -> list[str]:
             continue
         found = load_dataset(path)
         name = f"training-{_kind(found)}" if path.stem == "training" else path.stem
+        if "rounds" in found.attrs:
+            name, pictures = f"{name}-{found.attrs['rounds']}-rounds", ()
         text = json.dumps(rounded(read(found)), indent=1, ensure_ascii=False)
         (ROOT / STORE).mkdir(exist_ok=True)
         (ROOT / STORE / f"{name}.json").write_text(text + "\n", encoding="utf-8")

@@ -198,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     spectra.add_argument(
         "--samples", type=int, nargs="+", default=spectrum_experiments.SAMPLES, help="inputs, a number for each width"
     )
+    spectra.add_argument("--rounds", type=int, help="of SynFlow, 100 if left out")
     text = "block densities of masks over widths, beside those of a constant graphon and the law of SynFlow"
     masks = command("mask-convergence", text, _masks, list(mask_experiments.WIDTHS), 3, least=2)
     masks.add_argument("--methods", nargs="+", choices=ONE_SHOT, default=mask_experiments.PRUNED)
@@ -416,7 +417,7 @@ def _transfer(chosen: argparse.Namespace) -> None:
 
 
 def _spectrum(chosen: argparse.Namespace) -> None:
-    names = ("methods", "densities", "widths", "samples", "seeds", "hidden", "device", "only")
+    names = ("methods", "densities", "widths", "samples", "seeds", "hidden", "rounds", "device", "only")
     options = _options(chosen, *names, quick=spectrum_experiments.QUICK)
     spectrum_experiments.spectrum_experiment(chosen.out, source=chosen.data, **options)
 

@@ -71,5 +71,6 @@ def mask_distance_figure(found: Dataset, path: Path) -> None:
         axes.xaxis.minorticks_off()
         axes.set(xlabel="width", title=f"density {density:g}, to width {int(one.width.max()):,}")
     panels[0].set(ylabel="distance of block densities")
-    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside right center", fontsize=7)
+    most = max((axes.get_legend_handles_labels() for axes in panels), key=lambda both: len(both[1]))
+    figure.legend(*most, loc="outside right center", fontsize=7)
     save_figure(figure, path)

@@ -56,6 +56,7 @@ def spectrum_experiment(
     widths: Sequence[int] = WIDTHS,
     samples: Sequence[int] = SAMPLES,
     hidden: int = 4,
+    rounds: int | None = None,
     data: Data | None = None,
     source: str = WARPED,
     device: torch.device | str | None = None,
@@ -72,9 +73,10 @@ def spectrum_experiment(
     of its saliency (``gt.saliency_network``, cross-entropy), each with 128 positions a layer; for the others of (W, V),
     8 blocks estimated from one network's masks and weights.
 
-    Eigenvalues are of the operator, the matrix over N: [GL] prints those of the matrix, larger by ln N in logarithms.
-    ``device`` is where networks live; ``only`` "networks" or "limits" keeps those parts and returns None.
-    ``data`` = (x, labels), called ``source`` in what is kept; warped digits if None.
+    ``rounds``: SynFlow prunes in so many, 100 if None. Eigenvalues are of the operator, the matrix over N: [GL] prints
+    those of the matrix, larger by ln N in logarithms. ``device`` is where networks live; ``only`` "networks" or
+    "limits" keeps those parts and returns None. ``data`` = (x, labels), called ``source`` in what is kept; warped
+    digits if None.
 
     Prints a table, writes ``spectrum.nc`` and ``spectrum.png``; networks are kept as they finish.
 
@@ -99,13 +101,16 @@ def spectrum_experiment(
     count_of = dict(zip(widths, samples, strict=True))
     outputs = int(labels.max()) + 1
     settings: dict[str, Any] = {"hidden": hidden, "data": source, "init": INIT}
+    if rounds is not None:
+        settings["rounds"] = whole_number("rounds", rounds)
 
     def drawn(width: int, seed: int, **options: Any) -> MaskedMLP:
         return dense((x.shape[1], *[width] * hidden, outputs), [seed, width], init=INIT, **options)
 
     def network(one: Mapping[str, Any], **options: Any) -> MaskedMLP:
         model = drawn(one["width"], one["seed"], **options)
-        return prune(model, one["pruning"], one["density"], batch, rng=[one["seed"], one["width"], 1])
+        own = rounds if one["pruning"] == "synflow" else None
+        return prune(model, one["pruning"], one["density"], batch, rng=[one["seed"], one["width"], 1], rounds=own)
 
     def finite(one: Mapping[str, Any]) -> Dataset:
         kernel = empirical_kernel(network(one, device=device), probe[: one["samples"]], outputs=[0]).ntk.values[0]
@@ -116,7 +121,7 @@ def spectrum_experiment(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of weights whose sizes tell what pruning did, and of drift left out
             if one["pruning"] in ("snip", "synflow"):
-                law = _sampled_law(drawn(**place), one["pruning"], one["density"], batch)
+                law = _sampled_law(drawn(**place), one["pruning"], one["density"], batch, rounds)
             else:
                 model = network({**one, **place})
                 named = law_network(model, one["pruning"])
@@ -140,11 +145,12 @@ def spectrum_experiment(
     return results.finish(found, "spectrum", tables, verdict=verdict(found), figure=spectrum_figure)
 
 
-def _sampled_law(model: MaskedMLP, method: str, density: float, batch: Data) -> Network:
+def _sampled_law(model: MaskedMLP, method: str, density: float, batch: Data, rounds: int | None) -> Network:
     """The law of SNIP or SynFlow for a dense network's widths, with positions drawn."""
     plain, widths = Network([1.0] * len(model.linears), outputs=model.widths[-1]), model.widths
     if method == "synflow":
-        law: Network = gt.synflow_network(plain, density, widths, positions=POSITIONS, rng=0)
+        own = {} if rounds is None else {"rounds": rounds}
+        law: Network = gt.synflow_network(plain, density, widths, positions=POSITIONS, rng=0, **own)
     else:
         law = gt.saliency_network(plain, *batch, density, widths, positions=POSITIONS, rng=0)
     return network_like(model, law.layers)  # the scores are the same in both parameterizations
