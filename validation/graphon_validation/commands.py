@@ -23,31 +23,27 @@ from graphon_validation.experiments import (
     mask_experiments,
     mask_path_experiments,
     motion_experiments,
+    path_experiments,
+    protocol_experiments,
+    saliency_experiments,
     sequel_experiments,
+    sign_experiments,
     spectrum_experiments,
+    stage_experiments,
+    sweep_experiments,
     synflow_experiments,
     training_experiments,
     transfer_experiments,
+    upstream_experiments,
+    verdict_experiments,
 )
 from graphon_validation.experiments.contenders import CONTENDERS, PRUNED
 from graphon_validation.experiments.idx_data import WARPED, load_data
 from graphon_validation.experiments.labelled_data import SETS, labelled_data
 from graphon_validation.experiments.parts import ONLY
-from graphon_validation.experiments.path_experiments import path_sum_experiment
-from graphon_validation.experiments.protocol_experiments import protocol_experiment
-from graphon_validation.experiments.saliency_experiments import saliency_experiment
-from graphon_validation.experiments.sign_experiments import sign_score_experiment, sign_test_experiment
-from graphon_validation.experiments.stage_experiments import stage_experiment
-from graphon_validation.experiments.sweep_experiments import (
-    DENSITY,
-    magnitude_gap_experiment,
-    quickstart_sweep,
-    three_block_experiment,
-    width_sweep_experiment,
-)
+from graphon_validation.experiments.sweep_experiments import DENSITY
 from graphon_validation.experiments.tasks import TASKS
-from graphon_validation.experiments.upstream_experiments import upstream_experiment
-from graphon_validation.experiments.verdict_experiments import RULES, verdict_experiment
+from graphon_validation.experiments.verdict_experiments import RULES
 from graphon_validation.pruning.scores import one_shot_methods
 from graphon_validation.studies.checkpoint_estimates import estimate_checkpoint
 from graphon_validation.training.trainers import OPTIMIZERS
@@ -98,18 +94,20 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--out", type=_path, required=True, help="folder for the results")
         made.add_argument("--widths", type=int, nargs="+", default=widths, help="hidden widths")
         made.add_argument("--seeds", type=int, default=seeds, help=f"networks per width (at least {least})")
+        if run is not _quickstart:
+            made.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
         made.set_defaults(run=run, least_seeds=least)
         return made
 
     text = "drawn and pruned networks against their limits"
     widths = [128, 256, 512, 1024, 2048]
-    command("width-sweep", text, lambda c: width_sweep_experiment(c.out, c.widths, c.seeds), widths, 32)
+    command("width-sweep", text, _width_sweep, widths, 32)
     text = "networks drawn from three-block (W, V) and (W, V, D)"
-    command("three-blocks", text, lambda c: three_block_experiment(c.out, c.widths, c.seeds), [256, 1024, 4096], 32)
+    command("three-blocks", text, _three_blocks, [256, 1024, 4096], 32)
     text = "networks with shortcuts and LayerNorm drawn from three-block (W, V)"
-    command("stages", text, lambda c: stage_experiment(c.out, c.widths, c.seeds), [256, 1024, 4096], 32)
+    command("stages", text, _stages, [256, 1024, 4096], 32)
     text = "eigenvalues under magnitude pruning over those under random"
-    command("magnitude-gap", text, lambda c: magnitude_gap_experiment(c.out, c.widths, c.seeds), [1024], 24)
+    command("magnitude-gap", text, _magnitude_gap, [1024], 24)
     quick = command("quickstart-sweep", "a short sweep of a network given as TOML", _quickstart, [64, 256], 8)
     quick.add_argument("--network", type=_path, required=True, help="TOML file of the network")
     quick.add_argument("--inputs", type=_path, required=True, help="(samples, inputs) as .npy, .npz, .csv or .txt")
@@ -169,7 +167,6 @@ def _parser() -> argparse.ArgumentParser:
     synflow.add_argument("--positions", type=int, default=256, help="units drawn per hidden layer")
     synflow.add_argument("--device", help="where masks are pruned, such as cuda")
     synflow.add_argument("--finished", action="store_true", help="gather what is complete in the folder, and no more")
-    synflow.add_argument("--quick", action="store_true", help="one small setting, for a look")
 
     text = "pruned networks trained by Adam, beside their kernels at the start"
     training = command("training", text, _training, [1024], 3, least=2)
@@ -177,7 +174,6 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--densities", type=float, nargs="+", default=training_experiments.DENSITIES)
     training.add_argument("--learning-rate", type=float, nargs="+", default=[1e-3, 5e-3, 1e-2], help="one or several")
     training.add_argument("--no-dense", action="store_true", help="leave the dense networks out")
-    training.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     training.add_argument("--init", default="he", help="law of the dense weights (gv.dense)")
     training.add_argument("--hidden", type=int, default=4, help="hidden layers")
     _add_estimate(commands.add_parser("estimate", help="the network of graphons of a torch model's file"))
@@ -261,8 +257,6 @@ def _parser() -> argparse.ArgumentParser:
     mask_paths.add_argument("--steps", type=int, default=400, help="of training")
     for one in (designs, transfers):
         one.add_argument("--device", default="cpu", help="where networks train, as torch names it (cuda)")
-    for one in (designs, transfers, spectra, masks, kernels, descents, motions, entropies, sequel, mask_paths):
-        one.add_argument("--quick", action="store_true", help="a size that takes seconds, to see that it runs")
     for one in (protocols, saliency, scores, signs, verdicts, paths):
         one.add_argument("--data", default="digits", help="digits, digits28, or idx:FOLDER for MNIST's files")
     for one in (masks, spectra, training):
@@ -324,20 +318,47 @@ def _options(chosen: argparse.Namespace, *names: str, quick: Mapping[str, Any] |
     return {**found, **(quick if quick is not None and chosen.quick else {})}
 
 
+def _width_sweep(chosen: argparse.Namespace) -> None:
+    options = _options(chosen, "widths", "seeds", quick=sweep_experiments.QUICK)
+    sweep_experiments.width_sweep_experiment(chosen.out, **options)
+
+
+def _three_blocks(chosen: argparse.Namespace) -> None:
+    options = _options(chosen, "widths", "seeds", quick=sweep_experiments.QUICK)
+    sweep_experiments.three_block_experiment(chosen.out, **options)
+
+
+def _stages(chosen: argparse.Namespace) -> None:
+    options = _options(chosen, "widths", "seeds", quick=stage_experiments.QUICK)
+    stage_experiments.stage_experiment(chosen.out, **options)
+
+
+def _magnitude_gap(chosen: argparse.Namespace) -> None:
+    options = _options(chosen, "widths", "seeds", quick=sweep_experiments.GAP_QUICK)
+    sweep_experiments.magnitude_gap_experiment(chosen.out, **options)
+
+
 def _quickstart(chosen: argparse.Namespace) -> None:
-    quickstart_sweep(chosen.network, chosen.inputs, chosen.widths, chosen.seeds, chosen.out)
+    sweep_experiments.quickstart_sweep(chosen.network, chosen.inputs, chosen.widths, chosen.seeds, chosen.out)
+
+
+def _images(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The data of --data, and what they are called in what is kept."""
+    return {"data": load_data(chosen.data, least=_IMAGES), "source": chosen.data}
 
 
 def _protocols(chosen: argparse.Namespace) -> None:
-    if chosen.hidden < 2 and not chosen.prune_input:
+    names = ("method", "density", "widths", "seeds", "blocks", "hidden", "prune_input")
+    options = _options(chosen, *names, quick=protocol_experiments.QUICK)
+    if options["hidden"] < 2 and not chosen.prune_input:
         raise InputError("--hidden: with one hidden layer only the input layer is left to prune; add --prune-input.")
-    options = _options(chosen, "method", "density", "widths", "seeds", "blocks", "hidden", "prune_input")
-    protocol_experiment(chosen.out, data=load_data(chosen.data, least=_IMAGES), **options)
+    protocol_experiments.protocol_experiment(chosen.out, **_images(chosen), **options)
 
 
 def _saliency(chosen: argparse.Namespace) -> None:
     names = ("density", "widths", "seeds", "hidden", "activation", "bias_variance", "loss", "positions")
-    saliency_experiment(chosen.out, data=load_data(chosen.data, least=_IMAGES), **_options(chosen, *names))
+    options = _options(chosen, *names, quick=saliency_experiments.QUICK)
+    saliency_experiments.saliency_experiment(chosen.out, **_images(chosen), **options)
 
 
 def _synflow_law(chosen: argparse.Namespace) -> None:
@@ -347,29 +368,31 @@ def _synflow_law(chosen: argparse.Namespace) -> None:
 
 
 def _sign_scores(chosen: argparse.Namespace) -> None:
-    sign_score_experiment(chosen.out, chosen.widths, chosen.seeds, data=load_data(chosen.data, least=_IMAGES))
+    options = _options(chosen, "widths", "seeds", quick=sign_experiments.SCORES_QUICK)
+    sign_experiments.sign_score_experiment(chosen.out, **_images(chosen), **options)
 
 
 def _sign_test(chosen: argparse.Namespace) -> None:
-    options = _options(chosen, "methods", "densities", "widths", "hidden", "seeds")
-    sign_test_experiment(chosen.out, data=load_data(chosen.data, least=_IMAGES), **options)
+    options = _options(chosen, "methods", "densities", "widths", "hidden", "seeds", quick=sign_experiments.QUICK)
+    sign_experiments.sign_test_experiment(chosen.out, **_images(chosen), **options)
 
 
 def _verdicts(chosen: argparse.Namespace) -> None:
-    options = _options(chosen, "rules", "widths", "seeds", "density", "hidden", "device")
-    data = load_data(chosen.data, least=_IMAGES)
-    verdict_experiment(chosen.out, data=data, source=chosen.data, **options)
+    names = ("rules", "widths", "seeds", "density", "hidden", "device")
+    options = _options(chosen, *names, quick=verdict_experiments.QUICK)
+    verdict_experiments.verdict_experiment(chosen.out, **_images(chosen), **options)
 
 
 def _path_sums(chosen: argparse.Namespace) -> None:
-    options = _options(chosen, "widths", "seeds", "method")
-    path_sum_experiment(chosen.out, data=load_data(chosen.data, least=_IMAGES), **options)
+    options = _options(chosen, "widths", "seeds", "method", quick=path_experiments.QUICK)
+    path_experiments.path_sum_experiment(chosen.out, **_images(chosen), **options)
 
 
 def _upstream(chosen: argparse.Namespace) -> None:
     names = ("densities", "widths", "seeds", "positions", "hidden", "networks", "activation", "loss", "device")
+    options = _options(chosen, *names, quick=upstream_experiments.QUICK)
     data = labelled_data(chosen.data) if chosen.data in SETS else load_data(chosen.data, least=_IMAGES)
-    upstream_experiment(chosen.out, data=data, source=chosen.data, **_options(chosen, *names))
+    upstream_experiments.upstream_experiment(chosen.out, data=data, source=chosen.data, **options)
 
 
 def _training(chosen: argparse.Namespace) -> None:

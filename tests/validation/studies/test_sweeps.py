@@ -136,7 +136,7 @@ def test_the_experiment_prints_tables_and_writes_files(tmp_path: Path, capsys: p
     assert "z of k" in shown
     assert "(W, V) applies" in shown  # the sign test, before magnitude masks are held against (W, V)
     names = {"drawn", "magnitude", "magnitude-as-random"}
-    assert {path.name for path in tmp_path.iterdir()} == {f"width-sweep-{name}.nc" for name in names}
+    assert {path.name for path in tmp_path.iterdir()} == {"parts", *(f"width-sweep-{name}.nc" for name in names)}
     saved = load_dataset(tmp_path / "width-sweep-drawn.nc")
     assert saved.ntk.shape == (2, 3, 6, 6)
     assert list(saved["quantity"].values) == ["trace", "[0, 0]", "[0, 5]", "[3, 5]"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -11,9 +12,11 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import whole_number, whole_numbers
 from graphon_theory.errors import NetworkError
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.digits import digits
+from graphon_validation.experiments.parts import Parts
 from graphon_validation.experiments.summaries import results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
@@ -26,6 +29,7 @@ BATCH, PROBES = 200, 40
 HIDDEN, DENSITY = 3, 0.2
 REDRAWS = 8  # of signs, for each network
 FEW, MANY = 4, 16  # blocks of units per hidden layer
+QUICK: dict[str, Any] = {"widths": [32], "seeds": 3}
 PATHS = ("whole", "flat", "with output", "with input")
 
 
@@ -73,7 +77,9 @@ def path_sum_experiment(
     *,
     method: str = "synflow",
     data: Data | None = None,
+    source: str = "digits",
     console: Console | None = None,
+    progress: bool = True,
 ) -> Dataset:
     """Where the trace of pruned networks comes from: sums over paths beside (W, V) with V = 1 in the dense layers.
 
@@ -86,33 +92,40 @@ def path_sum_experiment(
       V = 1;
     - the networks: "own" weights, and "signs": the mean over eight redraws of signs.
 
-    Writes ``path-sums-METHOD.nc``. Returns a Dataset over "of", "width" and "seed": ``factor``.
+    ``data`` = (x, labels), called ``source`` in what is kept, digits if None; networks are kept as they finish. Writes
+    ``path-sums-METHOD.nc``. Returns a Dataset over "of", "width" and "seed": ``factor``.
     """
     results = results_in(out, console)
+    widths = list(whole_numbers("widths", widths, distinct=True))
     x, labels = digits() if data is None else data
     train, probe = (x[:BATCH], labels[:BATCH]), x[BATCH : BATCH + PROBES]
     classes = int(labels.max()) + 1
     kinds = (*PATHS, f"(W, V), {FEW} blocks", f"(W, V), {MANY} blocks", "own", "signs")
-    factors = np.empty((len(kinds), len(widths), seeds))
-    for i, width in enumerate(widths):
-        for seed in range(seeds):
-            model = dense((x.shape[1], *[width] * HIDDEN, classes), [seed, width])
-            prune(model, method, DENSITY, train, layers=range(1, HIDDEN), rng=[seed, width, 1])
-            kept, flat = _estimated(model, probe, FEW)
-            many, flat_many = _estimated(model, probe, MANY)
-            real = squared_layers(model)
-            ends = [(mask, mask) for mask, _ in (real[0], real[-1])]  # squares of 1, all of them kept
-            sums = [
-                path_sum([first, *real[1:-1], last], probe)
-                for first, last in ((real[0], real[-1]), ends, (ends[0], real[-1]), (real[0], ends[1]))
-            ]
-            signs = [_trace(apply_protocol(model, "signs", [seed, width, 2, k]), probe) for k in range(REDRAWS)]
-            networks = np.array([*sums, kept, _trace(model, probe), np.mean(signs)]) / flat
-            factors[:, i, seed] = np.insert(networks, len(sums) + 1, many / flat_many)
+    settings = {"method": method, "density": DENSITY, "hidden": HIDDEN}
+
+    def make(one: Mapping[str, Any]) -> Dataset:
+        width, seed = one["width"], one["seed"]
+        model = dense((x.shape[1], *[width] * HIDDEN, classes), [seed, width])
+        prune(model, method, DENSITY, train, layers=range(1, HIDDEN), rng=[seed, width, 1])
+        kept, flat = _estimated(model, probe, FEW)
+        many, flat_many = _estimated(model, probe, MANY)
+        real = squared_layers(model)
+        ends = [(mask, mask) for mask, _ in (real[0], real[-1])]  # squares of 1, all of them kept
+        sums = [
+            path_sum([first, *real[1:-1], last], probe)
+            for first, last in ((real[0], real[-1]), ends, (ends[0], real[-1]), (real[0], ends[1]))
+        ]
+        signs = [_trace(apply_protocol(model, "signs", [seed, width, 2, k]), probe) for k in range(REDRAWS)]
+        networks = np.array([*sums, kept, _trace(model, probe), np.mean(signs)]) / flat
+        return Dataset({"factor": ("of", np.insert(networks, len(sums) + 1, many / flat_many))})
+
+    parts = Parts(results.folder, "path-sums", {**settings, "data": source})
+    over: dict[str, Sequence[Any]] = {"width": widths, "seed": range(whole_number("seeds", seeds))}
+    factors = parts.over(over, make, progress=progress).factor.transpose("of", ...).values
     found = Dataset(
-        {"factor": (("of", "width", "seed"), factors)},
+        {"factor": (("of", "width", "seed"), np.ascontiguousarray(factors))},
         {"of": list(kinds), "width": list(widths)},
-        {"method": method, "density": DENSITY, "hidden": HIDDEN},
+        settings,
     )
     title = f"{method}: traces over that of (W, V) with V = 1 in the dense layers, {seeds} networks"
     table = table_of(title, ("of", *(f"width {width:,}" for width in widths)), words=["of"])

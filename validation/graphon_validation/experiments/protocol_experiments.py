@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
 
+from graphon_theory.data.checks import whole_number, whole_numbers
 from graphon_theory.engine.limits import limit_kernel
 from graphon_validation.experiments.digits import digits
+from graphon_validation.experiments.parts import Parts
 from graphon_validation.experiments.summaries import results_in, shape_cell
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
@@ -24,6 +27,7 @@ from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 ROWS = 4096  # of the mixture that stands for the limit of a masked input layer
+QUICK: dict[str, Any] = {"widths": [24], "seeds": 3, "hidden": 2, "blocks": 4}
 
 
 def protocol_experiment(
@@ -37,7 +41,9 @@ def protocol_experiment(
     hidden: int = 3,
     prune_input: bool = False,
     data: Data | None = None,
+    source: str = "digits",
     console: Console | None = None,
+    progress: bool = True,
 ) -> dict[tuple[str, str], Dataset]:
     """Networks pruned by ``method``: four protocols, each held against every theory (THEORY §9).
 
@@ -48,45 +54,56 @@ def protocol_experiment(
     far means are from rows, is printed for every width (:func:`finite_d_floor`), and which of the two networks with
     redrawn signs follow.
 
-    The output layer stays dense. Prints whether (W, V) applies, then one table per width. Writes
+    The output layer stays dense. ``data`` = (x, labels), called ``source`` in what is kept, digits if None; networks
+    are kept as they finish. Prints whether (W, V) applies, then one table per width. Writes
     ``protocols-METHOD.nc`` with all kernels. Returns the comparisons by (protocol, theory).
     """
     results = results_in(out, console)
+    widths = list(whole_numbers("widths", widths, distinct=True))
     x, labels = digits() if data is None else data
     train, probe = (x[:200], labels[:200]), x[200:240]
-    kernels: dict[str, list[NDArray[np.float64]]] = {}
     classes = int(labels.max()) + 1
     layers = list(range(0 if prune_input else 1, hidden))
-    other: MaskedMLP | None = None
-    for width in widths:
-        for seed in range(seeds):
-            model = dense((x.shape[1], *[width] * hidden, classes), [seed, width])
-            prune(model, method, density, train, layers=layers, rng=[seed, width, 1])
-            if seed == 0:
-                title = f"{method}, width {width:,}, density {density:g}"
-                results.console.print(applicability_table(applicability(model, probe, other=other), title))
-                other = model if other is None else other  # the first width, to tell growth by
-            networks = theories(model, blocks=blocks, input_rows=prune_input)
-            law = law_network(model, method)
-            if law is not None:
-                networks["law"] = law
-            if law is not None and prune_input:
-                weights = model.linears[0].law if method == "magnitude" else None
-                networks["law"] = mixture(law, x.shape[1], ROWS, weights=weights, rng=[seed, width, 3])
-                networks["law, means"] = law
-            if law is None and prune_input:
-                networks["(W, V), means"] = theories(model, blocks=blocks, names=["(W, V)"])["(W, V)"]
-            found = {f"theory {name}": limit_kernel(one, probe) for name, one in networks.items()}
-            for protocol in PROTOCOLS:
-                given = apply_protocol(model, protocol, [seed, width, 2], networks["(W, W)"])
-                found[f"real {protocol}"] = empirical_kernel(given, probe)
-            for name, kernel in found.items():
-                kernels.setdefault(name, []).append(kernel.ntk.mean("output").values)
-    shape = (len(widths), seeds, len(probe), len(probe))
-    coords = {"width": list(widths), "seed": range(seeds)}
+    attrs = {"method": method, "density": density, "blocks": blocks, "hidden": hidden, "prune_input": int(prune_input)}
+
+    def network(width: int, seed: int) -> MaskedMLP:
+        model = dense((x.shape[1], *[width] * hidden, classes), [seed, width])
+        return prune(model, method, density, train, layers=layers, rng=[seed, width, 1])
+
+    def tested(one: Mapping[str, Any]) -> Dataset:
+        other = None if one["other"] is None else network(one["other"], 0)
+        return applicability(network(one["width"], 0), probe, other=other)
+
+    def make(one: Mapping[str, Any]) -> Dataset:
+        width, seed = one["width"], one["seed"]
+        model = network(width, seed)
+        networks = theories(model, blocks=blocks, input_rows=prune_input)
+        law = law_network(model, method)
+        if law is not None:
+            networks["law"] = law
+        if law is not None and prune_input:
+            weights = model.linears[0].law if method == "magnitude" else None
+            networks["law"] = mixture(law, x.shape[1], ROWS, weights=weights, rng=[seed, width, 3])
+            networks["law, means"] = law
+        if law is None and prune_input:
+            networks["(W, V), means"] = theories(model, blocks=blocks, names=["(W, V)"])["(W, V)"]
+        kernels = {f"theory {name}": limit_kernel(one, probe) for name, one in networks.items()}
+        for protocol in PROTOCOLS:
+            given = apply_protocol(model, protocol, [seed, width, 2], networks["(W, W)"])
+            kernels[f"real {protocol}"] = empirical_kernel(given, probe)
+        values = [kernel.ntk.mean("output").values for kernel in kernels.values()]
+        return Dataset({"ntk": (("kernel", "x", "x2"), values)}, {"kernel": list(kernels)})
+
+    parts = Parts(results.folder, "protocols", {**attrs, "data": source})
+    # growth is told by the first width
+    pairs = [{"width": width, "other": widths[0] if width != widths[0] else None} for width in widths]
+    for width, test in zip(widths, parts.all(pairs, tested, "the sign test", progress=progress), strict=True):
+        results.console.print(applicability_table(test, f"{method}, width {width:,}, density {density:g}"))
+    coords: dict[str, Sequence[Any]] = {"width": widths, "seed": range(whole_number("seeds", seeds))}
+    measured = parts.over(coords, make, progress=progress).ntk.transpose("kernel", ...)
     data_of = {
-        name: Dataset({"ntk": (("width", "seed", "x", "x2"), np.reshape(many, shape))}, coords)
-        for name, many in kernels.items()
+        str(name): Dataset({"ntk": (("width", "seed", "x", "x2"), np.ascontiguousarray(many))}, coords)
+        for name, many in zip(measured["kernel"].values, measured.values, strict=True)
     }
     if prune_input:
         name = "law" if "theory law" in data_of else "(W, V)"
@@ -111,7 +128,6 @@ def protocol_experiment(
         for theory in names
     }
     everything = {name.replace(" ", "_"): one.ntk for name, one in data_of.items()}
-    attrs = {"method": method, "density": density, "blocks": blocks, "hidden": hidden, "prune_input": int(prune_input)}
     titles = {width: f"{method}, width {width:,}, {seeds} networks" for width in widths}
     tables = [_protocol_table(compared, width, title) for width, title in titles.items()]
     results.finish(Dataset(everything, attrs=attrs), f"protocols-{method}", tables)

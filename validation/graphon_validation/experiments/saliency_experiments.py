@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -11,8 +12,10 @@ from rich.table import Table
 from xarray import Dataset
 
 import graphon_theory as gt
+from graphon_theory.data.checks import whole_numbers
 from graphon_theory.errors import InputError
 from graphon_validation.experiments.digits import digits
+from graphon_validation.experiments.parts import Parts
 from graphon_validation.experiments.summaries import energy, ratio_of_means, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
@@ -23,6 +26,7 @@ from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
 BATCH, PROBES, TOP = 200, 40, 10
+QUICK: dict[str, Any] = {"widths": [32], "seeds": 3, "hidden": 2, "positions": 32}
 
 
 def saliency_experiment(
@@ -38,13 +42,16 @@ def saliency_experiment(
     positions: int = 512,
     modes: int | None = None,
     data: Data | None = None,
+    source: str = "digits",
     console: Console | None = None,
+    progress: bool = True,
 ) -> Dataset:
     """SNIP-pruned networks with their own weights, and ``gt.saliency_network`` drawn as often, on new inputs.
 
     All layers are pruned with one threshold on 200 digits; kernels are those of 40 others. Positions are drawn
     independently of the tested networks. The (W, V) of every network, estimated from its masks and weights with input
-    rows as positions, stands beside it, and whether it applies to the first. Prints tables, writes
+    rows as positions, stands beside it, and whether it applies to the first. ``data`` = (x, labels), called
+    ``source`` in what is kept, digits if None; networks are kept as they finish. Prints tables, writes
     ``saliency-ACTIVATION-LOSS-DENSITY.nc``.
 
     Returns a Dataset over "width" and "seed": ``trace`` and ``energy`` (share of the top ten) of the "kind" own,
@@ -56,56 +63,72 @@ def saliency_experiment(
     results = results_in(out, console)
     if seeds < 3:
         raise InputError(f"seeds: expected at least 3, got {seeds}.")
+    widths = list(whole_numbers("widths", widths, distinct=True))
     x, labels = digits() if data is None else data
     batch, probe = x[:BATCH], x[BATCH : BATCH + PROBES]
     classes = int(labels.max()) + 1
     targets = labels[:BATCH] if loss == "cross_entropy" else np.eye(classes)[labels[:BATCH]]
     kinds = ("own", "limit", "(W, V)")
-    trace = np.empty((len(kinds), len(widths), seeds))
-    shares, kept = np.empty_like(trace), np.empty((2, len(widths), seeds, hidden + 1))
-    other: MaskedMLP | None = None
-    for i, width in enumerate(widths):
-        counts = (x.shape[1], *[width] * hidden, classes)
-        for seed in range(seeds):
-            model = dense(counts, [seed, width], activation=activation, bias_variance=bias_variance)
-            unpruned = network_like(model, [1.0] * (hidden + 1))
-            prune(model, "snip", density, (batch, targets), loss=loss)
-            if seed == 0:
-                title = f"SNIP, width {width:,}, density {density:g}"
-                results.console.print(applicability_table(applicability(model, probe, other=other), title))
-                other = model if other is None else other  # the first width, to tell growth by
-            limit = gt.saliency_network(
-                unpruned,
-                batch,
-                targets,
-                density,
-                counts,
-                loss=loss,
-                positions=positions,
-                modes=modes,
-                rng=np.random.default_rng([seed, width]),
-            )
-            plain = theories(model, blocks=8, names=["(W, V)"], input_rows=True)["(W, V)"]
-            kernels = (empirical_kernel(model, probe), gt.limit_kernel(limit, probe), gt.limit_kernel(plain, probe))
-            for k, kernel in enumerate(kernels):
-                mean = kernel.ntk.mean("output").values
-                trace[k, i, seed], shares[k, i, seed] = np.trace(mean), energy(mean, TOP)
-            kept[0, i, seed] = [float(mask.double().mean()) for mask in model.masks]
-            kept[1, i, seed] = [layer.mask.mean() for layer in limit.layers]
-    ratio, error = ratio_of_means(trace[0], trace[1])
+    settings = {"density": density, "loss": loss, "positions": positions, "activation": activation}
+    settings |= {"bias": bias_variance, "hidden": hidden, "modes": "default" if modes is None else modes}
+
+    def counts(width: int) -> tuple[int, ...]:
+        return (x.shape[1], *[width] * hidden, classes)
+
+    def network(width: int, seed: int) -> MaskedMLP:
+        model = dense(counts(width), [seed, width], activation=activation, bias_variance=bias_variance)
+        return prune(model, "snip", density, (batch, targets), loss=loss)
+
+    def tested(one: Mapping[str, Any]) -> Dataset:
+        other = None if one["other"] is None else network(one["other"], 0)
+        return applicability(network(one["width"], 0), probe, other=other)
+
+    def make(one: Mapping[str, Any]) -> Dataset:
+        width, seed = one["width"], one["seed"]
+        model = network(width, seed)
+        limit = gt.saliency_network(
+            network_like(model, [1.0] * (hidden + 1)),
+            batch,
+            targets,
+            density,
+            counts(width),
+            loss=loss,
+            positions=positions,
+            modes=modes,
+            rng=np.random.default_rng([seed, width]),
+        )
+        plain = theories(model, blocks=8, names=["(W, V)"], input_rows=True)["(W, V)"]
+        kernels = (empirical_kernel(model, probe), gt.limit_kernel(limit, probe), gt.limit_kernel(plain, probe))
+        means = [kernel.ntk.mean("output").values for kernel in kernels]
+        kept = [float(mask.double().mean()) for mask in model.masks], [layer.mask.mean() for layer in limit.layers]
+        return Dataset(
+            {
+                "trace": ("kind", [np.trace(mean) for mean in means]),
+                "energy": ("kind", [energy(mean, TOP) for mean in means]),
+                "kept": (("kind_kept", "layer"), np.array(kept)),
+            }
+        )
+
+    parts = Parts(results.folder, "saliency", {**settings, "data": source})
+    # growth is told by the first width
+    pairs = [{"width": width, "other": widths[0] if width != widths[0] else None} for width in widths]
+    for width, test in zip(widths, parts.all(pairs, tested, "the sign test", progress=progress), strict=True):
+        results.console.print(applicability_table(test, f"SNIP, width {width:,}, density {density:g}"))
+    measured = parts.over({"width": widths, "seed": range(seeds)}, make, progress=progress)
     over = ("kind", "width", "seed")
+    trace, shares = (np.ascontiguousarray(measured[name].transpose(*over).values) for name in ("trace", "energy"))
+    ratio, error = ratio_of_means(trace[0], trace[1])
     found = Dataset(
         {
             "trace": (over, trace),
             "energy": (over, shares),
-            "kept": (("kind_kept", "width", "seed", "layer"), kept),
+            "kept": measured.kept.variable.transpose("kind_kept", "width", "seed", "layer"),
             "ratio": (("width",), ratio),
             "ratio_error": (("width",), error),
         },
         {"kind": list(kinds), "kind_kept": list(kinds[:2]), "width": list(widths), "layer": range(1, hidden + 2)},
-        {"density": density, "loss": loss, "positions": positions, "activation": activation, "bias": bias_variance},
+        settings,
     )
-    found.attrs |= {"hidden": hidden, "modes": "default" if modes is None else modes}
     table = _table(found, f"SNIP, {loss}, density {density:g}, {seeds} networks and {seeds} limits")
     return results.finish(found, f"saliency-{activation}-{loss}-{density:g}", [table])
 

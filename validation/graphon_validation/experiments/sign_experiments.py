@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
 
+from graphon_theory.data.checks import whole_number, whole_numbers
 from graphon_validation.experiments.digits import digits
+from graphon_validation.experiments.parts import Parts, every
 from graphon_validation.experiments.summaries import results_in
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
@@ -21,6 +24,9 @@ from graphon_validation.training.losses import Data
 BATCH, PROBES = 200, 100
 HIDDEN, DENSITY = 3, 0.2
 FLAGGED = 3.0  # |z|
+AT_ONCE = 50  # networks of a part of scores, which take tens of milliseconds each
+SCORES_QUICK: dict[str, Any] = {"widths": [32], "seeds": 60}
+QUICK: dict[str, Any] = {"methods": ["random", "snip"], "widths": [32, 64], "seeds": 1}
 
 
 def sign_score_experiment(
@@ -29,24 +35,35 @@ def sign_score_experiment(
     seeds: int,
     *,
     data: Data | None = None,
+    source: str = "digits",
     console: Console | None = None,
+    progress: bool = True,
 ) -> Dataset:
     """Scores of layers whose masks know nothing: random masks at density 0.2 in all layers, 100 digits.
 
     Prints how many lie beyond 3 on either side, of the score that :func:`applicability` uses and of the same sum
-    against its mean and deviation alone; of a normal score 0.135% would. Writes ``sign-scores.nc``.
+    against its mean and deviation alone; of a normal score 0.135% would. ``data`` = (x, labels), called
+    ``source`` in what is kept, digits if None; fifty networks each are kept as they finish. Writes ``sign-scores.nc``.
 
     Returns a Dataset over "width", "seed" and "layer": ``deviation`` and ``z`` (:class:`LayerSignal`).
     """
     results = results_in(out, console)
+    widths = list(whole_numbers("widths", widths, distinct=True))
     x, labels = digits() if data is None else data
     probe, classes = x[BATCH : BATCH + PROBES], int(labels.max()) + 1
-    scores = np.empty((2, len(widths), seeds, HIDDEN))
-    for i, width in enumerate(widths):
-        for seed in range(seeds):
-            model = _random(x.shape[1], width, classes, seed)
-            found = layer_signals(model, probe)
-            scores[:, i, seed] = [[one.deviation for one in found], [one.z for one in found]]
+
+    def make(one: Mapping[str, Any]) -> Dataset:
+        models = (_random(x.shape[1], one["width"], classes, one["first"] + k) for k in range(one["networks"]))
+        found = [layer_signals(model, probe) for model in models]
+        values = {name: [[getattr(layer, name) for layer in layers] for layers in found] for name in ("deviation", "z")}
+        return Dataset({name: (("seed", "layer"), many) for name, many in values.items()})
+
+    starts = every({"width": widths, "first": range(0, whole_number("seeds", seeds), AT_ONCE)})
+    described = [{**one, "networks": min(AT_ONCE, seeds - one["first"])} for one in starts]
+    settings = {"density": DENSITY, "hidden": HIDDEN, "data": source}
+    kept = Parts(results.folder, "sign-scores", settings).all(described, make, progress=progress)
+    shape = (len(widths), seeds, HIDDEN)
+    scores = [np.concatenate([part[name].values for part in kept]).reshape(shape) for name in ("deviation", "z")]
     over = ("width", "seed", "layer")
     coords = {"width": list(widths), "layer": range(1, HIDDEN + 1)}
     result = Dataset({"deviation": (over, scores[0]), "z": (over, scores[1])}, coords, {"density": DENSITY})
@@ -79,36 +96,54 @@ def sign_test_experiment(
     seeds: int,
     *,
     data: Data | None = None,
+    source: str = "digits",
     console: Console | None = None,
+    progress: bool = True,
 ) -> Dataset:
     """:func:`applicability` of pruned networks: every method, density, depth and width.
 
     Bias-free ReLU networks, all layers pruned with one threshold on 200 digits; the test sees 100 others. With
-    several widths ``growth`` of the last against the first is measured too. Prints a table, writes ``sign-test.nc``.
+    several widths ``growth`` of the last against the first is measured too. ``data`` = (x, labels), called ``source``
+    in what is kept, digits if None; networks are kept as they finish. Prints a table, writes ``sign-test.nc``.
 
     Returns a Dataset over "pruning", "density", "hidden", "width", "seed" and "layer" (nan beyond the hidden layers
     there are): A, z, gain, alignment; and without "width" ``growth`` and ``growth_error``.
     """
     results = results_in(out, console)
+    widths = list(whole_numbers("widths", widths, distinct=True))
     x, labels = digits() if data is None else data
     batch, probe = (x[:BATCH], labels[:BATCH]), x[BATCH : BATCH + PROBES]
     names, classes = ("A", "z", "gain", "alignment"), int(labels.max()) + 1
     shape = (len(methods), len(densities), len(hidden), len(widths), seeds, max(hidden))
     values = np.full((len(names), *shape), np.nan)
     growth = np.full((2, *shape[:3], *shape[4:]), np.nan)
-    for where in np.ndindex(*shape[:3], seeds):
-        m, p, h, seed = where
-        first: MaskedMLP | None = None
-        for n, width in enumerate(widths):
-            model = dense((x.shape[1], *[width] * hidden[h], classes), [seed, width])
-            prune(model, methods[m], densities[p], batch, rng=[seed, width, 1])
-            other = first if n == len(widths) - 1 else None
-            found = applicability(model, probe, other=other)
-            for k, name in enumerate(names):
-                values[(k, m, p, h, n, seed)][: hidden[h]] = found[name].values
-            if other is not None:
-                growth[(slice(None), *where)][:, : hidden[h]] = [found.growth.values, found.growth_error.values]
-            first = model if first is None else first
+
+    def network(one: Mapping[str, Any], width: int) -> MaskedMLP:
+        model = dense((x.shape[1], *[width] * one["hidden"], classes), [one["seed"], width])
+        return prune(model, one["pruning"], one["density"], batch, rng=[one["seed"], width, 1])
+
+    def make(one: Mapping[str, Any]) -> Dataset:
+        other = None if one["other"] is None else network(one, one["other"])
+        return applicability(network(one, one["width"]), probe, other=other)
+
+    networks = every(
+        {
+            "pruning": methods,
+            "density": densities,
+            "hidden": hidden,
+            "width": widths,
+            "seed": range(whole_number("seeds", seeds)),
+        }
+    )
+    last = widths[-1] if len(widths) > 1 else None
+    described = [{**one, "other": widths[0] if one["width"] == last else None} for one in networks]
+    kept = Parts(results.folder, "sign-test", {"data": source}).all(described, make, progress=progress)
+    for where, found in zip(np.ndindex(*shape[:-1]), kept, strict=True):
+        layers = slice(found.sizes["layer"])
+        for k, name in enumerate(names):
+            values[(k, *where)][layers] = found[name].values
+        if "growth" in found:
+            growth[(slice(None), *where[:3], where[4])][:, layers] = [found.growth.values, found.growth_error.values]
     over = ("pruning", "density", "hidden", "width", "seed", "layer")
     without = tuple(name for name in over if name != "width")
     result = Dataset(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,18 +18,25 @@ from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.networks.network import Network
 from graphon_theory.networks.stages import Dense, LayerNorm, Norm, Pointwise, Residual
 from graphon_theory.networks.unit_values import equal_widths
+from graphon_validation.experiments.parts import Parts
 from graphon_validation.experiments.summaries import comparison_tables, results_in
-from graphon_validation.experiments.sweep_experiments import ENTRIES, gaussian_inputs, merged, three_block_network
+from graphon_validation.experiments.sweep_experiments import (
+    ENTRIES,
+    gaussian_inputs,
+    kept_sweep,
+    merged,
+    three_block_network,
+)
 from graphon_validation.kernels.empirical_kernels import Pass
 from graphon_validation.networks.masked_mlps import MaskedMLP, Moments, build, layer_moments
 from graphon_validation.studies.sweep_comparisons import compare
-from graphon_validation.studies.sweeps import width_sweep
 from graphon_validation.studies.tables import table_of
 
 TITLES = {
     "residual": "shortcuts beside branches of three-block (W, V)",
     "layer-norm": "LayerNorm before and behind activations, three-block (W, V)",
 }
+QUICK: dict[str, Any] = {"widths": [32, 64], "seeds": 4}
 _HELD = 8  # networks in which moments are held still: differences within one network scatter little
 
 
@@ -49,7 +57,12 @@ def staged_network(kind: str, *, scale: float = 0.7) -> Network:
 
 
 def stage_experiment(
-    out: str | os.PathLike[str], widths: Sequence[int], seeds: int, *, console: Console | None = None
+    out: str | os.PathLike[str],
+    widths: Sequence[int],
+    seeds: int,
+    *,
+    console: Console | None = None,
+    progress: bool = True,
 ) -> dict[str, Dataset]:
     """Drawn residual and LayerNorm networks against their limits, trace and three entries.
 
@@ -57,12 +70,19 @@ def stage_experiment(
     Of LayerNorm its own derivative, through M and q, is measured: what it moves the kernel of a network by, which the
     limit leaves out as O(1/n) (``own_derivative`` over ("width", "network")).
 
-    Writes ``stages-NAME.nc``. Returns the comparisons by name.
+    Widths are kept as they finish. Writes ``stages-NAME.nc``. Returns the comparisons by name.
     """
     results = results_in(out, console)
     x = gaussian_inputs()
     networks = {kind: staged_network(kind) for kind in TITLES}
-    drawn = {kind: width_sweep(one, x, widths=widths, seeds=range(seeds)) for kind, one in networks.items()}
+    parts = Parts(results.folder, "stages", {})
+    drawn = {kind: kept_sweep(parts, kind, one, x, widths, seeds, progress=progress) for kind, one in networks.items()}
+
+    def moved(one: Mapping[str, Any]) -> Dataset:
+        values = own_derivative(networks["layer-norm"], x, [one["width"]], one["networks"])
+        return Dataset({"own_derivative": ("network", values[0])})
+
+    still = [{"width": width, "networks": min(seeds, _HELD)} for width in widths]
     found: dict[str, Dataset] = {}
     for name, kind, title, theory in (
         *((kind, kind, title, networks[kind]) for kind, title in TITLES.items()),
@@ -75,7 +95,8 @@ def stage_experiment(
     ):
         one = compare(drawn[kind], limit_kernel(theory, x), ENTRIES)
         if kind == "layer-norm":
-            one["own_derivative"] = (("width", "network"), own_derivative(theory, x, widths, min(seeds, _HELD)))
+            held = parts.all(still, moved, "moments held still", progress=progress)
+            one["own_derivative"] = ("width", "network"), [part.own_derivative.values for part in held]
         found[name] = merged(drawn[kind], one)
         results.finish(found[name], f"stages-{name}", comparison_tables(found[name], title))
     results.console.print(_derivative_table(found["layer-norm"]))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray
 from numpy.typing import NDArray
 from rich.console import Console
 from xarray import Dataset
 
 from graphon_theory.data.array_files import read_array
-from graphon_theory.data.checks import as_inputs
+from graphon_theory.data.checks import as_inputs, whole_numbers
 from graphon_theory.engine.limits import limit_kernel
 from graphon_theory.errors import InputError, SpecError
 from graphon_theory.graphons.graphon import StepGraphon
@@ -21,6 +22,7 @@ from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
 from graphon_theory.pruning.laws import magnitude_pruning, random_pruning
 from graphon_validation.experiments.digits import upsampled_digits
+from graphon_validation.experiments.parts import Parts, every
 from graphon_validation.experiments.summaries import comparison_tables, results_in
 from graphon_validation.networks.masked_mlps import build, dense
 from graphon_validation.pruning.pruners import prune
@@ -32,6 +34,8 @@ from graphon_validation.studies.sweeps import width_sweep
 INPUTS, SAMPLES = 8, 6
 ENTRIES = [(0, 0), (0, 5), (3, 5)]
 DENSITY = 0.2
+QUICK: dict[str, Any] = {"widths": [32, 64], "seeds": 4}
+GAP_QUICK: dict[str, Any] = {"widths": [48], "seeds": 3, "samples": 12}
 
 
 def structured_network() -> Network:
@@ -85,23 +89,51 @@ def gaussian_inputs(seed: int = 0) -> NDArray[np.float64]:
     return np.random.default_rng(seed).standard_normal((SAMPLES, INPUTS))
 
 
+def kept_sweep(
+    parts: Parts,
+    name: str,
+    network: Network,
+    x: NDArray[np.float64],
+    widths: Sequence[int],
+    seeds: int,
+    *,
+    progress: bool,
+    **options: Any,
+) -> Dataset:
+    """What :func:`width_sweep` gives of the network called ``name``, every width kept as it finishes."""
+    described = [
+        {"network": name, "width": width, "seeds": seeds} for width in whole_numbers("widths", widths, distinct=True)
+    ]
+
+    def make(one: Mapping[str, Any]) -> Dataset:
+        return width_sweep(network, x, widths=[one["width"]], seeds=range(seeds), progress=progress, **options)
+
+    return xarray.concat(parts.all(described, make, progress=False), "width")  # bars of networks are those of the sweep
+
+
 def width_sweep_experiment(
-    out: str | os.PathLike[str], widths: Sequence[int], seeds: int, *, console: Console | None = None
+    out: str | os.PathLike[str],
+    widths: Sequence[int],
+    seeds: int,
+    *,
+    console: Console | None = None,
+    progress: bool = True,
 ) -> dict[str, Dataset]:
     """Masks drawn from a structured network, then magnitude masks with their own weights.
 
     Each is held against its limit. Writes ``width-sweep-NAME.nc`` for each comparison: drawn, magnitude
     (against (W, V)) and
-    magnitude-as-random (the same networks against (W, W), which must fail). Returns the comparisons by
-    name.
+    magnitude-as-random (the same networks against (W, W), which must fail). Widths are kept as they finish. Returns
+    the comparisons by name.
     """
     results = results_in(out, console)
     x = gaussian_inputs()
     structured = structured_network()
     dense_network, paired, unpaired = magnitude_networks()
     pruning: dict[str, Any] = {"method": "magnitude", "density": DENSITY, "scope": "layer", "layers": [1, 2]}
-    drawn = width_sweep(structured, x, widths=widths, seeds=range(seeds))
-    pruned = width_sweep(dense_network, x, widths=widths, seeds=range(seeds), prune=pruning)
+    parts = Parts(results.folder, "width-sweep", {"density": DENSITY})
+    drawn = kept_sweep(parts, "drawn", structured, x, widths, seeds, progress=progress)
+    pruned = kept_sweep(parts, "magnitude", dense_network, x, widths, seeds, progress=progress, prune=pruning)
     n = max(widths)
     probe = prune(build(dense_network, (INPUTS, *[n] * (dense_network.depth - 1), 1), 0), **pruning)
     results.console.print(applicability_table(applicability(probe, x), f"magnitude, width {n:,}, density {DENSITY:g}"))
@@ -118,16 +150,26 @@ def width_sweep_experiment(
 
 
 def three_block_experiment(
-    out: str | os.PathLike[str], widths: Sequence[int], seeds: int, *, console: Console | None = None
+    out: str | os.PathLike[str],
+    widths: Sequence[int],
+    seeds: int,
+    *,
+    console: Console | None = None,
+    progress: bool = True,
 ) -> dict[str, Dataset]:
     """Networks drawn from three-block (W, V) and (W, V, D) against their limits, trace and three entries.
 
-    The (W, V, D) networks are also held against (W, V), which must fail. Writes ``three-blocks-NAME.nc``.
+    The (W, V, D) networks are also held against (W, V), which must fail. Widths are kept as they finish. Writes
+    ``three-blocks-NAME.nc``.
     """
     results = results_in(out, console)
     x = gaussian_inputs()
     plain, drifting = three_block_network(), three_block_network(drift=True)
-    sweeps = {one: width_sweep(one, x, widths=widths, seeds=range(seeds)) for one in (plain, drifting)}
+    parts = Parts(results.folder, "three-blocks", {})
+    sweeps = {
+        one: kept_sweep(parts, name, one, x, widths, seeds, progress=progress)
+        for name, one in (("w-v", plain), ("w-v-d", drifting))
+    }
     found: dict[str, Dataset] = {}
     for name, title, drawn, theory in (
         ("w-v", "drawn from three-block (W, V), against (W, V)", plain, plain),
@@ -141,28 +183,49 @@ def three_block_experiment(
 
 
 def magnitude_gap_experiment(
-    out: str | os.PathLike[str], widths: Sequence[int], seeds: int, *, samples: int = 64, console: Console | None = None
+    out: str | os.PathLike[str],
+    widths: Sequence[int],
+    seeds: int,
+    *,
+    samples: int = 64,
+    console: Console | None = None,
+    progress: bool = True,
 ) -> dict[tuple[int, str], Dataset]:
     """ln gap magnitude - random at density 0.2, four hidden layers, 784 inputs, 10 outputs (THEORY §2).
 
     On handwritten digits interpolated to 28 x 28, and on normal inputs. The table says which layers were pruned; for
     "all layers, Glorot" weights are Glorot uniform and one threshold serves all layers, elsewhere they are N(0, 1)
-    with a threshold in each. Writes ``magnitude-gap-WIDTH-INPUTS.nc``. Returns the gaps by (width, inputs).
+    with a threshold in each. Writes ``magnitude-gap-WIDTH-INPUTS.nc``. Gaps are kept as they finish. Returns them by
+    (width, inputs).
     """
     results = results_in(out, console)
     inputs = {
         "digits": upsampled_digits(samples),
         "normal": np.random.default_rng(0).standard_normal((samples, 784)),
     }
-    found: dict[tuple[int, str], Dataset] = {}
-    for width in widths:
-        model = prune(dense((784, *[width] * 4, 10), [0, width]), "magnitude", DENSITY, scope="layer")
+
+    def tested(one: Mapping[str, Any]) -> Dataset:
+        model = prune(dense((784, *[one["width"]] * 4, 10), [0, one["width"]]), "magnitude", DENSITY, scope="layer")
+        return applicability(model, inputs["digits"])
+
+    def gaps(one: Mapping[str, Any]) -> Dataset:
+        counts = (784, *[one["width"]] * 4, 10)
+        return eigenvalue_gaps(inputs[one["inputs"]], widths=counts, density=DENSITY, seeds=range(seeds))
+
+    widths = list(whole_numbers("widths", widths, distinct=True))
+    parts = Parts(results.folder, "magnitude-gap", {"density": DENSITY, "samples": samples})
+    tests = parts.all(every({"width": widths}), tested, "the sign test", progress=progress)
+    described = every({"width": widths, "inputs": list(inputs), "seeds": [seeds]})
+    found = {}
+    for one, gap in zip(described, parts.all(described, gaps, progress=progress), strict=True):
+        coords = {name: gap[name] for name in ("setting", "quantity", "seed")}  # files do not keep their order
+        found[one["width"], one["inputs"]] = gap.assign_coords(coords)
+    for width, test in zip(widths, tests, strict=True):
         title = f"magnitude, width {width:,}, density {DENSITY:g}"
-        results.console.print(applicability_table(applicability(model, inputs["digits"]), title))
-        for name, x in inputs.items():
-            one = eigenvalue_gaps(x, widths=(784, *[width] * 4, 10), density=DENSITY, seeds=range(seeds))
-            table = gap_table(one, f"ln gap magnitude - random, width {width:,}, {name} inputs")
-            found[width, name] = results.finish(one, f"magnitude-gap-{width}-{name}", [table])
+        results.console.print(applicability_table(test, title))
+        for name in inputs:
+            table = gap_table(found[width, name], f"ln gap magnitude - random, width {width:,}, {name} inputs")
+            results.finish(found[width, name], f"magnitude-gap-{width}-{name}", [table])
     return found
 
 

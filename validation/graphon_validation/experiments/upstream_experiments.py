@@ -27,6 +27,7 @@ from graphon_validation.training.losses import Data
 
 BATCH, PROBES, HIDDEN = 200, 40, 3
 KINDS = ("without", "with", "own")
+QUICK: dict[str, Any] = {"densities": [0.2], "widths": [32], "seeds": 3, "positions": 32}
 
 
 def without_channel(network: Network) -> Network:
@@ -56,7 +57,7 @@ def upstream_experiment(
     source: str = "digits",
     device: str | None = None,
     console: Console | None = None,
-    progress: bool = False,
+    progress: bool = True,
 ) -> Dataset:
     """What the channel upstream adds to the trace of ``gt.saliency_network`` below its last hidden layer.
 

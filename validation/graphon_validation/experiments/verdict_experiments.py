@@ -46,6 +46,7 @@ RULES = (
 BATCH, PROBES, BLOCKS = 200, 100, 8
 KERNEL = 40  # of the probes, for traces
 STEPS, RATE, EVERY = 100, 0.005, 10  # of Adam on the whole batch, and between rewirings
+QUICK: dict[str, Any] = {"rules": ["random", "snip", "rigl"], "widths": [32, 64], "seeds": 1}
 CAUSES = ("none", "masks", "masks and training", "training")
 SHORT = {VERDICTS[0]: "(W, V)", VERDICTS[1]: "drift", VERDICTS[2]: "no limit"}
 
