@@ -44,7 +44,7 @@ BLOCKS = 8
 INIT = "he"
 SIDES = ("finite", "few", "limit")
 FIGURES = ("energy5", "energy10", "effective_rank", "gap", "decay")
-QUICK: dict[str, Any] = {"densities": [0.5, 0.1], "widths": [32], "samples": [60], "seeds": 2, "hidden": 2}
+QUICK: dict[str, Any] = {"densities": [0.5, 0.1], "widths": [32], "samples": [40], "seeds": 2, "hidden": 2}
 
 
 def spectrum_experiment(
