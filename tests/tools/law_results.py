@@ -213,7 +213,11 @@ def write_verdicts(store: Mapping[str, Any]) -> str:
         growth = ", ".join("none" if pair is None else _number(pair) for pair in one["growth"])
         lines.append(f"| {rule} | {' | '.join(cells)} | {cause} | {_number(one['factor'])} | {growth} |")
     tail = f"Density {found['density']:g}, {found['hidden']} hidden layers, {found['seeds']} networks each; growth is "
-    return "\n".join(lines) + f"\n\n{tail}that of gain - 1, ± its spread over networks."
+    said = [f"- {rule}: {one['reasons'][0]}." for rule, one in found["rules"].items() if one["reasons"]]
+    parts = ["\n".join(lines), f"{tail}that of gain - 1, ± its spread over networks."]
+    if said:
+        parts += ["What the verdict of two widths says of itself, of one network of each rule:", "\n".join(said)]
+    return "\n\n".join(parts)
 
 
 def _verdict(counts: Sequence[int]) -> str:

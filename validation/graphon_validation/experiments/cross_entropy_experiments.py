@@ -16,6 +16,7 @@ import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import share_kept, whole_number
 from graphon_theory.networks.network import Network
+from graphon_validation.experiments.contenders import called
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import cross_entropy_figure
 from graphon_validation.experiments.parts import Parts
@@ -134,7 +135,7 @@ def verdict(found: Dataset) -> str:
         worst = int(np.abs(off).argmax())
         inside = np.abs(off)[1:] <= np.maximum(spread, np.log1p(1e-6))[1:]
         texts.append(
-            f"{kind} {off[worst]:+.3f} at step {worst} (spread over networks {spread[worst]:.3f}; within it at "
+            f"{called(kind)} {off[worst]:+.3f} at step {worst} (spread over networks {spread[worst]:.3f}; within it at "
             f"{np.mean(inside):.0%} of the steps)"
         )
     return f"ln of loss over that of the limit, at most: {'; '.join(texts)}."
@@ -149,5 +150,5 @@ def cross_entropy_table(found: Dataset) -> Table:
     for kind in found.kind.values:
         one = found.sel(kind=kind).mean("seed")
         cells = (f"{float(one.loss.sel(step=step)):.3f} / {float(one.limit.sel(step=step)):.3f}" for step in steps)
-        table.add_row(str(kind), *cells, f"{float(one.changed):+.3f}", f"{float(one.trace):.3f}")
+        table.add_row(called(kind), *cells, f"{float(one.changed):+.3f}", f"{float(one.trace):.3f}")
     return table
