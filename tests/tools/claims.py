@@ -169,7 +169,7 @@ def write_spectrum(store: Figures) -> str:
 
 def write_training(store: Figures) -> str:
     parts = []
-    for kind in ("torch", "he", "he-rates"):
+    for kind in ("torch", "torch-rates", "he", "he-rates"):
         one = store.get(f"training-{kind}")
         if one is None:
             continue
