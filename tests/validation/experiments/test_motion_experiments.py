@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from xarray import Dataset
 
+import graphon_theory as gt
 from graphon_theory.data.files import load_dataset
-from graphon_theory.errors import InputError
+from graphon_theory.errors import ConvergenceError, InputError
 from graphon_validation.commands import main
+from graphon_validation.experiments import motion_experiments
 from graphon_validation.experiments.motion_experiments import compared, kernel_motion_experiment, verdict
 
 
@@ -34,6 +36,13 @@ def test_what_is_within_is_told_by_the_error() -> None:
     # one plain change of 0.13 is said within 2, one of 0.3 is not, and one that is not told from 0 does not count
     assert "2 of 3 settings; of 2 whose" in verdict(found)
     assert "errors 1 without allowance: said over measured 0.33 to 0.77" in verdict(found)
+
+
+def test_networks_that_do_not_learn_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(motion_experiments, "STEPS", 2)
+    x, y = motion_experiments.halves("wine")
+    with pytest.raises(ConvergenceError, match=r"2 of gradient descent leave more than 0\.1 of the loss"):
+        motion_experiments.measured_change(gt.Network([1.0, 1.0]), x, y, 16, 0)
 
 
 def test_refusals(tmp_path: Path) -> None:
