@@ -49,6 +49,17 @@ def test_keep_best_is_a_sort(scores: list[float], hidden: list[bool], cut: int, 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_keep_best_around_zero(dtype: torch.dtype, count: int) -> None:
+    least = float(torch.tensor(5e-324 if dtype is torch.float64 else 1e-45, dtype=dtype))
+    values = [0.0, least, -least, -0.0, -1.0]
+    masks, cut = keep_best([torch.tensor(values, dtype=dtype)], [torch.ones(5, dtype=torch.bool)], count)
+    order = sorted(values, reverse=True)
+    assert sorted((values[i] for i in masks[0].nonzero()[:, 0].tolist()), reverse=True) == order[:count]
+    assert (cut.threshold, cut.tied) == (order[count - 1], order.count(order[count - 1]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_keep_best_of_many(dtype: torch.dtype) -> None:
     rng = torch.Generator().manual_seed(0)
     scores = [torch.randn(40, 50, generator=rng, dtype=dtype), torch.randn(30, 40, generator=rng, dtype=dtype)]

@@ -35,6 +35,8 @@ LABELS = {
     "synflow": "SynFlow",
     "ntk_sap": "NTK-SAP",
     "imp": "iterative magnitude",
+    "set": "SET",
+    "rigl": "RigL",
 }
 
 

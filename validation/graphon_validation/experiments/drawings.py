@@ -267,8 +267,8 @@ def mask_path_figure(found: Dataset, path: Path) -> None:
     uneven, energy = figure.subplots(1, 2)
     for kind, style in zip(found.kind.values, LINES[1:], strict=False):
         one = found.sel(kind=kind).mean("seed")
-        uneven.plot(one.time, one.uneven.mean("layer"), marker="o", ms=4, label=str(kind), **style)
-        energy.plot(one.time, one.energy, "o-", ms=4, color=style["color"], label=str(kind))
+        uneven.plot(one.time, one.uneven.mean("layer"), marker="o", ms=4, label=called(kind), **style)
+        energy.plot(one.time, one.energy, "o-", ms=4, color=style["color"], label=called(kind))
         energy.plot(one.time, one.limit_energy, "--", lw=1, color=style["color"])
     uneven.axhline(1, color="black", lw=0.8)
     uneven.set(xlabel="share of rounds or steps", ylabel="unevenness over that of random masks", yscale="log")

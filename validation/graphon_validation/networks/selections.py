@@ -93,7 +93,9 @@ def _threshold(scores: Sequence[Tensor], candidates: Sequence[Tensor], count: in
             histogram += torch.bincount(digits, minlength=_BINS).cpu()
     digit, above = _bin(histogram, count)
     first = (digit - half) << shift
-    low, high = (_float_of(key, dtype) for key in (first, first + (1 << shift) - 1))
+    last = first + (1 << shift) - 1
+    last -= last == -1  # the key of -0.0, which is counted as 0.0
+    low, high = (_float_of(key, dtype) for key in (first, last))
     near = [
         values[(values >= low).logical_and_(values <= high).logical_and_(allowed)]
         for score, candidate in zip(scores, candidates, strict=True)
