@@ -245,10 +245,12 @@ def write_descent(store: Figures) -> str:
 
 
 def write_motion(store: Figures) -> str:
-    """A row for each data set, depth and variance, said / measured of the narrowest and widest networks."""
+    """A row for each data set, depth and variance, said / measured for each density and width."""
     one = store["kernel-motion"]
     widths = one["widths"]
-    densities = next(iter(next(iter(next(iter(one["said"].values())).values())).values()))
+    densities = one["said"]
+    for _ in range(3):  # the names within sets, depths and variances
+        densities = next(iter(densities.values()))
     heads = ["inputs, weight layers, variance", *(f"density {p}, n = {n:,}" for p in densities for n in widths)]
     lines = [
         [

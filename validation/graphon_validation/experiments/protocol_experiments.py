@@ -16,12 +16,12 @@ from graphon_theory.data.checks import whole_number, whole_numbers
 from graphon_theory.engine.limits import limit_kernel
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.parts import Parts
+from graphon_validation.experiments.sign_experiments import print_sign_tests
 from graphon_validation.experiments.summaries import results_in, shape_cell
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import PROTOCOLS, apply_protocol, law_network, mixture, theories
-from graphon_validation.studies.sign_tests import applicability, applicability_table
 from graphon_validation.studies.sweep_comparisons import compare
 from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
@@ -70,10 +70,6 @@ def protocol_experiment(
         model = dense((x.shape[1], *[width] * hidden, classes), [seed, width])
         return prune(model, method, density, train, layers=layers, rng=[seed, width, 1])
 
-    def tested(one: Mapping[str, Any]) -> Dataset:
-        other = None if one["other"] is None else network(one["other"], 0)
-        return applicability(network(one["width"], 0), probe, other=other)
-
     def make(one: Mapping[str, Any]) -> Dataset:
         width, seed = one["width"], one["seed"]
         model = network(width, seed)
@@ -95,10 +91,9 @@ def protocol_experiment(
         return Dataset({"ntk": (("kernel", "x", "x2"), values)}, {"kernel": list(kernels)})
 
     parts = Parts(results.folder, "protocols", {**attrs, "data": source})
-    # growth is told by the first width
-    pairs = [{"width": width, "other": widths[0] if width != widths[0] else None} for width in widths]
-    for width, test in zip(widths, parts.all(pairs, tested, "the sign test", progress=progress), strict=True):
-        results.console.print(applicability_table(test, f"{method}, width {width:,}, density {density:g}"))
+    print_sign_tests(
+        results, parts, widths, network, probe, f"{method}, width {{width}}, density {density:g}", progress=progress
+    )
     coords: dict[str, Sequence[Any]] = {"width": widths, "seed": range(whole_number("seeds", seeds))}
     measured = parts.over(coords, make, progress=progress).ntk.transpose("kernel", ...)
     data_of = {

@@ -16,12 +16,12 @@ from graphon_theory.data.checks import whole_numbers
 from graphon_theory.errors import InputError
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.parts import Parts
+from graphon_validation.experiments.sign_experiments import print_sign_tests
 from graphon_validation.experiments.summaries import energy, ratio_of_means, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
 from graphon_validation.studies.protocols import network_like, theories
-from graphon_validation.studies.sign_tests import applicability, applicability_table
 from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
@@ -79,10 +79,6 @@ def saliency_experiment(
         model = dense(counts(width), [seed, width], activation=activation, bias_variance=bias_variance)
         return prune(model, "snip", density, (batch, targets), loss=loss)
 
-    def tested(one: Mapping[str, Any]) -> Dataset:
-        other = None if one["other"] is None else network(one["other"], 0)
-        return applicability(network(one["width"], 0), probe, other=other)
-
     def make(one: Mapping[str, Any]) -> Dataset:
         width, seed = one["width"], one["seed"]
         model = network(width, seed)
@@ -110,10 +106,9 @@ def saliency_experiment(
         )
 
     parts = Parts(results.folder, "saliency", {**settings, "data": source})
-    # growth is told by the first width
-    pairs = [{"width": width, "other": widths[0] if width != widths[0] else None} for width in widths]
-    for width, test in zip(widths, parts.all(pairs, tested, "the sign test", progress=progress), strict=True):
-        results.console.print(applicability_table(test, f"SNIP, width {width:,}, density {density:g}"))
+    print_sign_tests(
+        results, parts, widths, network, probe, f"SNIP, width {{width}}, density {density:g}", progress=progress
+    )
     measured = parts.over({"width": widths, "seed": range(seeds)}, make, progress=progress)
     over = ("kind", "width", "seed")
     trace, shares = (np.ascontiguousarray(measured[name].transpose(*over).values) for name in ("trace", "energy"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
 
+from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import whole_number, whole_numbers
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.parts import Parts, every
-from graphon_validation.experiments.summaries import results_in
+from graphon_validation.experiments.summaries import Results, results_in
 from graphon_validation.networks.masked_mlps import MaskedMLP, dense
 from graphon_validation.pruning.pruners import prune
-from graphon_validation.studies.sign_tests import applicability, layer_signals
+from graphon_validation.studies.sign_tests import applicability, applicability_table, layer_signals
 from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
@@ -75,6 +76,30 @@ def sign_score_experiment(
             above, below = beyond(result[name].sel(width=width).values)
             table.add_row(f"{width:,}", f"{seeds * HIDDEN:,}", title, f"{above:.3%}", f"{below:.3%}")
     return results.finish(result, "sign-scores", [table])
+
+
+def print_sign_tests(
+    results: Results,
+    parts: Parts,
+    widths: Sequence[int],
+    network: Callable[[int, int], MaskedMLP],
+    probe: FloatArray,
+    of: str,
+    *,
+    progress: bool = True,
+) -> None:
+    """Print :func:`applicability` of the first ``network(width, seed)`` of every width, kept among ``parts``.
+
+    Growth is told by the first width. ``of`` names in the titles what was pruned how, {width} in it.
+    """
+
+    def tested(one: Mapping[str, Any]) -> Dataset:
+        other = None if one["other"] is None else network(one["other"], 0)
+        return applicability(network(one["width"], 0), probe, other=other)
+
+    pairs = [{"width": width, "other": widths[0] if width != widths[0] else None} for width in widths]
+    for width, test in zip(widths, parts.all(pairs, tested, "the sign test", progress=progress), strict=True):
+        results.console.print(applicability_table(test, of.format(width=f"{width:,}")))
 
 
 def beyond(scores: np.ndarray) -> tuple[float, float]:
