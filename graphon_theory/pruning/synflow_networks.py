@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice, pairwise
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import as_generator, axes_of, instance, share_kept, whole_number, whole_numbers
+from graphon_theory.data.checks import as_generator, axes_of, instance, share_kept, truth, whole_number, whole_numbers
 from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.errors import ConnectivityError, NetworkError, shown
 from graphon_theory.graphons.graphon import StepGraphon
@@ -29,6 +29,7 @@ from graphon_theory.values import Record
 
 _LAW = Normal()
 _FAR = 40.0  # no weight exceeds it: exp(-t^2 / 2) is 0
+_RARE = 8.5  # connections past this threshold, 2 Phi(-8.5) = 2e-17, are not counted
 _ROUNDS = 1_000
 _TOLERANCE = 1e-6  # of a threshold's logarithm, and nearly of the share kept
 _TIMES, _CHANGE = 8, 1e-3  # at most so often in a round, until the connections counted change by less
@@ -88,8 +89,11 @@ class _Ends:
         """The change of ``excess``: masks are what they are."""
         return 0.0
 
-    def share(self, thresholds: FloatArray) -> float:
-        return float((self.sizes > thresholds).mean())
+    def share(self, units: FloatArray) -> Callable[[float], float]:
+        left = self.sizes > self.thresholds
+        with np.errstate(divide="ignore"):
+            reach = np.sort(self.sizes[left] / units[left])
+        return lambda tau: 1 - (left.size - len(reach) + np.searchsorted(reach, tau, "right")) / left.size
 
     def up(self, below: FloatArray) -> FloatArray:
         return (self.sizes * (self.sizes > self.thresholds)) @ below / len(below)
@@ -97,9 +101,13 @@ class _Ends:
     def down(self, above: FloatArray) -> FloatArray:
         return above @ (self.sizes * (self.sizes > self.thresholds)) / len(above)
 
-    def connectivity(self, below: FloatArray, above: FloatArray) -> Connectivity:
+    def connectivity(self, below: FloatArray, above: FloatArray, rng: np.random.Generator | None) -> Connectivity:
         mask = self.sizes > self.thresholds
-        return Connectivity(StepGraphon(mask.astype(float)), StepGraphon(np.where(mask, self.sizes**2, 0.0)))
+        kept = np.where(mask, self.sizes, 0.0)
+        drift = None
+        if rng is not None:
+            drift = StepGraphon(math.sqrt(kept.shape[1]) * kept * (2.0 * rng.integers(2, size=kept.shape) - 1))
+        return Connectivity(StepGraphon(mask.astype(float)), StepGraphon(kept**2), drift)
 
 
 class _Between:
@@ -111,8 +119,15 @@ class _Between:
         self.rows = None if rng is None else _Fluctuations(positions, sending, rng)
         self.columns = None if rng is None else _Fluctuations(positions, receiving, rng)
 
-    def share(self, thresholds: FloatArray) -> float:
-        return float(_LAW.survival(thresholds).mean()) * self.excess
+    def share(self, units: FloatArray) -> Callable[[float], float]:
+        left = self.thresholds < _RARE
+        before, unit = self.thresholds[left], units[left]
+
+        def kept(tau: float) -> float:
+            with np.errstate(over="ignore"):
+                return float(_LAW.survival(np.maximum(before, tau * unit)).sum()) / left.size * self.excess
+
+        return kept
 
     def count(self, below: FloatArray, above: FloatArray) -> float:
         """Measure ``excess`` at these masses; its change."""
@@ -150,7 +165,8 @@ class _Between:
         rows = self.rows.tilts(power, self.thresholds, below)
         return rows[:, None] + self.columns.tilts(power, self.thresholds.T, above)
 
-    def connectivity(self, below: FloatArray, above: FloatArray) -> Connectivity:
+    def connectivity(self, below: FloatArray, above: FloatArray, rng: np.random.Generator | None) -> Connectivity:
+        """``rng`` is not used: signs are known at the ends alone."""
         mask = self.mask(below, above)
         return Connectivity(StepGraphon(mask), StepGraphon(np.where(mask > 0, self.variance(below, above), 0.0)))
 
@@ -270,20 +286,17 @@ class _Pruning:
         units = [total * count * _inverse(b, a) for count, b, a in zip(self.counts, above, below, strict=True)]
 
         before = [layer.thresholds for layer in self.layers]
-
-        def raised(tau: float) -> list[FloatArray]:
-            with np.errstate(over="ignore"):
-                return [np.maximum(t, np.minimum(tau * unit, _FAR)) for t, unit in zip(before, units, strict=True)]
+        shares = [layer.share(unit) for layer, unit in zip(self.layers, units, strict=True)]
 
         def kept(tau: float) -> float:
-            shares = [layer.share(t) for layer, t in zip(self.layers, raised(tau), strict=True)]
-            return float(np.dot(self.counts, shares) / self.counts.sum())
+            return float(np.dot(self.counts, [of(tau) for of in shares]) / self.counts.sum())
 
         for _ in range(_TIMES):
             now = functools.cache(kept)  # until connections are counted anew
             self.tau = solve_threshold(now, min(share, now(0.0)), _TOLERANCE, self.tau or 1.0)
-            for layer, thresholds in zip(self.layers, raised(self.tau), strict=True):
-                layer.thresholds = thresholds
+            for layer, thresholds, unit in zip(self.layers, before, units, strict=True):
+                with np.errstate(over="ignore"):
+                    layer.thresholds = np.maximum(thresholds, np.minimum(self.tau * unit, _FAR))
             if max(layer.count(a, b) for layer, a, b in zip(self.layers, below, above, strict=True)) < _CHANGE:
                 break
         return below, above
@@ -313,6 +326,7 @@ def synflow_network(
     *,
     rounds: int = 100,
     positions: int = 256,
+    signs: bool = False,
     rng: np.random.Generator | int = 0,
 ) -> SynFlowNetwork:
     """The network that SynFlow's rounds leave of a dense one, at these widths (THEORY §14; Tanaka et al., 2020).
@@ -344,6 +358,11 @@ def synflow_network(
         rounds: R, as in ``gv.prune(model, "synflow", density, rounds=R)``; 1 prunes once.
         positions: units drawn per hidden layer, whatever the widths. Means over them err like positions^(-1/2), and the
             kernel with them; time grows like rounds * positions^2.
+        signs: whether a position of the first hidden layer knows the signs of its weights too, drawn at random:
+            D = sqrt(d) w there, V - D^2/d = 0. Without them the kernel is the mean over signs. At low densities few
+            units are alive (40 of 512 with 784 inputs at density .03), and the kernel of one network is a sum over
+            these: its largest eigenvalues hold more than those of the mean. ``positions`` = n with signs fluctuates
+            like one network.
         rng: a Generator or a seed, for weights at the ends and for deviations.
 
     Returns a Network for :func:`limit_kernel` and ``gv.build``, with the ``amplification`` of the rounds as an
@@ -357,14 +376,16 @@ def synflow_network(
     ConnectivityError for a density outside (0, 1], or one at which no path is left.
     """
     counts = _checked(network, density, widths, rounds, positions)
+    truth("signs", signs)
     generator = as_generator(rng)
     shares = [float(density) ** (number / rounds) for number in range(1, rounds + 1)]
     pruning = _Pruning(counts, positions, generator, even=math.isinf(max(counts)))
     for share in shares if density < 1 else ():
         pruning.prune(share)
     below, above = pruning.flows()
-    layers = [layer.connectivity(a, b) for layer, a, b in zip(pruning.layers, below, above, strict=True)]
     amplification = _amplification(counts, shares, generator)
+    told = [generator if signs else None, *[None] * (len(pruning.layers) - 1)]
+    layers = [layer.connectivity(a, b, by) for layer, a, b, by in zip(pruning.layers, below, above, told, strict=True)]
     made = network.with_layers(layers)
     return SynFlowNetwork(amplification=amplification, **{one.name: getattr(made, one.name) for one in fields(made)})
 

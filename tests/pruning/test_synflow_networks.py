@@ -117,6 +117,41 @@ def test_the_result_is_a_network_that_knows_its_rounds() -> None:
     assert gt.limit_kernel(network, np.eye(6)).ntk.shape == (3, 6, 6)
 
 
+def test_signs_are_those_of_the_weights_from_the_inputs() -> None:
+    plain, told = (
+        gt.synflow_network(DENSE, 0.2, WIDTHS, rounds=3, positions=64, rng=5, signs=signs) for signs in (False, True)
+    )
+    assert told.layers[1:] == plain.layers[1:]
+    first, known = plain.layers[0], told.layers[0]
+    assert (known.mask, known.variance) == (first.mask, first.variance)
+    assert isinstance(known.drift, gt.StepGraphon)
+    assert isinstance(known.variance, gt.StepGraphon)
+    np.testing.assert_allclose(known.drift.values**2, 6 * known.variance.values, rtol=1e-14)
+    up, kept = int((known.drift.values > 0).sum()), int(values(known).sum())
+    assert abs(up - kept / 2) < 4 * math.sqrt(kept) / 2
+    # one unit that hears one input has it, or nothing
+    alone = gt.synflow_network(gt.Network([1.0, 1.0]), 1.0, (1, 8, 1), positions=1, signs=True)
+    pair = gt.limit_kernel(alone, np.array([[1.0], [-1.0]])).nngp.values
+    assert sorted(np.diag(pair) > 0) == [False, True]
+
+
+def test_without_signs_the_kernel_is_the_mean_over_them() -> None:
+    x = np.random.default_rng(1).normal(size=(5, 60))
+    dense, widths = gt.Network([1.0] * 3, outputs=3), (60, 64, 64, 3)
+    plain = gt.limit_kernel(gt.synflow_network(dense, 0.3, widths, rounds=3, positions=64), x).ntk.values
+    law = gt.synflow_network(dense, 0.3, widths, rounds=3, positions=64, signs=True)
+    first, rng = law.layers[0], np.random.default_rng(2)
+    assert isinstance(first.drift, gt.StepGraphon)
+    drawn = []
+    for _ in range(40):
+        signs = 2.0 * rng.integers(2, size=values(first).shape) - 1
+        drift = gt.StepGraphon(first.drift.values * signs)
+        layers = [gt.Connectivity(first.mask, first.variance, drift), *law.layers[1:]]
+        drawn.append(gt.limit_kernel(law.with_layers(layers), x).ntk.values)
+    error = np.std(drawn, 0, ddof=1) / math.sqrt(len(drawn))
+    assert np.abs((np.mean(drawn, 0) - plain) / error).max() < 4
+
+
 def test_full_density_is_the_dense_network() -> None:
     network = gt.synflow_network(DENSE, 1.0, WIDTHS, positions=8)
     assert all((values(layer) == 1).all() for layer in network.layers)
@@ -173,6 +208,7 @@ def test_fluctuations_are_those_of_drawn_weights(power: int) -> None:
         ({"rounds": 0}, "rounds: expected"),
         ({"rounds": 2.5}, "rounds: expected"),
         ({"positions": 0}, "positions: expected a positive whole number, got 0"),
+        ({"signs": 1}, "signs: expected"),
         ({"rng": "seed"}, "rng: expected a numpy Generator or a seed"),
     ],
 )

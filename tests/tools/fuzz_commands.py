@@ -246,7 +246,7 @@ def _of_experiments() -> list[Entry]:
             images,
         ),
         "synflow-law": (
-            {"--densities": "0.5", "--rounds": "2", "--hidden": "2", "--inputs": "64", "--positions": "8"},
+            {"--densities": "0.5", "--rounds": "2", "--hidden": "2", "--inputs": "64"},
             {},
         ),
         "mask-convergence": (

@@ -239,6 +239,7 @@ def structures() -> Entries:
             "widths": [2, 40, 40, 1],
             "rounds": 2,
             "positions": 8,
+            "signs": True,
             "rng": 0,
         },
     )

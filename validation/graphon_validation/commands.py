@@ -164,7 +164,6 @@ def _parser() -> argparse.ArgumentParser:
     synflow.add_argument("--rounds", type=int, nargs="+", default=[10, 30, 100])
     synflow.add_argument("--hidden", type=int, nargs="+", default=[2, 4], help="hidden layers")
     synflow.add_argument("--inputs", type=int, nargs="+", default=[64, 784])
-    synflow.add_argument("--positions", type=int, default=256, help="units drawn per hidden layer")
     synflow.add_argument("--device", help="where masks are pruned, such as cuda")
     synflow.add_argument("--finished", action="store_true", help="gather what is complete in the folder, and no more")
 
@@ -362,7 +361,7 @@ def _saliency(chosen: argparse.Namespace) -> None:
 
 
 def _synflow_law(chosen: argparse.Namespace) -> None:
-    names = ("widths", "seeds", "densities", "rounds", "hidden", "inputs", "positions", "device", "finished")
+    names = ("widths", "seeds", "densities", "rounds", "hidden", "inputs", "device", "finished")
     options = _options(chosen, *names, quick=synflow_experiments.QUICK)
     synflow_experiments.synflow_law_experiment(chosen.out, **options)
 

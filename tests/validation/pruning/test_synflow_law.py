@@ -101,7 +101,7 @@ def test_blocks_by_label() -> None:
 
 @pytest.mark.slow
 def test_an_experiment_goes_on_where_it_was(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"densities": [0.3], "rounds": [2], "positions": 32, "outputs": 3, "progress": False}
+    options: dict[str, Any] = {"densities": [0.3], "rounds": [2], "outputs": 3, "progress": False}
     first = synflow_law_experiment(tmp_path, [24], 3, hidden=[1], inputs=[6], **options)
     both = synflow_law_experiment(tmp_path, [24], 3, hidden=[1, 2], inputs=[6], **options)
     assert both.sizes["layer"] == 3

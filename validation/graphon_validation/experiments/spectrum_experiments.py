@@ -149,7 +149,7 @@ def _sampled_law(model: MaskedMLP, method: str, density: float, batch: Data, rou
     """The law of SNIP or SynFlow for a dense network's widths, with positions drawn."""
     plain, widths = Network([1.0] * len(model.linears), outputs=model.widths[-1]), model.widths
     if method == "synflow":
-        own = {} if rounds is None else {"rounds": rounds}
+        own: dict[str, Any] = {} if rounds is None else {"rounds": rounds}
         law: Network = gt.synflow_network(plain, density, widths, positions=POSITIONS, rng=0, **own)
     else:
         law = gt.saliency_network(plain, *batch, density, widths, positions=POSITIONS, rng=0)

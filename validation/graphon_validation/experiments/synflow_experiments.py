@@ -36,9 +36,8 @@ QUICK: dict[str, Any] = {
     "rounds": [10],
     "hidden": [2],
     "inputs": [64],
-    "positions": 128,
 }
-KINDS = ("own", "law", "(W, V)")
+KINDS = ("own", "law", "(W, V)", "over signs")
 GROUPS = 3  # of units by label, of the blocks of W that are compared
 MASK_FIGURES = ("kept", "inner", "row_spread", "column_spread", "alive")
 KERNEL_FIGURES = ("trace", "energy")
@@ -54,7 +53,6 @@ def synflow_law_experiment(
     hidden: Sequence[int] = (2, 4),
     inputs: Sequence[int] = (64, 784),
     outputs: int = 10,
-    positions: int = 256,
     device: str | None = None,
     finished: bool = False,
     console: Console | None = None,
@@ -62,18 +60,20 @@ def synflow_law_experiment(
 ) -> Dataset:
     """SynFlow-pruned ReLU networks beside ``gt.synflow_network`` drawn as often: their masks, and their kernels.
 
-    Kernels are those of 40 inputs: digits where ``inputs`` is 64, else standard normal ones. (W, V) of every network's
-    own masks, by blocks of units with input rows as positions, stands beside: where it is off, no law of W and V is
-    due to be right. Networks are drawn on the CPU and pruned on ``device``. Pairs of a network and a law are kept as
-    they finish, and several processes may share a folder; ``finished``: gather the settings that are complete there,
-    and compute nothing. Prints a table per setting, writes ``synflow-law.nc``.
+    Kernels are those of 40 inputs: digits where ``inputs`` is 64, else standard normal ones. Laws have a position per
+    unit, and the signs of the weights from the inputs, so that their kernels fluctuate like those of networks; "over
+    signs" is what they are without. (W, V) of every network's own masks, by blocks of units with input rows and new
+    signs as positions, stands beside: where it is off, no law of W and V is due to be right. Networks are drawn on the
+    CPU and pruned on ``device``. Pairs of a network and a law are kept as they finish, and several processes may share
+    a folder; ``finished``: gather the settings that are complete there, and compute nothing. Prints a table per
+    setting, writes ``synflow-law.nc``.
 
     Returns a Dataset over "setting" (coordinates ``inputs``, ``hidden``, ``width``, ``density``, ``rounds``), "kind"
     and "seed": by "layer" ``kept`` (density), ``inner`` (density between units that are alive), ``row_spread`` and
     ``column_spread`` (deviation over mean of the degrees of these) and ``alive`` (share of the units that it leads to),
     ``block`` ("layer", "receiving", "sending"), the density between thirds of the hidden units, which are sorted by
     what they receive from the layer below a sender and send above a receiver, NaN beyond a network's depth, for
-    "(W, V)" and, of blocks, at both ends; ``trace``, ``energy`` (share of the top ten).
+    the other kinds and, of blocks, at both ends; ``trace``, ``energy`` (share of the top ten).
 
     Raises InputError for fewer than 3 seeds, and where nothing is finished.
     """
@@ -81,31 +81,35 @@ def synflow_law_experiment(
     if seeds < 3:
         raise InputError(f"seeds: expected at least 3, got {seeds}.")
     over = {"inputs": inputs, "hidden": hidden, "width": widths, "density": densities, "rounds": rounds}
-    parts = Parts(results.folder, "synflow-law", {"positions": positions, "outputs": outputs})
+    parts = Parts(results.folder, "synflow-law", {"outputs": outputs})
     settings = every(over)
     if finished:
         settings = [one for one in settings if all(parts.path({**one, "seed": seed}).exists() for seed in range(seeds))]
         if not settings:
             raise InputError(f"finished: no setting is complete in {out}; run them first.")
     pairs = [{**one, "seed": seed} for one in settings for seed in range(seeds)]
-    made = parts.all(pairs, lambda one: _pair(one, outputs, positions, device), progress=progress)
+    made = parts.all(pairs, lambda one: _pair(one, outputs, device), progress=progress)
     deepest = max(one["hidden"] for one in settings) + 1
     made = [one.reindex(layer=range(1, deepest + 1)) for one in made]
     each = [xarray.concat(made[i : i + seeds], "seed") for i in range(0, len(made), seeds)]
     found = xarray.concat(each, "setting").transpose("setting", "kind", "seed", ...)
     found = found.assign_coords({name: ("setting", [one[name] for one in settings]) for name in over})
-    found.attrs = {"positions": positions, "outputs": outputs}
+    found.attrs = {"outputs": outputs}
     return results.finish(found, "synflow-law", [_table(found.isel(setting=k)) for k in range(len(settings))])
 
 
-def _pair(one: Mapping[str, Any], outputs: int, positions: int, device: str | None) -> Dataset:
+def _pair(one: Mapping[str, Any], outputs: int, device: str | None) -> Dataset:
     """A network that is drawn and pruned, and a law, with this seed."""
     counts = (one["inputs"], *[one["width"]] * one["hidden"], outputs)
     plain = Network([1.0] * (len(counts) - 1), outputs=outputs)
     x, seed = digits()[0][:PROBES], one["seed"]
     if x.shape[1] != one["inputs"]:
         x = np.random.default_rng(0).normal(size=(PROBES, one["inputs"]))
-    law = gt.synflow_network(plain, one["density"], counts, rounds=one["rounds"], positions=positions, rng=seed)
+    law = gt.synflow_network(
+        plain, one["density"], counts, rounds=one["rounds"], positions=one["width"], signs=True, rng=seed
+    )
+    first, *others = law.layers
+    over = law.with_layers([gt.Connectivity(first.mask, first.variance), *others])
     model = dense(counts, [seed, one["width"]], dtype=torch.float32)
     model = prune(model.to(device), "synflow", one["density"], rounds=one["rounds"])
     estimated = theories(model, blocks=BLOCKS, names=["(W, V)"], input_rows=True, starts=1)["(W, V)"]
@@ -116,7 +120,7 @@ def _pair(one: Mapping[str, Any], outputs: int, positions: int, device: str | No
         masks[:, k] = mask_figures(drawn, counts)
         blocks[k, 1:-1] = label_blocks(drawn)
     kernels = []
-    for kernel in empirical_kernel(model.double(), x), gt.limit_kernel(law, x), gt.limit_kernel(estimated, x):
+    for kernel in empirical_kernel(model.double(), x), *[gt.limit_kernel(of, x) for of in (law, estimated, over)]:
         values = kernel.ntk.mean("output").values
         kernels.append((np.trace(values), energy(values, TOP)))
     variables: Variables = {name: (("kind", "layer"), values) for name, values in zip(MASK_FIGURES, masks, strict=True)}
@@ -180,7 +184,7 @@ def _table(one: Dataset) -> Table:
         apart = np.abs(own - law).max((1, 2)) / own.mean((1, 2))
         of = "blocks by label, largest difference over the density"
         table.add_row(of, ", ".join(f"{part:.2f}" for part in apart))
-    own, law, plain = one.trace.values
+    own, law, plain = one.trace.values[:3]
     for name, other in (("law", law), ("(W, V)", plain)):
         table.add_row(f"trace, own / {name}", _ratio(own, other))
     shares = zip(KINDS, mean.energy.values, strict=True)
