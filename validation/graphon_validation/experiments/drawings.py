@@ -13,6 +13,13 @@ from graphon_theory.plots.styles import LINES, SEQUENTIAL, styled
 from graphon_validation.experiments.contenders import called
 
 _OWN, _OTHER = "#D55E00", "#7F7F7F"  # of what is designed, and of the rest
+_STYLED = ("dense", "random", "magnitude", "snip", "synflow", "grasp", "ntk_sap", "erk")
+_LIKE = {"imp": "magnitude", "set": "ntk_sap", "rigl": "snip"}  # in figures of masks in time
+
+
+def line_of(method: Any) -> dict[str, Any]:
+    """How a method's line looks, the same in all figures."""
+    return LINES[_STYLED.index(_LIKE.get(str(method), str(method)))]
 
 
 @styled
@@ -94,7 +101,8 @@ def spectrum_figure(found: Dataset, path: Path) -> None:
     figure = Figure(figsize=(11.5, 3.8), layout="constrained")
     energy, beside, modes = figure.subplots(1, 3)
     first, density = found.isel(width=0), float(found.density[len(found.density) // 2])
-    for name, style in zip(found.pruning.values, LINES[1:], strict=False):
+    for name in found.pruning.values:
+        style = line_of(name)
         label = called(name)
         for k in range(found.sizes["width"]):
             own = found.sel(pruning=name, side="finite").isel(width=k).energy5
@@ -139,7 +147,8 @@ def training_figure(found: Dataset, path: Path) -> None:
     figure = Figure(figsize=(3 * len(rates) + 3.2, 3.2), layout="constrained")
     *panels, last = figure.subplots(1, len(rates) + 1)
     least = float(found.density.min())
-    for name, style in zip(found.pruning.values, LINES, strict=False):
+    for name in found.pruning.values:
+        style = line_of(name)
         label = called(name)
         for axes, rate in zip(panels, rates, strict=True):
             curve = one.sel(pruning=name, rate=rate, density=least)
@@ -149,8 +158,8 @@ def training_figure(found: Dataset, path: Path) -> None:
     if "dense" in found:
         uncut = found.dense.sel(width=found.width.values.max()).mean("seed")
         for axes, rate in zip(panels, rates, strict=True):
-            axes.loglog(uncut.step[1:], uncut.sel(rate=rate)[1:], color="#999999", lw=1, label="dense")
-        last.axhline(float(uncut.sel(rate=rates[0])[-1]), color="#999999", lw=1)
+            axes.loglog(uncut.step[1:], uncut.sel(rate=rate)[1:], lw=1, label="dense", **line_of("dense"))
+        last.axhline(float(uncut.sel(rate=rates[0])[-1]), lw=1, **line_of("dense"))
     panels[0].set(ylabel="loss")
     panels[0].legend(fontsize=7)
     _over_densities(last, found)
@@ -198,7 +207,8 @@ def descent_figure(found: Dataset, path: Path) -> None:
     figure = Figure(figsize=(3.6 * found.sizes["scale"] + 0.4, 3.6), layout="constrained")
     panels = figure.subplots(1, found.sizes["scale"], sharey=True, squeeze=False)[0]
     for axes, scale in zip(panels, found.scale.values, strict=True):
-        for name, style in zip(found.pruning.values, LINES[1:], strict=False):
+        for name in found.pruning.values:
+            style = line_of(name)
             one = found.sel(pruning=name, scale=scale).mean("seed")
             label = f"{called(name)}: {float(one.said):.2g} said, {float(one.changed):.2g}"
             axes.semilogy(one.step, one.loss, color=style["color"], lw=1.6, label=label)
@@ -265,7 +275,8 @@ def mask_path_figure(found: Dataset, path: Path) -> None:
 
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     uneven, energy = figure.subplots(1, 2)
-    for kind, style in zip(found.kind.values, LINES[1:], strict=False):
+    for kind in found.kind.values:
+        style = line_of(kind)
         one = found.sel(kind=kind).mean("seed")
         uneven.plot(one.time, one.uneven.mean("layer"), marker="o", ms=4, label=called(kind), **style)
         energy.plot(one.time, one.energy, "o-", ms=4, color=style["color"], label=called(kind))

@@ -8,8 +8,9 @@ import numpy as np
 from xarray import Dataset
 
 from graphon_theory.plots.choices import save_figure
-from graphon_theory.plots.styles import LINES, SEQUENTIAL, styled
+from graphon_theory.plots.styles import SEQUENTIAL, styled
 from graphon_validation.experiments.contenders import called
+from graphon_validation.experiments.drawings import line_of
 
 
 @styled
@@ -57,7 +58,8 @@ def mask_distance_figure(found: Dataset, path: Path) -> None:
         one = found.isel(setting=np.flatnonzero(found.density.values == density))
         below = np.flatnonzero(one.width.values < one.width.values.max())
         widths = one.width.values[below]
-        for name, style in zip(found.pruning.values, LINES[1:], strict=False):
+        for name in found.pruning.values:
+            style = line_of(name)
             own = one.sel(pruning=name).isel(setting=below).mean("layer")
             label = called(name)
             axes.loglog(widths, own.distance.mean("seed"), marker="o", ms=4, label=label, **style)

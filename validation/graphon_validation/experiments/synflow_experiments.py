@@ -184,8 +184,8 @@ def _table(one: Dataset) -> Table:
         apart = np.abs(own - law).max((1, 2)) / own.mean((1, 2))
         of = "blocks by label, largest difference over the density"
         table.add_row(of, ", ".join(f"{part:.2f}" for part in apart))
-    own, law, plain = one.trace.values[:3]
-    for name, other in (("law", law), ("(W, V)", plain)):
+    own, law, plain, over = one.trace.values
+    for name, other in (("law", law), ("law over signs", over), ("(W, V)", plain)):
         table.add_row(f"trace, own / {name}", _ratio(own, other))
     shares = zip(KINDS, mean.energy.values, strict=True)
     table.add_row("top-10 energy", ", ".join(f"{kind} {share:.3f}" for kind, share in shares))
