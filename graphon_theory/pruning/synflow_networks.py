@@ -90,10 +90,11 @@ class _Ends:
         return 0.0
 
     def share(self, units: FloatArray) -> Callable[[float], float]:
+        """What is left where thresholds rise to tau * units, as a function of tau."""
         left = self.sizes > self.thresholds
         with np.errstate(divide="ignore"):
             reach = np.sort(self.sizes[left] / units[left])
-        return lambda tau: 1 - (left.size - len(reach) + np.searchsorted(reach, tau, "right")) / left.size
+        return lambda tau: float(len(reach) - np.searchsorted(reach, tau, "right")) / left.size
 
     def up(self, below: FloatArray) -> FloatArray:
         return (self.sizes * (self.sizes > self.thresholds)) @ below / len(below)
@@ -120,6 +121,7 @@ class _Between:
         self.columns = None if rng is None else _Fluctuations(positions, receiving, rng)
 
     def share(self, units: FloatArray) -> Callable[[float], float]:
+        """What is left where thresholds rise to tau * units, as a function of tau and of ``excess`` as it is then."""
         left = self.thresholds < _RARE
         before, unit = self.thresholds[left], units[left]
 
