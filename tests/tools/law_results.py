@@ -43,11 +43,12 @@ def read_synflow(found: Dataset) -> dict[str, Any]:
         score = apart.mean("seed") / (apart.std("seed", ddof=1) / apart.sizes["seed"] ** 0.5)
         sizes = np.abs(score.values[1 : layers - 1])
         row["block_score"] = float(np.median(sizes[np.isfinite(sizes)])) if np.isfinite(sizes).any() else None
-        own, law, plain = (one.trace.sel(kind=kind) for kind in ("own", "law", "(W, V)"))
+        # the law's mean over signs is that of its draws, and fluctuates less
+        own, law, plain = (one.trace.sel(kind=kind) for kind in ("own", "over signs", "(W, V)"))
         row["trace"], row["plain"] = _ratio(own, law), _ratio(own, plain)
-        row["energy"] = mean.energy.sel(kind=["own", "law", "(W, V)"]).values.tolist()
+        row["energy"] = mean.energy.sel(kind=["own", "law", "(W, V)", "over signs"]).values.tolist()
         settings.append(row)
-    return {"seeds": found.sizes["seed"], "positions": found.attrs["positions"], "settings": settings}
+    return {"seeds": found.sizes["seed"], "settings": settings}
 
 
 def read_upstream(found: Dataset) -> dict[str, Any]:
@@ -144,7 +145,8 @@ def write_synflow(store: Mapping[str, Any]) -> str:
                 cells.append("")
                 continue
             energy = row["energy"]
-            cells.append(f"{_number(row['trace'])} ({_number(row['plain'])}); {energy[1] - energy[0]:+.3f}")
+            apart = [energy[k] - energy[0] for k in (1, 3)]
+            cells.append(f"{_number(row['trace'])} ({_number(row['plain'])}); {apart[0]:+.3f} ({apart[1]:+.3f})")
         traces.append(f"| {key[0]}, {key[1]}, {key[2]}, {key[3]:g} | {' | '.join(cells)} |")
     sound = [row for row in rows if _close(row["plain"], row["energy"][2] - row["energy"][0])]
     good = [row for row in sound if _close(row["trace"], row["energy"][1] - row["energy"][0])]
@@ -195,7 +197,28 @@ def write_snip(store: Mapping[str, Any]) -> str:
             f"{' | '.join([*cells, *layers, _number(row['square'])])} |"
         )
     seeds = sorted({one["seeds"] for one in found})
-    return "\n".join(lines) + f"\n\n{' or '.join(map(str, seeds))} networks and limits each."
+    parts = ["\n".join(lines), f"{' or '.join(map(str, seeds))} networks and limits each."]
+    fits = [fit for one in found for fit in _over_widths(one)]
+    if fits:
+        parts.append(f"All layers, with, as 1 + c / n (least squares by the errors): {'; '.join(fits)}.")
+    return "\n\n".join(parts)
+
+
+def _over_widths(one: Mapping[str, Any]) -> list[str]:
+    """What own trace over limit is due to width, of every density at which several widths were run."""
+    fits = []
+    for density in sorted({row["density"] for row in one["rows"]}, reverse=True):
+        rows = [row for row in one["rows"] if row["density"] == density]
+        if len(rows) < 3:
+            continue
+        n = np.array([row["width"] for row in rows], float)
+        ratio, error = np.array([row["whole_with"] for row in rows]).T
+        weight = np.sum((n * error) ** -2.0)
+        c = np.sum((ratio - 1) / (n * error**2)) / weight
+        square = np.sum(((ratio - 1 - c / n) / error) ** 2)
+        widths = f"{n.min():,.0f} to {n.max():,.0f}"
+        fits.append(f"{one['data']} at {density:g} c = {c:.0f} ± {weight**-0.5:.0f} (χ² {square:.1f}, n = {widths})")
+    return fits
 
 
 def write_verdicts(store: Mapping[str, Any]) -> str:
