@@ -1,6 +1,7 @@
 """The papers' claims beside what is stored: one row each in docs/results/claims.toml, written into docs/results.md.
 
-A row names what is claimed and the published figure, what networks and limits gave here, a verdict and the command.
+A row names what is claimed and the published figure, what networks and limits gave here, a verdict and the command
+(or several, with "; " between).
 Numbers of ours are never typed: ``{NAME/KEY/KEY|FORMAT}`` is replaced by what docs/results/NAME.json holds there, a
 list by its numbers with spaces between; ``{NAME/KEY - NAME/KEY|FORMAT}`` by the difference.
 """
@@ -87,7 +88,7 @@ def write_claims(store: Figures) -> str:
             said = answered(store, row)
             cells = (said[name] for name in ("claim", "published", "finite", "limit"))
             table.append(f"| {' | '.join(cells)} | *{said['verdict']}*{': ' + said['why'] if said['why'] else ''} |")
-            commands.append(f"`{row['command']}`")
+            commands += [f"`{command}`" for command in row["command"].split("; ")]
         parts += ["\n".join(table), "; ".join(dict.fromkeys(commands))]
     return "\n\n".join(parts)
 

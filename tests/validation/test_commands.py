@@ -19,7 +19,7 @@ from graphon_validation import commands
         (["descent", "--widths", "8", "9"], "--widths: descent takes one width, got [8, 9]"),
         (["synflow-law", "--rounds", "0"], "--rounds: expected a whole number from 1 to 1,000,000, got 0"),
         (["synflow-law", "--inputs", "64", "64"], "--inputs: expected different integers, got [64, 64]"),
-        (["synflow-law", "--positions", "2000000"], "--positions: expected a whole number from 1 to 1,000,000"),
+        (["upstream", "--positions", "2000000"], "--positions: expected a whole number from 1 to 1,000,000"),
         (["sign-test", "--hidden", "2", "-1"], "--hidden: expected a whole number from 1 to 1,000, got -1"),
         (["upstream", "--hidden", "2000"], "--hidden: expected a whole number from 1 to 1,000, got 2000"),
         (["mask-convergence", "--bins", "-3"], "--bins: expected a whole number from 1 to 1,000,000, got -3"),
