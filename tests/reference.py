@@ -81,11 +81,11 @@ class Duals:
 
 def _centred(name: str, form: Callable[[Arithmetic, Pair], tuple[Any, Any]]) -> Duals:
     def mean(a: Arithmetic, mu: Any, q: Any) -> Any:
-        raise NotImplementedError(f"{name}: the closed form is centred; use quadrature_duals with drift")
+        raise ValueError(f"{name}: the closed form is centred; use quadrature_duals with drift")
 
     def pair(a: Arithmetic, mu1: Any, mu2: Any, q: Pair) -> tuple[Any, Any]:
         if mu1 != 0 or mu2 != 0:
-            raise NotImplementedError(f"{name}: the closed form is centred; use quadrature_duals with drift")
+            raise ValueError(f"{name}: the closed form is centred; use quadrature_duals with drift")
         return form(a, q)
 
     return Duals(mean, pair)

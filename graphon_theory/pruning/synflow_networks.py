@@ -102,13 +102,14 @@ class _Ends:
     def down(self, above: FloatArray) -> FloatArray:
         return above @ (self.sizes * (self.sizes > self.thresholds)) / len(above)
 
-    def connectivity(self, below: FloatArray, above: FloatArray, rng: np.random.Generator | None) -> Connectivity:
+    def connectivity(self, below: FloatArray, above: FloatArray) -> Connectivity:
         mask = self.sizes > self.thresholds
-        kept = np.where(mask, self.sizes, 0.0)
-        drift = None
-        if rng is not None:
-            drift = StepGraphon(math.sqrt(kept.shape[1]) * kept * (2.0 * rng.integers(2, size=kept.shape) - 1))
-        return Connectivity(StepGraphon(mask.astype(float)), StepGraphon(kept**2), drift)
+        return Connectivity(StepGraphon(mask.astype(float)), StepGraphon(np.where(mask, self.sizes**2, 0.0)))
+
+    def drift(self, rng: np.random.Generator) -> StepGraphon:
+        """D = sqrt(n_in) w, with signs drawn for the weights that are kept."""
+        kept = np.where(self.sizes > self.thresholds, self.sizes, 0.0)
+        return StepGraphon(math.sqrt(kept.shape[1]) * kept * (2.0 * rng.integers(2, size=kept.shape) - 1))
 
 
 class _Between:
@@ -167,8 +168,7 @@ class _Between:
         rows = self.rows.tilts(power, self.thresholds, below)
         return rows[:, None] + self.columns.tilts(power, self.thresholds.T, above)
 
-    def connectivity(self, below: FloatArray, above: FloatArray, rng: np.random.Generator | None) -> Connectivity:
-        """``rng`` is not used: signs are known at the ends alone."""
+    def connectivity(self, below: FloatArray, above: FloatArray) -> Connectivity:
         mask = self.mask(below, above)
         return Connectivity(StepGraphon(mask), StepGraphon(np.where(mask > 0, self.variance(below, above), 0.0)))
 
@@ -385,9 +385,12 @@ def synflow_network(
     for share in shares if density < 1 else ():
         pruning.prune(share)
     below, above = pruning.flows()
+    layers = [layer.connectivity(a, b) for layer, a, b in zip(pruning.layers, below, above, strict=True)]
     amplification = _amplification(counts, shares, generator)
-    told = [generator if signs else None, *[None] * (len(pruning.layers) - 1)]
-    layers = [layer.connectivity(a, b, by) for layer, a, b, by in zip(pruning.layers, below, above, told, strict=True)]
+    if signs:
+        first = pruning.layers[0]
+        assert isinstance(first, _Ends)
+        layers[0] = Connectivity(layers[0].mask, layers[0].variance, first.drift(generator))
     made = network.with_layers(layers)
     return SynFlowNetwork(amplification=amplification, **{one.name: getattr(made, one.name) for one in fields(made)})
 

@@ -13,13 +13,14 @@ from graphon_theory.plots.styles import LINES, SEQUENTIAL, styled
 from graphon_validation.experiments.contenders import called
 
 _OWN, _OTHER = "#D55E00", "#7F7F7F"  # of what is designed, and of the rest
-_STYLED = ("dense", "random", "magnitude", "snip", "synflow", "grasp", "ntk_sap", "erk")
-_LIKE = {"imp": "magnitude", "set": "ntk_sap", "rigl": "snip"}  # in figures of masks in time
+# places in LINES; masks in time share those of methods that are not in their figure
+_LINE_OF = {"dense": 0, "random": 1, "magnitude": 2, "snip": 3, "synflow": 4, "grasp": 5, "ntk_sap": 6}
+_LINE_OF |= {"imp": 2, "rigl": 3, "set": 6}
 
 
 def line_of(method: Any) -> dict[str, Any]:
     """How a method's line looks, the same in all figures."""
-    return LINES[_STYLED.index(_LIKE.get(str(method), str(method)))]
+    return LINES[_LINE_OF[str(method)]]
 
 
 @styled
