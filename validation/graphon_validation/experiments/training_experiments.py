@@ -35,7 +35,7 @@ QUICK: dict[str, Any] = {
     "seeds": 2,
     "densities": [0.2],
     "hidden": 2,
-    "learning_rate": [1e-3, 1e-2],
+    "learning_rate": [1e-2],
 }
 
 
