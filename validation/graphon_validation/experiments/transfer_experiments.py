@@ -36,7 +36,7 @@ DENSITIES = (0.5, 0.2, 0.1, 0.05, 0.02)
 HIDDEN = 3  # layers; the two weight layers between them are pruned
 STEP = ((1.6, 0.4), (0.8, 1.2))  # blocks of the step graphon, in units of the density
 BAR = 1.5  # drift that a rule should not exceed
-QUICK: dict[str, Any] = {"width": 32, "steps": 10, "train": 30, "seeds": 1, "densities": (0.5, 0.25)}
+QUICK: dict[str, Any] = {"width": 32, "steps": 6, "train": 30, "seeds": 1, "densities": (0.5, 0.25)}
 _COARSE, _MIDDLE, _FINE = 4.0, 2.0, 2**0.25  # ratios of neighbouring rates, from the first look to the last
 _FARTHEST = 4.0**10
 
