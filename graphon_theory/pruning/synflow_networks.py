@@ -29,6 +29,7 @@ from graphon_theory.values import Record
 
 _LAW = Normal()
 _FAR = 40.0  # no weight exceeds it: exp(-t^2 / 2) is 0
+_NONE = 1e-32  # a share of connections that no network has one of; of products of such shares no number is left
 _RARE = 8.5  # connections past this threshold, 2 Phi(-8.5) = 2e-17, are not counted
 _ROUNDS = 1_000
 _TOLERANCE = 1e-6  # of a threshold's logarithm, and nearly of the share kept
@@ -170,6 +171,7 @@ class _Between:
 
     def connectivity(self, below: FloatArray, above: FloatArray) -> Connectivity:
         mask = self.mask(below, above)
+        mask[mask < _NONE] = 0.0
         return Connectivity(StepGraphon(mask), StepGraphon(np.where(mask > 0, self.variance(below, above), 0.0)))
 
 

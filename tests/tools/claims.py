@@ -280,15 +280,16 @@ def _number(value: float, error: float) -> str:
 def write_cross_entropy(store: Figures) -> str:
     """Losses of networks over steps beside those of the limits."""
     one = store["cross-entropy"]
-    heads = ["networks / limits", *(f"step {step}" for step in one["shown"]), "kernel moved", "trace"]
+    heads = ["networks / limits", "variance", *(f"step {step}" for step in one["shown"]), "kernel moved", "trace"]
     lines = [
         [
-            _label(kind),
+            _label(found["kind"]),
+            f"{found['variance']:g}",
             *(f"{loss:.3f} / {limit:.3f}" for loss, limit in zip(found["loss"], found["limit"], strict=True)),
             f"{found['changed']:+.3f}",
             f"{found['trace']:.3f}",
         ]
-        for kind, found in one["kinds"].items()
+        for found in one["curves"]
     ]
     size = f"Width {one['width']:,}, density {one['density']:g}, {one['seeds']} networks each."
     picture = _picture("cross-entropy", "cross-entropy over steps, networks and limits")

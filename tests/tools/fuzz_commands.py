@@ -295,7 +295,14 @@ def _of_experiments() -> list[Entry]:
             {},
         ),
         "cross-entropy": (
-            {"--kinds": "snip", "--density": "0.9", "--steps": "2", "--positions": "8", "--device": "cpu"},
+            {
+                "--kinds": "snip",
+                "--density": "0.9",
+                "--variances": "2",
+                "--steps": "2",
+                "--positions": "8",
+                "--device": "cpu",
+            },
             {},
         ),
         "sequel": ({"--widths": "32", "--densities": "0.5", "--strengths": "1", "--samples": "20"}, {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -261,20 +262,25 @@ def read_cross_entropy(found: Dataset) -> dict[str, Any]:
     off, spread = apart(found)
     places = [int(np.flatnonzero(found.step.values == step)[0]) for step in steps]
     means = found.mean("seed")
+    curves = []
+    for (v, variance), (k, kind) in product(enumerate(found.variance.values), enumerate(found.kind.values)):
+        one = means.isel(variance=v, kind=k)
+        curves.append(
+            {
+                "variance": float(variance),
+                "kind": str(kind),
+                **{name: one[name].sel(step=steps).values.tolist() for name in ("loss", "limit")},
+                "off": off[v, k, places].tolist(),
+                "spread": spread[v, k, places].tolist(),
+                "changed": float(one.changed),
+                "trace": float(one.trace),
+            }
+        )
     return {
         **{name: found.attrs[name] for name in ("width", "density", "steps", "positions", "verdict")},
         "seeds": found.sizes["seed"],
         "shown": steps,
-        "kinds": {
-            str(kind): {
-                **{name: means[name].sel(kind=kind, step=steps).values.tolist() for name in ("loss", "limit")},
-                "off": off[k, places].tolist(),
-                "spread": spread[k, places].tolist(),
-                "changed": float(means.changed.sel(kind=kind)),
-                "trace": float(means.trace.sel(kind=kind)),
-            }
-            for k, kind in enumerate(found.kind.values)
-        },
+        "curves": curves,
     }
 
 

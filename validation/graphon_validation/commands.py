@@ -237,6 +237,13 @@ def _parser() -> argparse.ArgumentParser:
         "--kinds", nargs="+", choices=cross_entropy_experiments.KINDS, default=list(cross_entropy_experiments.KINDS)
     )
     entropies.add_argument("--density", type=float, default=0.2)
+    entropies.add_argument(
+        "--variances",
+        type=float,
+        nargs="+",
+        default=list(cross_entropy_experiments.VARIANCES),
+        help="of the weights of all layers; the larger, the lazier",
+    )
     entropies.add_argument("--steps", type=int, default=200)
     entropies.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer in SNIP's limit")
     entropies.add_argument("--device", help="where networks live, such as cuda")
@@ -446,7 +453,7 @@ def _motions(chosen: argparse.Namespace) -> None:
 
 
 def _cross_entropy(chosen: argparse.Namespace) -> None:
-    names = ("kinds", "width", "seeds", "density", "steps", "positions", "device")
+    names = ("kinds", "width", "seeds", "density", "variances", "steps", "positions", "device")
     options = _options(chosen, *names, quick=cross_entropy_experiments.QUICK)
     cross_entropy_experiments.cross_entropy_experiment(chosen.out, **options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,13 +15,13 @@ from xarray import Dataset
 
 import graphon_theory as gt
 from graphon_theory.arrays import FloatArray
-from graphon_theory.data.checks import share_kept, whole_number
+from graphon_theory.data.checks import positive_number, share_kept, whole_number
 from graphon_theory.networks.network import Network
 from graphon_validation.experiments.contenders import called
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.drawings import cross_entropy_figure
 from graphon_validation.experiments.parts import Parts
-from graphon_validation.experiments.summaries import different, results_in
+from graphon_validation.experiments.summaries import different, different_numbers, results_in
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import MaskedMLP, as_tensor, build, dense
 from graphon_validation.pruning.pruners import prune
@@ -32,6 +33,7 @@ KINDS = ("dense", "random", "snip")
 BATCH, INPUTS, CLASSES, HIDDEN = 200, 60, 10, 2
 SHARE = 0.5  # of the critical rate of the limit, on squared loss
 _MOST = 100_000
+VARIANCES = (2.0, 4.0)
 QUICK: dict[str, Any] = {"width": 64, "seeds": 2, "steps": 20, "positions": 64}
 
 
@@ -42,6 +44,7 @@ def cross_entropy_experiment(
     *,
     width: int = 2048,
     density: float = 0.2,
+    variances: Sequence[float] = VARIANCES,
     steps: int = 200,
     positions: int = 512,
     device: torch.device | str | None = None,
@@ -53,14 +56,15 @@ def cross_entropy_experiment(
     Bias-free ReLU networks with two hidden layers, ten outputs and 60 digits to learn. Kinds: "dense"; "random", all
     layers but the first at ``density``, weight variances over it; "snip", all layers pruned together on 200 other
     digits, its limit :func:`saliency_network` with ``positions`` units drawn anew for every network, whose outputs have
-    kernels of their own. The rate is half the critical one of the limit, limits start where the network does. Networks
-    are float32 and live on ``device``; they are kept as they finish.
+    kernels of their own. ``variances`` are sigma_w^2 of all layers: the larger, the larger are outputs and the less
+    kernels move for these to change. The rate is half the critical one of the limit, limits start where the network
+    does. Networks are float32 and live on ``device``; they are kept as they finish.
 
     Prints a table and a verdict; writes ``cross-entropy.nc`` and ``cross-entropy.png``.
 
-    Returns a Dataset over "kind" and "seed": ``loss`` and ``limit`` ("step"), the curves; ``changed``, the relative
-    change of the largest eigenvalue of the first output's kernel in training, and ``trace``, its trace at the start
-    over that of the limit.
+    Returns a Dataset over "variance", "kind" and "seed": ``loss`` and ``limit`` ("step"), the curves; ``changed``, the
+    relative change of the largest eigenvalue of the first output's kernel in training, and ``trace``, its trace at the
+    start over that of the limit.
     """
     results = results_in(out, console, figures=True)
     kinds = different("kinds", kinds, KINDS)
@@ -68,32 +72,36 @@ def cross_entropy_experiment(
     for name, count, least in (("seeds", seeds, 2), ("width", width, 1), ("steps", steps, 1)):
         whole_number(name, count, least, _MOST)
     whole_number("positions", positions, 2, _MOST)
+    over: dict[str, Sequence[Any]] = {
+        "variance": different_numbers("variances", variances, positive_number),
+        "kind": kinds,
+        "seed": range(seeds),
+    }
     x, labels = digits()
     batch, own = ((x[part], labels[part]) for part in (slice(BATCH), slice(BATCH, BATCH + INPUTS)))
     counts = (x.shape[1], *[width] * HIDDEN, CLASSES)
 
     def make(one: Mapping[str, Any]) -> Dataset:
-        model, law = _pair(one["kind"], counts, density, one["seed"], batch, positions)
+        model, law = _pair(one["kind"], counts, density, one["variance"], one["seed"], batch, positions)
         return _trained(model.to(device), law, own, steps)
 
     settings: dict[str, Any] = {"width": width, "density": density, "steps": steps, "positions": positions}
-    over: dict[str, Sequence[Any]] = {"kind": kinds, "seed": range(seeds)}
     found = Parts(results.folder, "cross-entropy", settings).over(over, make, progress=progress).assign_attrs(settings)
     table = cross_entropy_table(found)
     return results.finish(found, "cross-entropy", [table], verdict=verdict(found), figure=cross_entropy_figure)
 
 
 def _pair(
-    kind: str, counts: Sequence[int], density: float, seed: int, batch: Data, positions: int
+    kind: str, counts: Sequence[int], density: float, variance: float, seed: int, batch: Data, positions: int
 ) -> tuple[MaskedMLP, Network]:
     """A network that is drawn, and its limit."""
     if kind == "snip":
-        model = dense(counts, [seed, counts[1]], dtype=torch.float32)
-        plain = Network([1.0] * (HIDDEN + 1), outputs=CLASSES)
+        model = dense(counts, [seed, counts[1]], weight_variance=variance, dtype=torch.float32)
+        plain = Network([1.0] * (HIDDEN + 1), weight_variance=variance, outputs=CLASSES)
         law = gt.saliency_network(plain, *batch, density, counts, positions=positions, rng=seed)
         return prune(model, "snip", density, batch), law
     kept = 1.0 if kind == "dense" else density
-    law = Network([1.0, *[kept] * HIDDEN], weight_variance=[2.0, *[2.0 / kept] * HIDDEN], outputs=CLASSES)
+    law = Network([1.0, *[kept] * HIDDEN], weight_variance=[variance, *[variance / kept] * HIDDEN], outputs=CLASSES)
     return build(law, counts, seed, dtype=torch.float32), law
 
 
@@ -122,22 +130,24 @@ def _trained(model: MaskedMLP, law: Network, data: Data, steps: int) -> Dataset:
 
 
 def apart(found: Dataset) -> tuple[FloatArray, FloatArray]:
-    """By kind and step: ln of the networks' loss over the limit's, mean over seeds, and its spread over the seeds."""
-    logs = np.log(found.loss / found.limit)
+    """By variance, kind and step: ln of networks' losses over their limits', mean over seeds, and their spread."""
+    logs = np.log(found.loss / found.limit).mean("seed")
     spread = np.log(found.loss).std("seed", ddof=1)
-    return np.asarray(logs.mean("seed").transpose("kind", "step")), np.asarray(spread.transpose("kind", "step"))
+    order = "variance", "kind", "step"
+    return np.asarray(logs.transpose(*order)), np.asarray(spread.transpose(*order))
 
 
 def verdict(found: Dataset) -> str:
-    """By kind, the largest distance of the mean curves in logarithms, and beside it the spread of networks."""
+    """The largest distance of the mean curves in logarithms, and beside it the spread of networks."""
     texts = []
-    for kind, off, spread in zip(found.kind.values, *apart(found), strict=True):
-        worst = int(np.abs(off).argmax())
-        inside = np.abs(off)[1:] <= np.maximum(spread, np.log1p(1e-6))[1:]
-        texts.append(
-            f"{called(kind)} {off[worst]:+.3f} at step {worst} (spread over networks {spread[worst]:.3f}; within it at "
-            f"{np.mean(inside):.0%} of the steps)"
-        )
+    for variance, *both in zip(found.variance.values, *apart(found), strict=True):
+        for kind, off, spread in zip(found.kind.values, *both, strict=True):
+            worst = int(np.abs(off).argmax())
+            inside = np.abs(off)[1:] <= np.maximum(spread, np.log1p(1e-6))[1:]
+            texts.append(
+                f"{called(kind)}, variance {variance:g}, {off[worst]:+.3f} at step {worst} (spread over networks "
+                f"{spread[worst]:.3f}; within it at {np.mean(inside):.0%} of the steps)"
+            )
     return f"ln of loss over that of the limit, at most: {'; '.join(texts)}."
 
 
@@ -146,9 +156,11 @@ def cross_entropy_table(found: Dataset) -> Table:
     last = int(found.step.values[-1])
     steps = [step for step in (0, 1, 3, 10, 30, 100, 300, 1000) if step < last] + [last]
     title = f"cross-entropy, width {found.attrs['width']:,}, {found.sizes['seed']} networks: networks / limits"
-    table = table_of(title, ("kind", *(f"step {step}" for step in steps), "kernel moved", "trace"), words=["kind"])
-    for kind in found.kind.values:
-        one = found.sel(kind=kind).mean("seed")
+    table = table_of(
+        title, ("variance", "kind", *(f"step {step}" for step in steps), "kernel moved", "trace"), words=["kind"]
+    )
+    for variance, kind in itertools.product(found.variance.values, found.kind.values):
+        one = found.sel(variance=variance, kind=kind).mean("seed")
         cells = (f"{float(one.loss.sel(step=step)):.3f} / {float(one.limit.sel(step=step)):.3f}" for step in steps)
-        table.add_row(called(kind), *cells, f"{float(one.changed):+.3f}", f"{float(one.trace):.3f}")
+        table.add_row(f"{variance:g}", called(kind), *cells, f"{float(one.changed):+.3f}", f"{float(one.trace):.3f}")
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -223,22 +224,24 @@ def descent_figure(found: Dataset, path: Path) -> None:
 
 @styled
 def cross_entropy_figure(found: Dataset, path: Path) -> None:
-    """Cross-entropy over steps on logarithmic axes, a panel for each kind: networks, and their limits dashed.
+    """Cross-entropy over steps on logarithmic axes, a panel for each kind and variance: networks, limits dashed.
 
     ``found`` is what ``cross_entropy_experiment`` returns. Raises GraphonError without matplotlib.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.6 * found.sizes["kind"] + 0.4, 3.6), layout="constrained")
-    panels = figure.subplots(1, found.sizes["kind"], sharey=True, squeeze=False)[0]
+    rows, columns = found.sizes["variance"], found.sizes["kind"]
+    figure = Figure(figsize=(3.6 * columns + 0.4, 3 * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     steps = found.step.values[1:]
-    for axes, kind in zip(panels, found.kind.values, strict=True):
-        one = found.sel(kind=kind, step=steps)
+    for axes, (variance, kind) in zip(panels.flat, product(found.variance.values, found.kind.values), strict=True):
+        one = found.sel(variance=variance, kind=kind, step=steps)
         for name, style in (("loss", {"lw": 0.8}), ("limit", {"lw": 0.8, "ls": "--"})):
             for seed in found.seed.values:
                 axes.loglog(steps, one[name].sel(seed=seed), color=LINES[1 if name == "loss" else 2]["color"], **style)
-        axes.set(xlabel="steps", title=called(kind))
-    panels[0].set(ylabel="cross-entropy; dashed: limits")
+        axes.set(xlabel="steps", title=f"{called(kind)}, weight variance {variance:g}")
+    for axes in panels[:, 0]:
+        axes.set(ylabel="cross-entropy; dashed: limits")
     save_figure(figure, path)
 
 
