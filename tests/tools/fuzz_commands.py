@@ -234,6 +234,7 @@ def _of_experiments() -> list[Entry]:
         "sign-test": ({"--methods": ["magnitude"], "--densities": ["0.5"], "--hidden": ["2"], **on_images}, images),
         "path-sums": ({"--method": "magnitude", **on_images}, images),
         "upstream": ({"--densities": ["0.5"], "--positions": "8", **on_images}, images),
+        "snip-labels": ({"--densities": ["0.5"], "--hidden": "2", "--activation": "relu", **on_images}, images),
         "training": (
             {
                 "--methods": ["magnitude"],

@@ -65,6 +65,23 @@ def read_upstream(found: Dataset) -> dict[str, Any]:
     return {**{name: found.attrs[name] for name in kept}, "seeds": found.sizes["seed"], "rows": rows}
 
 
+def read_labels(found: Dataset) -> dict[str, Any]:
+    """What ``label_experiment`` found, by density and width."""
+    from graphon_validation.experiments.label_experiments import own_over_labels
+
+    said = own_over_labels(found)
+    rows = []
+    for density in found.density.values:
+        for width in found.width.values:
+            one = said.sel(density=density, width=width)
+            row: dict[str, Any] = {"density": float(density), "width": int(width)}
+            row |= {name: [float(one[name]), float(one[f"{name}_error"])] for name in ("whole", "square")}
+            row["each"] = np.stack([one.each.values, one.each_error.values], 1).tolist()
+            rows.append(row)
+    kept = {name: found.attrs[name] for name in ("data", "hidden", "activation", "loss")}
+    return {**kept, "hidden": int(kept["hidden"]), "seeds": found.sizes["seed"], "rows": rows}
+
+
 def read_verdicts(found: Dataset) -> dict[str, Any]:
     """What ``verdict_experiment`` found, by rule."""
     rules = {}
@@ -204,6 +221,20 @@ def write_snip(store: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def write_labels(store: Mapping[str, Any]) -> str:
+    """Own trace over its mean given the labels, of all layers and by layer."""
+    found = [one for name, one in store.items() if name.startswith("labels")]
+    rows = [(one, row) for one in found for row in one["rows"]]
+    rows.sort(key=lambda both: (both[0]["data"], both[0]["activation"], -both[1]["density"], both[1]["width"]))
+    lines = ["| data, hidden layers, activation | density, n | all layers | by layer | f² |", "|---|---|---|---|---|"]
+    for one, row in rows:
+        cells = _number(row["whole"]), ", ".join(map(_number, row["each"])), _number(row["square"])
+        name = f"{one['data']}, {one['hidden']}, {one['activation']}"
+        lines.append(f"| {name} | {row['density']:g}, {row['width']:,} | {' | '.join(cells)} |")
+    seeds = sorted({one["seeds"] for one in found})
+    return "\n".join(lines) + f"\n\n{' or '.join(map(str, seeds))} networks each."
+
+
 def _over_widths(one: Mapping[str, Any]) -> list[str]:
     """What own trace over limit is due to width, of every density at which several widths were run."""
     fits = []
@@ -248,4 +279,9 @@ def _verdict(counts: Sequence[int]) -> str:
 
 
 LAW_READERS = {"synflow-law": (read_synflow, ()), "verdicts": (read_verdicts, ())}
-LAW_WRITERS = {"synflow-law": write_synflow, "snip-limit": write_snip, "verdicts": write_verdicts}
+LAW_WRITERS = {
+    "synflow-law": write_synflow,
+    "snip-limit": write_snip,
+    "snip-labels": write_labels,
+    "verdicts": write_verdicts,
+}

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tests.tools import claims, figures
-from tests.tools.law_results import LAW_READERS, LAW_WRITERS, read_upstream
+from tests.tools.law_results import LAW_READERS, LAW_WRITERS, read_labels, read_upstream
 from tests.tools.result_readers import READERS, read_design
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ LABELS = {
 }
 CONTENDERS = ("designed", "random", "magnitude", "dense", *LABELS)
 TASKS = ("relevant", "groups", "isotropic", "teacher", "breast_cancer", "digits")
-OF_MANY = {"design": read_design, "upstream": read_upstream}  # by the first word of the names of files that go together
+OF_MANY = {
+    "design": read_design,
+    "labels": read_labels,
+    "upstream": read_upstream,
+}  # by the first word of the names of files that go together
 DIGITS = 6  # significant ones of every number that is stored: more than is printed
 
 Figures = Mapping[str, Any]

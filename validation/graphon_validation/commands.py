@@ -20,6 +20,7 @@ from graphon_validation.experiments import (
     descent_experiments,
     design_experiments,
     kernel_experiments,
+    label_experiments,
     mask_experiments,
     mask_path_experiments,
     motion_experiments,
@@ -157,6 +158,15 @@ def _parser() -> argparse.ArgumentParser:
     upstream.add_argument("--loss", choices=["cross_entropy", "squared"], default="cross_entropy")
     upstream.add_argument("--device", help="where networks are pruned, such as cuda")
     upstream.add_argument("--data", default="digits", help=f"{', '.join(SETS)}, or idx:FOLDER for MNIST's files")
+
+    text = "SNIP's networks over their means given the labels of their units, at their own width"
+    labels = command("snip-labels", text, _snip_labels, [512, 1024], 12)
+    labels.add_argument("--densities", type=float, nargs="+", default=[0.1, 0.03])
+    labels.add_argument("--hidden", type=int, default=4, help="hidden layers")
+    labels.add_argument("--activation", default="relu")
+    labels.add_argument("--loss", choices=["cross_entropy", "squared"], default="cross_entropy")
+    labels.add_argument("--device", help="where networks are pruned, such as cuda")
+    labels.add_argument("--data", default="digits", help=f"{', '.join(SETS)}, or idx:FOLDER for MNIST's files")
 
     text = "networks pruned by SynFlow against gt.synflow_network"
     synflow = command("synflow-law", text, _synflow_law, [256, 512, 1024, 2048], 4)
@@ -399,6 +409,13 @@ def _upstream(chosen: argparse.Namespace) -> None:
     options = _options(chosen, *names, quick=upstream_experiments.QUICK)
     data = labelled_data(chosen.data) if chosen.data in SETS else load_data(chosen.data, least=_IMAGES)
     upstream_experiments.upstream_experiment(chosen.out, data=data, source=chosen.data, **options)
+
+
+def _snip_labels(chosen: argparse.Namespace) -> None:
+    names = ("densities", "widths", "seeds", "hidden", "activation", "loss", "device")
+    options = _options(chosen, *names, quick=label_experiments.QUICK)
+    data = labelled_data(chosen.data) if chosen.data in SETS else load_data(chosen.data, least=_IMAGES)
+    label_experiments.label_experiment(chosen.out, data=data, source=chosen.data, **options)
 
 
 def _training(chosen: argparse.Namespace) -> None:

@@ -97,7 +97,7 @@ def upstream_experiment(
             kernels.append(empirical_kernel(model, probe, per_layer=True))
             with torch.no_grad():
                 squares.append(float((model(as_tensor(model, probe, "x")) ** 2).sum()))
-        traces = [_layer_traces(kernel, outputs) for kernel in kernels]
+        traces = [layer_traces(kernel, outputs) for kernel in kernels]
         return Dataset({"trace": (("kind", "layer"), traces), "square": ("side", squares)})
 
     parts = Parts(results.folder, "upstream", {**settings, "networks": networks})
@@ -126,7 +126,7 @@ def upstream_experiment(
     return results.finish(found, "upstream", [_table(found, seeds, networks=networks)])
 
 
-def _layer_traces(kernel: Dataset, outputs: int) -> FloatArray:
+def layer_traces(kernel: Dataset, outputs: int) -> FloatArray:
     """Traces of NTK_l over the inputs, meaned over outputs."""
     values = kernel.ntk_layer.transpose("layer", ..., "x", "x2").values
     found: FloatArray = np.einsum("loii->l", values.reshape(len(values), outputs, *values.shape[-2:])) / outputs
