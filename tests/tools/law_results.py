@@ -37,8 +37,9 @@ def read_synflow(found: Dataset) -> dict[str, Any]:
         row: dict[str, Any] = {name: one[name].values.item() for name in SHOWN}
         for name in MASKS:
             row[name] = mean[name].sel(kind=["own", "law"]).isel(layer=slice(layers)).values.tolist()
-        block = mean.block.sel(kind=["own", "law"]).isel(layer=slice(1, layers - 1)).values
-        row["block"] = block.tolist()
+        block = mean.block.sel(kind=["own", "law"]).isel(layer=slice(1, layers - 1)).transpose("kind", ...).values
+        size = block[0].mean((-2, -1), keepdims=True) if block.size else 1.0
+        row["block"] = float(np.max(np.abs(block[1] - block[0]) / size, initial=0.0))
         apart = one.block.sel(kind="own") - one.block.sel(kind="law")
         score = apart.mean("seed") / (apart.std("seed", ddof=1) / apart.sizes["seed"] ** 0.5)
         sizes = np.abs(score.values[1 : layers - 1])
@@ -46,6 +47,8 @@ def read_synflow(found: Dataset) -> dict[str, Any]:
         # the law's mean over signs is that of its draws, and fluctuates less
         own, law, plain = (one.trace.sel(kind=kind) for kind in ("own", "over signs", "(W, V)"))
         row["trace"], row["plain"] = _ratio(own, law), _ratio(own, plain)
+        spread = one.energy.sel(kind=["own", "law"]).std("seed", ddof=1)
+        row["energy_error"] = float(np.hypot(*spread.values)) / one.sizes["seed"] ** 0.5
         row["energy"] = mean.energy.sel(kind=["own", "law", "(W, V)", "over signs"]).values.tolist()
         settings.append(row)
     return {"seeds": found.sizes["seed"], "settings": settings}
@@ -122,7 +125,7 @@ def _apart(rows: Sequence[Mapping[str, Any]], name: str, *, absolute: bool = Fal
     worst = 0.0
     for row in rows:
         own, law = np.array(row[name])
-        size = 1.0 if absolute else own.mean((-2, -1), keepdims=True) if name == "block" else own
+        size = 1.0 if absolute else own
         with np.errstate(invalid="ignore", divide="ignore"):
             off = np.abs(law - own) / size
         worst = max(worst, float(np.nanmax(off[np.isfinite(off)], initial=0.0)))
@@ -146,7 +149,7 @@ def write_synflow(store: Mapping[str, Any]) -> str:
         cells = [f"{_apart(some, name):.0%}" for name in ("kept", "inner")]
         cells += [f"{_apart(some, 'alive', absolute=True):.3f}", f"{_apart(some, 'row_spread'):.0%}"]
         scores = [row["block_score"] for row in some if row["block_score"] is not None]
-        cells.append(f"{_apart(some, 'block'):.0%}" + (f" ({np.median(scores):.1f})" if scores else ""))
+        cells.append(f"{max(row['block'] for row in some):.0%}" + (f" ({np.median(scores):.1f})" if scores else ""))
         masks.append(f"| {key[0]}, {key[1]}, {key[2]:g} | {' | '.join(cells)} |")
     widths = sorted({row["width"] for row in rows})
     traces = [
@@ -168,14 +171,24 @@ def write_synflow(store: Mapping[str, Any]) -> str:
     sound = [row for row in rows if _close(row["plain"], row["energy"][2] - row["energy"][0])]
     good = [row for row in sound if _close(row["trace"], row["energy"][1] - row["energy"][0])]
     said = (
-        f"(W, V) of the masks themselves has its trace within 10% (or two errors) and its top-10 energy within .015 of "
+        "(W, V) of the masks themselves has its trace within 10% (and two errors) and its top-10 energy within .015 of "
         f"the networks' in {len(sound)} of {len(rows)} settings; there the law has both in {len(good)}."
     )
+    others = [row for row in sound if row not in good]
+    if others:
+        said += f" The others, inputs, hidden layers, rounds, density, n: {'; '.join(map(_off, others))}."
     parts = ["\n".join(masks), "\n".join(traces), said]
     shown = next((row for row in rows if all(row[name] == value for name, value in SHOWN.items())), None)
     if shown is not None:
         parts.append(_example(shown))
     return "\n\n".join(parts)
+
+
+def _off(row: Mapping[str, Any]) -> str:
+    """A setting, and by what the law is off."""
+    energy = [row["energy"][1] - row["energy"][0], row["energy_error"]]
+    name = f"{row['inputs']}, {row['hidden']}, {row['rounds']}, {row['density']:g}, {row['width']:,}"
+    return f"{name}: trace {_number(row['trace'])}, energy {_number(energy, 3)}"
 
 
 def _close(ratio: Sequence[float], energy: float) -> bool:
