@@ -216,3 +216,13 @@ def test_refusals(change: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"network": DENSE, "density": 0.2, "widths": WIDTHS, "rounds": 2, "positions": 32}
     with pytest.raises(gt.GraphonError, match=message):
         gt.synflow_network(**(arguments | change))
+
+
+def test_units_that_are_as_good_as_dead_are_dead() -> None:
+    """With signs drawn their tangent kernel fell to 1e-300, and the limit kernel was refused."""
+    plain = gt.Network([1.0] * 5, outputs=10)
+    law = gt.synflow_network(plain, 0.1, (64, 128, 128, 128, 128, 10), rounds=10, positions=128, signs=True, rng=3)
+    for layer in law.layers:
+        shares = values(layer)
+        assert shares[shares > 0].min() > 1e-32
+    assert np.trace(gt.limit_kernel(law, np.random.default_rng(0).normal(size=(5, 64))).ntk.mean("output")) > 0
