@@ -35,8 +35,8 @@ def test_the_lazy_follow_within_the_spread(tmp_path: Path) -> None:
     off, spread = apart(found)
     assert (np.abs(off).max(-1) < 0.15).all()
     assert (np.abs(off[..., 1:]) < np.maximum(2 * spread[..., 1:], 0.03)).mean() > 0.9
-    changed = np.abs(found.changed).mean("seed")
-    assert (changed.sel(variance=4.0) < changed.sel(variance=2.0)).all()  # the larger the outputs, the lazier
+    lazier = list(found.variance.values).index(4.0)
+    assert (np.abs(off[lazier, :, 1:]) < spread[lazier, :, 1:]).all()
 
 
 def test_refusals(tmp_path: Path) -> None:
