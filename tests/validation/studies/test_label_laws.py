@@ -84,5 +84,6 @@ def test_a_dense_layer_is_what_it_is() -> None:
     said = label_traces(weights, as_activation("relu"), 2.0, batch, 1.0, probe, "cross_entropy")
     kernel = empirical_kernel(model.double(), probe, per_layer=True).ntk_layer
     own = np.einsum("loii->l", kernel.transpose("layer", "output", "x", "x2").values) / 10
+    np.testing.assert_allclose(said.layers[0], own[0], rtol=0.1)
     np.testing.assert_allclose(said.layers[-1], own[-1], rtol=0.05)
     assert said.layers.sum() == pytest.approx(own.sum(), rel=0.05)

@@ -117,11 +117,13 @@ def label_traces(
         gradients.insert(0, activation.derivative(h) * (scale * w.T @ gradients[0]))
     products = [s * np.abs(g @ a.T) for s, g, a in zip(scales, gradients, features, strict=False)]
     scores = np.concatenate([(np.abs(w) * q).ravel() for w, q in zip(weights, products, strict=True)])
-    rank = round(density * len(scores))
+    rank = max(1, round(density * len(scores)))
     least = np.partition(scores, -rank)[-rank]
-    thresholds = [np.divide(least, q, out=np.full_like(q, np.inf), where=q > 0) for q in products]
+    never = np.inf if least > 0 else 0.0  # what has no signal is kept where all that has is
+    thresholds = [np.divide(least, q, out=np.full_like(q, never), where=q > 0) for q in products]
     first, last = (w * (np.abs(w) >= t) for w, t in ((weights[k], thresholds[k]) for k in (0, -1)))
-    told = [told_by_labels(*one) for one in zip(weights, thresholds, features, gradients, strict=False)][1:-1]
+    between = zip(weights[1:-1], thresholds[1:-1], features[1:-2], gradients[1:-1], strict=True)
+    told = [told_by_labels(*one) for one in between]
     return _Signals(probe.T, first, last, told, activation, variance).traces()
 
 
