@@ -172,7 +172,7 @@ def labelled_network(
     pruned = [_from_inputs(layers[0], thresholds[0])]
     for number, (layer, t) in enumerate(zip(layers[1:], thresholds[1:], strict=True), 2):
         if number < network.depth:
-            above = _leading(gradients[number - 1], modes)
+            above = leading_modes(gradients[number - 1], modes)
             returning = np.sqrt(len(above)) * above, back[number - 2].T @ above
             pruned.append(_between(layer, _LAW.survival(t), _LAW.second_moment(t), returning))
         else:
@@ -207,13 +207,13 @@ def _forward(
         signals = weights @ parts[:-1]
         if biases is not None:
             signals += biases[:, None] * parts[-1]
-        layers.append(_Units(features, weights, biases, signals, _leading(parts, modes if number > 1 else 0)))
+        layers.append(_Units(features, weights, biases, signals, leading_modes(parts, modes if number > 1 else 0)))
         if number < network.depth:
             features = network.activations[number - 1](signals)
     return layers
 
 
-def _leading(parts: FloatArray, modes: int | None) -> FloatArray:
+def leading_modes(parts: FloatArray, modes: int | None = None) -> FloatArray:
     """The leading left singular vectors (rows of parts, r): ``modes`` of them, or enough for _SHARE of the squares."""
     if modes == 0:
         return np.empty((len(parts), 0))

@@ -8,12 +8,13 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from graphon_theory.activations.activation import as_activation
+from graphon_theory.pruning.saliency_networks import leading_modes
 from graphon_validation.experiments.digits import digits
 from graphon_validation.experiments.labelled_data import labelled_data
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import dense
 from graphon_validation.pruning.pruners import prune
-from graphon_validation.studies.label_laws import label_traces, leading_modes, surviving_moments, told_by_labels
+from graphon_validation.studies.label_laws import label_traces, surviving_moments, told_by_labels
 
 
 @pytest.mark.parametrize("mean", [0.0, 0.3, -1.2])

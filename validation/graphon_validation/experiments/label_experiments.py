@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +15,7 @@ from graphon_theory.activations.activation import as_activation
 from graphon_theory.data.checks import share_kept, whole_number, whole_numbers
 from graphon_validation.experiments.parts import Parts
 from graphon_validation.experiments.summaries import different_numbers, results_in
-from graphon_validation.experiments.upstream_experiments import BATCH, PROBES, layer_traces
+from graphon_validation.experiments.upstream_experiments import layer_traces, pruned_and_probed
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import as_tensor, dense
 from graphon_validation.pruning.pruners import prune
@@ -60,15 +59,10 @@ def label_experiment(
         "seed": range(whole_number("seeds", seeds, 3)),
     }
     whole_number("hidden", hidden)
-    x, y = data
-    count = min(BATCH, len(x) - PROBES)
-    outputs = y.shape[1] if y.ndim == 2 else int(y.max()) + 1
-    if loss == "squared" and y.ndim == 1:
-        y = np.eye(outputs)[y]
-    batch, probe = (x[:count], y[:count]), x[count : count + PROBES]
+    batch, probe, outputs = pruned_and_probed(data, loss)
 
     def make(one: Mapping[str, Any]) -> Dataset:
-        counts = (x.shape[1], *[one["width"]] * hidden, outputs)
+        counts = (probe.shape[1], *[one["width"]] * hidden, outputs)
         model = dense(
             counts, [one["seed"], one["width"]], activation=activation, weight_variance=VARIANCE, dtype=torch.float64
         )

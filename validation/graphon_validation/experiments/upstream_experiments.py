@@ -74,17 +74,13 @@ def upstream_experiment(
     each has ``_error`` to its name.
     """
     results = results_in(out, console)
-    x, labels = digits() if data is None else data
-    count = min(BATCH, len(x) - PROBES)
-    outputs = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-    targets = np.eye(outputs)[labels] if loss == "squared" and labels.ndim == 1 else labels
-    batch, probe = (x[:count], targets[:count]), x[count : count + PROBES]
+    batch, probe, outputs = pruned_and_probed(digits() if data is None else data, loss)
     settings = {"hidden": hidden, "positions": positions, "activation": activation, "loss": loss, "data": source}
     over: dict[str, Sequence[Any]] = {"density": list(densities), "width": list(widths), "seed": range(seeds)}
 
     def make(one: Mapping[str, Any]) -> Dataset:
         width, seed = one["width"], one["seed"]
-        counts = (x.shape[1], *[width] * hidden, outputs)
+        counts = (probe.shape[1], *[width] * hidden, outputs)
         plain = Network([1.0] * (hidden + 1), activation=activation, outputs=outputs)
         rng = np.random.default_rng([seed, width])
         limit = gt.saliency_network(plain, *batch, one["density"], counts, loss=loss, positions=positions, rng=rng)
@@ -124,6 +120,15 @@ def upstream_experiment(
             for title, values in zip((name, f"{name}_error"), ratio_of_means(*both, axis=-2), strict=True):
                 found[title] = dims, values if "layer" in dims else values[..., 0]
     return results.finish(found, "upstream", [_table(found, seeds, networks=networks)])
+
+
+def pruned_and_probed(data: Data, loss: str) -> tuple[Data, FloatArray, int]:
+    """The batch to prune on, labels as indicators for the squared loss, the inputs of kernels, and how many outputs."""
+    x, labels = data
+    count = min(BATCH, len(x) - PROBES)
+    outputs = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    targets = np.eye(outputs)[labels] if loss == "squared" and labels.ndim == 1 else labels
+    return (x[:count], targets[:count]), x[count : count + PROBES], outputs
 
 
 def layer_traces(kernel: Dataset, outputs: int) -> FloatArray:

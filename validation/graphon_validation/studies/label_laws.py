@@ -15,9 +15,9 @@ from scipy.special import ndtr, softmax
 
 from graphon_theory.activations.activation import Activation
 from graphon_theory.arrays import FloatArray
+from graphon_theory.pruning.saliency_networks import leading_modes
 from graphon_validation.training.losses import Data
 
-_SHARE = 0.98  # of the mean square of features and gradients that modes cover
 _LEAST = 0.03  # deviation of a weight that labels tell nearly all of
 
 
@@ -76,12 +76,6 @@ def told_by_labels(weights: FloatArray, thresholds: FloatArray, features: FloatA
     slope = (second - mean * first) / deviation**2  # d E[m w] / d mean
     n_in, n_out = len(below), len(above)
     return Told(kept, first, second, slope * left_above, slope * left, np.sqrt(n_in) * below, np.sqrt(n_out) * above)
-
-
-def leading_modes(parts: FloatArray) -> FloatArray:
-    """The leading orthonormal combinations of rows (rows, r) that hold 98% of all squares."""
-    vectors, values, _ = np.linalg.svd(parts, full_matrices=False)
-    return vectors[:, : 1 + int(np.searchsorted(np.cumsum(values**2), _SHARE * (values**2).sum()))]
 
 
 def label_traces(
