@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,11 +35,6 @@ class AngularForm(NamedTuple):
             return cls(True, 0.5 * (low * low + high * high), (high - low) ** 2)
         return None
 
-    @property
-    def mean(self) -> float:
-        """Of lines: phi(z)^2 = ``mean`` z^2 in the mean over both signs. Of a jump: of phi^2."""
-        return self.first if self.jumps else self.first + 0.5 * self.second
-
     def duals(self, gaps: FloatArray, opposite: FloatArray) -> tuple[FloatArray, FloatArray]:
         """gamma and Cdot (positions, pairs) at 1 - |rho|; ``opposite`` is 1 where rho is negative."""
         gammas, dots = np.empty_like(gaps), np.empty_like(gaps)
@@ -54,20 +51,41 @@ def first_gaps(op: LayerOperator, x: FloatArray, rows: IntArray, columns: IntArr
 
 
 def gaps_above(
-    op: LayerOperator, below: FloatArray, here: FloatArray, gammas: FloatArray, rows: IntArray, columns: IntArray
-) -> FloatArray:
-    """1 - rho (receiving, pairs) as a sum of squares and of gammas below, without cancellation.
+    op: LayerOperator,
+    below: FloatArray,
+    here: FloatArray,
+    sides: Sequence[FloatArray],
+    rows: IntArray,
+    columns: IntArray,
+) -> Iterator[FloatArray]:
+    """1 - rho (receiving, pairs) behind a weight layer, from ``sides`` = (1 - rho, ...) below; then 1 + rho likewise.
 
-    ``below`` (sending, N): square roots of C; ``here`` (receiving, N): square roots of K.
+        1 - rho = (1/2) [int V (r / s - r' / s')^2 + sigma_b^2 (1 / s - 1 / s')^2] + int V r r' (1 - rho) / (s s'),
+
+    a sum without cancellation; for 1 + rho the inverses in the bias' part are added. ``below`` (sending, N): the roots
+    r of C; ``here`` (receiving, N): the roots s of K.
     """
-    out = np.empty((len(op.variance), len(rows)))
-    inverse = np.divide(1.0, here, out=np.zeros_like(here), where=here > 0)
-    for p, (i, j) in enumerate(zip(rows, columns, strict=True)):
-        left, right = (inverse[:, k, None] * below[:, k] for k in (i, j))
-        squares = (left - right) ** 2 + 2.0 * left * right * gammas[:, p]
-        out[:, p] = 0.5 * (np.einsum("uv,uv->u", op.variance, squares) + op.bias * (inverse[:, i] - inverse[:, j]) ** 2)
-        out[(here[:, i] == 0) | (here[:, j] == 0), p] = 1.0  # a dead position, at a right angle to everything
-    return np.clip(out, 0.0, 2.0)
+    size = np.sqrt((below * below).sum(axis=0))  # of an input's own signals: what is left is neither large nor small
+    size = np.where(size > 0, size, 1.0)
+    roots, plain = below / size, np.divide(1.0, here, out=np.zeros_like(here), where=here > 0)
+    inverse = size * plain
+    squares = np.empty((len(here), len(rows)))
+    variance = np.ascontiguousarray(op.variance)
+    close_loops.squares_above(variance, roots, inverse, rows, columns, squares)
+    both = roots[:, rows] * roots[:, columns]
+    scale = inverse[:, rows] * inverse[:, columns]
+    dead = (here[:, rows] == 0) | (here[:, columns] == 0)  # at a right angle to everything
+    for side, sign in zip(sides, (-1.0, 1.0), strict=False):
+        ends = math.sqrt(op.bias) * (plain[:, rows] + sign * plain[:, columns])
+        gaps = 0.5 * (squares + ends**2) + scale * products(variance, both * side)
+        yield np.clip(np.where(dead, 1.0, gaps), 0.0, 2.0)
+
+
+def products(matrix: FloatArray, values: FloatArray) -> FloatArray:
+    """``matrix @ values`` (receiving, pairs); a pair's numbers do not depend on those beside it."""
+    out = np.empty((len(matrix), values.shape[1]))
+    close_loops.products(np.ascontiguousarray(matrix), np.ascontiguousarray(values), out)
+    return out
 
 
 def gaps_of_sum(

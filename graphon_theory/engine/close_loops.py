@@ -1,4 +1,4 @@
-"""Compiled recursion of single pairs by their angles, for inputs that covariances no longer tell apart."""
+"""Compiled loops over pairs by their angles, for inputs that covariances no longer tell apart."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from graphon_theory.arrays import FloatArray, IntArray
 from graphon_theory.numerics.compilation import njit
+
+_LANES = 32  # pairs that go through a layer together
 
 _options: Any = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
@@ -80,112 +82,74 @@ def input_gap(variance: FloatArray, bias: float, x: FloatArray, y: FloatArray) -
     return square / (1.0 + math.sqrt(1.0 - square)), xy < 0.0
 
 
-@njit(**_options)
-def close_pairs(
-    jumps: bool,
-    first: float,
-    second: float,
-    sizes: IntArray,
-    matrices: FloatArray,
-    biases: FloatArray,
-    x: FloatArray,
-    y: FloatArray,
-    roots_x: FloatArray,
-    roots_y: FloatArray,
-    duals_x: FloatArray,
-    duals_y: FloatArray,
+@njit(nogil=True, cache=True, error_model="numpy")
+def squares_above(
+    matrix: FloatArray,
+    roots: FloatArray,
+    inverse: FloatArray,
     rows: IntArray,
     columns: IntArray,
-    shifts: FloatArray,
-    nngp: FloatArray,
-    shares: FloatArray,
+    out: FloatArray,
 ) -> None:
-    """NNGP (outputs, pairs) and the NTK's share of every layer (L, outputs, pairs) of the pairs (rows, columns).
+    """int V (r / s - r' / s')^2 of pairs of inputs (rows, columns), into ``out`` (receiving, pairs).
 
-    ``sizes`` (L + 1): inputs, positions of every layer, outputs. ``matrices``: of every layer V, then W, row by row;
-    ``biases`` (L, 2): K's, T's. ``roots_x`` (N, positions of all hidden layers): square roots of K(x, x); ``duals_x``:
-    of C(x, x). What is carried is 1 - rho at every position,
-
-        1 - rho = (1/2) int V (r / s - r' / s')^2 + (1/2) sigma_b^2 (1 / s - 1 / s')^2 + int V r r' gamma / (s s'),
-
-    r, r' the roots of C below, s, s' those of K here: a sum without cancellation, so that angles are right to rounding
-    of 1, where a covariance knows the square root of that. ``shifts`` (pairs,) are added to every one of a pair: what
-    would an error do?
+    ``matrix``: V (receiving, sending); ``roots`` r (sending, N) and ``inverse`` 1 / s (receiving, N). Lanes of pairs go
+    through a layer together, each in the same way wherever it stands: a pair has one value in every batch. Without
+    fast-math it has the same one from its other side.
     """
-    depth = len(sizes) - 1
-    hidden = 0
-    for layer in range(1, depth):
-        hidden += sizes[layer]
-    gaps, dots, seconds = np.empty(hidden + 1), np.empty(hidden + 1), np.empty(hidden + 1)
-    most = sizes[1:].max()
-    beta, above = np.empty(most), np.empty(most)
-    outputs = sizes[depth]
-    for p in range(len(rows)):
-        i, j = rows[p], columns[p]
-        a, b, c, e = x[i], y[j], roots_x[i], roots_y[j]
-        r, q = duals_x[i], duals_y[j]
-        # forward: gaps, then C and Cdot of every hidden layer
-        start, here, below = 0, 0, 0
-        for layer in range(depth):
-            n, m = sizes[layer + 1], sizes[layer]
-            bias = biases[layer, 0]
-            for u in range(n):
-                row = start + u * m
-                if layer == depth - 1:
-                    total = bias
-                    for v in range(m):
-                        total += matrices[row + v] * (a[v] * b[v] if layer == 0 else seconds[below + v])
-                    nngp[u, p] = total
-                    continue
-                s, t = c[here + u], e[here + u]
-                if s == 0.0 or t == 0.0:  # a dead position, at a right angle to everything
-                    gaps[here + u], dots[here + u] = _angular(jumps, first, second, 1.0, False)
-                    seconds[here + u] = 0.0
-                    continue
-                opposite = False
-                if layer == 0:
-                    gap, opposite = input_gap(matrices[row : row + m], bias, a, b)
-                else:
-                    gap = bias * (1.0 / s - 1.0 / t) ** 2
-                    for v in range(m):
-                        left, right = r[below + v] / s, q[below + v] / t
-                        step = left - right
-                        gap += matrices[row + v] * (step * step + 2.0 * left * right * gaps[below + v])
-                    gap = min(max(0.5 * gap, 0.0), 2.0)
-                gap = min(max(gap + shifts[p], 0.0), 2.0)
-                gamma, dots[here + u] = _angular(jumps, first, second, gap, opposite)
-                gaps[here + u] = gamma
-                seconds[here + u] = r[here + u] * q[here + u] * (1.0 - gamma)
-            below = here
-            if layer < depth - 1:
-                here += n
-            start += 2 * n * m
-        # backward: the share of every layer
-        for o in range(outputs):
-            for u in range(outputs):
-                beta[u] = 1.0 if u == o else 0.0
-            end, here = start, hidden
-            for layer in range(depth - 1, -1, -1):
-                n, m = sizes[layer + 1], sizes[layer]
-                matrix = end - 2 * n * m
-                low = here - m if layer else 0
-                share = 0.0
-                for u in range(n):
-                    row = matrix + n * m + u * m
-                    total = biases[layer, 1]
-                    for v in range(m):
-                        total += matrices[row + v] * (a[v] * b[v] if layer == 0 else seconds[low + v])
-                    share += beta[u] * total
-                shares[layer, o, p] = share
-                if layer:
-                    for v in range(m):
-                        total = 0.0
-                        for u in range(n):
-                            total += matrices[matrix + u * m + v] * beta[u]
-                        above[v] = total * dots[low + v]
-                    for v in range(m):
-                        beta[v] = above[v]
-                here, end = low, matrix
+    n, m = matrix.shape
+    padded = (m + 3) // 4 * 4
+    left, right = np.zeros((padded, _LANES)), np.zeros((padded, _LANES))
+    ours, theirs, total, weights = np.empty(_LANES), np.empty(_LANES), np.empty(_LANES), np.zeros(padded)
+    for start in range(0, len(rows), _LANES):
+        count = min(_LANES, len(rows) - start)
+        for k in range(_LANES):  # the last pair again where there are no more
+            p = start + min(k, count - 1)
+            for v in range(m):
+                left[v, k], right[v, k] = roots[v, rows[p]], roots[v, columns[p]]
+        for u in range(n):
+            weights[:m] = matrix[u]
+            for k in range(_LANES):
+                p = start + min(k, count - 1)
+                ours[k], theirs[k], total[k] = inverse[u, rows[p]], inverse[u, columns[p]], 0.0
+            for v in range(0, padded, 4):
+                a, b, c, d = weights[v], weights[v + 1], weights[v + 2], weights[v + 3]
+                if a != 0.0 or b != 0.0 or c != 0.0 or d != 0.0:
+                    for k in range(_LANES):
+                        s, t = ours[k], theirs[k]
+                        one, two = left[v, k] * s - right[v, k] * t, left[v + 1, k] * s - right[v + 1, k] * t
+                        three, four = left[v + 2, k] * s - right[v + 2, k] * t, left[v + 3, k] * s - right[v + 3, k] * t
+                        total[k] += (a * (one * one) + b * (two * two)) + (c * (three * three) + d * (four * four))
+            for k in range(count):
+                out[u, start + k] = total[k]
+
+
+@njit(**_options)
+def products(matrix: FloatArray, values: FloatArray, out: FloatArray) -> None:
+    """``matrix @ values`` (receiving, pairs), where a pair has one value in every batch, unlike with BLAS."""
+    n, m = matrix.shape
+    padded = (m + 7) // 8 * 8
+    lanes, total, row = np.zeros((padded, _LANES)), np.empty(_LANES), np.zeros(padded)
+    pairs = values.shape[1]
+    for start in range(0, pairs, _LANES):
+        count = min(_LANES, pairs - start)
+        for v in range(m):
+            for k in range(_LANES):
+                lanes[v, k] = values[v, start + min(k, count - 1)]
+        for u in range(n):
+            row[:m] = matrix[u]
+            for k in range(_LANES):
+                total[k] = 0.0
+            for v in range(0, padded, 8):
+                a, b, c, d = row[v], row[v + 1], row[v + 2], row[v + 3]
+                e, f, g, h = row[v + 4], row[v + 5], row[v + 6], row[v + 7]
+                if a != 0.0 or b != 0.0 or c != 0.0 or d != 0.0 or e != 0.0 or f != 0.0 or g != 0.0 or h != 0.0:
+                    for k in range(_LANES):
+                        low = (a * lanes[v, k] + b * lanes[v + 1, k]) + (c * lanes[v + 2, k] + d * lanes[v + 3, k])
+                        high = (e * lanes[v + 4, k] + f * lanes[v + 5, k]) + (g * lanes[v + 6, k] + h * lanes[v + 7, k])
+                        total[k] += low + high
+            for k in range(count):
+                out[u, start + k] = total[k]
 
 
 @njit(**_options)
@@ -222,6 +186,18 @@ def near_pairs(
 
 
 @njit(**_options)
+def _seen(weights: FloatArray, x: FloatArray, out: FloatArray) -> FloatArray:
+    """The columns of x (N, d) that a position sees, in the first ones of ``out``."""
+    count = 0
+    for j in range(len(weights)):
+        if weights[j] != 0.0:
+            for i in range(len(x)):
+                out[i, count] = x[i, j]
+            count += 1
+    return out[:, :count]
+
+
+@njit(**_options)
 def input_gaps(
     variances: FloatArray,
     bias: float,
@@ -234,14 +210,15 @@ def input_gaps(
     out: FloatArray,
 ) -> None:
     """The smallest 1 - |rho| of pairs over the positions of the first layer; 1 where a position is dead for one."""
-    for p in range(len(rows)):
-        i, j = rows[p], columns[p]
-        least = 1.0
-        for u in range(len(variances)):
-            a, b = roots_x[i, u], roots_y[j, u]
-            if a > 0.0 and b > 0.0:
-                least = min(least, input_gap(variances[u], bias, x[i], y[j])[0])
-        out[p] = least
+    left, right = np.empty_like(x), np.empty_like(y)
+    out[:] = 1.0
+    for u in range(len(variances)):
+        variance = variances[u][variances[u] != 0.0]
+        ours, theirs = _seen(variances[u], x, left), _seen(variances[u], y, right)
+        for p in range(len(rows)):
+            i, j = rows[p], columns[p]
+            if roots_x[i, u] > 0.0 and roots_y[j, u] > 0.0:
+                out[p] = min(out[p], input_gap(variance, bias, ours[i], theirs[j])[0])
 
 
 @njit(**_options)
@@ -255,9 +232,11 @@ def first_gaps(
     opposite: FloatArray,
 ) -> None:
     """1 - |rho| (positions, pairs) behind the first layer, and 1.0 where rho is negative."""
+    room = np.empty_like(x)
     for u in range(len(variances)):
+        variance, seen = variances[u][variances[u] != 0.0], _seen(variances[u], x, room)
         for p in range(len(rows)):
-            gaps[u, p], negative = input_gap(variances[u], bias, x[rows[p]], x[columns[p]])
+            gaps[u, p], negative = input_gap(variance, bias, seen[rows[p]], seen[columns[p]])
             opposite[u, p] = 1.0 if negative else 0.0
 
 

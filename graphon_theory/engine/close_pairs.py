@@ -2,35 +2,32 @@
 
 A covariance in floating point knows an angle theta to eps / theta, and a kinked phi makes of that an error of the
 kernel (THEORY §4). Pairs at an angle below some radius, at any position of the first layer, go through a recursion of
-their own that carries 1 - rho as sums of squares (``close_loops.close_pairs``; of stages ``close_stages``), so that
-small angles are right to rounding of themselves. What is left in the other pairs is measured: a pair at the radius goes
-through the network beside copies of itself whose covariances are moved by their rounding.
+their own that carries 1 - rho as sums of squares (``close_stages``), so that small angles are right to rounding of
+themselves. What is left in the other pairs is measured: a pair at the radius goes through the network beside copies of
+itself whose covariances are moved by their rounding.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from graphon_theory.arrays import EPS, FloatArray, IntArray
-from graphon_theory.engine import close_loops
-from graphon_theory.engine.angles import AngularForm
 from graphon_theory.engine.close_stages import AngularStages
 from graphon_theory.engine.discretisation import FLOOR
 from graphon_theory.engine.neighbours import Neighbours, gaps_of
 from graphon_theory.engine.recursion import Recursion
-from graphon_theory.engine.steps import Before, DualStep, Field, Fresh
+from graphon_theory.engine.steps import Before, DualStep, Fresh
 from graphon_theory.engine.threads import run_tiles
 from graphon_theory.engine.tiles import Tile
 
 _BATCH = 1 << 17  # pairs taken together
 _VALUES = 1 << 22  # numbers of their inputs held together
-_Route = Callable[..., tuple[FloatArray, FloatArray]]
 _BEYOND = 2.0  # tolerances by which covariances are moved: past the one below which pairs count as coincident
 _WITNESSES = 3  # inputs beside which one at the radius is put
 
@@ -40,16 +37,13 @@ class ClosePairs:
 
     def __init__(self, recursion: Recursion, x: FloatArray, x2: FloatArray | None, radius: float | None = None) -> None:
         self.recursion, self.x, self.other, self.symmetric = recursion, x, x if x2 is None else x2, x2 is None
-        bent = bool(recursion.hidden) and not recursion.has_drift
-        activation = recursion.activation if bent else None
-        self.form = None if activation is None else AngularForm.of(activation)
-        self.stages = AngularStages.of(recursion) if activation is None else None
+        self.stages = AngularStages.of(recursion)
         self.neighbours = Neighbours(recursion.operators[0], x, x2, radius)
 
     @property
     def angular(self) -> bool:
         """Whether pairs are computed by their angles at all."""
-        return self.form is not None or self.stages is not None
+        return self.stages is not None
 
     def _batches(self) -> Iterator[tuple[IntArray, IntArray]]:
         hidden = sum(len(op.variance) for op in self.recursion.operators[:-1])
@@ -65,9 +59,9 @@ class ClosePairs:
         threads: int | None = None,
     ) -> None:
         """Put the right values of close pairs into NNGP, NTK (outputs, N, N2) and the NTK of layers (L, ...)."""
-        if not self.angular or not self.neighbours.looked_at:
+        if self.stages is None or not self.neighbours.looked_at:
             return
-        computed = self._route()
+        computed = self.stages.kernels
 
         def one(_: None, pairs: tuple[IntArray, IntArray]) -> int:
             (i, rows), (j, columns) = (np.unique(k, return_inverse=True) for k in pairs)
@@ -84,35 +78,6 @@ class ClosePairs:
         first = next(batches, None)
         if first is not None:
             run_tiles(itertools.chain([first], batches), one, lambda: None, threads, None)
-
-    def _route(self) -> _Route:
-        """NNGP (outputs, pairs) and NTK by parts, its layers or fewer, of pairs of inputs of this network."""
-        if self.stages is not None:
-            return self.stages.kernels
-        assert self.form is not None
-        form, operators = self.form, self.recursion.operators
-        sizes = np.array([self.x.shape[1], *(len(op.variance) for op in operators)], dtype=np.intp)
-        matrices = np.concatenate([m.ravel() for op in operators for m in (op.variance, op.mask_matrix)])
-        biases = np.array([[op.bias, op.trained_bias] for op in operators])
-
-        def computed(
-            x: FloatArray,
-            y: FloatArray,
-            rows: IntArray,
-            columns: IntArray,
-            shifts: FloatArray | None = None,
-            apart: bool = False,
-        ) -> tuple[FloatArray, FloatArray]:
-            out = np.empty((self.recursion.outputs, len(rows)))
-            parts = np.empty((len(operators), *out.shape))
-            of_x = self._roots(x)
-            of_y = of_x if x is y else self._roots(y)
-            roots = (of_x[0], of_y[0], of_x[1], of_y[1])
-            shifts = np.zeros(len(rows)) if shifts is None else shifts
-            close_loops.close_pairs(*form, sizes, matrices, biases, x, y, *roots, rows, columns, shifts, out, parts)
-            return out, parts
-
-        return computed
 
     def left_over(self) -> float:
         """What rounding of covariances does to the kernel of pairs that are not taken, relative to its diagonal."""
@@ -147,9 +112,11 @@ class ClosePairs:
         x, y = self._witnesses(angle)
         if not len(x):
             return 0.0
-        return self._angular_error(x, y) if self.angular else rounding_error(self.recursion, x, y)
+        if self.stages is None:
+            return rounding_error(self.recursion, x, y)
+        return self._angular_error(self.stages, x, y)
 
-    def _angular_error(self, x: FloatArray, y: FloatArray) -> float:
+    def _angular_error(self, stages: AngularStages, x: FloatArray, y: FloatArray) -> float:
         """As :func:`rounding_error`, by the angles of the pairs: every 1 - rho is moved by the rounding of rho."""
         count = len(x)
         every = np.concatenate([x, y])
@@ -158,7 +125,7 @@ class ClosePairs:
         each, alone = np.tile(np.arange(count), 3), np.arange(2 * count)
         rows, columns = np.concatenate([alone, each]), np.concatenate([alone, each + count])
         shifts = np.repeat([0.0, -tolerance, tolerance], [3 * count, count, count])
-        nngp, parts = self._route()(every, every, rows, columns, shifts)
+        nngp, parts = stages.kernels(every, every, rows, columns, shifts)
         worst = 0.0
         for values in (nngp, parts.sum(axis=0)):
             left, right, found, *moved = np.split(values, 5, axis=1)
@@ -182,26 +149,6 @@ class ClosePairs:
         angles = np.sqrt(2 * gaps_of(self.recursion.operators[0], x, x + step, each, each))
         found = angles > 0
         return x[found], (x + step * (angle / np.where(found, angles, 1.0))[:, None])[found]
-
-    def _roots(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Square roots of K(x, x) and C(x, x) at the positions of all hidden layers, each (N, positions)."""
-        variances: list[FloatArray] = []
-        seconds: list[FloatArray] = []
-        if self.form is not None and not self.form.jumps:  # C = mean K, which needs no duals
-            square = (x * x).T
-            for op in self.recursion.operators[:-1]:
-                variances.append(op.variance @ square + op.bias)
-                square = self.form.mean * variances[-1]
-                seconds.append(square)
-        else:
-            field = Field.of_inputs(x)
-            for step in self.recursion.steps:
-                before, field = field, step.on_inputs(field)
-                if isinstance(step, DualStep):
-                    variances.append(before.second)
-                    seconds.append(field.second)
-        roots = (np.sqrt(np.maximum(np.concatenate(parts).T, 0.0), order="C") for parts in (variances, seconds))
-        return next(roots), next(roots)
 
 
 @lru_cache(maxsize=8)

@@ -22,8 +22,7 @@ import numpy as np
 
 from graphon_theory.activations.activation import Activation
 from graphon_theory.arrays import FloatArray, IntArray
-from graphon_theory.engine.angles import AngularForm, first_gaps, gaps_of_sum
-from graphon_theory.engine.operators import LayerOperator
+from graphon_theory.engine.angles import AngularForm, first_gaps, gaps_above, gaps_of_sum, products
 from graphon_theory.engine.recursion import Recursion
 from graphon_theory.engine.stage_steps import ForkStep, JoinStep, NormStep
 from graphon_theory.engine.steps import DenseStep, DualStep, Field, InputStep
@@ -104,10 +103,14 @@ class AngularStages:
         return np.concatenate([one for one, _ in found], axis=1), np.concatenate([two for _, two in found], axis=2)
 
     def _fields(self, x: FloatArray) -> list[Field]:
-        """Every input with itself, before each step."""
+        """Every input with itself, before each step; the same numbers in every batch."""
         fields = [Field.of_inputs(x)]
         for step in self.recursion.steps:
-            fields.append(step.on_inputs(fields[-1]))
+            below, above = fields[-1], step.on_inputs(fields[-1])
+            if isinstance(step, InputStep | DenseStep):
+                op = step.operator
+                above = above._replace(second=products(op.variance, below.second) + op.bias)
+            fields.append(above)
         return fields
 
     def _batch(
@@ -126,14 +129,14 @@ class AngularStages:
                     tangents = np.zeros((parts, len(op.variance), len(i)))
                 else:
                     second = pairs.second(i, j)
-                    tangents = np.matmul(op.variance, pairs.tangents)
-                tangents[step.number - 1 if parts > 1 else 0] += op.mask_matrix @ second + op.trained_bias
+                    tangents = np.array([products(op.variance, one) for one in pairs.tangents])
+                tangents[step.number - 1 if parts > 1 else 0] += products(op.mask_matrix, second) + op.trained_bias
                 if step.number == len(self.recursion.operators):
-                    return op.variance @ second + op.bias, tangents
+                    return products(op.variance, second) + op.bias, tangents
                 if isinstance(step, InputStep):
                     sides = _Sides.of(*first_gaps(op, x, i, j))
                 else:
-                    sides = _above(op, pairs, roots, i, j)
+                    sides = _Sides(*gaps_above(op, pairs.roots, roots, pairs.sides, i, j))
                 pairs = _Pairs(_living(sides, roots, i, j), tangents, roots)
             elif isinstance(step, DualStep):
                 form = next(forms)
@@ -175,30 +178,6 @@ def _living(sides: _Sides, roots: FloatArray, i: IntArray, j: IntArray) -> _Side
     """Dead positions at a right angle to everything."""
     dead = (roots[:, i] == 0) | (roots[:, j] == 0)
     return _Sides(*(np.clip(np.where(dead, 1.0, side), 0.0, 2.0) for side in sides))
-
-
-def _above(op: LayerOperator, below: _Pairs, here: FloatArray, i: IntArray, j: IntArray) -> _Sides:
-    """Behind a weight layer, by products of matrices.
-
-    r / s - r' / s' = (r - r') / s + r' (1 / s - 1 / s'), of inputs that are first divided by the size of their own
-    signals: what is left is then as small as the difference of their profiles, and so are the squares.
-    """
-    size = np.sqrt((below.roots**2).sum(axis=0))
-    size = np.where(size > 0, size, 1.0)
-    roots = below.roots / size
-    inverse, plain = (np.divide(one, here, out=np.zeros_like(here), where=here > 0) for one in (size, 1.0))
-    left, right, one, two = roots[:, i], roots[:, j], inverse[:, i], inverse[:, j]
-    moved, turned = left - right, one - two
-    squares = op.variance @ moved**2 * one**2 + turned * (
-        2.0 * one * (op.variance @ (moved * right)) + turned * (op.variance @ right**2)
-    )
-    ends = (plain[:, i] - plain[:, j], plain[:, i] + plain[:, j])
-    return _Sides(
-        *(
-            0.5 * (squares + op.bias * end**2) + one * two * (op.variance @ (left * right * side))
-            for side, end in zip(below.sides, ends, strict=True)
-        )
-    )
 
 
 def _centred(below: _Pairs, mean: FloatArray, center: FloatArray, root: FloatArray, i: IntArray, j: IntArray) -> _Sides:

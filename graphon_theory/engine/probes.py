@@ -98,7 +98,7 @@ class Probes:
             if below.gaps is None or below.roots is None:
                 probe.gaps, probe.opposite = first_gaps(op, self.sample.inputs, i, j)
             else:
-                probe.gaps = gaps_above(op, below.roots, probe.roots, below.gaps, i, j)
+                (probe.gaps,) = gaps_above(op, below.roots, probe.roots, (below.gaps,), i, j)
                 probe.opposite = np.zeros_like(probe.gaps)
         return probe
 

@@ -65,6 +65,18 @@ def test_far_pairs_are_those_of_the_engine(kind: str, phi: str, bias: float) -> 
             assert np.abs((found - want[..., i, j]) / scale).max() < 1e-13
 
 
+@pytest.mark.parametrize("kind", ["shortcuts", "of their own"])
+def test_a_pair_has_one_value_in_every_batch(kind: str) -> None:
+    network = _stages(kind, "relu", 0.2)
+    x = np.random.default_rng(1).standard_normal((9, D))
+    pairs = [(i, j) for i in range(9) for j in range(i)]
+    whole = _angular(network, x, pairs)
+    for some in (pairs[3:4], pairs[::5], pairs[20:]):
+        places = [pairs.index(pair) for pair in some]
+        for found, want in zip(_angular(network, x, some), whole, strict=True):
+            np.testing.assert_array_equal(found, want[..., places])
+
+
 @pytest.mark.parametrize("kind", ["shortcuts", "nested", "norms", "of their own"])
 def test_parallel_inputs_are_one(kind: str) -> None:
     """Without biases lines through 0 make of c x what they make of x: 1 - rho stays 0 to its own rounding."""
