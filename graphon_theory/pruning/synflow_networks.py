@@ -7,9 +7,8 @@ sums over a unit's many connections are Gaussian.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import islice, pairwise
 from typing import Any
@@ -20,22 +19,18 @@ from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import as_generator, axes_of, instance, share_kept, truth, whole_number, whole_numbers
 from graphon_theory.data.memory import refuse_beyond_memory
 from graphon_theory.errors import ConnectivityError, NetworkError, shown
-from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity
 from graphon_theory.networks.network import Network
 from graphon_theory.pruning.laws import solve_threshold
-from graphon_theory.pruning.weight_laws import Normal
+from graphon_theory.pruning.synflow_layers import Between, Ends
 from graphon_theory.values import Record
 
-_LAW = Normal()
-_FAR = 40.0  # no weight exceeds it: exp(-t^2 / 2) is 0
-_NONE = 1e-32  # a share of connections that no network has one of; of products of such shares no number is left
-_RARE = 8.5  # connections past this threshold, 2 Phi(-8.5) = 2e-17, are not counted
 _ROUNDS = 1_000
-_TOLERANCE = 1e-6  # of a threshold's logarithm, and nearly of the share kept
-_TIMES, _CHANGE = 8, 1e-3  # at most so often in a round, until the connections counted change by less
+_TOLERANCE = 1e-9  # of a threshold's logarithm, and nearly of the share kept
+_TIMES = 24  # thresholds tried in a round
+_FIRST, _FARTHEST = 0.1, 10.0  # the least threshold to start from, and the most by which it follows the last change
+_LEAST = 1e-290  # a threshold that only connections without a path do not pass
 _EVEN_POSITIONS = 64  # of the run without fluctuations, whose middle is the same at every position
-_EDGES = np.append(np.linspace(0.0, 6.0, 129), _FAR)  # thresholds at which fluctuations are known
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,195 +73,20 @@ class SynFlowNetwork(Network):
         return f"{super().__repr__()}\n{self.amplification}"
 
 
-@dataclass
-class _Ends:
-    """A layer whose positions carry their own weights: rows from the inputs, or columns to the outputs."""
-
-    sizes: FloatArray  # |w|
-    thresholds: FloatArray  # broadcasts to them
-    excess = 1.0
-
-    def count(self, below: FloatArray, above: FloatArray) -> float:
-        """The change of ``excess``: masks are what they are."""
-        return 0.0
-
-    def share(self, units: FloatArray) -> Callable[[float], float]:
-        """What is left where thresholds rise to tau * units, as a function of tau."""
-        left = self.sizes > self.thresholds
-        with np.errstate(divide="ignore"):
-            reach = np.sort(self.sizes[left] / units[left])
-        return lambda tau: float(len(reach) - np.searchsorted(reach, tau, "right")) / left.size
-
-    def up(self, below: FloatArray) -> FloatArray:
-        return (self.sizes * (self.sizes > self.thresholds)) @ below / len(below)
-
-    def down(self, above: FloatArray) -> FloatArray:
-        return above @ (self.sizes * (self.sizes > self.thresholds)) / len(above)
-
-    def connectivity(self, below: FloatArray, above: FloatArray) -> Connectivity:
-        mask = self.sizes > self.thresholds
-        return Connectivity(StepGraphon(mask.astype(float)), StepGraphon(np.where(mask, self.sizes**2, 0.0)))
-
-    def drift(self, rng: np.random.Generator) -> StepGraphon:
-        """D = sqrt(n_in) w, with signs drawn for the weights that are kept."""
-        kept = np.where(self.sizes > self.thresholds, self.sizes, 0.0)
-        return StepGraphon(math.sqrt(kept.shape[1]) * kept * (2.0 * rng.integers(2, size=kept.shape) - 1))
-
-
-class _Between:
-    """A layer between drawn positions: W = 2 Phi(-T) and what its units' many weights fluctuate by."""
-
-    def __init__(self, positions: int, receiving: float, sending: float, rng: np.random.Generator | None) -> None:
-        self.thresholds = np.zeros((positions, positions))
-        self.excess = 1.0  # of the connections that units keep over 2 Phi(-T): units that keep many have more to keep
-        self.rows = None if rng is None else _Fluctuations(positions, sending, rng)
-        self.columns = None if rng is None else _Fluctuations(positions, receiving, rng)
-
-    def share(self, units: FloatArray) -> Callable[[float], float]:
-        """What is left where thresholds rise to tau * units, as a function of tau and of ``excess`` as it is then."""
-        left = self.thresholds < _RARE
-        before, unit = self.thresholds[left], units[left]
-
-        def kept(tau: float) -> float:
-            with np.errstate(over="ignore"):
-                return float(_LAW.survival(np.maximum(before, tau * unit)).sum()) / left.size * self.excess
-
-        return kept
-
-    def count(self, below: FloatArray, above: FloatArray) -> float:
-        """Measure ``excess`` at these masses; its change."""
-        before, plain = self.excess, float(_LAW.survival(self.thresholds).mean())
-        self.excess = float(self.mask(below, above).mean()) / plain if plain > 0 else 1.0
-        return abs(self.excess - before)
-
-    def up(self, below: FloatArray) -> FloatArray:
-        return _mass(self.rows, self.thresholds, below)
-
-    def down(self, above: FloatArray) -> FloatArray:
-        return _mass(self.columns, self.thresholds.T, above)
-
-    def loop(self, below: FloatArray, above: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """T^2 of every sender and every receiver, by what |w| carries there."""
-        sizes = _size(self.thresholds)
-        squares = sizes * self.thresholds**2
-        return _share(above @ squares, above @ sizes), _share(squares @ below, sizes @ below)
-
-    def mask(self, below: FloatArray, above: FloatArray) -> FloatArray:
-        """W, given what units deviate by."""
-        w = _LAW.survival(self.thresholds)
-        odds = np.exp(self._tilts(0, below, above))
-        tilted: FloatArray = w * odds / (1 - w + w * odds)
-        return tilted
-
-    def variance(self, below: FloatArray, above: FloatArray) -> FloatArray:
-        """V, given what units deviate by."""
-        squares: FloatArray = _LAW.second_moment(self.thresholds) * np.exp(self._tilts(2, below, above))
-        return squares
-
-    def _tilts(self, power: int, below: FloatArray, above: FloatArray) -> FloatArray:
-        if self.rows is None or self.columns is None:
-            return np.zeros((1, 1))
-        rows = self.rows.tilts(power, self.thresholds, below)
-        return rows[:, None] + self.columns.tilts(power, self.thresholds.T, above)
-
-    def connectivity(self, below: FloatArray, above: FloatArray) -> Connectivity:
-        mask = self.mask(below, above)
-        mask[mask < _NONE] = 0.0
-        return Connectivity(StepGraphon(mask), StepGraphon(np.where(mask > 0, self.variance(below, above), 0.0)))
-
-
-class _Fluctuations:
-    """What sums over the ``count`` weights of each of some units deviate by, as a function of a threshold.
-
-    Sums over v of alpha_v f(|w_v|) 1[|w_v| > T_v], f = 1, |w| and w^2, are Gaussian, with the variance of the
-    thresholds and factors that they have and, at one threshold, the correlations that sums of the same weights have at
-    different thresholds: those of the empirical law of |w|, drawn here in bins.
-    """
-
-    def __init__(self, units: int, count: float, rng: np.random.Generator) -> None:
-        self.count = count
-        shares = -np.diff(_LAW.survival(_EDGES))
-        sizes = -np.diff(_size(_EDGES)) / np.maximum(shares, np.finfo(float).tiny)
-        noise = rng.standard_normal((units, len(shares))) * np.sqrt(shares)
-        noise -= shares * noise.sum(1, keepdims=True)
-        self.scores = [self._above(noise, shares, sizes**power) for power in range(3)]
-
-    @staticmethod
-    def _above(noise: FloatArray, shares: FloatArray, values: FloatArray) -> FloatArray:
-        """Normal scores of the sums of ``values`` above every edge but the last (units, edges)."""
-        sums = np.cumsum((noise * values)[:, ::-1], 1)[:, ::-1]
-        mean, square = (np.cumsum((shares * values**power)[::-1])[::-1] for power in (1, 2))
-        deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
-        # of counts above 0 there is no deviation
-        scores: FloatArray = np.divide(
-            sums, deviation, out=np.zeros_like(sums), where=deviation > 1e-6 * deviation.max()
-        )
-        return scores
-
-    def at(self, power: int, thresholds: FloatArray, weights: FloatArray) -> FloatArray:
-        """The score of every unit's sum of |w|^power, at the one threshold at which as much of |w| is kept."""
-        kept = _size(thresholds) @ weights / (weights.sum() * _size(np.zeros(1)))
-        one = np.sqrt(-2 * np.log(np.clip(kept, np.exp(-(_EDGES[-2] ** 2) / 2), 1.0)))
-        place = np.clip(np.searchsorted(_EDGES, one) - 1, 0, len(_EDGES) - 3)
-        part = (one - _EDGES[place]) / np.diff(_EDGES)[place]
-        scores, unit = self.scores[power], np.arange(len(one))
-        found: FloatArray = scores[unit, place] * (1 - part) + scores[unit, place + 1] * part
-        return found
-
-    def tilts(self, power: int, thresholds: FloatArray, weights: FloatArray) -> FloatArray:
-        """By what a unit's log odds of a connection (``power`` 0) or the logarithm of its squares (2) is off."""
-        if power == 0:
-            w = _LAW.survival(thresholds)
-            variance = mean = (w * (1 - w)).mean(1)
-        else:
-            v = _LAW.second_moment(thresholds)
-            variance, mean = (_fourth(thresholds) - v**2).mean(1), v.mean(1)
-        # a lognormal factor of mean 1
-        square = np.log1p(_share(variance, self.count * mean**2))
-        found: FloatArray = self.at(power, thresholds, weights) * np.sqrt(square) - square / 2
-        return found
-
-
-def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
-    """``part / whole``, 0 where there is nothing."""
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-
-
-def _size(t: FloatArray) -> FloatArray:
-    """E[|w|; |w| > t]."""
-    return math.sqrt(2 / math.pi) * np.exp(-t * t / 2)
-
-
-def _fourth(t: FloatArray) -> FloatArray:
-    """E[w^4; |w| > t]."""
-    return 3 * _LAW.second_moment(t) + t**3 * _size(t)
-
-
-def _mass(fluctuations: _Fluctuations | None, thresholds: FloatArray, masses: FloatArray) -> FloatArray:
-    """mean_v E[|w| m] mass_v of every unit, and what it deviates by."""
-    sizes = _size(thresholds)
-    mean: FloatArray = sizes @ masses / len(masses)
-    if fluctuations is None or not masses.any():
-        return mean
-    variance = (_LAW.second_moment(thresholds) - sizes**2) @ masses**2 / len(masses)
-    scores = fluctuations.at(1, thresholds, masses)
-    return np.maximum(mean + scores * np.sqrt(variance / fluctuations.count), 0.0)
-
-
 class _Pruning:
     """A network between rounds: the thresholds that connections of every layer have had to pass so far."""
 
     def __init__(self, counts: Sequence[float], positions: int, rng: np.random.Generator, *, even: bool) -> None:
         units = [int(counts[0]), *[positions] * (len(counts) - 2), int(counts[-1])]
-        self.layers: list[_Ends | _Between] = []
+        self.layers: list[Ends | Between] = []
         for number, (sending, receiving) in enumerate(pairwise(units), 1):
             if number in (1, len(units) - 1):
-                self.layers.append(_Ends(np.abs(rng.standard_normal((receiving, sending))), np.zeros((1, 1))))
+                self.layers.append(Ends(receiving, sending, rng))
             else:
                 noise = None if even else rng
-                self.layers.append(_Between(positions, counts[number], counts[number - 1], noise))
+                self.layers.append(Between(positions, counts[number], counts[number - 1], noise))
         self.ends = units[0], units[-1]
-        self.tau = 1.0
+        self.tau, self.step = 0.0, 1.0
         self.counts = _connections(counts)
 
     def flows(self) -> tuple[list[FloatArray], list[FloatArray]]:
@@ -278,8 +98,8 @@ class _Pruning:
             above.append(layer.down(above[-1]))
         return below, above[::-1]
 
-    def prune(self, share: float) -> tuple[list[FloatArray], list[FloatArray]]:
-        """One round, after which ``share`` of all connections is left; the masses that it scored by."""
+    def paths(self) -> tuple[list[FloatArray], list[FloatArray], float]:
+        """The flows, and the mass R_1 of whole paths. Raises ConnectivityError where there are none."""
         below, above = self.flows()
         total = float((self.layers[-1].up(below[-1]) * above[-1]).mean())
         if not total > 0:
@@ -287,22 +107,28 @@ class _Pruning:
                 "density: no path of surviving connections leads from the inputs to the outputs at these widths; use a "
                 "higher density or more rounds."
             )
-        units = [total * count * _inverse(b, a) for count, b, a in zip(self.counts, above, below, strict=True)]
+        return below, above, total
 
-        before = [layer.thresholds for layer in self.layers]
-        shares = [layer.share(unit) for layer, unit in zip(self.layers, units, strict=True)]
+    def prune(self, share: float) -> tuple[list[FloatArray], list[FloatArray]]:
+        """One round, after which ``share`` of all connections is left; the masses that it scored by."""
+        below, above, total = self.paths()
+        for layer, count, b, a in zip(self.layers, self.counts, above, below, strict=True):
+            layer.begin(total * count, a, b)
 
         def kept(tau: float) -> float:
-            return float(np.dot(self.counts, [of(tau) for of in shares]) / self.counts.sum())
+            return float(np.dot(self.counts, [layer.share(tau) for layer in self.layers]) / self.counts.sum())
 
+        before, self.tau = self.tau, max(self.tau * self.step, _FIRST)
+        left = math.inf
         for _ in range(_TIMES):
-            now = functools.cache(kept)  # until connections are counted anew
-            self.tau = solve_threshold(now, min(share, now(0.0)), _TOLERANCE, self.tau or 1.0)
-            for layer, thresholds, unit in zip(self.layers, before, units, strict=True):
-                with np.errstate(over="ignore"):
-                    layer.thresholds = np.maximum(thresholds, np.minimum(self.tau * unit, _FAR))
-            if max(layer.count(a, b) for layer, a, b in zip(self.layers, below, above, strict=True)) < _CHANGE:
+            for layer, a, b in zip(self.layers, below, above, strict=True):
+                layer.rise(self.tau, a, b)
+            last, left = left, kept(self.tau)
+            tau, self.tau = self.tau, solve_threshold(kept, min(share, kept(_LEAST)), _TOLERANCE, self.tau)
+            if abs(self.tau - tau) <= 2 * _TOLERANCE * tau or abs(left - last) <= _TOLERANCE * share:
                 break
+        # thresholds rise by like factors from round to round
+        self.step = min(max(self.tau / before, 1 / _FARTHEST), _FARTHEST) if before else 1.0
         return below, above
 
 
@@ -315,12 +141,6 @@ def _connections(counts: Sequence[float]) -> FloatArray:
     else:
         made = np.array([float(a) * float(b) for a, b in pairwise(counts)])
     return made / made.max()
-
-
-def _inverse(above: FloatArray, below: FloatArray) -> FloatArray:
-    """1 / (b_u a_v), as large as numbers are where there is no path."""
-    with np.errstate(divide="ignore", over="ignore"):
-        return np.minimum(1 / above[:, None] / below, np.finfo(float).max)
 
 
 def synflow_network(
@@ -386,12 +206,12 @@ def synflow_network(
     pruning = _Pruning(counts, positions, generator, even=math.isinf(max(counts)))
     for share in shares if density < 1 else ():
         pruning.prune(share)
-    below, above = pruning.flows()
+    below, above, _ = pruning.paths()
     layers = [layer.connectivity(a, b) for layer, a, b in zip(pruning.layers, below, above, strict=True)]
     amplification = _amplification(counts, shares, generator)
     if signs:
         first = pruning.layers[0]
-        assert isinstance(first, _Ends)
+        assert isinstance(first, Ends)
         layers[0] = Connectivity(layers[0].mask, layers[0].variance, first.drift(generator))
     made = network.with_layers(layers)
     return SynFlowNetwork(amplification=amplification, **{one.name: getattr(made, one.name) for one in fields(made)})
@@ -407,7 +227,7 @@ def _amplification(counts: Sequence[float], shares: Sequence[float], rng: np.ran
             loops = [
                 layer.loop(a, b)
                 for layer, a, b in zip(even.layers, below, above, strict=True)
-                if isinstance(layer, _Between)
+                if isinstance(layer, Between)
             ]
             rounds = [math.sqrt(up[1].mean() * down[0].mean()) for up, down in pairwise(loops)]
             logs += np.maximum(np.log(np.maximum(rounds, 1.0)), 0.0)
@@ -441,5 +261,7 @@ def _checked(
     share_kept("density", density, error=ConnectivityError)
     whole_number("rounds", rounds, 1, _ROUNDS)
     whole_number("positions", positions)
-    refuse_beyond_memory("positions", 64.0 * positions**2, f"tables of {positions:,} positions", "take fewer")
+    refuse_beyond_memory(
+        "positions", 72.0 * len(counts) * positions**2, f"tables of {positions:,} positions", "take fewer"
+    )
     return (finite[0], *[math.inf] * (len(counts) - 2), finite[-1]) if endless else finite

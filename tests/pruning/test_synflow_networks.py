@@ -12,7 +12,8 @@ import pytest
 from scipy.special import ndtri
 
 import graphon_theory as gt
-from graphon_theory.pruning.synflow_networks import _Fluctuations
+from graphon_theory.pruning.synflow_layers import Ends, Fluctuations
+from graphon_theory.pruning.synflow_networks import _Pruning
 
 WIDTHS = (6, 200, 300, 200, 3)
 DENSE = gt.Network([1.0] * 4, outputs=3)
@@ -30,6 +31,31 @@ def test_the_threshold_keeps_the_density(density: float, rounds: int) -> None:
     kept = sum(n * values(layer).mean() for n, layer in zip(sizes, network.layers, strict=True)) / sum(sizes)
     assert kept == pytest.approx(density, rel=2e-3)
     assert all(values(layer).max() <= 1 for layer in network.layers)
+
+
+@pytest.mark.parametrize(
+    "widths", [(27, 19, 8, 116, 110, 3), (17, 14, 77, 9), (784, 40, 40, 10), (6, math.inf, math.inf, 3)]
+)
+@pytest.mark.parametrize(("share", "rounds", "positions"), [(0.72, 3, 3), (0.05, 12, 12), (0.01, 1, 30)])
+def test_every_round_leaves_its_share(widths: tuple[float, ...], share: float, rounds: int, positions: int) -> None:
+    """To rounding, but for one connection of an end layer; also where few units make thresholds and counts unsteady."""
+    pruning = _Pruning(widths, positions, np.random.default_rng(1), even=math.inf in widths)
+    ends = [pruning.counts[k] / layer.sizes.size for k, layer in enumerate(pruning.layers) if isinstance(layer, Ends)]
+    one = max(ends) / pruning.counts.sum()
+    for number in range(1, rounds + 1):
+        below, above = pruning.prune(share ** (number / rounds))
+        masks = [layer.connectivity(a, b) for layer, a, b in zip(pruning.layers, below, above, strict=True)]
+        kept = pruning.counts @ [values(mask).mean() for mask in masks] / pruning.counts.sum()
+        assert abs(kept - share ** (number / rounds)) <= one + 1e-7
+
+
+def test_units_without_paths_go_first() -> None:
+    """More than a round may leave has no path; what has one stays."""
+    network = gt.synflow_network(
+        gt.Network([1.0, 1.0], outputs=6), 0.0361, (18, 39, 6), rounds=20, positions=11, rng=683177
+    )
+    first, last = map(values, network.layers)
+    np.testing.assert_array_equal(first.any(axis=1), last.any(axis=0))
 
 
 def test_one_input_and_one_output_keep_the_same_units() -> None:
@@ -162,16 +188,22 @@ def test_full_density_is_the_dense_network() -> None:
 def test_fluctuations_are_those_of_drawn_weights(power: int) -> None:
     """Deviation and correlation of sums of |w|^power over weights above two thresholds."""
     units, count = 4000, 300
-    made = _Fluctuations(units, count, np.random.default_rng(1))
+    made = Fluctuations(units, count, np.random.default_rng(1))
     sizes = np.abs(np.random.default_rng(2).standard_normal((units, count)))
     thresholds = (0.4, 1.3)
     sums = np.array([np.where(sizes > t, sizes**power, 0.0).sum(1) for t in thresholds])
-    found = np.array([made.at(power, np.full((units, 1), t), np.ones(1)) for t in thresholds])
+    each = np.arange(units)
+
+    def at(power: int, threshold: float) -> np.ndarray:
+        """At the E[|w|; |w| > t] of that threshold."""
+        return made.at(power, np.full(units, np.sqrt(2 / np.pi) * np.exp(-(threshold**2) / 2)), each)
+
+    found = np.array([at(power, t) for t in thresholds])
     assert np.abs(found.std(1) - 1).max() < 4 * (2 * units) ** -0.5 + 0.01  # linear between edges loses a hundredth
     want = np.corrcoef(sums)[0, 1]
     assert abs(np.corrcoef(found)[0, 1] - want) < 4 * (1 - want**2) * (2 / units) ** 0.5
     # counts, sizes and squares of one unit go together
-    both = np.corrcoef(made.at(0, np.full((units, 1), 1.3), np.ones(1)), found[1])[0, 1]
+    both = np.corrcoef(at(0, 1.3), found[1])[0, 1]
     want = np.corrcoef((sizes > 1.3).sum(1), sums[1])[0, 1]
     assert abs(both - want) < 4 * (1 - want**2) * (2 / units) ** 0.5 + 1e-3
 
