@@ -15,7 +15,8 @@ import threadpoolctl
 
 import graphon_theory as gt
 from tests.oracle import CASES, X2, Case, X, network_of
-from tests.problems import PROBLEMS, SLOW, Problem
+from tests.problem_parts import Problem
+from tests.problems import PROBLEMS, SLOW
 from tests.reference import EPS, classical_ntk, coincidence_inputs, relative_error
 
 DEPTHS = (1, 2, 3, 4)  # weight layers

@@ -13,7 +13,8 @@ import graphon_theory as gt
 from tests.tools import fuzz
 from tests.tools.fuzz_entries import entries, is_plain_name
 from tests.tools.fuzz_problems import Entry
-from tests.tools.hostile_values import CODE, MARK, SYMBOLS, TEXTS, Lied
+from tests.tools.hostile_callables import Lied
+from tests.tools.hostile_texts import CODE, MARK, SYMBOLS, TEXTS
 
 ABSTRACT = {"Graphon"}  # called as its subclasses are
 # made by the functions of their names

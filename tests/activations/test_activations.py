@@ -16,7 +16,7 @@ import graphon_theory as gt
 from graphon_theory.activations.activation import _NAMED as ALL
 from graphon_theory.activations.activation import as_activation
 from graphon_theory.activations.closed.closed_duals import determinant
-from tests.reference import DUALS, multiprecision
+from tests.reference_duals import DUALS, multiprecision
 
 FloatArray = NDArray[np.float64]
 NAMES = ("relu", "leaky_relu", "abs", "identity", "step", "erf", "gelu", "sin", "cos", "gaussian", "exp")

@@ -12,7 +12,8 @@ from scipy.special import erf
 
 import graphon_theory as gt
 from graphon_theory.activations.activation import as_activation
-from tests.reference import FLOAT, Duals, Layer, limit_reference, weighted
+from tests.reference import Layer, limit_reference, weighted
+from tests.reference_duals import FLOAT, Duals
 
 FloatArray = NDArray[np.float64]
 Function = Callable[[Any], Any]

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 import graphon_theory as gt
 from graphon_theory.engine.discretisation import discretise
 from graphon_theory.engine.recursion import Recursion
-from tests.problems import BLACK_BOXES, PROBLEMS, SLOW, Problem
+from tests.problem_parts import Problem
+from tests.problems import BLACK_BOXES, PROBLEMS, SLOW
 from tests.reference import Layer, limit_reference, relative_error
 
 RTOL = 1e-10  # limit_kernel's default

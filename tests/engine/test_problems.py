@@ -14,16 +14,10 @@ import sympy
 from numpy.typing import NDArray
 
 import graphon_theory as gt
-from tests.problems import BLACK_BOXES, BY_NAME, DATA, PROBLEMS, Problem, Spec, Step, graphon
-from tests.reference import (
-    DUALS,
-    Layer,
-    classical_ntk,
-    limit_reference,
-    multiprecision,
-    relative_error,
-    weighted,
-)
+from tests.problem_parts import DATA, Problem, Spec, Step, graphon
+from tests.problems import BLACK_BOXES, BY_NAME, PROBLEMS
+from tests.reference import Layer, classical_ntk, limit_reference, relative_error, weighted
+from tests.reference_duals import DUALS, multiprecision
 from tests.tools.brute_force import EPS, Hints, function_of, gauss, interpolation, panel_ends, resolve
 from tests.tools.make_problem_references import COARSE, HINTS
 

@@ -12,18 +12,15 @@ from numpy.typing import NDArray
 
 from tests.oracle import CASES, X2, X, operator_layers
 from tests.reference import (
-    DUALS,
-    FLOAT,
     Layer,
     classical_ntk,
     classical_tolerance,
     coincidence_inputs,
     limit_reference,
-    multiprecision,
-    quadrature_duals,
     relative_error,
     weighted,
 )
+from tests.reference_duals import DUALS, FLOAT, multiprecision, quadrature_duals
 
 MP = multiprecision(40)
 RNG = np.random.default_rng(20)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from tests.problems import BlackBox, Problem, Spec, Step
+from tests.problem_parts import BlackBox, Problem, Spec, Step
 
 Real = np.longdouble
 RealArray = NDArray[np.longdouble]

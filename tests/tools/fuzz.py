@@ -197,7 +197,8 @@ def _foreign(value: Any) -> bool:
 
 def _outcome(entry: Any, arguments: dict[str, Any]) -> tuple[str, str]:
     from graphon_theory.errors import GraphonError
-    from tests.tools.hostile_values import MARK, Lied
+    from tests.tools.hostile_callables import Lied
+    from tests.tools.hostile_texts import MARK
 
     Path(MARK).unlink(missing_ok=True)
     try:

@@ -19,167 +19,13 @@ import sympy as sp
 import xarray as xr
 
 import graphon_theory as gt
+from tests.tools.hostile_callables import Rng, hostile_callable
+from tests.tools.hostile_texts import SYMBOLS, TEXTS
 
 try:
     import torch
 except ModuleNotFoundError:  # the theory is tested without it
     torch = None  # type: ignore[assignment]
-
-Rng = np.random.Generator
-MARK = "WAS_RUN"  # the file that hostile text would make
-CODE = f"__import__('os').system('touch {MARK}')"
-
-TEXTS: tuple[str, ...] = (
-    CODE,
-    f"open('{MARK}', 'w')",
-    f"exec(\"open('{MARK}', 'w')\")",
-    f"(lambda: open('{MARK}', 'w'))()",
-    f"[open('{MARK}', 'w') for _ in (1,)]",
-    "u.__class__.__base__.__subclasses__()",
-    "z.free_symbols",
-    "lambda u, v: u",
-    "9**9**9",
-    "9**9**9**9*u",
-    "((2**64)**64)**64*z",
-    "exp(exp(exp(exp(9))))",
-    "(" * 100_000 + "u" + ")" * 100_000,
-    "(" * 150 + "u" + ")" * 150,
-    "+".join(["u"] * 100_000),
-    "u" + "+u" * 400,
-    "-" * 900 + "u",
-    "9" * 5_000,
-    "1e999",
-    "ｕ + ﬁ",
-    "𝐮*𝐯",
-    "u\0v",
-    "\ud800",
-    "u; v",
-    "0.5 if u else v",
-    "factorial(10**9)",
-    "Integral(u, (u, 0, 1))",
-    "Symbol('u')",
-    "",
-    " ",
-    "nan",
-    "1/0",
-    "a" * 100_000,
-)
-_U = sp.Symbol("u", real=True)
-
-
-class Lied(Exception):
-    """What a hostile callable raises: whoever calls it may let it through."""
-
-
-class OwnInteger(sp.Integer):
-    """A class of SymPy's with methods of its own, where a number is due."""
-
-    def __float__(self) -> float:
-        raise ZeroDivisionError("a method of its own")
-
-    __int__ = __index__ = __bool__ = __len__ = __array__ = __float__
-
-    def _eval_evalf(self, *_: Any) -> Any:
-        raise ZeroDivisionError("a method of its own")
-
-
-class OwnSymbol(sp.Symbol):
-    """The same of a symbol."""
-
-    def __float__(self) -> float:
-        raise ZeroDivisionError("a method of its own")
-
-    def __iter__(self) -> Any:
-        raise ZeroDivisionError("a method of its own")
-
-
-def _symbols() -> tuple[Any, ...]:
-    deep, shared = _U, _U
-    for _ in range(300):
-        deep = sp.sin(deep)
-    for _ in range(40):
-        shared = sp.sin(shared) + sp.cos(shared)
-    return (
-        sp.Symbol(CODE),
-        _U + sp.Symbol(CODE),
-        sp.Function(CODE)(_U),
-        sp.Lambda(_U, _U),
-        sp.Integral(_U, (_U, 0, 1)),
-        sp.Derivative(sp.sin(_U), _U),
-        sp.Symbol("u", integer=True),
-        sp.Dummy("u"),
-        sp.Wild("u"),
-        deep,
-        shared,
-        sp.Pow(9, sp.Pow(9, 9, evaluate=False), evaluate=False),
-        sp.Add(*(sp.sin(k * _U) for k in range(3_000))),
-        sp.nan,
-        sp.oo,
-        sp.zoo,
-        sp.I,
-        sp.true,
-        sp.Eq(_U, 1),
-        sp.Matrix([[_U]]),
-        sp.ImmutableMatrix([[_U]]),
-        sp.Integer(10) ** 4_000,
-        sp.Rational(1, 3),
-        sp.Float("1e400"),
-        sp.Interval(0, 1),
-        sp.Tuple(_U, _U),
-        sp.Piecewise((1, _U > 0)),
-        sp.MatrixSymbol("u", 2, 2),
-        sp.IndexedBase("u")[0],
-        OwnSymbol("u", real=True),
-        sp.sin(OwnSymbol("u")),
-        sp.Integer.__new__(OwnInteger, 3),
-        sp.Pow(sp.Integer(2), sp.Pow(sp.Integer(2), sp.Pow(9, 9, evaluate=False), evaluate=False), evaluate=False),
-        sp.exp(sp.exp(sp.exp(sp.exp(9)))),
-    )
-
-
-SYMBOLS = _symbols()
-
-
-def _raises(*_: Any, **__: Any) -> Any:
-    raise Lied("a callable that raises")
-
-
-def _now_and_then(counter: list[int]) -> Callable[..., Any]:
-    def function(*args: Any) -> Any:
-        counter[0] += 1
-        return np.asarray(args[0], dtype=float) * (np.nan if counter[0] % 3 == 0 else 0.5)
-
-    return function
-
-
-def _callable(rng: Rng, _: Any) -> Any:
-    """A callable that raises, or says what it should not."""
-    fixed = rng.standard_normal(3)
-    return [
-        _raises,
-        lambda *a: "text",
-        lambda *a: None,
-        lambda *a: np.nan,
-        lambda *a: np.full(np.shape(a[0]), np.nan),
-        lambda *a: np.full(np.shape(a[0]), np.inf),
-        lambda *a: fixed,
-        lambda *a: np.zeros((2, 2, 2)),
-        lambda *a: np.asarray(a[0]) + 1j,
-        lambda *a: [],
-        lambda *a: "1" * np.size(a[0]),
-        lambda *a: np.ma.masked_all(np.shape(a[0])),
-        lambda *a: np.asarray(a[0], dtype=object),
-        lambda *a: rng.random(np.shape(a[0])),
-        lambda a: np.where(np.asarray(a) > 0.37, np.nan, 0.5),
-        lambda *a: 1.0 if a[0] > 0.5 else 0.0,
-        lambda: 1.0,
-        lambda *a: -np.ones(np.shape(a[0])),
-        lambda *a: 1e200 * np.exp(np.abs(np.asarray(a[0]))),
-        _now_and_then([0]),
-        max,
-        len,
-        dict,
-    ][rng.integers(23)]
 
 
 def _plain_tensor(rng: Rng) -> Any:
@@ -558,7 +404,7 @@ KINDS: dict[str, tuple[float, Callable[[Rng, Any], Any]]] = {
     "number": (0.16, _number),
     "text": (0.06, _text),
     "symbol": (0.05, _symbol),
-    "callable": (0.05, _callable),
+    "callable": (0.05, hostile_callable),
     "tensor": (0.10, _tensor),
 }
 _NAMES = list(KINDS)

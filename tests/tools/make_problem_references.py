@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.problems import BY_NAME, DATA
+from tests.problem_parts import DATA
+from tests.problems import BY_NAME
 from tests.reference import relative_error
 from tests.tools.brute_force import Curve, Hints, Kernels, Resolution, resolve
 
