@@ -7,10 +7,13 @@ last layers differ in what they hold: inputs and outputs are atoms, so theirs ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from graphon_theory.arrays import EPS, FloatArray
 from graphon_theory.errors import ConnectivityError, QuadratureError
@@ -27,17 +30,26 @@ _KNOWN_SLACK = 1e-3
 class Conditioning:
     """What positions tell of a layer's parameters at its receiving points (THEORY §10).
 
-    Coordinate r loads the signal by L_r = profiles[r] @ m + bias[r], which leaves K - sum_r L_r L_r'.
+    Coordinate r loads the signal by L_r = profiles[r] @ m + bias[r], which leaves K - sum_r L_r L_r'. Where senders are
+    single units, what is known of each one's weight takes ``table`` @ (m m') out besides.
     """
 
     profiles: FloatArray  # (r, receiving, sending)
     bias: FloatArray  # (r, receiving)
     bias_mean: FloatArray  # (receiving,)
+    table: FloatArray | None = None  # (receiving, sending), where senders are single units
 
     def loadings(self, below: FloatArray) -> FloatArray:
         """L (receiving, r, inputs) from the means m (sending, inputs) below."""
         moved = self.profiles @ below + self.bias[:, :, None]
         return np.ascontiguousarray(moved.transpose(1, 0, 2))
+
+
+class Told(NamedTuple):
+    """What positions tell of some inputs' signals: the loadings, and the means of single senders where these count."""
+
+    loadings: FloatArray  # (receiving, r, N)
+    means: FloatArray | None  # (sending, N)
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,17 @@ class Returning:
     coordinates: FloatArray  # d (sending, q)
     weights: FloatArray  # of the integral over the sending points
     deviation: float  # sigma_w
+    single: Single | None = None  # where senders and receivers are single units
+
+
+@dataclass(frozen=True)
+class Single:
+    """Of the way back through single units, each (receiving, sending): instead of V sum_s Gamma_s d_s, of V beside the
+    modes, and what a single unit's own mean takes out."""
+
+    drift: FloatArray
+    slope: FloatArray
+    table: FloatArray
 
 
 @dataclass(frozen=True)
@@ -77,8 +100,11 @@ class LayerOperator:
 
     @property
     def coordinates(self) -> int:
-        """Numbers that positions tell of one input: r at every receiving point."""
-        return 0 if self.conditioning is None else self.conditioning.bias.size
+        """Numbers that positions tell of one input: r at every receiving point, and single senders' means."""
+        if self.conditioning is None:
+            return 0
+        table = self.conditioning.table
+        return self.conditioning.bias.size + (0 if table is None else table.shape[1])
 
     def means(self, below: FloatArray) -> FloatArray:
         """mu (receiving, inputs) from the means m (sending, inputs) below; zeros without drift."""
@@ -90,6 +116,29 @@ class LayerOperator:
     def loadings(self, below: FloatArray) -> FloatArray | None:
         """L (receiving, r, inputs) of what positions tell, from the means below; None where they tell nothing."""
         return None if self.conditioning is None else self.conditioning.loadings(below)
+
+    def told(self, below: FloatArray, dtype: DTypeLike = np.float64) -> Told | None:
+        """What K is left without, from the means below; None where positions tell nothing."""
+        if self.conditioning is None:
+            return None
+        means = None if self.conditioning.table is None else below.astype(dtype, copy=False)
+        return Told(self.conditioning.loadings(below).astype(dtype, copy=False), means)
+
+    def known_squares(self, below: FloatArray) -> FloatArray | float:
+        """What positions take out of every input's own K (receiving, N), from the means below."""
+        if self.conditioning is None:
+            return 0.0
+        known: FloatArray = (self.conditioning.loadings(below) ** 2).sum(axis=1)
+        return known if self.conditioning.table is None else known + self.conditioning.table @ below**2
+
+    def known_products(self, left: Told, right: Told, rows: slice, columns: slice) -> FloatArray:
+        """The same of the pairs of some inputs of either side (receiving, n1, n2)."""
+        found: FloatArray = np.matmul(left.loadings[:, :, rows].transpose(0, 2, 1), right.loadings[:, :, columns])
+        table = None if self.conditioning is None else self.conditioning.table
+        if table is not None and left.means is not None and right.means is not None:
+            products = left.means[:, rows, None] * right.means[:, None, columns]
+            found += np.tensordot(table, products, 1)
+        return found
 
 
 @dataclass(frozen=True)
@@ -188,24 +237,38 @@ class Layer:
         elif self._one and s.mask == s.variance and connectivity.known is None:
             trained = None
         if connectivity.known is not None:
-            conditioning = self._conditioning(connectivity.known, matrix, at, left, d is not None)
+            conditioning = self._conditioning(connectivity.known, matrix, at, left, drift, d is not None)
             if connectivity.known.gradients:
                 weights = matrix(ConstantGraphon(1.0))[0]
                 modes = np.stack([at(g) for g in connectivity.known.gradients], axis=1)
-                shares = np.stack([matrix(g)[0] / weights for g in connectivity.known.coordinates], axis=1)
+                shares = np.zeros((len(weights), modes.shape[1]))
+                for number, g in enumerate(connectivity.known.coordinates):
+                    shares[:, number] = matrix(g)[0] / weights
                 returning = Returning(modes, shares, weights, deviation)
+                if connectivity.known.returning is not None:
+                    slope = matrix(connectivity.known.returning) / weights
+                    returning = replace(returning, single=_single(drift, slope, returning))
         moments = (s.variance * left, trained, s.bias, s.trained_bias, deviation * drift)
         return LayerOperator(*moments, conditioning, returning)
 
     def _conditioning(
-        self, known: Known, matrix: _Matrix, at: _Matrix, variance: FloatArray, inputs: bool
+        self, known: Known, matrix: _Matrix, at: _Matrix, variance: FloatArray, drift: FloatArray, inputs: bool
     ) -> Conditioning:
         empty = np.zeros((0, *variance.shape))
         profiles = np.stack([matrix(g) for g in known.profiles]) if known.profiles else empty
         bias = np.stack([at(g) for g in known.bias]) if known.bias else empty[:, :, 0]
-        self._check_known(profiles, bias, variance, inputs)
+        if known.senders is None:
+            self._check_known(profiles, bias, variance, inputs)
+        elif known.senders != drift.shape[1]:
+            raise ConnectivityError(
+                f"layer {self.number}: known: expected the graphons of {known.senders} single units as step functions "
+                f"of as many equal cells, got {drift.shape[1]} points below."
+            )
         deviation, bias_deviation = np.sqrt(self.scales.variance), np.sqrt(self.scales.bias)
-        return Conditioning(deviation * profiles, bias_deviation * bias, bias_deviation * at(known.bias_mean))
+        table = None
+        if known.senders is not None:
+            table = self.scales.variance * (drift**2 - (profiles**2).sum(axis=0))
+        return Conditioning(deviation * profiles, bias_deviation * bias, bias_deviation * at(known.bias_mean), table)
 
     def _check_known(self, profiles: FloatArray, bias: FloatArray, variance: FloatArray, inputs: bool) -> None:
         """sum_r G_r G_r' must not take more than V out of any combination of weights: int G_r G_s / V + g_r g_s <= 1.
@@ -235,6 +298,13 @@ class Layer:
                 f"{d * drift[i, j]:.6g} at input {j}, where d W V = {d**3 * mask[i, j] * variance[i, j]:.6g}; a mean "
                 f"that large over d = {d} inputs is more than the second moment allows."
             )
+
+
+def _single(drift: FloatArray, slope: FloatArray, returning: Returning) -> Single:
+    """From D with the weights of the integral below, and what stands for V beside the modes."""
+    receiving, sending = drift.shape
+    square = (sending * drift) ** 2 / sending - slope**2 * ((returning.modes**2).sum(axis=1) / receiving)[:, None]
+    return Single(sending * math.sqrt(receiving / sending) * drift, slope, square)
 
 
 @dataclass(frozen=True)

@@ -153,8 +153,10 @@ class PreparedKernel:
         found.update(repr(words).encode())
         for op in recursion.operators:
             known = op.conditioning
-            told = (None,) if known is None else (known.profiles, known.bias, known.bias_mean)
+            told = (None,) if known is None else (known.profiles, known.bias, known.bias_mean, known.table)
             sent = (None,) if op.returning is None else (op.returning.modes, op.returning.coordinates)
+            if op.returning is not None and op.returning.single is not None:
+                sent = (*sent, op.returning.single.slope)
             for part in (op.variance, op.mask, op.drift, *told, *sent):
                 found.update(b"none" if part is None else np.ascontiguousarray(part).tobytes())
             found.update(repr((op.bias, op.trained_bias)).encode())

@@ -84,10 +84,10 @@ class Probes:
 
     def before(self, op: LayerOperator, below: Probe) -> Probe:
         """K and T at the receiving points of a weight layer."""
-        loadings = op.loadings(below.mean)
+        told = op.told(below.mean)
         step = DenseStep.of(op, factored=False)
         assert isinstance(below.pairs, Behind)
-        pairs = step.on_pairs(below.pairs, loadings, loadings, self.tile, Fresh()).settle()
+        pairs = step.on_pairs(below.pairs, told, told, self.tile, Fresh()).settle()
         points, size = len(pairs.state), self.sample.size
         mean = op.means(below.mean) if self.means else np.zeros((points, size))
         handed = below.noise.max(axis=0, keepdims=True) if below.jumps else np.zeros((1, size, size))

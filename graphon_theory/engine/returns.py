@@ -8,12 +8,14 @@ d_s(v) of a sender's own in them, at every hidden layer but the last and for eve
     NTK(x,x') += int Cdot(v) T(v) (nu nu' - sum_s l_s l_s') dv,
 
 from nu = sigma_w m w at the last one, whose B is nu nu' already. Everything but the product is of one input alone.
+Where units are single D stands for V sum_s Gamma_s d_s and H for V in l, and what is known of single weights takes
+sigma_w^2 int (D^2 / n_in - H^2 sum_s Gamma_s^2 / n_out) j j' du out besides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -31,20 +33,30 @@ class Return:
     mean: FloatArray  # nu (outputs, positions, N)
     loadings: FloatArray  # l (outputs, positions, q, N)
     weights: FloatArray  # of the integral (positions,)
+    above: FloatArray | None = None  # j (outputs, receiving, N), where units are single
+    table: FloatArray | None = None  # (positions, receiving): what each of these takes out
 
     def astype(self, dtype: DTypeLike) -> Return:
-        return Return(*(part.astype(dtype, copy=False) for part in (self.mean, self.loadings, self.weights)))
+        mean, loadings, weights = (part.astype(dtype, copy=False) for part in (self.mean, self.loadings, self.weights))
+        if self.above is None or self.table is None:
+            return Return(mean, loadings, weights)
+        return Return(mean, loadings, weights, *(part.astype(dtype, copy=False) for part in (self.above, self.table)))
 
     def squares(self) -> FloatArray:
         """What B / Cdot gets, of every input with itself and weights included: (outputs, positions, N)."""
-        found: FloatArray = self.weights[:, None] * (self.mean**2 - (self.loadings**2).sum(axis=2))
-        return found
+        found: FloatArray = self.mean**2 - (self.loadings**2).sum(axis=2)
+        if self.above is not None and self.table is not None:
+            found -= self.table @ self.above**2
+        return self.weights[:, None] * found
 
     def products(self, other: Return, tile: Tile) -> FloatArray:
         """The same of a tile of pairs: (outputs, positions, n1, n2)."""
         i0, i1, j0, j1, _ = tile
         found = self.mean[:, :, i0:i1, None] * other.mean[:, :, None, j0:j1]
         found -= np.matmul(self.loadings[..., i0:i1].transpose(0, 1, 3, 2), other.loadings[..., j0:j1])
+        if self.above is not None and other.above is not None and self.table is not None:
+            for output, (one, two) in enumerate(zip(self.above, other.above, strict=True)):
+                found[output] -= np.tensordot(self.table, one[:, i0:i1, None] * two[:, None, j0:j1], 1)
         found *= self.weights[:, None, None]
         return found
 
@@ -92,8 +104,11 @@ class Returns:
             modes = returning.modes * over[:, None]
             loadings = np.empty((0 if last else sending, modes.shape[1], outputs, count))
             flat = above.reshape(len(above), -1)
-            for v, scale in enumerate(returning.deviation * returning.weights):
-                row = op.variance[:, v] / scale
+            single = returning.single
+            slopes = op.variance / (returning.deviation * returning.weights)
+            if single is not None:
+                slopes = returning.deviation * single.slope
+            for v, row in enumerate(slopes.T):
                 if last:
                     moved = (row * (modes @ returning.coordinates[v])) @ flat
                 else:
@@ -101,9 +116,16 @@ class Returns:
                     moved = returning.coordinates[v] @ each
                     loadings[v] = each.reshape(-1, outputs, count)
                 mean[v] = moved.reshape(outputs, count)
+            if single is not None:
+                moved = returning.deviation * (single.drift * over[:, None]).T @ flat
+                mean = moved.reshape(sending, outputs, count)
             if not last:
                 order = np.ascontiguousarray(loadings.transpose(2, 0, 1, 3))
-                found.append(Return(np.ascontiguousarray(mean.transpose(1, 0, 2)), order, returning.weights))
+                one = Return(np.ascontiguousarray(mean.transpose(1, 0, 2)), order, returning.weights)
+                if single is not None:
+                    table = returning.deviation**2 * (single.table * over[:, None]).T
+                    one = replace(one, above=np.ascontiguousarray(above.transpose(1, 0, 2)), table=table)
+                found.append(one)
             over = returning.weights
             slope = step.made.slopes(field.mean, np.maximum(field.second, 0.0))[5]
             above = slope[:, None] * mean

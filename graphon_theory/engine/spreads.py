@@ -81,6 +81,10 @@ def _weighted(op: LayerOperator, below: _Bounded) -> _Bounded:
         moved = np.matmul(np.abs(op.conditioning.profiles), below.d_mean).transpose(1, 0, 2)
         one = np.matmul(np.abs(loadings).transpose(0, 2, 1), moved)
         d_k = d_k + one + one.transpose(0, 2, 1)
+        if op.conditioning.table is not None:
+            k = k - _through(op.conditioning.table, below.mean[:, :, None] * below.mean[:, None, :])
+            one = _through(np.abs(op.conditioning.table), np.abs(below.mean[:, :, None]) * below.d_mean[:, None, :])
+            d_k = d_k + one + one.transpose(0, 2, 1)
     mean = op.means(below.mean)
     return _Bounded(k, t, mean, d_k, d_t, np.zeros_like(mean) if op.drift is None else np.abs(op.drift) @ below.d_mean)
 

@@ -182,9 +182,8 @@ class DenseStep:
         return _conditioned(op, below, k + op.bias, t)
 
     def features(self, below: Field, dtype: DTypeLike) -> Features:
-        """Loadings (positions, r, N), None where positions tell nothing."""
-        loadings = self.operator.loadings(below.mean)
-        return None if loadings is None else loadings.astype(dtype, copy=False)
+        """What positions tell, None where that is nothing."""
+        return self.operator.told(below.mean, dtype)
 
     @property
     def held(self) -> int:
@@ -208,7 +207,8 @@ class DenseStep:
             self.masked.into(flat[:, 0], masked, scratch)
             masked = masked.reshape(rows, n1, n2)
         state = state.reshape(rows, 2, n1, n2)
-        _take_out(state, left, right, tile)
+        if left is not None:
+            state[:, 0] -= op.known_products(left, right, *tile.sides)
         return Before(state, masked, op.bias, op.trained_bias, saved=below.saved)
 
     def traced(
@@ -275,10 +275,8 @@ class InputStep:
         return _conditioned(op, below, k + op.bias, t)
 
     def features(self, below: Field, dtype: DTypeLike) -> Features:
-        """The inputs (N, d) themselves, and loadings."""
-        loadings = self.operator.loadings(below.mean)
-        inputs = below.mean.T.astype(dtype, copy=False)
-        return inputs, None if loadings is None else loadings.astype(dtype, copy=False)
+        """The inputs (N, d) themselves, and what positions tell."""
+        return below.mean.T.astype(dtype, copy=False), self.operator.told(below.mean, dtype)
 
     @property
     def held(self) -> int:
@@ -315,7 +313,8 @@ class InputStep:
             np.matmul(layer.mask_weights, gram, out=masked)
             masked = masked.reshape(rows, n1, n2)
         state = state.reshape(rows, 2, n1, n2)
-        _take_out(state, left[1], right[1], tile)
+        if left[1] is not None:
+            state[:, 0] -= op.known_products(left[1], right[1], *tile.sides)
         return Before(state, masked, op.bias, op.trained_bias)
 
     def traced(self, below: None, left: Features, right: Features, tile: Tile, same: Same) -> tuple[Before, FloatArray]:
@@ -481,13 +480,6 @@ def _gathered(sums: LayerSums, above: Field, below: Field) -> None:
 
 def _conditioned(op: LayerOperator, below: Field, k: FloatArray, t: FloatArray) -> Field:
     """The field before an activation: K less the share of what positions tell, and the means, from m below."""
-    loadings = op.loadings(below.mean)
-    if loadings is not None:
-        k = np.maximum(k - (loadings**2).sum(axis=1), 0.0)
+    if op.conditioning is not None:
+        k = np.maximum(k - op.known_squares(below.mean), 0.0)
     return Field(k, t, op.means(below.mean), below.saved)
-
-
-def _take_out(state: FloatArray, left: FloatArray | None, right: FloatArray | None, tile: Tile) -> None:
-    """V C less the products of loadings, in place."""
-    if left is not None and right is not None:
-        state[:, 0] -= np.matmul(left[:, :, tile.i0 : tile.i1].transpose(0, 2, 1), right[:, :, tile.j0 : tile.j1])

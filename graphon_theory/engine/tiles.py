@@ -30,6 +30,11 @@ class Tile(NamedTuple):
     j1: int
     upper: bool
 
+    @property
+    def sides(self) -> tuple[slice, slice]:
+        """Its rows and its columns."""
+        return slice(self.i0, self.i1), slice(self.j0, self.j1)
+
 
 class Plan(NamedTuple):
     """How a kernel is cut up: rows and columns of a tile, and the inputs whose features are held at a time."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphon_theory.arrays import FloatArray
+from graphon_theory.data.checks import whole_number
 from graphon_theory.errors import ConnectivityError, GraphonError, shown
 from graphon_theory.graphons.conversions import as_graphon
 from graphon_theory.graphons.graphon import ConstantGraphon, Graphon
@@ -49,6 +50,12 @@ class Known(Value):
         bias_mean: the mean of b at u, likewise.
         gradients: Gamma_1..Gamma_q, each a function of u alone, likewise; they are not checked for being orthonormal.
         coordinates: d_1..d_q, each a graphon that is read at its v alone; as many.
+        senders: the number n of units below where positions are single units, cells of equal size, and not a continuum:
+            what is known of one weight then counts beside what is known of sums,
+            var(m w_v) = V - (1/n) (D^2 - sum_r G_r^2) before the covariances above are taken, and with ``returning``
+            D is read both ways, E[m w_u] = D(u,v) / sqrt(n), and coordinates may be left out.
+        returning: of single units, the H(u,v) by which sums on the way back are known: covariances of m w_u and
+            m w_u' there are -(1/n_out) sum_s H(u,v) Gamma_s(u) H(u',v) Gamma_s(u'); V in a continuum.
 
     Raises ConnectivityError for anything else, for functions of the bias and gradients that depend on v, and for
     coordinates that depend on u. That profiles vanish
@@ -57,7 +64,7 @@ class Known(Value):
     the rounding level of second moments, and so is ``nngp``.
     """
 
-    __slots__ = ("_bias", "_bias_mean", "_coordinates", "_gradients", "_profiles")
+    __slots__ = ("_bias", "_bias_mean", "_coordinates", "_gradients", "_profiles", "_returning", "_senders")
 
     def __init__(
         self,
@@ -66,6 +73,8 @@ class Known(Value):
         bias_mean: object = 0.0,
         gradients: Sequence[object] = (),
         coordinates: Sequence[object] = (),
+        senders: int | None = None,
+        returning: object | None = None,
     ) -> None:
         self._profiles = _all_named("profiles", profiles)
         self._bias = _all_named("bias", [0.0] * len(self._profiles) if bias is None else bias)
@@ -76,11 +85,17 @@ class Known(Value):
             )
         self._gradients = _all_named("gradients", gradients)
         self._coordinates = _all_named("coordinates", coordinates)
-        if len(self._coordinates) != len(self._gradients):
+        if len(self._coordinates) != len(self._gradients) and (returning is None or self._coordinates):
             raise ConnectivityError(
                 f"coordinates: expected {len(self._gradients)} functions of v, one a mode of the gradients, got "
                 f"{len(self._coordinates)}."
             )
+        self._senders = None if senders is None else whole_number("senders", senders, error=ConnectivityError)
+        self._returning = None if returning is None else _named("returning", returning)
+        if self._returning is not None:
+            _extremes("returning", self._returning)
+            if self._senders is None or not self._gradients:
+                raise ConnectivityError("returning: it belongs to single units; pass senders and gradients too.")
         of_u = [*((f"bias[{r}]", g) for r, g in enumerate(self._bias)), ("bias_mean", self._bias_mean)]
         of_u += [(f"gradients[{s}]", g) for s, g in enumerate(self._gradients)]
         of_v = [(f"coordinates[{s}]", g) for s, g in enumerate(self._coordinates)]
@@ -119,13 +134,25 @@ class Known(Value):
         return self._coordinates
 
     @property
+    def senders(self) -> int | None:
+        """How many single units send, None where positions are a continuum."""
+        return self._senders
+
+    @property
+    def returning(self) -> Graphon | None:
+        """What stands for V beside the modes of the gradients, of single units."""
+        return self._returning
+
+    @property
     def graphons(self) -> tuple[Graphon, ...]:
-        """All of them: profiles, functions of the bias, its mean, modes of gradients and coordinates in these."""
-        return (*self._profiles, *self._bias, self._bias_mean, *self._gradients, *self._coordinates)
+        """All of them: profiles, functions of the bias, its mean, modes of gradients, coordinates, what comes back."""
+        last = () if self._returning is None else (self._returning,)
+        return (*self._profiles, *self._bias, self._bias_mean, *self._gradients, *self._coordinates, *last)
 
     @property
     def _arguments(self) -> tuple[Any, ...]:
-        return self._profiles, self._bias, self._bias_mean, self._gradients, self._coordinates
+        ways = self._gradients, self._coordinates
+        return self._profiles, self._bias, self._bias_mean, *ways, self._senders, self._returning
 
     def __repr__(self) -> str:
         first = f"{self._profiles[0]!r}, ..." if len(self._profiles) > 1 else ", ".join(map(repr, self._profiles))

@@ -50,7 +50,11 @@ def write_network(path: str | os.PathLike[str], to_dict: Callable[[Writers], dic
         return table
 
     def known(one: Known) -> Any:
+        units = {} if one.senders is None else {"senders": one.senders}
+        if one.returning is not None:
+            units["returning"] = graphon(one.returning)
         return {
+            **units,
             "profiles": [graphon(profile) for profile in one.profiles],
             "bias": [graphon(share) for share in one.bias],
             "bias_mean": graphon(one.bias_mean),

@@ -184,14 +184,18 @@ def connectivity_from_spec(table: Any, where: str) -> Connectivity:
 
 
 def _known_from_spec(table: Any, where: str) -> Known:
-    refuse_unknown(table, {"profiles", "bias", "bias_mean", "gradients", "coordinates"}, where)
+    single = ("bias_mean", "returning")
+    refuse_unknown(table, {"profiles", "bias", "gradients", "coordinates", "senders", *single}, where)
     parts: dict[str, Any] = {}
     for key, value in table.items():
-        if key != "bias_mean" and not isinstance(value, list):
+        if key == "senders":
+            parts[key] = value
+            continue
+        if key not in single and not isinstance(value, list):
             raise SpecError(f"{where}, {key}: expected a list of graphons, got {shown(value)}.")
-        several = value if isinstance(value, list) and key != "bias_mean" else [value]
+        several = value if isinstance(value, list) and key not in single else [value]
         read = [graphon_from_spec(one, f"{where}, {key}") for one in several]
-        parts[key] = read[0] if key == "bias_mean" else read
+        parts[key] = read[0] if key in single else read
     if "profiles" not in parts:
         raise SpecError(f"{where}: the profiles are missing.")
     return _made(Known, parts, where)

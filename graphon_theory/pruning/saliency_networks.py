@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import softmax
 
 from graphon_theory.arrays import FloatArray
 from graphon_theory.data.checks import (
@@ -32,12 +32,12 @@ from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity, Known
 from graphon_theory.networks.network import Network
 from graphon_theory.pruning.laws import solve_threshold
+from graphon_theory.pruning.single_units import leading_modes, output_errors, pruned_units
 from graphon_theory.pruning.weight_laws import Normal
 
 _LAW = Normal()
 _LOSSES = ("cross_entropy", "squared")
 _NEVER = 12.0  # deviations that one in 10^32 weights exceeds; of products of such shares no number is left
-_SHARE = 0.98  # of the mean square of the features that the known modes cover
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def saliency_network(
     widths: Sequence[int],
     *,
     loss: str = "cross_entropy",
-    positions: int = 512,
+    positions: int | Literal["units"] = 512,
     modes: int | None = None,
     rng: np.random.Generator | int = 0,
 ) -> Network:
@@ -109,7 +109,10 @@ def saliency_network(
         widths: all unit counts (n_0, ..., n_L): scores of inputs and outputs are sqrt(n) larger than hidden ones, so
             that those layers stay denser, the more so the wider the network.
         loss: "cross_entropy" or "squared".
-        positions: units drawn per hidden layer. The kernel's error falls like positions^(-1/2).
+        positions: units drawn per hidden layer. The kernel's error falls like positions^(-1/2). "units": those of one
+            dense network of these widths, whose law of masks given the labels is then taken at its own width, with no
+            limit (below). A kernel of these is one network's, and means over seeds are theirs; time and memory grow
+            like n^2 r. Without biases.
         modes: r, the same in every layer. Coordinates beyond them are treated as unknown, which makes the kernel too
             small: its trace by a fifth with 10 modes on centred digits, where features take some 95 modes for 98% of
             their mean square, and not visibly on raw ones (30). Left out, each layer has as many as that share takes.
@@ -119,16 +122,38 @@ def saliency_network(
     Returns a Network for :func:`limit_kernel`; its means are not zero. Batch inputs may be evaluated like any others.
 
     When it fails: labels move the means of weights by order sqrt(q / n), q the modes of features and gradients (some
-    200 for a batch of 200 digits), and only their first order is here: traces of networks with n near q t^2 or less
-    exceed the limit's, by a third at density .03 and n = 512 with four hidden layers (docs/results.md). The gradients
-    are taken to be independent of the weights they pass (true in the limit, off by about sqrt(outputs / width)). A
-    score with another normalisation than |w dL/dw| needs another rule.
+    200 for a batch of 200 digits), and the limit has only their first order: traces of networks with n near q t^2 or
+    less exceed it, by a third at density .03 and n = 512 with four hidden layers. ``positions="units"`` has them: given
+    the labels a weight between hidden layers is N(beta, s^2), and W = E[m], V = E[m w^2], D = sqrt(n) E[m w] are its
+    moments beyond +-t, with what single weights are known by beside sums (:class:`Known`, ``senders``); within 10% at
+    512 and 1,024 where it was measured (docs/results.md). The limit's gradients are taken to be independent of the
+    weights they pass (off by about sqrt(outputs / width)). A score with another normalisation than |w dL/dw| needs
+    another rule.
 
     Raises NetworkError for a network that is not dense or ``widths`` that do not fit, InputError for data that do not
     fit, ConnectivityError for a density outside (0, 1], or one that units without any signal on the batch (scores of
     0) put out of reach.
     """
-    return labelled_network(network, x, y, density, widths, loss=loss, positions=positions, modes=modes, rng=rng)[0]
+    if not isinstance(positions, str):
+        return labelled_network(network, x, y, density, widths, loss=loss, positions=positions, modes=modes, rng=rng)[0]
+    one_of("positions", positions, ("units",))
+    inputs, counts, targets = _read(network, x, y, density, widths, loss, None, modes)
+    if any(variance > 0 for variance in network.bias_variances):
+        raise NetworkError(
+            'positions: "units" is derived for networks without biases; give the network bias_variance=0, or a number '
+            "of positions."
+        )
+    if network.depth < 3:
+        raise NetworkError(
+            'positions: "units" needs at least two hidden layers: with fewer all weights are told by their units, and '
+            "masks are those of one network; pass a number of positions."
+        )
+    each = 3 * (modes or min(len(inputs), max(counts))) + 8  # with the engine's copies
+    tables = 8.0 * each * sum(a * b for a, b in pairwise(counts[1:-1]))
+    refuse_beyond_memory("widths", tables, "tables of single units", "take fewer modes, or a number of positions")
+    generator = as_generator(rng)
+    weights = [generator.standard_normal((n_out, n_in)) for n_in, n_out in pairwise(counts)]
+    return pruned_units(network, weights, inputs, targets, float(density), loss=loss, modes=modes)
 
 
 def labelled_network(
@@ -144,12 +169,7 @@ def labelled_network(
     rng: np.random.Generator | int = 0,
 ) -> tuple[Network, Labels]:
     """:func:`saliency_network`, and the labels that its positions stand for."""
-    if isinstance(network, Network):
-        network.ask_plain("positions are told by the signals of one layer, and gates by the next")
-    inputs = as_inputs(x, "x")
-    counts = _checked(network, widths, inputs.shape[1], density, positions, modes)
-    targets = _targets(y, loss, len(inputs), network.outputs)
-    refuse_other_labels(samples_of(y, "y"), samples_of(x), "rows")
+    inputs, counts, targets = _read(network, x, y, density, widths, loss, positions, modes)
     generator = as_generator(rng)
     layers = _forward(network, inputs, counts, positions, modes, generator)
     gradients, back = _backward(network, layers, targets, loss, counts, generator)
@@ -185,6 +205,26 @@ def labelled_network(
     return network.with_layers(pruned), Labels(layers, gradients, back)
 
 
+def _read(
+    network: Network,
+    x: ArrayLike,
+    y: ArrayLike,
+    density: float,
+    widths: Sequence[int],
+    loss: str,
+    positions: int | None,
+    modes: int | None,
+) -> tuple[FloatArray, tuple[int, ...], FloatArray]:
+    """Inputs (N, d), all unit counts, and targets (outputs, N). ``positions``: None where they are the units."""
+    if isinstance(network, Network):
+        network.ask_plain("positions are told by the signals of one layer, and gates by the next")
+    inputs = as_inputs(x, "x")
+    counts = _checked(network, widths, inputs.shape[1], density, positions, modes)
+    targets = _targets(y, loss, len(inputs), network.outputs)
+    refuse_other_labels(samples_of(y, "y"), samples_of(x), "rows")
+    return inputs, counts, targets
+
+
 def _forward(
     network: Network,
     x: FloatArray,
@@ -213,21 +253,6 @@ def _forward(
     return layers
 
 
-def leading_modes(parts: FloatArray, modes: int | None = None) -> FloatArray:
-    """The leading left singular vectors (rows of parts, r): ``modes`` of them, or enough for _SHARE of the squares."""
-    if modes == 0:
-        return np.empty((len(parts), 0))
-    if parts.shape[1] > len(parts):
-        squares, vectors = np.linalg.eigh(parts @ parts.T)
-        squares, vectors = np.maximum(squares[::-1], 0.0), vectors[:, ::-1]
-    else:
-        vectors, values, _ = np.linalg.svd(parts, full_matrices=False)
-        squares = values**2
-    rank = max(1, int((squares > squares[0] * len(parts) * np.finfo(float).eps).sum()))
-    enough = 1 + int(np.searchsorted(np.cumsum(squares), _SHARE * squares.sum())) if modes is None else modes
-    return np.ascontiguousarray(vectors[:, : min(enough, rank)])
-
-
 def _backward(
     network: Network,
     layers: list[_Units],
@@ -242,9 +267,7 @@ def _backward(
     outputs are the ones that made the outputs, with signs of their own, so that gradients do not depend on the signs of
     features, as in the limit.
     """
-    outputs = layers[-1].signals
-    errors = (softmax(outputs, axis=0) if loss == "cross_entropy" else outputs) - targets
-    gradients = [errors / errors.shape[1]]
+    gradients = [output_errors(layers[-1].signals, targets, loss)]
     back = []
     for number in range(network.depth - 1, 0, -1):  # weight layers whose units are hidden, from the last
         above = gradients[-1]
@@ -314,7 +337,7 @@ def _between(
 
 
 def _checked(
-    network: Network, widths: Sequence[int], inputs: int, density: float, positions: int, modes: int | None
+    network: Network, widths: Sequence[int], inputs: int, density: float, positions: int | None, modes: int | None
 ) -> tuple[int, ...]:
     """All unit counts (n_0, ..., n_L) of a dense network."""
     if not isinstance(network, Network):
@@ -336,8 +359,9 @@ def _checked(
     if len(counts) != network.depth + 1 or (counts[0], counts[-1]) != (inputs, network.outputs):
         raise NetworkError(f"widths: expected {expected}, got {shown(widths)}.")
     share_kept("density", density, error=ConnectivityError)
-    whole_number("positions", positions)
-    refuse_beyond_memory("positions", 64.0 * positions**2, f"tables of {positions:,} positions", "take fewer")
+    if positions is not None:
+        whole_number("positions", positions)
+        refuse_beyond_memory("positions", 64.0 * positions**2, f"tables of {positions:,} positions", "take fewer")
     if modes is not None:
         whole_number("modes", modes)
     return counts

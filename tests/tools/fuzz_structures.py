@@ -88,6 +88,17 @@ def structures() -> Entries:
     entry("Connectivity", gt.Connectivity, LAYER, lambda: {"mask": 0.5, "variance": 0.4, "drift": 0.1, "known": None})
     entry("Known", gt.Known, (gt.Known,), lambda: {"profiles": [0.3, "u*v"], "bias": [0.1, 0.0], "bias_mean": 0.2})
     entry(
+        "Known of units",
+        gt.Known,
+        (gt.Known,),
+        lambda: {
+            "profiles": [np.array(STEP)],
+            "gradients": [[[0.4], [0.8]]],
+            "senders": 2,
+            "returning": np.array(STEP),
+        },
+    )
+    entry(
         "Network",
         gt.Network,
         (gt.Network,),
@@ -225,6 +236,22 @@ def structures() -> Entries:
             "widths": [2, 40, 40, 1],
             "loss": "squared",
             "positions": 8,
+            "modes": 2,
+            "rng": 0,
+        },
+    )
+    entry(
+        "saliency_network of units",
+        gt.saliency_network,
+        (gt.Network,),
+        lambda: {
+            "network": gt.Network([1.0, 1.0, 1.0], "relu"),
+            "x": X.copy(),
+            "y": Y.copy(),
+            "density": 0.5,
+            "widths": [2, 12, 10, 1],
+            "loss": "squared",
+            "positions": "units",
             "modes": 2,
             "rng": 0,
         },

@@ -6,20 +6,21 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 from xarray import Dataset
 
-from graphon_theory.activations.activation import as_activation
+from graphon_theory import Network, limit_kernel
 from graphon_theory.data.checks import share_kept, whole_number, whole_numbers
+from graphon_theory.pruning.single_units import pruned_units
 from graphon_validation.experiments.parts import Parts
 from graphon_validation.experiments.summaries import different_numbers, results_in
 from graphon_validation.experiments.upstream_experiments import layer_traces, pruned_and_probed
 from graphon_validation.kernels.empirical_kernels import empirical_kernel
 from graphon_validation.networks.masked_mlps import as_tensor, dense
 from graphon_validation.pruning.pruners import prune
-from graphon_validation.studies.label_laws import label_traces
 from graphon_validation.studies.tables import table_of
 from graphon_validation.training.losses import Data
 
@@ -60,6 +61,7 @@ def label_experiment(
     }
     whole_number("hidden", hidden)
     batch, probe, outputs = pruned_and_probed(data, loss)
+    targets = np.eye(outputs)[batch[1]].T if loss == "cross_entropy" else np.reshape(batch[1], (-1, outputs)).T
 
     def make(one: Mapping[str, Any]) -> Dataset:
         counts = (probe.shape[1], *[one["width"]] * hidden, outputs)
@@ -67,12 +69,15 @@ def label_experiment(
             counts, [one["seed"], one["width"]], activation=activation, weight_variance=VARIANCE, dtype=torch.float64
         )
         weights = [w.detach().numpy() for w in model.weights]
-        said = label_traces(weights, as_activation(activation), VARIANCE, batch, one["density"], probe, loss)
+        plain = Network([1.0] * (hidden + 1), activation, VARIANCE, outputs=outputs)
+        law = pruned_units(plain, weights, batch[0], targets, one["density"], loss=loss)
+        kernels = limit_kernel(law, probe, contributions=True, progress=False)
+        said = float((kernels["mean"] ** 2).sum() + np.einsum("oii->", kernels.nngp.values))
         prune(model.to(device), "snip", one["density"], batch, loss=loss)
-        own = layer_traces(empirical_kernel(model, probe, per_layer=True), outputs)
+        traces = [layer_traces(of, outputs) for of in (empirical_kernel(model, probe, per_layer=True), kernels)]
         with torch.no_grad():
-            square = float((model(as_tensor(model, probe, "x")) ** 2).sum())
-        return Dataset({"trace": (("side", "layer"), [own, said.layers]), "square": ("side", [square, said.square])})
+            own = float((model(as_tensor(model, probe, "x")) ** 2).sum())
+        return Dataset({"trace": (("side", "layer"), traces), "square": ("side", [own, said])})
 
     settings = {"hidden": hidden, "activation": activation, "loss": loss, "data": source}
     found = Parts(results.folder, "labels", settings).over(over, make, progress=progress)
