@@ -187,7 +187,12 @@ def near_pairs(
 
 @njit(**_options)
 def _seen(weights: FloatArray, x: FloatArray, out: FloatArray) -> FloatArray:
-    """The columns of x (N, d) that a position sees, in the first ones of ``out``."""
+    """The columns of x (N, d) that a position sees: x itself, or copies in the first columns of ``out``."""
+    count = 0
+    for j in range(len(weights)):
+        count += weights[j] != 0.0
+    if count == len(weights):
+        return x
     count = 0
     for j in range(len(weights)):
         if weights[j] != 0.0:

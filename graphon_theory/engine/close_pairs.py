@@ -102,8 +102,7 @@ class ClosePairs:
         pair = self.neighbours.closest()
         if pair is None:
             return self._error_at(radius)
-        rows, columns = (np.array([k]) for k in pair)
-        gap = gaps_of(recursion.operators[0], self.x, self.other, rows, columns)[0]
+        gap = self.neighbours.gaps(*(np.array([k]) for k in pair))[0]
         angle = max(least, math.sqrt(2 * max(0.0, float(gap))))
         return self._error_at(min(radius, angle)) + floor
 

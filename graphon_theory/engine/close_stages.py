@@ -1,4 +1,4 @@
-"""Pairs of close inputs by their angles in networks of stages, as ``close_loops.close_pairs`` takes them in plain ones.
+"""Pairs of close inputs by their angles, in plain networks and in stages.
 
 Every step carries 1 - rho of a batch of pairs as a sum of squares, from the roots of what each input has alone
 (THEORY §4, §11), and 1 + rho in the same way, since shortcuts and lines hand near-opposite signals on:
@@ -63,7 +63,7 @@ class _Pairs:
 
 
 class AngularStages:
-    """A network of stages whose duals hang on angles alone."""
+    """A network whose duals hang on angles alone."""
 
     def __init__(self, recursion: Recursion, forms: Sequence[AngularForm | None]) -> None:
         self.recursion, self.forms = recursion, forms

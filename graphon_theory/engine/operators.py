@@ -247,7 +247,7 @@ class Layer:
                 returning = Returning(modes, shares, weights, deviation)
                 if connectivity.known.returning is not None:
                     slope = matrix(connectivity.known.returning) / weights
-                    returning = replace(returning, single=_single(drift, slope, returning))
+                    returning = replace(returning, single=self._single(variance, drift, slope, returning.modes))
         moments = (s.variance * left, trained, s.bias, s.trained_bias, deviation * drift)
         return LayerOperator(*moments, conditioning, returning)
 
@@ -257,18 +257,44 @@ class Layer:
         empty = np.zeros((0, *variance.shape))
         profiles = np.stack([matrix(g) for g in known.profiles]) if known.profiles else empty
         bias = np.stack([at(g) for g in known.bias]) if known.bias else empty[:, :, 0]
-        if known.senders is None:
-            self._check_known(profiles, bias, variance, inputs)
-        elif known.senders != drift.shape[1]:
-            raise ConnectivityError(
-                f"layer {self.number}: known: expected the graphons of {known.senders} single units as step functions "
-                f"of as many equal cells, got {drift.shape[1]} points below."
-            )
-        deviation, bias_deviation = np.sqrt(self.scales.variance), np.sqrt(self.scales.bias)
-        table = None
+        single = np.zeros_like(drift)
         if known.senders is not None:
-            table = self.scales.variance * (drift**2 - (profiles**2).sum(axis=0))
+            self._check_senders(known.senders, matrix(ConstantGraphon(1.0))[0], inputs)
+            single = drift**2 - (profiles**2).sum(axis=0)
+        self._check_known(profiles, bias, variance - single, inputs)
+        deviation, bias_deviation = np.sqrt(self.scales.variance), np.sqrt(self.scales.bias)
+        table = None if known.senders is None else self.scales.variance * single
         return Conditioning(deviation * profiles, bias_deviation * bias, bias_deviation * at(known.bias_mean), table)
+
+    def _single(self, variance: FloatArray, drift: FloatArray, slope: FloatArray, modes: FloatArray) -> Single:
+        """From V and D with the weights of the integral below, and what stands for V beside the modes."""
+        receiving, sending = drift.shape
+        known = slope**2 * ((modes**2).sum(axis=1) / receiving)[:, None]
+        table = (sending * drift) ** 2 / sending - known
+        left = sending * variance - table
+        share = np.divide(slope**2, left, out=np.zeros_like(left), where=left > 0)
+        most = float((modes.T**2 @ share / receiving).max(initial=0.0))
+        if most > 1 + _KNOWN_SLACK:
+            raise ConnectivityError(
+                f"layer {self.number}: known: a mode of the gradients explains {most:.6g} times the variance that the "
+                "weights have; returning is H with covariances H Gamma_s of weights and coordinates of variance 1."
+            )
+        return Single(sending * math.sqrt(receiving / sending) * drift, slope, table)
+
+    def _check_senders(self, senders: int, weights: FloatArray, inputs: bool) -> None:
+        """Single units below are cells of equal size, and as many as the layer's fan-in."""
+        if inputs:
+            raise ConnectivityError(f"layer {self.number}: known: inputs are single units already; leave senders out.")
+        if len(weights) != senders or float(np.ptp(weights)) > 1e-9 / senders:
+            raise ConnectivityError(
+                f"layer {self.number}: known: expected the graphons of {senders} single units as step functions of as "
+                f"many equal cells, got {len(weights)} points below."
+            )
+        if self.scales.mask not in (self.scales.variance, senders):
+            raise ConnectivityError(
+                f"layer {self.number}: known: expected as many single units as the network's widths say, "
+                f"{self.scales.mask:g}, got {senders}."
+            )
 
     def _check_known(self, profiles: FloatArray, bias: FloatArray, variance: FloatArray, inputs: bool) -> None:
         """sum_r G_r G_r' must not take more than V out of any combination of weights: int G_r G_s / V + g_r g_s <= 1.
@@ -298,13 +324,6 @@ class Layer:
                 f"{d * drift[i, j]:.6g} at input {j}, where d W V = {d**3 * mask[i, j] * variance[i, j]:.6g}; a mean "
                 f"that large over d = {d} inputs is more than the second moment allows."
             )
-
-
-def _single(drift: FloatArray, slope: FloatArray, returning: Returning) -> Single:
-    """From D with the weights of the integral below, and what stands for V beside the modes."""
-    receiving, sending = drift.shape
-    square = (sending * drift) ** 2 / sending - slope**2 * ((returning.modes**2).sum(axis=1) / receiving)[:, None]
-    return Single(sending * math.sqrt(receiving / sending) * drift, slope, square)
 
 
 @dataclass(frozen=True)

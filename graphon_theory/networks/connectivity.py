@@ -308,6 +308,8 @@ def _check(layer: Connectivity) -> None:
     others = [("variance", layer.variance), ("drift", layer.drift)]
     if layer.known is not None:
         others += [(f"known: profiles[{r}]", profile) for r, profile in enumerate(layer.known.profiles)]
+        if layer.known.returning is not None:
+            others.append(("known: returning", layer.known.returning))
     for name, graphon in others:
         _forbid(
             (w <= 0.0) & (np.abs(graphon(u[:, None], v[None, :])) > floor),
@@ -325,7 +327,11 @@ def _check(layer: Connectivity) -> None:
 
 def _common_points(layer: Connectivity) -> tuple[FloatArray, FloatArray]:
     """Positions in every panel between the breaks of the three graphons: one where all are constant there."""
-    graphons = (layer.mask, layer.variance, layer.drift, *(() if layer.known is None else layer.known.profiles))
+    graphons = [layer.mask, layer.variance, layer.drift]
+    if layer.known is not None:
+        graphons += (
+            layer.known.profiles if layer.known.returning is None else (*layer.known.profiles, layer.known.returning)
+        )
     plain = not any(g.switches for g in graphons)
     u = between([g.u_breaks for g in graphons], plain and all(g.constant_in_u for g in graphons))
     v = between([g.v_breaks for g in graphons], plain and all(g.constant_in_v for g in graphons))

@@ -169,6 +169,7 @@ def labelled_network(
     rng: np.random.Generator | int = 0,
 ) -> tuple[Network, Labels]:
     """:func:`saliency_network`, and the labels that its positions stand for."""
+    whole_number("positions", positions)
     inputs, counts, targets = _read(network, x, y, density, widths, loss, positions, modes)
     generator = as_generator(rng)
     layers = _forward(network, inputs, counts, positions, modes, generator)
@@ -360,7 +361,6 @@ def _checked(
         raise NetworkError(f"widths: expected {expected}, got {shown(widths)}.")
     share_kept("density", density, error=ConnectivityError)
     if positions is not None:
-        whole_number("positions", positions)
         refuse_beyond_memory("positions", 64.0 * positions**2, f"tables of {positions:,} positions", "take fewer")
     if modes is not None:
         whole_number("modes", modes)

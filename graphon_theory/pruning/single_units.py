@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import ndtr, softmax
 
 from graphon_theory.arrays import FloatArray
+from graphon_theory.errors import ConnectivityError
 from graphon_theory.graphons.graphon import StepGraphon
 from graphon_theory.networks.connectivity import Connectivity, Known
 from graphon_theory.networks.network import Network
@@ -88,8 +89,14 @@ def _thresholds(
     scores = np.concatenate([(np.abs(w) * q).ravel() for w, q in zip(weights, products, strict=True)])
     rank = max(1, round(density * len(scores)))
     least = np.partition(scores, -rank)[-rank]
-    never = np.inf if least > 0 else 0.0  # what has no signal is kept where all that has is
-    return [np.divide(least, q, out=np.full_like(q, never), where=q > 0) for q in products]
+    if density == 1:  # what has no signal is kept as well
+        return [np.zeros_like(q) for q in products]
+    if least == 0:
+        raise ConnectivityError(
+            f"density: {density:.6g} cannot be reached, since only {(scores > 0).mean():.6g} of the connections have a "
+            "score above 0; lower the density, or prune on other inputs."
+        )
+    return [np.divide(least, q, out=np.full_like(q, np.inf), where=q > 0) for q in products]
 
 
 def _from_inputs(weights: FloatArray, thresholds: FloatArray) -> Connectivity:
@@ -154,6 +161,8 @@ def leading_modes(parts: FloatArray, modes: int | None = None) -> FloatArray:
     """The leading left singular vectors (rows of parts, r): ``modes`` of them, or enough for _SHARE of the squares."""
     if modes == 0:
         return np.empty((len(parts), 0))
+    largest = float(np.abs(parts).max(initial=0.0))
+    parts = parts / (largest or 1.0)  # squares of what is left are numbers
     if parts.shape[1] > len(parts):
         squares, vectors = np.linalg.eigh(parts @ parts.T)
         squares, vectors = np.maximum(squares[::-1], 0.0), vectors[:, ::-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,6 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 import graphon_theory as gt
-from graphon_theory.arrays import FloatArray
 from graphon_theory.pruning.single_units import _between, leading_modes, surviving_moments
 from tests.unit_loops import unit_traces
 
@@ -150,10 +150,6 @@ def test_refusals(change: dict[str, Any], message: str) -> None:
         gt.saliency_network(x=X, y=LABELS, **arguments)
 
 
-def _cells(values: FloatArray) -> gt.StepGraphon:
-    return gt.StepGraphon(values)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -168,8 +164,48 @@ def test_what_is_known_of_single_units_is_checked(arguments: dict[str, Any], mes
         gt.Known([], **arguments)
 
 
-def test_as_many_cells_as_units() -> None:
-    known = gt.Known([], senders=4)
-    network = gt.Network([1.0, gt.Connectivity(0.5, 0.5, _cells(np.full((1, 3), 0.1)), known=known), 1.0])
-    with pytest.raises(gt.ConnectivityError, match="layer 2: known: expected the graphons of 4 single units"):
+@pytest.mark.parametrize(
+    ("cells", "known", "message"),
+    [
+        ((1, 3), {"senders": 4}, "expected the graphons of 4 single units as step functions of as many equal cells"),
+        ((4, 4), {"profiles": [5.0], "senders": 4}, "explain [0-9.]+ times the variance that the weights have"),
+        (
+            (4, 4),
+            {"gradients": [1.0], "senders": 4, "returning": 9.0},
+            "a mode of the gradients explains [0-9.]+ times",
+        ),
+    ],
+)
+def test_units_know_no_more_than_there_is(cells: tuple[int, int], known: dict[str, Any], message: str) -> None:
+    layer = gt.Connectivity(0.5, 0.5, gt.StepGraphon(np.full(cells, 0.1) + 0.01 * np.arange(cells[1])),
+                            known=gt.Known(**{"profiles": [], **known}))  # fmt: skip
+    last = gt.Connectivity(1.0, 1.0, 0.1, known=gt.Known([], gradients=[1.0], coordinates=[1.0], senders=4))
+    network = gt.Network([gt.StepGraphon(np.full((4, 6), 0.5)), layer, last])
+    with pytest.raises(gt.ConnectivityError, match=f"layer [23]: known: (the coordinates )?{message}"):
         gt.limit_kernel(network, PROBE)
+
+
+def test_inputs_and_other_widths_are_refused() -> None:
+    first = gt.Connectivity(0.5, 0.5, 0.1, known=gt.Known([], senders=6))
+    with pytest.raises(gt.ConnectivityError, match="inputs are single units already"):
+        gt.limit_kernel(gt.Network([first, 1.0]), PROBE)
+    other = dataclasses.replace(made(), parameterization="standard", widths=(6, 48, 40, 56))
+    with pytest.raises(gt.ConnectivityError, match="expected as many single units as the network's widths say, 48"):
+        gt.limit_kernel(other, PROBE)
+
+
+def test_scores_of_nothing_are_refused() -> None:
+    network = gt.Network([1.0] * 3, "step", outputs=3)
+    for x, density in ((X, 0.4), (0 * X, 0.4)):
+        with pytest.raises(gt.ConnectivityError, match=r"density: 0\.4 cannot be reached, since only"):
+            gt.saliency_network(network, x, LABELS, density, (6, 24, 20, 3), positions="units")
+
+
+def test_the_scale_of_inputs_changes_no_mask() -> None:
+    network = gt.Network([1.0] * 4, "relu", outputs=3)
+    one, other = (
+        gt.saliency_network(network, size * X, 0 * TARGETS, 0.4, (6, 24, 20, 28, 3), loss="squared", positions="units")
+        for size in (1.0, 2.0**-90)
+    )
+    for a, b in zip(one.layers, other.layers, strict=True):
+        np.testing.assert_allclose(b.mask.values, a.mask.values, rtol=1e-9, atol=1e-12)  # type: ignore[attr-defined]
