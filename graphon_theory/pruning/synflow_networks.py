@@ -196,8 +196,8 @@ def synflow_network(
     ten (density .01 at n = 256), shares alive and degrees are off by more than their errors; so are they where units
     lose fewer than one (densities above 1 - 1/n, of which about 1 - 1/n is left). Deviations of different units are
     independent, and correlations at order 1/n between rows and columns are left out. Rounds leave their density at the
-    masses that they score by; with those behind the last one it is off by a percent or so (ten rounds, n = 300), by less
-    with more rounds.
+    masses that they score by; with those behind the last one it is off by a percent or so (ten rounds, n = 300), by
+    less with more rounds.
 
     Raises NetworkError for a network that is not dense, has other stages, or ``widths`` that do not fit;
     ConnectivityError for a density outside (0, 1], or one at which no path is left.
