@@ -66,10 +66,10 @@ def prune(
     :mod:`graphon_validation.pruning.scores` for the methods, their formulas and sources.
 
     Warns LayerCollapseWarning where a layer loses every connection (BranchLostWarning where a shortcut leads around it;
-    shortcuts hold no weights), and TiedScoresWarning where that draw decided
-    over more than a thousandth of what is kept. Raises InputError for an unknown method, option, scope or layer, a
-    density that is out of range, keeps nothing or exceeds the present one, data missing, or scores that are not finite;
-    the masks are then as they were.
+    shortcuts hold no weights), and TiedScoresWarning where that draw decided over more than a thousandth of what is
+    kept, and more than one connection: SynFlow gives the two of a unit that has no others one score. Raises InputError
+    for an unknown method, option, scope or layer, a density that is out of range, keeps nothing or exceeds the present
+    one, data missing, or scores that are not finite; the masks are then as they were.
     """
     checked_model(model)
     chosen = METHODS[one_of("method", method, sorted(METHODS))]
@@ -109,7 +109,7 @@ def prune(
             mask.copy_(old)
         raise
     worst = max(cuts, key=_settled_by_lot)
-    if _settled_by_lot(worst) > _SHARE * sum(targets):
+    if _settled_by_lot(worst) > max(1.0, _SHARE * sum(targets)):
         warnings.warn(
             f"prune: {worst.tied:,} connections share the score {worst.threshold:.3g} of method {method!r} at the "
             f"threshold, and {worst.taken:,} of them were kept by a draw; a lower density, other data or another "
