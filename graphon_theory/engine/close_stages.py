@@ -106,11 +106,13 @@ class AngularStages:
         """Every input with itself, before each step; the same numbers in every batch."""
         fields = [Field.of_inputs(x)]
         for step in self.recursion.steps:
-            below, above = fields[-1], step.on_inputs(fields[-1])
-            if isinstance(step, InputStep | DenseStep):
+            below = fields[-1]
+            if isinstance(step, InputStep | DenseStep):  # tangents of inputs with themselves are not asked for
                 op = step.operator
-                above = above._replace(second=products(op.variance, below.second) + op.bias)
-            fields.append(above)
+                k = products(op.variance, below.second) + op.bias
+                fields.append(Field(k, np.zeros((len(k), 1)), op.means(below.mean), below.saved))
+            else:
+                fields.append(step.on_inputs(below))
         return fields
 
     def _batch(

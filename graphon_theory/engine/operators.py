@@ -44,6 +44,23 @@ class Conditioning:
         moved = self.profiles @ below + self.bias[:, :, None]
         return np.ascontiguousarray(moved.transpose(1, 0, 2))
 
+    def told(self, below: FloatArray, dtype: DTypeLike) -> Told:
+        """What pairs need of these, and of the means themselves where senders are single units."""
+        means = None if self.table is None else below.astype(dtype, copy=False)
+        return Told(self.loadings(below).astype(dtype, copy=False), means)
+
+    def squares(self, below: FloatArray) -> FloatArray:
+        """What is taken out of every input's own K (receiving, N), from the means below."""
+        known: FloatArray = (self.loadings(below) ** 2).sum(axis=1)
+        return known if self.table is None else known + self.table @ below**2
+
+    def products(self, left: Told, right: Told, rows: slice, columns: slice) -> FloatArray:
+        """The same of the pairs of some inputs of either side (receiving, n1, n2)."""
+        found: FloatArray = np.matmul(left.loadings[:, :, rows].transpose(0, 2, 1), right.loadings[:, :, columns])
+        if self.table is not None and left.means is not None and right.means is not None:
+            found += np.tensordot(self.table, left.means[:, rows, None] * right.means[:, None, columns], 1)
+        return found
+
 
 class Told(NamedTuple):
     """What positions tell of some inputs' signals: the loadings, and the means of single senders where these count."""
@@ -119,26 +136,7 @@ class LayerOperator:
 
     def told(self, below: FloatArray, dtype: DTypeLike = np.float64) -> Told | None:
         """What K is left without, from the means below; None where positions tell nothing."""
-        if self.conditioning is None:
-            return None
-        means = None if self.conditioning.table is None else below.astype(dtype, copy=False)
-        return Told(self.conditioning.loadings(below).astype(dtype, copy=False), means)
-
-    def known_squares(self, below: FloatArray) -> FloatArray | float:
-        """What positions take out of every input's own K (receiving, N), from the means below."""
-        if self.conditioning is None:
-            return 0.0
-        known: FloatArray = (self.conditioning.loadings(below) ** 2).sum(axis=1)
-        return known if self.conditioning.table is None else known + self.conditioning.table @ below**2
-
-    def known_products(self, left: Told, right: Told, rows: slice, columns: slice) -> FloatArray:
-        """The same of the pairs of some inputs of either side (receiving, n1, n2)."""
-        found: FloatArray = np.matmul(left.loadings[:, :, rows].transpose(0, 2, 1), right.loadings[:, :, columns])
-        table = None if self.conditioning is None else self.conditioning.table
-        if table is not None and left.means is not None and right.means is not None:
-            products = left.means[:, rows, None] * right.means[:, None, columns]
-            found += np.tensordot(table, products, 1)
-        return found
+        return None if self.conditioning is None else self.conditioning.told(below, dtype)
 
 
 @dataclass(frozen=True)

@@ -110,12 +110,12 @@ class Returns:
                 slopes = returning.deviation * single.slope
             for v, row in enumerate(slopes.T):
                 if last:
-                    moved = (row * (modes @ returning.coordinates[v])) @ flat
-                else:
-                    each = (row[:, None] * modes).T @ flat
-                    moved = returning.coordinates[v] @ each
-                    loadings[v] = each.reshape(-1, outputs, count)
-                mean[v] = moved.reshape(outputs, count)
+                    mean[v] = ((row * (modes @ returning.coordinates[v])) @ flat).reshape(outputs, count)
+                    continue
+                each = (row[:, None] * modes).T @ flat
+                loadings[v] = each.reshape(-1, outputs, count)
+                if single is None:
+                    mean[v] = (returning.coordinates[v] @ each).reshape(outputs, count)
             if single is not None:
                 moved = returning.deviation * (single.drift * over[:, None]).T @ flat
                 mean = moved.reshape(sending, outputs, count)

@@ -207,8 +207,8 @@ class DenseStep:
             self.masked.into(flat[:, 0], masked, scratch)
             masked = masked.reshape(rows, n1, n2)
         state = state.reshape(rows, 2, n1, n2)
-        if left is not None:
-            state[:, 0] -= op.known_products(left, right, *tile.sides)
+        if op.conditioning is not None:
+            state[:, 0] -= op.conditioning.products(left, right, *tile.sides)
         return Before(state, masked, op.bias, op.trained_bias, saved=below.saved)
 
     def traced(
@@ -313,8 +313,8 @@ class InputStep:
             np.matmul(layer.mask_weights, gram, out=masked)
             masked = masked.reshape(rows, n1, n2)
         state = state.reshape(rows, 2, n1, n2)
-        if left[1] is not None:
-            state[:, 0] -= op.known_products(left[1], right[1], *tile.sides)
+        if op.conditioning is not None:
+            state[:, 0] -= op.conditioning.products(left[1], right[1], *tile.sides)
         return Before(state, masked, op.bias, op.trained_bias)
 
     def traced(self, below: None, left: Features, right: Features, tile: Tile, same: Same) -> tuple[Before, FloatArray]:
@@ -481,5 +481,5 @@ def _gathered(sums: LayerSums, above: Field, below: Field) -> None:
 def _conditioned(op: LayerOperator, below: Field, k: FloatArray, t: FloatArray) -> Field:
     """The field before an activation: K less the share of what positions tell, and the means, from m below."""
     if op.conditioning is not None:
-        k = np.maximum(k - op.known_squares(below.mean), 0.0)
+        k = np.maximum(k - op.conditioning.squares(below.mean), 0.0)
     return Field(k, t, op.means(below.mean), below.saved)

@@ -92,14 +92,12 @@ class Known(Value):
             )
         self._senders = None if senders is None else whole_number("senders", senders, error=ConnectivityError)
         self._returning = None if returning is None else _named("returning", returning)
-        if self._returning is not None:
-            _extremes("returning", self._returning)
-            if self._senders is None or not self._gradients:
-                raise ConnectivityError("returning: it belongs to single units; pass senders and gradients too.")
+        if self._returning is not None and (self._senders is None or not self._gradients):
+            raise ConnectivityError("returning: it belongs to single units; pass senders and gradients too.")
         of_u = [*((f"bias[{r}]", g) for r, g in enumerate(self._bias)), ("bias_mean", self._bias_mean)]
         of_u += [(f"gradients[{s}]", g) for s, g in enumerate(self._gradients)]
         of_v = [(f"coordinates[{s}]", g) for s, g in enumerate(self._coordinates)]
-        for name, graphon in (*((f"profiles[{r}]", g) for r, g in enumerate(self._profiles)), *of_u, *of_v):
+        for name, graphon in (*self.of_weights.items(), *of_u, *of_v):
             _extremes(name, graphon)  # finite
         for name, graphon in of_u:
             if len(graphon.v_breaks) > 2 or not graphon.constant_in_v:
@@ -142,6 +140,12 @@ class Known(Value):
     def returning(self) -> Graphon | None:
         """What stands for V beside the modes of the gradients, of single units."""
         return self._returning
+
+    @property
+    def of_weights(self) -> dict[str, Graphon]:
+        """What is read at single weights, by name: it is 0 where none survive."""
+        found = {f"profiles[{r}]": profile for r, profile in enumerate(self._profiles)}
+        return found if self._returning is None else {**found, "returning": self._returning}
 
     @property
     def graphons(self) -> tuple[Graphon, ...]:
@@ -307,9 +311,7 @@ def _check(layer: Connectivity) -> None:
     floor = 1e-14
     others = [("variance", layer.variance), ("drift", layer.drift)]
     if layer.known is not None:
-        others += [(f"known: profiles[{r}]", profile) for r, profile in enumerate(layer.known.profiles)]
-        if layer.known.returning is not None:
-            others.append(("known: returning", layer.known.returning))
+        others += [(f"known: {name}", graphon) for name, graphon in layer.known.of_weights.items()]
     for name, graphon in others:
         _forbid(
             (w <= 0.0) & (np.abs(graphon(u[:, None], v[None, :])) > floor),
@@ -329,9 +331,7 @@ def _common_points(layer: Connectivity) -> tuple[FloatArray, FloatArray]:
     """Positions in every panel between the breaks of the three graphons: one where all are constant there."""
     graphons = [layer.mask, layer.variance, layer.drift]
     if layer.known is not None:
-        graphons += (
-            layer.known.profiles if layer.known.returning is None else (*layer.known.profiles, layer.known.returning)
-        )
+        graphons += layer.known.of_weights.values()
     plain = not any(g.switches for g in graphons)
     u = between([g.u_breaks for g in graphons], plain and all(g.constant_in_u for g in graphons))
     v = between([g.v_breaks for g in graphons], plain and all(g.constant_in_v for g in graphons))

@@ -137,7 +137,7 @@ def saliency_network(
     if not isinstance(positions, str):
         return labelled_network(network, x, y, density, widths, loss=loss, positions=positions, modes=modes, rng=rng)[0]
     one_of("positions", positions, ("units",))
-    inputs, counts, targets = _read(network, x, y, density, widths, loss, None, modes)
+    inputs, counts, targets = _read(network, x, y, density, widths, loss, modes)
     if any(variance > 0 for variance in network.bias_variances):
         raise NetworkError(
             'positions: "units" is derived for networks without biases; give the network bias_variance=0, or a number '
@@ -169,8 +169,9 @@ def labelled_network(
     rng: np.random.Generator | int = 0,
 ) -> tuple[Network, Labels]:
     """:func:`saliency_network`, and the labels that its positions stand for."""
+    inputs, counts, targets = _read(network, x, y, density, widths, loss, modes)
     whole_number("positions", positions)
-    inputs, counts, targets = _read(network, x, y, density, widths, loss, positions, modes)
+    refuse_beyond_memory("positions", 64.0 * positions**2, f"tables of {positions:,} positions", "take fewer")
     generator = as_generator(rng)
     layers = _forward(network, inputs, counts, positions, modes, generator)
     gradients, back = _backward(network, layers, targets, loss, counts, generator)
@@ -213,14 +214,13 @@ def _read(
     density: float,
     widths: Sequence[int],
     loss: str,
-    positions: int | None,
     modes: int | None,
 ) -> tuple[FloatArray, tuple[int, ...], FloatArray]:
-    """Inputs (N, d), all unit counts, and targets (outputs, N). ``positions``: None where they are the units."""
+    """Inputs (N, d), all unit counts, and targets (outputs, N)."""
     if isinstance(network, Network):
         network.ask_plain("positions are told by the signals of one layer, and gates by the next")
     inputs = as_inputs(x, "x")
-    counts = _checked(network, widths, inputs.shape[1], density, positions, modes)
+    counts = _checked(network, widths, inputs.shape[1], density, modes)
     targets = _targets(y, loss, len(inputs), network.outputs)
     refuse_other_labels(samples_of(y, "y"), samples_of(x), "rows")
     return inputs, counts, targets
@@ -338,7 +338,7 @@ def _between(
 
 
 def _checked(
-    network: Network, widths: Sequence[int], inputs: int, density: float, positions: int | None, modes: int | None
+    network: Network, widths: Sequence[int], inputs: int, density: float, modes: int | None
 ) -> tuple[int, ...]:
     """All unit counts (n_0, ..., n_L) of a dense network."""
     if not isinstance(network, Network):
@@ -360,8 +360,6 @@ def _checked(
     if len(counts) != network.depth + 1 or (counts[0], counts[-1]) != (inputs, network.outputs):
         raise NetworkError(f"widths: expected {expected}, got {shown(widths)}.")
     share_kept("density", density, error=ConnectivityError)
-    if positions is not None:
-        refuse_beyond_memory("positions", 64.0 * positions**2, f"tables of {positions:,} positions", "take fewer")
     if modes is not None:
         whole_number("modes", modes)
     return counts

@@ -137,6 +137,11 @@ class _Tables:
         return float(self.survival.sum())
 
     @cached_property
+    def squares(self) -> FloatArray:
+        """E[w^2; |w| > T]."""
+        return _LAW.second_moment(self.thresholds)
+
+    @cached_property
     def variances(self) -> FloatArray:
         """Of |w| 1[|w| > T]."""
         return self.survival + self.sizes * (self.thresholds - self.sizes)
@@ -240,9 +245,8 @@ class Between:
         if power == 0:  # by as much the log odds move the mean
             moments = [(variance, variance) for variance in tables.counts]
         else:
-            second = _LAW.second_moment(tables.thresholds)
-            fourth = 3 * second + tables.thresholds**3 * tables.sizes
-            moments = [(second.sum(axis), (fourth - second**2).sum(axis)) for axis in (1, 0)]
+            fourth = 3 * tables.squares + tables.thresholds**3 * tables.sizes
+            moments = [(tables.squares.sum(axis), (fourth - tables.squares**2).sum(axis)) for axis in (1, 0)]
         weighed = tables.sizes @ below[self.senders] / below.sum(), above[self.receivers] @ tables.sizes / above.sum()
         sides = zip(self.noise, moments, weighed, (self.receivers, self.senders), strict=True)
         for one, (mean, variance), kept, units in sides:
@@ -264,12 +268,11 @@ class Between:
         mask, variance = np.zeros((2, self.positions, self.positions))
         some = np.ix_(self.receivers, self.senders)
         tilts, squares = (self._tilts(power, below, above) for power in (0, 2))
-        second = _LAW.second_moment(self.tables.thresholds)
         if tilts is None or squares is None:
-            mask[some], variance[some] = self.tables.survival, second
+            mask[some], variance[some] = self.tables.survival, self.tables.squares
         else:
             mask[some] = self._tilted(tilts, slice(None))
-            variance[some] = second * np.multiply.outer(*squares)
+            variance[some] = self.tables.squares * np.multiply.outer(*squares)
         mask[mask < _NONE] = 0.0
         return Connectivity(StepGraphon(mask), StepGraphon(np.where(mask > 0, variance, 0.0)))
 
