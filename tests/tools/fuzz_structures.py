@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 import graphon_theory as gt
@@ -23,6 +25,20 @@ from tests.tools.fuzz_problems import (
     smooth_function,
     weights,
 )
+
+
+def _saliency() -> dict[str, Any]:
+    return {
+        "network": gt.Network([1.0, 1.0, 1.0], "relu"),
+        "x": X.copy(),
+        "y": Y.copy(),
+        "density": 0.5,
+        "widths": [2, 40, 40, 1],
+        "loss": "squared",
+        "positions": 8,
+        "modes": 2,
+        "rng": 0,
+    }
 
 
 def structures() -> Entries:
@@ -228,33 +244,13 @@ def structures() -> Entries:
         "saliency_network",
         gt.saliency_network,
         (gt.Network,),
-        lambda: {
-            "network": gt.Network([1.0, 1.0, 1.0], "relu"),
-            "x": X.copy(),
-            "y": Y.copy(),
-            "density": 0.5,
-            "widths": [2, 40, 40, 1],
-            "loss": "squared",
-            "positions": 8,
-            "modes": 2,
-            "rng": 0,
-        },
+        _saliency,
     )
     entry(
         "saliency_network of units",
         gt.saliency_network,
         (gt.Network,),
-        lambda: {
-            "network": gt.Network([1.0, 1.0, 1.0], "relu"),
-            "x": X.copy(),
-            "y": Y.copy(),
-            "density": 0.5,
-            "widths": [2, 12, 10, 1],
-            "loss": "squared",
-            "positions": "units",
-            "modes": 2,
-            "rng": 0,
-        },
+        lambda: {**_saliency(), "positions": "units", "widths": [2, 12, 10, 1]},
     )
     entry(
         "synflow_network",

@@ -84,6 +84,14 @@ def _check_options(chosen: argparse.Namespace) -> None:
             raise InputError(f"{option}: expected different {'integers' if counts else 'ones'}, got {many}.")
 
 
+def _ask_snip(parser: argparse.ArgumentParser) -> None:
+    """What networks pruned by SNIP are, and the data that they are pruned on."""
+    parser.add_argument("--activation", default="relu")
+    parser.add_argument("--loss", choices=["cross_entropy", "squared"], default="cross_entropy")
+    parser.add_argument("--device", help="where networks are pruned, such as cuda")
+    parser.add_argument("--data", default="digits", help=f"{', '.join(SETS)}, or idx:FOLDER for MNIST's files")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m graphon_validation", description=__doc__)
     commands = parser.add_subparsers(dest="experiment", required=True, metavar="EXPERIMENT")
@@ -154,19 +162,13 @@ def _parser() -> argparse.ArgumentParser:
     upstream.add_argument("--positions", type=int, default=512, help="units drawn per hidden layer")
     upstream.add_argument("--hidden", type=int, default=3, help="hidden layers")
     upstream.add_argument("--networks", action="store_true", help="draw and prune as many networks, and compare")
-    upstream.add_argument("--activation", default="relu")
-    upstream.add_argument("--loss", choices=["cross_entropy", "squared"], default="cross_entropy")
-    upstream.add_argument("--device", help="where networks are pruned, such as cuda")
-    upstream.add_argument("--data", default="digits", help=f"{', '.join(SETS)}, or idx:FOLDER for MNIST's files")
+    _ask_snip(upstream)
 
     text = "SNIP's networks over their means given the labels of their units, at their own width"
     labels = command("snip-labels", text, _snip_labels, [512, 1024], 12)
     labels.add_argument("--densities", type=float, nargs="+", default=[0.1, 0.03])
     labels.add_argument("--hidden", type=int, default=4, help="hidden layers")
-    labels.add_argument("--activation", default="relu")
-    labels.add_argument("--loss", choices=["cross_entropy", "squared"], default="cross_entropy")
-    labels.add_argument("--device", help="where networks are pruned, such as cuda")
-    labels.add_argument("--data", default="digits", help=f"{', '.join(SETS)}, or idx:FOLDER for MNIST's files")
+    _ask_snip(labels)
 
     text = "networks pruned by SynFlow against gt.synflow_network"
     synflow = command("synflow-law", text, _synflow_law, [256, 512, 1024, 2048], 4)
@@ -404,18 +406,22 @@ def _path_sums(chosen: argparse.Namespace) -> None:
     path_experiments.path_sum_experiment(chosen.out, **_images(chosen), **options)
 
 
+def _labelled(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Labelled data by the name of a set, or MNIST's files, and that name."""
+    data = labelled_data(chosen.data) if chosen.data in SETS else load_data(chosen.data, least=_IMAGES)
+    return {"data": data, "source": chosen.data}
+
+
 def _upstream(chosen: argparse.Namespace) -> None:
     names = ("densities", "widths", "seeds", "positions", "hidden", "networks", "activation", "loss", "device")
     options = _options(chosen, *names, quick=upstream_experiments.QUICK)
-    data = labelled_data(chosen.data) if chosen.data in SETS else load_data(chosen.data, least=_IMAGES)
-    upstream_experiments.upstream_experiment(chosen.out, data=data, source=chosen.data, **options)
+    upstream_experiments.upstream_experiment(chosen.out, **_labelled(chosen), **options)
 
 
 def _snip_labels(chosen: argparse.Namespace) -> None:
     names = ("densities", "widths", "seeds", "hidden", "activation", "loss", "device")
     options = _options(chosen, *names, quick=label_experiments.QUICK)
-    data = labelled_data(chosen.data) if chosen.data in SETS else load_data(chosen.data, least=_IMAGES)
-    label_experiments.label_experiment(chosen.out, data=data, source=chosen.data, **options)
+    label_experiments.label_experiment(chosen.out, **_labelled(chosen), **options)
 
 
 def _training(chosen: argparse.Namespace) -> None:
